@@ -1,0 +1,5 @@
+"""The runner's entry point. Jobs are the modules in `jobs/`."""
+
+from relayq_core.handlers.runner import handler
+
+__all__ = ["handler"]
