@@ -1,0 +1,90 @@
+"""Who may call what: the grants in the translated template, and the grant that a recorded call needs.
+
+Both come as pairs such as ("jobs", "dynamodb:PutItem"), so that a test can compare them both ways.
+"""
+
+from collections.abc import Iterator, Mapping
+from functools import cache
+from typing import Any
+
+from tests.template.translate import read, translate
+
+#: What is granted (the kind of thing), and the action on it.
+Grant = tuple[str, str]
+
+#: The role, or the managed policy, that holds each principal's grants.
+PRINCIPALS = {"dispatcher": "DispatchPolicy", "runner": "RunnerFunctionRole", "sweeper": "SweeperFunctionRole"}
+
+_KINDS = {
+    "JobsTable.Arn": "jobs",
+    "FailedJobsTable.Arn": "failed",
+    "${JobsTable.Arn}/index/due": "jobs/due",
+    "RunnerFunction.Arn": "runner",
+    "RunnerFunctionArns": "runners",
+    "SesIdentityArn": "mail",
+    "arn:${AWS::Partition}:ses:${AWS::Region}:${AWS::AccountId}:template/*": "mail",
+    "arn:${AWS::Partition}:ses:${AWS::Region}:${AWS::AccountId}:configuration-set/*": "mail",
+}
+
+
+def grants(principal: str) -> set[Grant]:
+    """Everything the principal may call, with every optional parameter set. Logging is SAM's own policy, and left out."""
+    return {
+        (kind, action)
+        for statement in statements(PRINCIPALS[principal])
+        for kind in map(_kind, _many(statement["Resource"]))
+        for action in _many(statement["Action"])
+    }
+
+
+def needed(operation: str, parameters: Mapping[str, Any], *, jobs_table: str, failed_table: str) -> set[Grant]:
+    """The grants that one recorded call needs. `operation` is botocore's name of it, such as PutItem."""
+    if operation == "Invoke":
+        return {("runner", "lambda:InvokeFunction")}
+    if operation == "TransactWriteItems":  # there is no such action: each member needs its own
+        return {
+            grant
+            for member in parameters["TransactItems"]
+            for kind, of_member in member.items()
+            for grant in needed(_MEMBERS[kind], of_member, jobs_table=jobs_table, failed_table=failed_table)
+        }
+    table = {jobs_table: "jobs", failed_table: "failed"}[parameters["TableName"]]
+    index = f"/{parameters['IndexName']}" if "IndexName" in parameters else ""
+    return {(table + index, f"dynamodb:{operation}")}
+
+
+_MEMBERS = {"Put": "PutItem", "Update": "UpdateItem", "Delete": "DeleteItem", "ConditionCheck": "ConditionCheckItem"}
+
+
+def statements(holder: str) -> list[dict[str, Any]]:
+    """The policy statements that a role or a managed policy of the template holds, wherever they are written."""
+    resources = translated()["Resources"]
+    documents = [policy["PolicyDocument"] for policy in resources[holder]["Properties"].get("Policies", [])]
+    for name, resource in resources.items():
+        attached = {"Ref": holder} in resource["Properties"].get("Roles", [])
+        if resource["Type"] in {"AWS::IAM::ManagedPolicy", "AWS::IAM::Policy"} and (attached or name == holder):
+            documents.append(resource["Properties"]["PolicyDocument"])
+    return [statement for document in documents for statement in map(_when_set, document["Statement"])]
+
+
+@cache
+def translated() -> dict[str, Any]:
+    """The shipped template, translated."""
+    return translate(read())
+
+
+def _when_set(statement: dict[str, Any]) -> dict[str, Any]:
+    if "Fn::If" in statement:
+        chosen: dict[str, Any] = statement["Fn::If"][1]
+        return chosen
+    return statement
+
+
+def _kind(resource: dict[str, Any]) -> str:
+    """What a Resource stands for; one that is not known fails the test that asks."""
+    ((function, value),) = resource.items()
+    return _KINDS[".".join(value) if function == "Fn::GetAtt" else value]
+
+
+def _many(value: Any) -> Iterator[Any]:
+    yield from value if isinstance(value, list) else [value]

@@ -1,0 +1,106 @@
+"""Each principal may do exactly what its code does."""
+
+import pytest
+
+from tests.template.grants import PRINCIPALS, Grant, grants, needed, statements, translated
+
+#: The explicit table of allowed calls: a change of the template's grants has to be made here too.
+ALLOWED: dict[str, set[Grant]] = {
+    "dispatcher": {
+        ("jobs", "dynamodb:PutItem"),  # dispatch
+        ("jobs", "dynamodb:GetItem"),  # get, and a dispatch whose answer was lost
+        ("jobs", "dynamodb:UpdateItem"),  # cancel, and a queue's first dispatch
+        ("jobs", "dynamodb:DeleteItem"),  # cancelling releases the unique key
+        ("failed", "dynamodb:GetItem"),  # get
+        ("runner", "lambda:InvokeFunction"),
+        ("runners", "lambda:InvokeFunction"),
+    },
+    "runner": {
+        ("jobs", "dynamodb:GetItem"),
+        ("jobs", "dynamodb:PutItem"),  # dispatch from within a job
+        ("jobs", "dynamodb:UpdateItem"),  # claim, settle
+        ("jobs", "dynamodb:DeleteItem"),  # bury, release a unique key, RETENTION_SECONDS 0
+        ("failed", "dynamodb:GetItem"),
+        ("failed", "dynamodb:PutItem"),  # bury
+        ("runner", "lambda:InvokeFunction"),
+        ("runners", "lambda:InvokeFunction"),
+        ("mail", "ses:SendEmail"),
+        ("mail", "ses:SendTemplatedEmail"),
+    },
+    "sweeper": {
+        ("jobs/due", "dynamodb:Query"),
+        ("jobs", "dynamodb:GetItem"),
+        ("jobs", "dynamodb:UpdateItem"),  # nudge, release
+        ("jobs", "dynamodb:DeleteItem"),  # bury
+        ("failed", "dynamodb:PutItem"),  # bury
+        ("runner", "lambda:InvokeFunction"),
+        ("runners", "lambda:InvokeFunction"),
+    },
+}
+
+
+@pytest.mark.parametrize("principal", PRINCIPALS)
+def test_a_principal_is_granted_what_the_table_allows(principal: str) -> None:
+    """Neither a right too few, which fails in production only, nor one too many."""
+    assert grants(principal) == ALLOWED[principal]
+
+
+@pytest.mark.parametrize("principal", PRINCIPALS)
+def test_no_grant_is_a_wildcard_or_a_scan(principal: str) -> None:
+    """Every action is named, and nothing may read a whole table."""
+    for _, action in grants(principal):
+        assert "*" not in action
+        assert not action.endswith(":Scan")
+
+
+def test_a_dispatcher_deletes_unique_keys_only() -> None:
+    """A caller of dispatch() cannot delete a job, not even by mistake."""
+    (deleting,) = [s for s in statements("DispatchPolicy") if "dynamodb:DeleteItem" in s["Action"]]
+    assert deleting["Action"] == "dynamodb:DeleteItem"
+    assert deleting["Condition"] == {"ForAllValues:StringLike": {"dynamodb:LeadingKeys": ["unique#*"]}}
+
+
+def test_mail_may_be_sent_as_the_given_identity_only() -> None:
+    """Without SesIdentityArn the stack has no right to send mail."""
+    policy = translated()["Resources"]["MailPolicy"]
+    assert policy["Condition"] == "HasSesIdentity"
+    (sending,) = policy["Properties"]["PolicyDocument"]["Statement"]
+    assert [r for r in sending["Resource"] if "identity" in str(r).lower()] == [{"Ref": "SesIdentityArn"}]
+
+
+def test_the_functions_hold_no_other_policy_than_that_for_logs() -> None:
+    """What SAM adds by itself is the right to write logs."""
+    for role in ("RunnerFunctionRole", "SweeperFunctionRole"):
+        assert translated()["Resources"][role]["Properties"]["ManagedPolicyArns"] == [
+            "arn:aws:iam::aws:policy/service-role/AWSLambdaBasicExecutionRole"
+        ]
+
+
+def test_the_schedule_may_start_the_sweeper_only() -> None:
+    """Its role is one that SAM makes."""
+    (statement,) = statements("SweeperFunctionTickRole")
+    assert statement["Action"] == "lambda:InvokeFunction"
+    assert statement["Resource"] == {"Fn::GetAtt": ["SweeperFunction", "Arn"]}
+
+
+def test_a_runner_of_ones_own_gets_what_the_runner_has() -> None:
+    """RunnerPolicy is not a copy: it is what the runner itself runs with, but for mail."""
+    assert {"Ref": "RunnerFunctionRole"} in translated()["Resources"]["RunnerPolicy"]["Properties"]["Roles"]
+    assert "Policies" not in translated()["Resources"]["RunnerFunctionRole"]["Properties"]
+
+
+def test_a_recorded_transaction_needs_the_grants_of_its_members() -> None:
+    """This is how recorded calls are compared with the grants."""
+    burying = {
+        "TransactItems": [
+            {"Put": {"TableName": "f", "Item": {}}},
+            {"Delete": {"TableName": "j", "Key": {}}},
+        ]
+    }
+    assert needed("TransactWriteItems", burying, jobs_table="j", failed_table="f") == {
+        ("failed", "dynamodb:PutItem"),
+        ("jobs", "dynamodb:DeleteItem"),
+    }
+    sweeping = {"TableName": "j", "IndexName": "due"}
+    assert needed("Query", sweeping, jobs_table="j", failed_table="f") == {("jobs/due", "dynamodb:Query")}
+    assert needed("Invoke", {}, jobs_table="j", failed_table="f") == {("runner", "lambda:InvokeFunction")}

@@ -1,0 +1,151 @@
+"""The template says what the code relies on. The emulator ignores half of this, so it is read from the translation."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from relayq_core.adapters.tables import failed_table, jobs_table
+from relayq_core.settings import KNOWN
+from tests.template.grants import translated
+from tests.template.translate import ROOT, TEMPLATES, read, translate
+
+FUNCTIONS = ("RunnerFunction", "SweeperFunction")
+TABLES = {"JobsTable": jobs_table, "FailedJobsTable": failed_table}
+
+
+def properties(logical_id: str) -> dict[str, Any]:
+    """The properties of a resource of the translated template."""
+    found: dict[str, Any] = translated()["Resources"][logical_id]["Properties"]
+    return found
+
+
+@pytest.mark.parametrize("path", TEMPLATES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_the_linter_has_nothing_to_say(path: Path, tmp_path: Path) -> None:
+    """Neither about the template nor about what SAM makes of it."""
+    translation = tmp_path / "translated.json"
+    translation.write_text(json.dumps(translate(read(path))))
+    linted = subprocess.run(
+        [sys.executable, "-m", "cfnlint", path, translation], capture_output=True, text=True, check=False
+    )
+    assert linted.stdout + linted.stderr == ""
+    assert linted.returncode == 0
+
+
+@pytest.mark.parametrize("function", FUNCTIONS)
+def test_every_relayq_variable_is_one_that_the_settings_know(function: str) -> None:
+    """An unknown name fails every cold start."""
+    given = properties(function)["Environment"]["Variables"]
+    assert {name for name in given if name.startswith("RELAYQ_")} <= KNOWN
+
+
+@pytest.mark.parametrize("function", FUNCTIONS)
+def test_lambda_itself_never_retries(function: str) -> None:
+    """The row decides about retries; a second opinion would run jobs twice."""
+    config = properties(f"{function}EventInvokeConfig")
+    assert config["FunctionName"] == {"Ref": function}
+    assert (config["MaximumRetryAttempts"], config["MaximumEventAgeInSeconds"]) == (0, 300)
+
+
+def test_the_schedule_ticks_each_minute_and_never_retries() -> None:
+    """The next tick is the retry. The name holds the stack's: schedules of two stacks must not collide."""
+    tick = properties("SweeperFunctionTick")
+    assert tick["ScheduleExpression"] == "rate(1 minute)"
+    assert tick["Target"]["RetryPolicy"] == {"MaximumRetryAttempts": 0, "MaximumEventAgeInSeconds": 60}
+    assert tick["Name"] == {"Fn::Sub": "${AWS::StackName}-sweep"}
+
+
+def test_lambda_does_not_cut_long_chains_of_jobs() -> None:
+    """Its guard stops a chain near 16 invocations; max_attempts and the depth are the bounds here."""
+    assert properties("RunnerFunction")["RecursiveLoop"] == "Allow"
+
+
+def test_no_function_reserves_concurrency() -> None:
+    """A runner that is throttled loses events, and the account loses what is reserved."""
+    assert not any("ReservedConcurrentExecutions" in properties(function) for function in FUNCTIONS)
+
+
+def test_the_sweeper_has_time_to_look_ahead() -> None:
+    """It waits for jobs that are due within a tick, and must not be ended while it does."""
+    assert properties("SweeperFunction")["Timeout"] == 150
+    assert read()["Parameters"]["RunnerTimeout"]["Default"] == 900
+
+
+@pytest.mark.parametrize("function", FUNCTIONS)
+def test_a_function_logs_json_into_a_group_of_the_stack(function: str) -> None:
+    """The group is made by the stack, with a retention, and not by the first log line, without one."""
+    logging = properties(function)["LoggingConfig"]
+    assert logging["LogFormat"] == "JSON"
+    assert properties(logging["LogGroup"]["Ref"])["RetentionInDays"] == {"Ref": "LogRetentionDays"}
+
+
+@pytest.mark.parametrize("table", TABLES)
+def test_a_table_is_what_the_adapter_expects(table: str) -> None:
+    """The same keys and indexes that `relayq tables create` makes."""
+    expected = TABLES[table]("any")
+    found = properties(table)
+    for name in ("BillingMode", "KeySchema"):
+        assert found[name] == expected[name]
+    for name, key in (("AttributeDefinitions", "AttributeName"), ("GlobalSecondaryIndexes", "IndexName")):
+        assert _by(key, found[name]) == _by(key, expected[name])
+
+
+@pytest.mark.parametrize("table", TABLES)
+def test_a_table_outlives_mistakes(table: str) -> None:
+    """Backed up, encrypted, kept when the stack goes, and cleared of ended rows only."""
+    resource = translated()["Resources"][table]
+    assert resource["DeletionPolicy"] == "RetainExceptOnCreate"
+    assert resource["UpdateReplacePolicy"] == "Retain"
+    assert resource["Properties"]["PointInTimeRecoverySpecification"] == {"PointInTimeRecoveryEnabled": True}
+    assert resource["Properties"]["SSESpecification"] == {"SSEEnabled": True}
+    assert resource["Properties"]["TimeToLiveSpecification"] == {"AttributeName": "expires_at", "Enabled": True}
+
+
+def test_the_outputs_are_what_other_stacks_import() -> None:
+    """All are exported but the layer's ARN: an export that is imported can never change."""
+    outputs = translated()["Outputs"]
+    exported = {name for name, output in outputs.items() if "Export" in output}
+    assert exported == {
+        "JobsTableName",
+        "FailedJobsTableName",
+        "RunnerFunctionName",
+        "RunnerFunctionArn",
+        "SweeperFunctionName",
+        "DispatchPolicyArn",
+        "RunnerPolicyArn",
+    }
+    assert set(outputs) - exported == {"CoreLayerArn"}
+    for name in exported:
+        assert outputs[name]["Export"]["Name"] == {"Fn::Sub": "${AWS::StackName}-" + name}
+
+
+def test_the_layer_is_handed_over_by_a_parameter() -> None:
+    """A stack that uses an older version of the layer keeps it."""
+    parameter = properties("CoreLayerParameter")
+    assert parameter["Name"] == {"Fn::Sub": "/relayq/${AWS::StackName}/layer"}
+    layer = translated()["Resources"][parameter["Value"]["Ref"]]
+    assert (layer["Type"], layer["DeletionPolicy"]) == ("AWS::Lambda::LayerVersion", "Retain")
+    assert translated()["Outputs"]["CoreLayerArn"]["Value"] == parameter["Value"]
+
+
+def test_a_first_deploy_needs_no_answer() -> None:
+    """Every parameter has a default, and is shown in a group."""
+    template = read()
+    assert [name for name, parameter in template["Parameters"].items() if "Default" not in parameter] == []
+    groups = template["Metadata"]["AWS::CloudFormation::Interface"]["ParameterGroups"]
+    assert sorted(name for group in groups for name in group["Parameters"]) == sorted(template["Parameters"])
+
+
+def test_the_layer_is_built_for_what_the_template_runs_on() -> None:
+    """SAM hands its parameters to no Makefile, so the defaults stand in both places."""
+    makefile = (ROOT / "relayq_core/Makefile").read_text()
+    parameters = read()["Parameters"]
+    assert f"RELAYQ_ARCH  ?= {parameters['Architecture']['Default']}#" in makefile
+    assert f"LAYER_PYTHON ?= {parameters['PythonRuntime']['Default']}#" in makefile
+
+
+def _by(key: str, items: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    return {item[key]: item for item in items}
