@@ -13,7 +13,11 @@ from tests.template.translate import read, translate
 Grant = tuple[str, str]
 
 #: The role, or the managed policy, that holds each principal's grants.
-PRINCIPALS = {"dispatcher": "DispatchPolicy", "runner": "RunnerFunctionRole", "sweeper": "SweeperFunctionRole"}
+PRINCIPALS = {
+    "dispatcher": "DispatchPolicy",
+    "runner": "RunnerFunctionRole",
+    "sweeper": "SweeperFunctionRole",
+}
 
 _KINDS = {
     "JobsTable.Arn": "jobs",
@@ -28,7 +32,7 @@ _KINDS = {
 
 
 def grants(principal: str) -> set[Grant]:
-    """Everything the principal may call, with every optional parameter set. Logging is SAM's own policy, and left out."""
+    """Everything the principal may call, optional parameters set; the right to log is SAM's own, and left out."""
     return {
         (kind, action)
         for statement in statements(PRINCIPALS[principal])
@@ -53,16 +57,21 @@ def needed(operation: str, parameters: Mapping[str, Any], *, jobs_table: str, fa
     return {(table + index, f"dynamodb:{operation}")}
 
 
-_MEMBERS = {"Put": "PutItem", "Update": "UpdateItem", "Delete": "DeleteItem", "ConditionCheck": "ConditionCheckItem"}
+_MEMBERS = {
+    "Put": "PutItem",
+    "Update": "UpdateItem",
+    "Delete": "DeleteItem",
+    "ConditionCheck": "ConditionCheckItem",
+}
 
 
 def statements(holder: str) -> list[dict[str, Any]]:
-    """The policy statements that a role or a managed policy of the template holds, wherever they are written."""
+    """The policy statements that a role or a managed policy holds, wherever the template writes them."""
     resources = translated()["Resources"]
     documents = [policy["PolicyDocument"] for policy in resources[holder]["Properties"].get("Policies", [])]
     for name, resource in resources.items():
-        attached = {"Ref": holder} in resource["Properties"].get("Roles", [])
-        if resource["Type"] in {"AWS::IAM::ManagedPolicy", "AWS::IAM::Policy"} and (attached or name == holder):
+        holds = name == holder or {"Ref": holder} in resource["Properties"].get("Roles", [])
+        if holds and resource["Type"] in {"AWS::IAM::ManagedPolicy", "AWS::IAM::Policy"}:
             documents.append(resource["Properties"]["PolicyDocument"])
     return [statement for document in documents for statement in map(_when_set, document["Statement"])]
 

@@ -1,4 +1,4 @@
-"""The template says what the code relies on. The emulator ignores half of this, so it is read from the translation."""
+"""The template says what the code relies on. The emulator ignores half of it, so the translation is read."""
 
 import json
 import subprocess
@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from relayq_core.adapters.tables import failed_table, jobs_table
+from relayq_core.adapters.tables import TTL_ATTRIBUTE, failed_table, jobs_table
 from relayq_core.settings import KNOWN
 from tests.template.grants import translated
 from tests.template.translate import ROOT, TEMPLATES, read, translate
@@ -28,9 +28,8 @@ def test_the_linter_has_nothing_to_say(path: Path, tmp_path: Path) -> None:
     """Neither about the template nor about what SAM makes of it."""
     translation = tmp_path / "translated.json"
     translation.write_text(json.dumps(translate(read(path))))
-    linted = subprocess.run(
-        [sys.executable, "-m", "cfnlint", path, translation], capture_output=True, text=True, check=False
-    )
+    command = [Path(sys.executable).with_name("cfn-lint"), path, translation]
+    linted = subprocess.run(command, capture_output=True, text=True, check=False)
     assert linted.stdout + linted.stderr == ""
     assert linted.returncode == 0
 
@@ -99,9 +98,10 @@ def test_a_table_outlives_mistakes(table: str) -> None:
     resource = translated()["Resources"][table]
     assert resource["DeletionPolicy"] == "RetainExceptOnCreate"
     assert resource["UpdateReplacePolicy"] == "Retain"
-    assert resource["Properties"]["PointInTimeRecoverySpecification"] == {"PointInTimeRecoveryEnabled": True}
-    assert resource["Properties"]["SSESpecification"] == {"SSEEnabled": True}
-    assert resource["Properties"]["TimeToLiveSpecification"] == {"AttributeName": "expires_at", "Enabled": True}
+    found = resource["Properties"]
+    assert found["PointInTimeRecoverySpecification"] == {"PointInTimeRecoveryEnabled": True}
+    assert found["SSESpecification"] == {"SSEEnabled": True}
+    assert found["TimeToLiveSpecification"] == {"AttributeName": TTL_ATTRIBUTE, "Enabled": True}
 
 
 def test_the_outputs_are_what_other_stacks_import() -> None:

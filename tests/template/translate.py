@@ -23,7 +23,7 @@ TEMPLATES = [TEMPLATE, *sorted(ROOT.glob("examples/*/template.yaml"))]
 
 def read(path: Path = TEMPLATE) -> dict[str, Any]:
     """The template as it is written, with short tags such as !Ref spelt out."""
-    return cast(dict[str, Any], yaml_parse(path.read_text()))
+    return cast("dict[str, Any]", yaml_parse(path.read_text()))
 
 
 def translate(template: Mapping[str, Any]) -> dict[str, Any]:
@@ -34,7 +34,7 @@ def translate(template: Mapping[str, Any]) -> dict[str, Any]:
             if key in resource.get("Properties", {}):
                 resource["Properties"][key] = "s3://artifacts/key"  # sam deploy uploads local folders first
     translator = Translator({}, Parser(), boto_session=boto3.Session(region_name="eu-west-1"))
-    return cast(dict[str, Any], translator.translate(given, parameter_values={}))
+    return cast("dict[str, Any]", translator.translate(given, parameter_values={}))
 
 
 def main() -> None:

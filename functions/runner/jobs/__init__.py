@@ -1,1 +1,1 @@
-"""Your jobs: every module in this package is imported when the runner starts. Add a file, and nothing else."""
+"""Your jobs: the runner imports every module of this package when it starts. Add a file, and nothing else."""
