@@ -1,0 +1,112 @@
+"""JobContext: what a handler is told about the job it runs; and whose handler is running here."""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+from collections.abc import Callable, MutableMapping
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from relayq_core.errors import InvalidOption
+from relayq_core.text import cut
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from relayq_core.record import JobRecord
+
+#: A handler may report progress as often as it likes; the table hears of it at most once in this time.
+_PROGRESS_EVERY_MS = 2_000
+_NOTE_BYTES = 200
+
+#: The job whose handler is running in this thread or task, if any: parent of whatever it dispatches.
+current_job: ContextVar[JobRecord | None] = ContextVar("relayq_current_job", default=None)
+
+
+@contextmanager
+def running(record: JobRecord) -> Iterator[None]:
+    """While inside, dispatches are children of this job."""
+    token = current_job.set(record)
+    try:
+        yield
+    finally:
+        current_job.reset(token)
+
+
+class _JobLogger(logging.LoggerAdapter[logging.Logger]):
+    """Adds the job's fields to `extra`, and keeps what the caller put there."""
+
+    def process(self, msg: Any, kwargs: MutableMapping[str, Any]) -> tuple[Any, MutableMapping[str, Any]]:
+        kwargs["extra"] = {**(self.extra or {}), **kwargs.get("extra", {})}
+        return msg, kwargs
+
+
+@dataclass(kw_only=True)
+class JobContext:
+    """Given to a handler that asks for it. `deadline` is in epoch seconds, `remaining()` in seconds."""
+
+    job_id: str
+    name: str
+    queue: str
+    #: 1 for the first try
+    attempt: int
+    max_attempts: int
+    #: when the handler is stopped with JobTimeout, epoch milliseconds
+    deadline_ms: int
+    _now: Callable[[], int] = field(repr=False)
+    _report: Callable[[str], bool] = field(repr=False)
+    _reported_at: int | None = field(default=None, repr=False)
+
+    @property
+    def is_last_attempt(self) -> bool:
+        """No try is left after this one."""
+        return self.attempt >= self.max_attempts
+
+    @property
+    def deadline(self) -> datetime:
+        """When the handler is stopped with JobTimeout (UTC)."""
+        return datetime.fromtimestamp(self.deadline_ms / 1000, UTC)
+
+    def remaining(self) -> float:
+        """Seconds left until the deadline; never below 0."""
+        return max(0.0, (self.deadline_ms - self._now()) / 1000)
+
+    @property
+    def idempotency_key(self) -> str:
+        """The same for every attempt of this job: give it to whatever must not happen twice."""
+        return self.job_id
+
+    @property
+    def logger(self) -> logging.LoggerAdapter[logging.Logger]:
+        """A standard logger whose lines carry the job's id, name, queue and attempt."""
+        return _JobLogger(logging.getLogger("relayq.job"), job_fields(self))
+
+    def progress(self, fraction: float, note: str = "") -> bool:
+        """Tell how far the job is: `fraction` from 0 to 1, and a short note (200 bytes).
+
+        Written at most once in two seconds (the first and the last, 1.0, always). True if it was written; False
+        if it was skipped, or if the lease is no longer this runner's. Raises InvalidOption.
+        """
+        if isinstance(fraction, bool) or not isinstance(fraction, int | float) or not 0 <= fraction <= 1:
+            raise InvalidOption("progress", f"expected a fraction from 0 to 1, got {fraction!r}")
+        now = self._now()
+        recently = self._reported_at is not None and now - self._reported_at < _PROGRESS_EVERY_MS
+        if recently and not math.isclose(fraction, 1.0):
+            return False
+        self._reported_at = now
+        return self._report(json.dumps({"fraction": round(float(fraction), 4), "note": cut(note, _NOTE_BYTES)}))
+
+
+def job_fields(job: JobContext | JobRecord) -> dict[str, Any]:
+    """The fields that every log line about a job bears."""
+    return {
+        "job_id": job.job_id if isinstance(job, JobContext) else job.id,
+        "job_name": job.name,
+        "queue": job.queue,
+        "attempt": job.attempt,
+    }

@@ -1,0 +1,98 @@
+"""Deadline: stop a handler when its time is up, and end the process of one that will not stop.
+
+In the main thread SIGALRM raises JobTimeout wherever the handler is, blocking calls included. In any other thread
+Python can only raise it between two bytecodes (PyThreadState_SetAsyncExc), so a blocking call returns first.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+from relayq_core.errors import JobTimeout
+
+#: The exit status of a process that was ended because its handler would not stop.
+STUBBORN_EXIT = 70
+
+
+def _end_process() -> None:
+    sys.stderr.write("relayq: the handler ignored its timeout; its process ends now\n")
+    sys.stderr.flush()
+    os._exit(STUBBORN_EXIT)
+
+
+@contextmanager
+def deadline(seconds: float, *, patience: float, end: Callable[[], None] = _end_process) -> Iterator[None]:
+    """Raise JobTimeout in the body after `seconds`; call `end` if it still runs `patience` seconds later."""
+    done = threading.Event()
+    watchdog = threading.Timer(seconds + patience, lambda: None if done.is_set() else end())
+    watchdog.daemon = True
+    alarm = _signal_alarm if _can_use_signals() else _thread_alarm
+    watchdog.start()
+    try:
+        with alarm(seconds):
+            yield
+    finally:
+        done.set()
+        watchdog.cancel()
+        # a frozen Lambda thaws its threads in the next invocation: none may be left behind
+        watchdog.join()
+
+
+def _can_use_signals() -> bool:
+    return threading.current_thread() is threading.main_thread() and hasattr(signal, "setitimer")
+
+
+@contextmanager
+def _signal_alarm(seconds: float) -> Iterator[None]:
+    def ring(signum: int, frame: FrameType | None) -> None:
+        raise JobTimeout(seconds)
+
+    earlier = signal.signal(signal.SIGALRM, ring)
+    signal.setitimer(signal.ITIMER_REAL, max(seconds, 0.001))
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, earlier)
+
+
+@contextmanager
+def _thread_alarm(seconds: float) -> Iterator[None]:
+    victim = threading.get_ident()
+    lock = threading.Lock()
+    over = False
+
+    def ring() -> None:
+        with lock:
+            if not over:
+                _raise_in(victim, _ThreadTimeout)
+
+    timer = threading.Timer(max(seconds, 0.001), ring)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    except _ThreadTimeout:
+        raise JobTimeout(seconds) from None
+    finally:
+        with lock:
+            over = True
+        timer.cancel()
+
+
+class _ThreadTimeout(JobTimeout):
+    """SetAsyncExc takes a class and makes the instance itself, without arguments."""
+
+    def __init__(self) -> None:
+        super().__init__(0)
+
+
+def _raise_in(thread_id: int, error: type[BaseException]) -> None:
+    ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread_id), ctypes.py_object(error))

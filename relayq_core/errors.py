@@ -1,0 +1,214 @@
+"""Every exception of RelayQ. Each composes its own sentence: what was expected, what was found, what to do."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """' Did you mean "x"?' for the known word nearest to a misspelt one, or '' where none is near."""
+    near = difflib.get_close_matches(word, list(known), n=1)
+    return f' Did you mean "{near[0]}"?' if near else ""
+
+
+class RelayQError(Exception):
+    """The base of every error that RelayQ raises."""
+
+
+class InvalidJob(RelayQError, TypeError):
+    """A job type is written in a way that cannot work; raised where it is defined."""
+
+    def __init__(self, where: str, problem: str) -> None:
+        super().__init__(f"{where}: {problem}")
+
+
+class InvalidPayload(RelayQError, ValueError):
+    """The payload does not fit the job, or does not survive its way through JSON. Never shows the values."""
+
+    def __init__(self, name: str, problem: str, *, field: str | None = None) -> None:
+        self.name = name
+        self.field = field
+        at = f", field {field!r}" if field else ""
+        super().__init__(f"payload of job {name!r}{at}: {problem}")
+
+
+class PayloadTooLarge(RelayQError, ValueError):
+    """The payload, as JSON, is over its budget."""
+
+    def __init__(self, name: str, size: int, limit: int) -> None:
+        self.size = size
+        self.limit = limit
+        super().__init__(
+            f"payload of job {name!r} is {size:,} bytes of JSON, the limit is {limit:,}; "
+            "store the data elsewhere (S3, a table) and dispatch its key"
+        )
+
+
+class InvalidOption(RelayQError, ValueError):
+    """An option of a job, a dispatch or an operation has a value that cannot be used."""
+
+    def __init__(self, option: str, problem: str) -> None:
+        self.option = option
+        super().__init__(f"{option}: {problem}")
+
+
+class UnknownJob(RelayQError, LookupError):
+    """No job type is registered under this name."""
+
+    def __init__(self, name: str, known: Iterable[str]) -> None:
+        self.name = name
+        names = sorted(known)
+        listed = ", ".join(names) if names else "none; is its module named in RELAYQ_JOB_MODULES?"
+        super().__init__(f"no job named {name!r}.{did_you_mean(name, names)} Registered: {listed}")
+
+
+class DuplicateJobName(RelayQError, ValueError):
+    """Two job types bear one name."""
+
+    def __init__(self, name: str, first: str, second: str) -> None:
+        self.name = name
+        super().__init__(
+            f"two jobs are named {name!r}: {first} and {second}; give one of them another name with name=..."
+        )
+
+
+class SettingsError(RelayQError, ValueError):
+    """An environment variable is missing, unknown or malformed."""
+
+    def __init__(self, variable: str, problem: str) -> None:
+        self.variable = variable
+        super().__init__(f"{variable}: {problem}")
+
+
+class StoreError(RelayQError):
+    """The tables cannot be used: missing, access denied, or a request that DynamoDB refuses for good."""
+
+    def __init__(self, what: str, fix: str, *, code: str | None = None) -> None:
+        self.code = code
+        super().__init__(f"{what}; {fix}")
+
+
+class StoreUnavailable(StoreError):
+    """DynamoDB did not answer, or throttled, through all tries: a write may or may not have happened."""
+
+    def __init__(self, operation: str, cause: str) -> None:
+        super().__init__(
+            f"{operation} was not answered: {cause}",
+            "whether it took effect is unknown; check the network, the credentials' region and throttling",
+            code="Unavailable",
+        )
+
+
+class UnreadableRow(StoreError):
+    """A row of the tables makes no sense: it was not written by RelayQ, or was edited by hand."""
+
+    def __init__(self, job_id: str, problem: str, *, due_at: int | None = None) -> None:
+        self.job_id = job_id
+        #: where the index has the row now, if it is there
+        self.due_at = due_at
+        super().__init__(
+            f"the row of job {job_id!r} cannot be read: {problem}",
+            "it is left as it is; repair or delete it by hand",
+            code="UnreadableRow",
+        )
+
+
+class DispatchUnknown(RelayQError):
+    """Nobody can say whether the job was written: every try, and the read after them, went unanswered."""
+
+    def __init__(self, job_id: str) -> None:
+        self.job_id = job_id
+        super().__init__(
+            f"it is unknown whether job {job_id!r} was accepted: no try was answered. "
+            f"Dispatching it again with job_id={job_id!r} is safe"
+        )
+
+
+class ChainTooDeep(RelayQError):
+    """Jobs dispatched jobs that dispatched jobs, deeper than RELAYQ_MAX_DEPTH allows."""
+
+    def __init__(self, depth: int, limit: int, root_id: str) -> None:
+        super().__init__(
+            f"this dispatch would be number {depth} in a chain of jobs that began with {root_id!r}; "
+            f"the limit is {limit} (RELAYQ_MAX_DEPTH). Is a job dispatching itself without an end?"
+        )
+
+
+class JobTimeout(RelayQError):
+    """Raised inside a handler when its time is up."""
+
+    def __init__(self, seconds: float) -> None:
+        self.seconds = seconds
+        super().__init__(f"the handler was stopped after {seconds:g} s, the time it had")
+
+
+class JobCrashed(RelayQError):
+    """What `failed()` is given, and the table keeps, when a runner ended without a word."""
+
+    def __init__(self, attempt: int) -> None:
+        self.attempt = attempt
+        super().__init__(
+            f"the runner of attempt {attempt} ended without settling (killed, out of memory, or timed out)"
+        )
+
+
+class LeaseLost(RelayQError):
+    """Another runner holds this job now, or it was ended: this one may no longer write."""
+
+    def __init__(self, job_id: str) -> None:
+        self.job_id = job_id
+        super().__init__(f"the lease of job {job_id!r} is no longer this runner's; its outcome is discarded")
+
+
+class KeyTaken(RelayQError):
+    """A redrive found the job's unique key held by another job."""
+
+    def __init__(self, job_id: str, holder: str) -> None:
+        self.holder = holder
+        super().__init__(
+            f"job {job_id!r} cannot be redriven: its unique key is held by job {holder!r}; "
+            "wait until that one has ended, or cancel it"
+        )
+
+
+class RetryAfter(Exception):
+    """Raise it in a handler: this attempt failed, try again in `seconds` instead of the backoff's delay.
+
+    It uses up an attempt; after the last one the job fails. `seconds` is a number >= 0.
+    """
+
+    def __init__(self, seconds: float, reason: str = "") -> None:
+        self.seconds = checked_wait("RetryAfter", seconds)
+        self.reason = reason
+        super().__init__(reason or f"retry in {seconds:g} s")
+
+
+class Snooze(Exception):
+    """Raise it in a handler: not now, run me again in `seconds`. It uses up no attempt."""
+
+    def __init__(self, seconds: float, reason: str = "") -> None:
+        self.seconds = checked_wait("Snooze", seconds)
+        self.reason = reason
+        super().__init__(reason or f"snoozed for {seconds:g} s")
+
+
+class Bury(Exception):
+    """Raise it in a handler: trying again is useless. The job goes to the failed table with this reason."""
+
+    def __init__(self, reason: str) -> None:
+        self.reason = reason
+        super().__init__(reason)
+
+
+#: No delay may reach past this: 10 years, in seconds. Times then always fit DynamoDB's numbers and a datetime.
+LONGEST_DELAY = 10 * 365 * 86_400.0
+
+
+def checked_wait(option: str, seconds: float) -> float:
+    """The seconds, if they are a finite number from 0 to LONGEST_DELAY; else InvalidOption."""
+    if isinstance(seconds, bool) or not isinstance(seconds, int | float):
+        raise InvalidOption(option, f"expected a number of seconds, got {type(seconds).__name__}")
+    if not 0 <= seconds <= LONGEST_DELAY:
+        raise InvalidOption(option, f"expected 0 to {LONGEST_DELAY:.0f} seconds (ten years), got {seconds}")
+    return float(seconds)

@@ -1,0 +1,161 @@
+"""Options: what a call, a job type or the settings say about one job. Checked where they are given."""
+
+from __future__ import annotations
+
+import re
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass, fields, replace
+from datetime import datetime, timedelta
+from typing import Any, TypeAlias
+
+from relayq_core.backoff import Backoff, backoff_of
+from relayq_core.errors import InvalidOption, checked_wait
+
+Seconds: TypeAlias = float | timedelta
+BackoffLike: TypeAlias = Backoff | float | Sequence[float]
+
+_QUEUE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
+_JOB_ID = re.compile(r"[0-9A-Za-z_-]{1,64}")
+_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,127}")
+#: More tries than this are a loop, not a retry.
+_MOST_ATTEMPTS = 1000
+#: A key is hashed above 1 KB before it is stored; this bounds what is hashed.
+_LONGEST_KEY = 16_384
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """What was said, and None where nothing was. Durations in seconds; `at` in epoch milliseconds."""
+
+    queue: str | None = None
+    max_attempts: int | None = None
+    backoff: Backoff | None = None
+    timeout: float | None = None
+    delay: float | None = None
+    at: int | None = None
+    unique: str | None = None
+    unique_for: float | None = None
+    job_id: str | None = None
+
+    @classmethod
+    def given(
+        cls,
+        *,
+        queue: str | None = None,
+        max_attempts: int | None = None,
+        backoff: BackoffLike | None = None,
+        timeout: Seconds | None = None,
+        delay: Seconds | None = None,
+        at: datetime | None = None,
+        unique: str | None = None,
+        unique_for: Seconds | None = None,
+        job_id: str | None = None,
+    ) -> Options:
+        """The options as a user writes them, each checked. Raises InvalidOption."""
+        return cls(
+            queue=None if queue is None else checked_queue(queue),
+            max_attempts=None if max_attempts is None else checked_attempts("max_attempts", max_attempts),
+            backoff=None if backoff is None else backoff_of(backoff),
+            timeout=None if timeout is None else _positive("timeout", timeout),
+            delay=None if delay is None else checked_wait("delay", _seconds(delay)),
+            at=None if at is None else _epoch_ms(at),
+            unique=None if unique is None else _checked_key(unique),
+            unique_for=None if unique_for is None else _positive("unique_for", unique_for),
+            job_id=None if job_id is None else checked_job_id(job_id),
+        )
+
+    def over(self, base: Options) -> Options:
+        """These options, completed by `base` where they say nothing. A delay here overrides an `at` there."""
+        said = {field.name: value for field in fields(self) if (value := getattr(self, field.name)) is not None}
+        if self.delay is not None or self.at is not None:
+            base = replace(base, delay=None, at=None)
+        return replace(base, **said)
+
+    def checked(self) -> Options:
+        """These options, if they agree with each other. Raises InvalidOption; warns of backoff never used."""
+        if self.delay is not None and self.at is not None:
+            raise InvalidOption("at", "give either delay or at, not both")
+        if self.unique_for is not None and self.unique is None:
+            raise InvalidOption("unique_for", "it needs unique=..., the key that is held for so long")
+        self.warn_of_unused_backoff()
+        return self
+
+    def warn_of_unused_backoff(self) -> None:
+        """Say so when a backoff list is longer than max_attempts can ever use."""
+        if self.backoff is None or self.backoff.kind != "list" or self.max_attempts is None:
+            return
+        retries = self.max_attempts - 1
+        if len(self.backoff.values) > max(retries, 1):
+            warnings.warn(
+                f"backoff lists {len(self.backoff.values)} waits, but max_attempts={self.max_attempts} "
+                f"means at most {retries} {'retry' if retries == 1 else 'retries'}; the rest is never used",
+                stacklevel=4,
+            )
+
+
+def checked_queue(queue: Any) -> str:
+    """The queue name, if it is one: 1 to 64 letters, digits, '_', '.' or '-', a letter or digit first."""
+    if not isinstance(queue, str) or not _QUEUE.fullmatch(queue):
+        raise InvalidOption(
+            "queue",
+            "expected 1 to 64 letters, digits, '_', '.' or '-', beginning with a letter or digit, "
+            f"got {str(queue)[:80]!r}",
+        )
+    return queue
+
+
+def checked_job_id(job_id: Any) -> str:
+    """The job id, if it is one: 1 to 64 letters, digits, '_' or '-'."""
+    if not isinstance(job_id, str) or not _JOB_ID.fullmatch(job_id):
+        raise InvalidOption("job_id", f"expected 1 to 64 letters, digits, '_' or '-', got {str(job_id)[:80]!r}")
+    return job_id
+
+
+def checked_name(name: Any) -> str:
+    """The job name, if it is one: 1 to 128 letters, digits, '_', '.' or '-', a letter or '_' first."""
+    if not isinstance(name, str) or not _NAME.fullmatch(name):
+        raise InvalidOption(
+            "name",
+            "expected 1 to 128 letters, digits, '_', '.' or '-', beginning with a letter or '_', "
+            f"got {str(name)[:80]!r}",
+        )
+    return name
+
+
+def checked_attempts(option: str, attempts: Any) -> int:
+    """The number of tries, if it is a whole number from 1 to 1000."""
+    if isinstance(attempts, bool) or not isinstance(attempts, int) or not 1 <= attempts <= _MOST_ATTEMPTS:
+        raise InvalidOption(option, f"expected a whole number of tries from 1 to {_MOST_ATTEMPTS}, got {attempts!r}")
+    return attempts
+
+
+def _checked_key(key: Any) -> str:
+    if not isinstance(key, str) or not key:
+        raise InvalidOption("unique", f"expected a key that is not empty, got {type(key).__name__}")
+    try:
+        size = len(key.encode())
+    except UnicodeEncodeError:
+        raise InvalidOption("unique", "the key is not valid Unicode (it holds a lone surrogate)") from None
+    if size > _LONGEST_KEY:
+        raise InvalidOption("unique", f"expected a key of at most {_LONGEST_KEY:,} bytes, got {size:,}")
+    return key
+
+
+def _seconds(value: Seconds) -> float:
+    return value.total_seconds() if isinstance(value, timedelta) else value
+
+
+def _positive(option: str, value: Seconds) -> float:
+    seconds = checked_wait(option, _seconds(value))
+    if seconds < 0.001:
+        raise InvalidOption(option, f"expected more than 0 seconds, got {seconds:g}")
+    return seconds
+
+
+def _epoch_ms(at: Any) -> int:
+    if not isinstance(at, datetime):
+        raise InvalidOption("at", f"expected a datetime, got {type(at).__name__}")
+    if at.tzinfo is None or at.utcoffset() is None:
+        raise InvalidOption("at", "expected a datetime with a time zone, e.g. datetime.now(timezone.utc)")
+    return round(at.timestamp() * 1000)

@@ -1,0 +1,149 @@
+"""JobRecord: one stored request for a job, as it is in the table. Frozen, and without behaviour beyond questions."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import secrets
+import zlib
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from typing import Any
+
+from relayq_core.backoff import Backoff
+
+#: The index key is `<queue>#<n>` with n below this: DynamoDB limits writes per key, so one queue is spread.
+SHARDS = 8
+
+#: A longer unique key is hashed.
+_LONGEST_PLAIN_KEY = 1024
+
+_CROCKFORD = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
+
+
+class Status(StrEnum):
+    """Where a job is; see the drawing at the top of lifecycle.py."""
+
+    PENDING = "pending"
+    PROCESSING = "processing"
+    RETRYING = "retrying"
+    COMPLETED = "completed"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+    @property
+    def is_waiting(self) -> bool:
+        """A runner may claim it."""
+        return self in {Status.PENDING, Status.RETRYING}
+
+    @property
+    def is_ended(self) -> bool:
+        """Nothing will happen to it any more, unless it is redriven."""
+        return self in {Status.COMPLETED, Status.FAILED, Status.CANCELLED}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobRecord:
+    """One job. Times (`*_at`, `*_until`) are epoch milliseconds; `payload` and `result` are decoded when asked."""
+
+    id: str
+    name: str
+    queue: str
+    status: Status = Status.PENDING
+    #: how many times a runner has claimed it, snoozes and give-backs not counted
+    attempt: int = 0
+    #: None where the job was dispatched by name and its type was not at hand: the runner knows it
+    max_attempts: int | None = None
+    backoff: Backoff | None = None
+    timeout_ms: int | None = None
+    payload_json: str = "{}"
+    result_json: str | None = None
+    progress_json: str | None = None
+    #: what the last attempt ended with, at most 8 KB
+    error: str | None = None
+    #: the last five errors, oldest first, 500 bytes each, as a JSON list of {attempt, at, error}
+    errors_json: str | None = None
+    created_at: int
+    updated_at: int
+    #: not to be started before this
+    available_at: int
+    started_at: int | None = None
+    finished_at: int | None = None
+    #: the job whose handler dispatched this one, and the first of that chain
+    parent_id: str | None = None
+    root_id: str | None = None
+    depth: int = 0
+    #: the sort key of the index: when the sweeper should next look; None on ended jobs
+    due_at: int | None = None
+    lease_id: str | None = None
+    lease_until: int | None = None
+    #: the lease that last settled this job: how a runner recognises its own retried write
+    settled_by: str | None = None
+    #: how often the sweeper has handed it off since the last claim
+    nudges: int = 0
+    #: the unique key's item, and for how long it holds; None: until the job ends
+    unique_pk: str | None = None
+    unique_for_ms: int | None = None
+    cancel_requested_at: int | None = None
+    #: since when no runner has known the job's name
+    unknown_since: int | None = None
+    #: the last attempt crashed: the next claim only runs failed() and buries
+    exhausted: bool = False
+    #: epoch seconds; the row is gone from then on, whether or not TTL has deleted it
+    expires_at: int | None = None
+
+    @property
+    def payload(self) -> Any:
+        """The payload, decoded; raises ValueError where the row holds no JSON."""
+        return json.loads(self.payload_json)
+
+    @property
+    def result(self) -> Any:
+        """What the handler returned, or None."""
+        return None if self.result_json is None else json.loads(self.result_json)
+
+    @property
+    def progress(self) -> dict[str, Any] | None:
+        """`{"fraction": 0.0 to 1.0, "note": str}` as the handler last said it, or None."""
+        return None if self.progress_json is None else json.loads(self.progress_json)
+
+    @property
+    def errors(self) -> list[dict[str, Any]]:
+        """The last five errors, oldest first: `{"attempt": int, "at": epoch ms, "error": str}`."""
+        return [] if self.errors_json is None else json.loads(self.errors_json)
+
+    @property
+    def holds_key(self) -> bool:
+        """Its unique key is held until it ends, so that whatever ends it must release the key."""
+        return self.unique_pk is not None and self.unique_for_ms is None
+
+    def evolve(self, **changes: Any) -> JobRecord:
+        """A copy with these fields changed."""
+        return replace(self, **changes)
+
+
+def due_shard(queue: str, job_id: str) -> str:
+    """The index partition of a job."""
+    return f"{queue}#{zlib.crc32(job_id.encode()) % SHARDS}"
+
+
+def shards_of(queue: str) -> list[str]:
+    """All index partitions of a queue."""
+    return [f"{queue}#{n}" for n in range(SHARDS)]
+
+
+def unique_pk(name: str, key: str) -> str:
+    """The key of a unique key's item. DynamoDB takes 2 KB of key; a long one is stored as its hash."""
+    pk = f"unique#{name}#{key}"
+    if len(pk.encode()) <= _LONGEST_PLAIN_KEY:
+        return pk
+    return f"unique#{name}#sha256:{hashlib.sha256(key.encode()).hexdigest()}"
+
+
+def new_id(now: int) -> str:
+    """A fresh job id: a ULID (github.com/ulid/spec), 48 bits of epoch milliseconds and 80 random bits.
+
+    26 characters that sort by time of dispatch, and that a person can read out.
+    """
+    number = (now & ((1 << 48) - 1)) << 80 | secrets.randbits(80)
+    return "".join(_CROCKFORD[number >> shift & 31] for shift in range(125, -1, -5))

@@ -1,0 +1,141 @@
+"""The registry: which job type bears which name. Only what is registered here is ever built or run."""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+import sys
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from types import ModuleType
+from typing import Any, Protocol
+
+from relayq_core.context import JobContext
+from relayq_core.errors import DuplicateJobName, SettingsError, UnknownJob
+from relayq_core.options import Options
+
+
+class RunnableJob(Protocol):
+    """A job built from its payload, ready to run."""
+
+    def handle(self, context: JobContext) -> Any:
+        """Run the handler; a coroutine where the handler is async."""
+        ...
+
+    def failed(self, error: BaseException) -> Any:
+        """Tell the job that it failed for good; nothing where it defines no `failed`."""
+        ...
+
+
+class JobType(Protocol):
+    """What the core knows of a job class or function. The pydantic work is behind it, in jobs.py."""
+
+    @property
+    def name(self) -> str:
+        """The name the job is dispatched and stored under."""
+        ...
+
+    @property
+    def options(self) -> Options:
+        """What the class keywords or the decorator said."""
+        ...
+
+    @property
+    def origin(self) -> Origin:
+        """Where it was defined."""
+        ...
+
+    def encode(self, args: Any) -> str:
+        """The payload of an instance, or of a mapping of arguments, as checked JSON. Raises InvalidPayload."""
+        ...
+
+    def recheck(self, payload_json: str) -> str:
+        """The same for a payload that is JSON already, as from a dispatch by name. Raises InvalidPayload."""
+        ...
+
+    def build(self, payload_json: str) -> tuple[RunnableJob, list[str]]:
+        """The job for a stored payload, and the names of unknown fields that were ignored.
+
+        Raises InvalidPayload.
+        """
+        ...
+
+    def schema(self) -> dict[str, Any]:
+        """The payload's JSON Schema."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Where a job type was defined. Two origins that are equal are one definition, loaded again."""
+
+    file: str
+    qualname: str
+
+    def __str__(self) -> str:
+        return f"{self.qualname} in {self.file}"
+
+
+class Registry(Mapping[str, JobType]):
+    """Job types by name."""
+
+    def __init__(self) -> None:
+        self._types: dict[str, JobType] = {}
+
+    def register(self, job_type: JobType) -> None:
+        """Add a job type; one from the same file and qualified name replaces the earlier. DuplicateJobName."""
+        earlier = self._types.get(job_type.name)
+        if earlier is not None and earlier.origin != job_type.origin:
+            raise DuplicateJobName(job_type.name, str(earlier.origin), str(job_type.origin))
+        self._types[job_type.name] = job_type
+
+    def find(self, name: str) -> JobType:
+        """The job type of this name. Raises UnknownJob with what is registered."""
+        try:
+            return self._types[name]
+        except KeyError:
+            raise UnknownJob(name, self._types) from None
+
+    def __getitem__(self, name: str) -> JobType:
+        return self._types[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._types)
+
+    def __len__(self) -> int:
+        return len(self._types)
+
+
+#: The registry that classes and decorators register with.
+registry = Registry()
+
+
+def import_jobs(modules: Iterable[str]) -> None:
+    """Import each module, and every submodule of each package, so that their jobs register.
+
+    Raises SettingsError where a name leads to no module; whatever a module raises passes through.
+    """
+    for name in modules:
+        _import_tree(name)
+
+
+def _import_tree(name: str) -> None:
+    try:
+        module = importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        if error.name is None or not (name == error.name or name.startswith(f"{error.name}.")):
+            raise
+        raise SettingsError(
+            "RELAYQ_JOB_MODULES", f"no module named {error.name!r} (Python looks in: {', '.join(sys.path)})"
+        ) from None
+    for found in pkgutil.walk_packages(_paths(module), prefix=f"{name}.", onerror=_reraise):
+        importlib.import_module(found.name)
+
+
+def _paths(module: ModuleType) -> Iterable[str]:
+    return getattr(module, "__path__", ())
+
+
+def _reraise(name: str) -> None:
+    """walk_packages swallows an ImportError of a subpackage unless it is told not to."""
+    raise  # noqa: PLE0704 - called from within walk_packages' except clause

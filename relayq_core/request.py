@@ -1,0 +1,141 @@
+"""JobRequest: what is to be dispatched, before it is stored: a name, a payload and options."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from typing import Any, Protocol, runtime_checkable
+
+from relayq_core.errors import InvalidPayload
+from relayq_core.options import BackoffLike, Options, Seconds, checked_name
+from relayq_core.registry import JobType, Registry
+
+
+@dataclass(frozen=True, slots=True)
+class JobRequest:
+    """A job and what was said about it. `with_options()` answers with a copy that knows more."""
+
+    name: str
+    payload_json: str
+    options: Options = field(default_factory=Options)
+    #: the job's type, where it is at hand
+    job_type: JobType | None = field(default=None, compare=False, repr=False)
+
+    @property
+    def payload(self) -> Any:
+        """The payload as the runner will see it."""
+        return json.loads(self.payload_json)
+
+    def with_options(
+        self,
+        *,
+        job_id: str | None = None,
+        queue: str | None = None,
+        delay: Seconds | None = None,
+        at: datetime | None = None,
+        max_attempts: int | None = None,
+        backoff: BackoffLike | None = None,
+        timeout: Seconds | None = None,
+        unique: str | None = None,
+        unique_for: Seconds | None = None,
+    ) -> JobRequest:
+        """A copy with these options over its own; durations in seconds or timedelta. Raises InvalidOption."""
+        given = Options.given(
+            job_id=job_id,
+            queue=queue,
+            delay=delay,
+            at=at,
+            max_attempts=max_attempts,
+            backoff=backoff,
+            timeout=timeout,
+            unique=unique,
+            unique_for=unique_for,
+        )
+        return replace(self, options=given.over(self.options))
+
+
+@runtime_checkable
+class Dispatchable(Protocol):
+    """A job class, a job object or a job function: something that knows its job type."""
+
+    def __relayq_request__(self, args: Mapping[str, Any] | None) -> JobRequest:
+        """The request for it, with these arguments where it is a type."""
+        ...
+
+
+def request_of(job: Any, args: Mapping[str, Any] | None, registry: Registry) -> JobRequest:
+    """The request that a call of dispatch(job, args) means. Raises InvalidPayload, InvalidOption, TypeError."""
+    if isinstance(job, JobRequest):
+        _no_args(job.name, args)
+        return job
+    if isinstance(job, str):
+        return _by_name(checked_name(job), args, registry)
+    find = getattr(job, "__relayq_request__", None)
+    if find is None:
+        raise TypeError(
+            "dispatch() takes a Job object, a job type with its data, a request from .job() or with_options(), "
+            f"or a job's name; got {type(job).__name__}. Is the function decorated with @job?"
+        )
+    request: JobRequest = find(args)
+    return request
+
+
+def _by_name(name: str, args: Mapping[str, Any] | None, registry: Registry) -> JobRequest:
+    """The caller may have none of the job's code: then JSON is all that can be checked."""
+    text = to_json(name, {} if args is None else args)
+    if name in registry:
+        job_type = registry[name]
+        return JobRequest(name, job_type.recheck(text), job_type=job_type)
+    return JobRequest(name, text)
+
+
+def _no_args(name: str, args: Mapping[str, Any] | None) -> None:
+    if args is not None:
+        raise InvalidPayload(name, "the job has its arguments already; leave out the second argument")
+
+
+def to_json(name: str, args: Mapping[str, Any]) -> str:
+    """A mapping as compact JSON that reads back as the same value. Raises InvalidPayload with the field."""
+    if not isinstance(args, Mapping):
+        raise InvalidPayload(name, f"expected a mapping of field names to values, got {type(args).__name__}")
+    for key, value in args.items():
+        if not isinstance(key, str):
+            raise InvalidPayload(name, f"expected field names that are strings, got {type(key).__name__}")
+        if (problem := json_problem(value)) is not None:
+            raise InvalidPayload(name, problem, field=key)
+    return json.dumps(dict(args), separators=(",", ":"), ensure_ascii=False)
+
+
+def json_problem(value: Any) -> str | None:
+    """Why a value does not survive its way through JSON, or None if it does."""
+    try:
+        text = json.dumps(value, allow_nan=False, ensure_ascii=False)
+        text.encode()
+        back = json.loads(text)
+    except UnicodeEncodeError:
+        return "it holds a lone surrogate, which is not valid Unicode text"
+    except RecursionError:
+        return "it is nested too deeply for JSON"
+    except (TypeError, ValueError) as error:
+        return f"it cannot be written as JSON ({error}); use text, numbers, lists and mappings"
+    if not _same(value, back):
+        return (
+            f"it changes on its way through JSON (a {type(value).__name__} does not come back the same); "
+            "use lists, mappings with string keys, text, numbers, true, false and null"
+        )
+    return None
+
+
+def _same(value: Any, back: Any) -> bool:
+    """Equal, and of JSON's own types all the way down: (1, 2) and [1, 2], True and 1 are not the same."""
+    if isinstance(back, dict):
+        return (
+            isinstance(value, dict)
+            and len(value) == len(back)
+            and all(isinstance(key, str) and key in back and _same(item, back[key]) for key, item in value.items())
+        )
+    if isinstance(back, list):
+        return isinstance(value, list) and len(value) == len(back) and all(map(_same, value, back))
+    return type(back) in type(value).__mro__ and value == back
