@@ -1,0 +1,85 @@
+"""Events: what happens to jobs, told to whoever listens. A listener that raises is logged and harms nothing."""
+
+from __future__ import annotations
+
+import logging
+from collections import defaultdict
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TypeAlias, TypeVar
+
+from relayq_core.context import job_fields
+from relayq_core.errors import InvalidOption, did_you_mean
+from relayq_core.record import JobRecord
+
+logger = logging.getLogger("relayq")
+
+#: dispatched: accepted and written. started: claimed, the handler is about to run. processed: the handler
+#: returned and that is settled. failed: an attempt failed; `will_retry` says whether another follows.
+#: snoozed, cancelled: settled so. lease_lost: an outcome was discarded, another runner holds the job.
+#: handoff_failed: no runner could be told, the sweeper will.
+KINDS = (
+    "dispatched",
+    "started",
+    "processed",
+    "failed",
+    "snoozed",
+    "cancelled",
+    "lease_lost",
+    "handoff_failed",
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobEvent:
+    """One thing that happened to one job. Durations in milliseconds."""
+
+    kind: str
+    job: JobRecord
+    #: how long the handler ran
+    duration_ms: float | None = None
+    #: how long the job waited beyond its time, in `started`
+    wait_ms: int | None = None
+    error: BaseException | None = None
+    will_retry: bool | None = None
+
+
+Listener: TypeAlias = Callable[[JobEvent], object]
+L = TypeVar("L", bound=Listener)
+
+
+class Events:
+    """The listeners, by kind of event."""
+
+    def __init__(self) -> None:
+        self._listeners: dict[str, list[Listener]] = defaultdict(list)
+
+    def on(self, kind: str) -> Callable[[L], L]:
+        """Decorate a function that takes a JobEvent: `@on("failed")`. Raises InvalidOption for an unknown kind."""
+        if kind not in KINDS:
+            raise InvalidOption("event", f"there is no {kind!r}.{did_you_mean(kind, KINDS)} Known: {', '.join(KINDS)}")
+
+        def listen(listener: L) -> L:
+            self._listeners[kind].append(listener)
+            return listener
+
+        return listen
+
+    def off(self, listener: Listener) -> None:
+        """Forget a listener, whatever it listens to."""
+        for listeners in self._listeners.values():
+            if listener in listeners:
+                listeners.remove(listener)
+
+    def emit(self, event: JobEvent) -> None:
+        """Tell all listeners of this kind. Never raises."""
+        for listener in tuple(self._listeners.get(event.kind, ())):
+            try:
+                listener(event)
+            except Exception:
+                logger.exception("a listener raised; the job goes on", extra=job_fields(event.job))
+
+
+#: The events that `@on` listens to.
+events = Events()
+on = events.on

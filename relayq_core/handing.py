@@ -1,0 +1,28 @@
+"""Handing off: tell a runner of a job. It never fails anybody: the row is safe, and the sweeper looks after it."""
+
+from __future__ import annotations
+
+import logging
+
+from relayq_core.context import job_fields
+from relayq_core.events import Events, JobEvent
+from relayq_core.ports import Handoff
+from relayq_core.record import JobRecord
+from relayq_core.text import headline
+
+logger = logging.getLogger("relayq")
+
+
+def hand_off(handoff: Handoff, events: Events, record: JobRecord, run_at: int) -> bool:
+    """Offer the job to a runner; True if the offer was taken. Any error is a log line and an event."""
+    try:
+        handoff.offer(record.id, record.queue, run_at)
+    except Exception as error:
+        logger.warning(
+            "the handoff failed (%s); the sweeper will start the job",
+            headline(error),
+            extra=job_fields(record),
+        )
+        events.emit(JobEvent(kind="handoff_failed", job=record, error=error))
+        return False
+    return True

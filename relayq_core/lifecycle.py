@@ -1,0 +1,439 @@
+"""Where a job goes next. Every decision of the system, pure: no I/O, and `now` is an argument.
+
+                 dispatch
+                    |
+                    v            claim                  complete
+                 pending -----------------> processing ------------> completed
+                    |                        |  ^  |
+                    |   retry, snooze,       |  |  |   bury
+                    |   give back, release   |  |  +-----------------> failed
+                    |                        v  | claim                  |
+                    |                      retrying <----------+         | redrive
+                    |  cancel                |  cancel         |         v
+                    +--------> cancelled <---+            (sweeper)   pending
+                                   ^
+                                   +---- processing, when its cancel mark is seen at the settle
+
+A claim takes a lease; only the holder of the lease may settle, or the sweeper once the lease has run out. All
+times are epoch milliseconds, all durations milliseconds unless they are options of a job (seconds).
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TypeAlias
+
+from relayq_core.backoff import Backoff
+from relayq_core.errors import JobCrashed
+from relayq_core.options import Options
+from relayq_core.record import JobRecord, Status
+from relayq_core.text import cut
+
+#: Kept free at the end of an invocation, for a handler that stops late and for the settle's retries.
+SETTLE_BUDGET_MS = 10_000
+#: With less than this left a runner does not claim.
+LEAST_TIME_MS = 15_000
+#: Clocks of different machines differ by less than this; safety never rests on it, only the lease does.
+SKEW_MS = 2_000
+#: A handler that ignores JobTimeout for this long is ended with its process.
+STUBBORN_MS = 5_000
+#: A name that no runner knows: a deploy may be under way. Tried each minute, buried after 15.
+UNKNOWN_RETRY_MS = 60_000
+UNKNOWN_PATIENCE_MS = 900_000
+#: Nudges of one job come ever further apart, up to this.
+LONGEST_NUDGE_MS = 900_000
+#: A row the sweeper cannot read is looked at again after this.
+UNREADABLE_MS = 3_600_000
+
+#: Budgets in bytes. Together with the payload they stay far below DynamoDB's 400 KB, so no settle fails on size.
+PAYLOAD_BYTES = 300_000
+RESULT_BYTES = 32_768
+ERROR_BYTES = 8_192
+ERROR_LINE_BYTES = 500
+ERRORS_KEPT = 5
+
+
+class Event(StrEnum):
+    """What can happen to a job."""
+
+    CLAIM = "claim"
+    COMPLETE = "complete"
+    RETRY = "retry"
+    SNOOZE = "snooze"
+    GIVE_BACK = "give back"
+    RELEASE = "release"
+    BURY = "bury"
+    CANCEL = "cancel"
+    REDRIVE = "redrive"
+
+
+#: (status, event) -> status. What is not here cannot happen.
+TRANSITIONS: dict[tuple[Status, Event], Status] = {
+    (Status.PENDING, Event.CLAIM): Status.PROCESSING,
+    (Status.PENDING, Event.CANCEL): Status.CANCELLED,
+    (Status.RETRYING, Event.CLAIM): Status.PROCESSING,
+    (Status.RETRYING, Event.CANCEL): Status.CANCELLED,
+    (Status.PROCESSING, Event.COMPLETE): Status.COMPLETED,
+    (Status.PROCESSING, Event.RETRY): Status.RETRYING,
+    (Status.PROCESSING, Event.SNOOZE): Status.RETRYING,
+    (Status.PROCESSING, Event.GIVE_BACK): Status.RETRYING,
+    (Status.PROCESSING, Event.RELEASE): Status.RETRYING,
+    (Status.PROCESSING, Event.BURY): Status.FAILED,
+    (Status.PROCESSING, Event.CANCEL): Status.CANCELLED,
+    (Status.FAILED, Event.REDRIVE): Status.PENDING,
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Policy:
+    """The settings that decisions depend on, in milliseconds."""
+
+    hands_off: bool = True
+    max_wait_ms: int = 65_000
+    stale_ms: int = 30_000
+    grace_ms: int = 10_000
+    retention_ms: int = 604_800_000
+    failed_retention_ms: int = 7_776_000_000
+    max_attempts: int
+    backoff: Backoff
+    timeout_ms: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Settlement:
+    """A job as it is to be, and whether a runner is to be told of it."""
+
+    event: Event
+    after: JobRecord
+    hand_off: bool = False
+
+    @property
+    def run_at(self) -> int:
+        """When it may next be started."""
+        return self.after.available_at
+
+
+# --- dispatch ---------------------------------------------------------------------------------------------------
+
+
+def next_look(available_at: int, now: int, policy: Policy) -> tuple[int, bool]:
+    """`due_at`, when the sweeper should look, and whether to hand the job off now.
+
+    A wait that a runner can sleep is handed off at once, and the sweeper looks only if that came to nothing; a
+    longer one is the sweeper's, at its very moment.
+    """
+    if policy.hands_off and available_at - now <= policy.max_wait_ms:
+        return max(available_at, now) + policy.stale_ms, True
+    return max(available_at, now), False
+
+
+def is_same_dispatch(mine: JobRecord, found: JobRecord) -> bool:
+    """The row that stands under my id was written by a dispatch of the same job."""
+    return (mine.name, mine.payload_json) == (found.name, found.payload_json)
+
+
+# --- claim ------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """What a runner asks for: its own id, and how long it may hold the job.
+
+    Until `now + grace_ms + the row's timeout_ms`, or `+ budget_ms` where the row has none.
+    """
+
+    id: str
+    now: int
+    budget_ms: int
+    grace_ms: int
+
+    def until(self, timeout_ms: int | None) -> int:
+        """When it runs out, for a row with this timeout."""
+        return self.now + self.grace_ms + (self.budget_ms if timeout_ms is None else timeout_ms)
+
+
+def lease(lease_id: str, now: int, remaining_ms: int, policy: Policy) -> Lease:
+    """The lease a runner with this much time left asks for."""
+    return Lease(lease_id, now, max(0, remaining_ms - SETTLE_BUDGET_MS), policy.grace_ms)
+
+
+def claimed(record: JobRecord, lease: Lease) -> JobRecord:
+    """The job once claimed. The store's conditional write says the same in one expression."""
+    return record.evolve(
+        status=_to(record, Event.CLAIM),
+        attempt=record.attempt + (0 if record.exhausted else 1),
+        lease_id=lease.id,
+        lease_until=lease.until(record.timeout_ms),
+        nudges=0,
+        started_at=lease.now,
+        updated_at=lease.now,
+    )
+
+
+def is_claimable(record: JobRecord, now: int) -> bool:
+    """A runner may claim it now. The store's condition says the same."""
+    return record.status.is_waiting and record.available_at <= now
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """A job's options, completed: by the row, else its type, else the settings."""
+
+    max_attempts: int
+    backoff: Backoff
+    timeout_ms: int | None
+    #: the timeout was asked for by the job, not only the settings' default
+    timeout_is_own: bool
+
+
+def limits(record: JobRecord, of_type: Options | None, policy: Policy) -> Limits:
+    """What holds for this job. The sweeper has no type at hand: for it the settings fill the gaps."""
+    known = of_type or Options()
+    own = record.timeout_ms
+    if own is None and known.timeout is not None:
+        own = round(known.timeout * 1000)
+    return Limits(
+        max_attempts=record.max_attempts or known.max_attempts or policy.max_attempts,
+        backoff=record.backoff or known.backoff or policy.backoff,
+        timeout_ms=policy.timeout_ms if own is None else own,
+        timeout_is_own=own is not None,
+    )
+
+
+def handler_deadline(limits: Limits, now: int, remaining_ms: int) -> int:
+    """When the handler is stopped: its timeout, or what the invocation leaves beside the settle budget."""
+    budget = max(0, remaining_ms - SETTLE_BUDGET_MS)
+    return now + (budget if limits.timeout_ms is None else min(limits.timeout_ms, budget))
+
+
+def never_fits(limits: Limits, whole_ms: int) -> str | None:
+    """Why the job's own timeout can never fit an invocation of this length, or None if it can."""
+    if not limits.timeout_is_own or limits.timeout_ms is None:
+        return None
+    most = whole_ms - SETTLE_BUDGET_MS
+    if limits.timeout_ms <= most:
+        return None
+    return (
+        f"its timeout of {limits.timeout_ms / 1000:g} s can never fit: this runner lives {whole_ms / 1000:g} s and "
+        f"needs {SETTLE_BUDGET_MS // 1000} s of it to settle; raise the runner's timeout (900 s at most), give the "
+        "queue a runner of its own, or lower the job's timeout"
+    )
+
+
+# --- settle -----------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Succeeded:
+    """The handler returned; its result as JSON, if it gave one that can be kept."""
+
+    result_json: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """The handler raised. `wait` (seconds) overrides the backoff; `final` means that trying again is useless."""
+
+    error: str
+    headline: str
+    wait: float | None = None
+    final: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Snoozed:
+    """The handler asked to be run again in so many seconds, at no cost."""
+
+    wait: float
+
+
+Outcome: TypeAlias = Succeeded | Failed | Snoozed
+
+
+def settle(record: JobRecord, outcome: Outcome, limits: Limits, policy: Policy, *, now: int, luck: float) -> Settlement:
+    """What becomes of a claimed job after its handler. `luck` in [0, 1) is the jitter's draw."""
+    match outcome:
+        case Succeeded(result_json):
+            return _complete(record, result_json, policy, now)
+        case Snoozed(wait):
+            return _again(record, Event.SNOOZE, wait, policy, now, attempt=max(0, record.attempt - 1))
+        case Failed(error, headline, wait, final):
+            told = _with_error(record, error, headline, now)
+            if final or record.attempt >= limits.max_attempts:
+                return bury(told, policy, now)
+            delay = limits.backoff.delay(record.attempt, luck) if wait is None else wait
+            return _again(told, Event.RETRY, delay, policy, now)
+
+
+def will_bury(record: JobRecord, outcome: Outcome, limits: Limits) -> bool:
+    """This outcome ends the job as failed, so `failed()` is to be told first."""
+    return isinstance(outcome, Failed) and (outcome.final or record.attempt >= limits.max_attempts)
+
+
+def give_back(record: JobRecord, policy: Policy, *, now: int) -> Settlement | None:
+    """Return a job whose name this runner does not know, uncounted; None once patience has ended."""
+    since = now if record.unknown_since is None else record.unknown_since
+    if now - since >= UNKNOWN_PATIENCE_MS:
+        return None
+    attempt = record.attempt if record.exhausted else max(0, record.attempt - 1)
+    return _again(
+        record.evolve(unknown_since=since), Event.GIVE_BACK, UNKNOWN_RETRY_MS / 1000, policy, now, attempt=attempt
+    )
+
+
+def bury_with(record: JobRecord, error: str, headline: str, policy: Policy, *, now: int) -> Settlement:
+    """The job as failed, for a reason found by RelayQ itself."""
+    return bury(_with_error(record, error, headline, now), policy, now)
+
+
+def bury(record: JobRecord, policy: Policy, now: int) -> Settlement:
+    """The job as failed, with the error it bears."""
+    after = _ended(record, Event.BURY, now, policy.failed_retention_ms)
+    return Settlement(Event.BURY, after)
+
+
+def cancel(record: JobRecord, policy: Policy, *, now: int) -> Settlement:
+    """The job as cancelled, whether it waited or ran."""
+    return Settlement(Event.CANCEL, _ended(record, Event.CANCEL, now, policy.retention_ms))
+
+
+def redrive(record: JobRecord, policy: Policy, *, now: int) -> Settlement:
+    """A failed job, as it begins anew: the same id, attempt 0, its history of errors kept."""
+    due_at, hand_off = next_look(now, now, policy)
+    after = record.evolve(
+        status=_to(record, Event.REDRIVE),
+        attempt=0,
+        available_at=now,
+        updated_at=now,
+        due_at=due_at,
+        error=None,
+        started_at=None,
+        finished_at=None,
+        progress_json=None,
+        settled_by=None,
+        cancel_requested_at=None,
+        unknown_since=None,
+        exhausted=False,
+        expires_at=None,
+    )
+    return Settlement(Event.REDRIVE, after, hand_off)
+
+
+def _complete(record: JobRecord, result_json: str | None, policy: Policy, now: int) -> Settlement:
+    after = _ended(record, Event.COMPLETE, now, policy.retention_ms)
+    return Settlement(Event.COMPLETE, after.evolve(result_json=result_json, error=None))
+
+
+def _again(
+    record: JobRecord, event: Event, wait: float, policy: Policy, now: int, *, attempt: int | None = None
+) -> Settlement:
+    available_at = now + round(wait * 1000)
+    due_at, hand_off = next_look(available_at, now, policy)
+    after = record.evolve(
+        status=_to(record, event),
+        attempt=record.attempt if attempt is None else attempt,
+        available_at=available_at,
+        updated_at=now,
+        due_at=due_at,
+        lease_id=None,
+        lease_until=None,
+        settled_by=record.lease_id,
+    )
+    if event is not Event.GIVE_BACK:
+        after = after.evolve(unknown_since=None)
+    return Settlement(event, after, hand_off)
+
+
+def _ended(record: JobRecord, event: Event, now: int, retention_ms: int) -> JobRecord:
+    return record.evolve(
+        status=_to(record, event),
+        updated_at=now,
+        finished_at=now,
+        due_at=None,
+        lease_id=None,
+        lease_until=None,
+        settled_by=record.lease_id,
+        expires_at=expiry(now + retention_ms),
+    )
+
+
+def expiry(at: int) -> int:
+    """Epoch seconds for TTL, rounded up: never before the moment itself."""
+    return -(-at // 1000)
+
+
+def _with_error(record: JobRecord, error: str, headline: str, now: int) -> JobRecord:
+    kept = [*record.errors, {"attempt": record.attempt, "at": now, "error": cut(headline, ERROR_LINE_BYTES)}]
+    return record.evolve(
+        error=cut(error, ERROR_BYTES),
+        errors_json=json.dumps(kept[-ERRORS_KEPT:], ensure_ascii=False, separators=(",", ":")),
+    )
+
+
+def _to(record: JobRecord, event: Event) -> Status:
+    try:
+        return TRANSITIONS[record.status, event]
+    except KeyError:
+        msg = f"job {record.id!r} is {record.status}: it cannot {event}"
+        raise AssertionError(msg) from None
+
+
+# --- sweep ------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Leave:
+    """Nothing to do: the index was behind."""
+
+
+@dataclass(frozen=True, slots=True)
+class Postpone:
+    """Its lease is alive: look again when it has run out."""
+
+    due_at: int
+
+
+@dataclass(frozen=True, slots=True)
+class Nudge:
+    """It waits, and no runner came: hand it off again, and look again at `due_at`."""
+
+    due_at: int
+
+
+Look: TypeAlias = Leave | Postpone | Nudge | Settlement
+
+
+def look(record: JobRecord | None, seen_due_at: int, policy: Policy, token: str, *, now: int, luck: float) -> Look:
+    """What the sweeper does with a row that the index nominated. `token` marks the sweeper's own write."""
+    if record is None or record.due_at != seen_due_at or record.status.is_ended:
+        return Leave()
+    if record.status.is_waiting:
+        return Nudge(nudge_due_at(record.nudges, policy, now))
+    lease_ends = now if record.lease_until is None else record.lease_until + SKEW_MS
+    if lease_ends > now:
+        return Postpone(lease_ends)
+    return release(record, policy, token, now=now, luck=luck)
+
+
+def nudge_due_at(nudges: int, policy: Policy, now: int) -> int:
+    """When to look again at a job nudged so often before: STALE, doubled each time, at most 15 minutes."""
+    return now + min(policy.stale_ms << min(nudges, 20), LONGEST_NUDGE_MS)
+
+
+def release(record: JobRecord, policy: Policy, token: str, *, now: int, luck: float) -> Settlement:
+    """End a lease that ran out. The crash spent its attempt; after the last, `failed()` still gets its chance."""
+    crash = str(JobCrashed(record.attempt))
+    told = _with_error(record, f"JobCrashed: {crash}", f"JobCrashed: {crash}", now)
+    bounds = limits(record, None, policy)
+    if record.cancel_requested_at is not None:
+        found = cancel(told, policy, now=now)
+    elif record.exhausted:
+        # its error is the crash of the last attempt, which the table holds already
+        found = bury(record if record.error else told, policy, now)
+    elif record.attempt >= bounds.max_attempts:
+        found = _again(told.evolve(exhausted=True), Event.RELEASE, 0, policy, now)
+    else:
+        found = _again(told, Event.RELEASE, bounds.backoff.delay(record.attempt, luck), policy, now)
+    return Settlement(found.event, found.after.evolve(settled_by=token), found.hand_off)

@@ -1,0 +1,166 @@
+"""The ports: what the core asks of the world. Adapters keep these promises; the contract tests hold them to it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from enum import Enum
+from typing import Protocol
+
+from relayq_core.lifecycle import Lease, Settlement
+from relayq_core.record import JobRecord
+
+
+@dataclass(frozen=True, slots=True)
+class Added:
+    """How a dispatch was taken: `holder` is the job that has the unique key, `found` the row that bore my id."""
+
+    holder: str | None = None
+    found: JobRecord | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A conditional write: done, with the row as it now is; or refused, with the row that stood in its way."""
+
+    done: bool
+    record: JobRecord | None = None
+
+
+class Settled(Enum):
+    """How a settle was taken."""
+
+    DONE = "done"
+    #: the lease is no longer the writer's; nothing was changed
+    LOST = "lost"
+    #: a cancel came meanwhile: write the job as cancelled instead
+    CANCEL_REQUESTED = "cancel requested"
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Due:
+    """What the index says of a row: a hint, never the truth."""
+
+    due_at: int
+    job_id: str
+    queue: str
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Some rows of the index, oldest first, and where the next page begins (None: there is none)."""
+
+    rows: tuple[Due, ...]
+    cursor: object | None = None
+
+
+class JobStore(Protocol):
+    """The two tables. Every method raises StoreError where they cannot be used, StoreUnavailable where nobody can
+    say whether a write took effect, and UnreadableRow where a row makes no sense."""
+
+    def register_queue(self, queue: str) -> None:
+        """Make the queue known to the sweeper; InvalidOption past 100 queues."""
+        ...
+
+    def queues(self) -> list[str]:
+        """The names of all queues, sorted."""
+        ...
+
+    def add(self, record: JobRecord) -> Added:
+        """Write a new job, and take its unique key where it has one: both or neither."""
+        ...
+
+    def claim(self, job_id: str, lease: Lease) -> Answer:
+        """Take the lease if the job waits and its time has come; a lease that is mine already counts as taken."""
+        ...
+
+    def settle(self, before: JobRecord, settlement: Settlement) -> Settled:
+        """Write what became of a claimed job, if `before.lease_id` still holds it; releases its key if it ended."""
+        ...
+
+    def complete_and_delete(self, before: JobRecord) -> Settled:
+        """The same for a job that succeeded and is not to be kept."""
+        ...
+
+    def bury(self, before: JobRecord, settlement: Settlement) -> Settled:
+        """Move a claimed job to the failed table in one step, if `before.lease_id` still holds it."""
+        ...
+
+    def progress(self, before: JobRecord, progress_json: str) -> bool:
+        """Keep how far the job is; False if the lease is no longer `before.lease_id`."""
+        ...
+
+    def due(self, shard: str, until: int, limit: int, cursor: object | None = None) -> Page:
+        """Rows of one index shard with due_at <= until, oldest first."""
+        ...
+
+    def nudge(self, row: Due, nudges: int, due_at: int) -> Answer:
+        """Move due_at of a waiting row that was nudged so often and whose due_at is still the one seen."""
+        ...
+
+    def postpone(self, row: Due, due_at: int) -> bool:
+        """Move due_at of any row whose due_at is still the one seen."""
+        ...
+
+    def get(self, job_id: str) -> JobRecord | None:
+        """The job from the jobs table, read consistently; None if there is none or it has expired."""
+        ...
+
+    def get_many(self, job_ids: Iterable[str]) -> list[JobRecord]:
+        """The jobs of these ids that are there, in no order; rows that cannot be read are left out."""
+        ...
+
+    def get_failed(self, job_id: str) -> JobRecord | None:
+        """The job from the failed table, read consistently."""
+        ...
+
+    def failed(self, queue: str, limit: int) -> Iterator[JobRecord]:
+        """Failed jobs of one queue, newest first."""
+        ...
+
+    def cancel_waiting(self, before: JobRecord, settlement: Settlement) -> bool:
+        """Cancel a job that still waits as `before` did, and release its key."""
+        ...
+
+    def mark_cancelled(self, before: JobRecord, now: int) -> Answer:
+        """Mark a job that still runs under `before.lease_id`: its failure will end it as cancelled."""
+        ...
+
+    def redrive(self, failed: JobRecord, settlement: Settlement) -> Added | None:
+        """Bring a failed job back and take its key again, in one step; None if it is not in the failed table."""
+        ...
+
+    def forget(self, job_id: str) -> bool:
+        """Delete a failed job for good; False if there was none."""
+        ...
+
+    def record_tick(self, at: int, counts: dict[str, int]) -> None:
+        """Keep when the sweeper last ran, and what it did."""
+        ...
+
+    def last_tick(self) -> tuple[int, dict[str, int]] | None:
+        """When the sweeper last ran, and what it did."""
+        ...
+
+
+class Handoff(Protocol):
+    """Tells a runner that a job is there: a hint, never the truth."""
+
+    def offer(self, job_id: str, queue: str | None, run_at: int) -> None:
+        """Ask the queue's runner (None: this very one) for a run of this job at `run_at`, epoch milliseconds.
+
+        May raise anything: the job is safe all the same.
+        """
+        ...
+
+
+class Clock(Protocol):
+    """The time, and waiting."""
+
+    def now(self) -> int:
+        """Epoch milliseconds."""
+        ...
+
+    def sleep(self, ms: int) -> None:
+        """Wait so many milliseconds."""
+        ...

@@ -1,0 +1,158 @@
+"""Settings: what the environment says. Read once, checked whole; an unknown or malformed value is an error."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields
+from typing import Any, Literal, TypeVar
+
+from relayq_core.backoff import DEFAULT_BACKOFF, Backoff, parse
+from relayq_core.errors import InvalidOption, SettingsError, did_you_mean
+from relayq_core.lifecycle import Policy
+from relayq_core.options import checked_attempts, checked_queue
+
+PREFIX = "RELAYQ_"
+#: Read by the layer's build, not by the running code.
+_BUILD_ONLY = frozenset({"RELAYQ_ARCH"})
+
+HandoffMode = Literal["lambda", "none"]
+T = TypeVar("T")
+
+
+def _whole(low: int, high: int) -> Callable[[str], int]:
+    def read(text: str) -> int:
+        if not re.fullmatch(r"\d{1,12}", text, re.ASCII) or not low <= int(text) <= high:
+            raise InvalidOption("", f"expected a whole number from {low} to {high}, got {text[:40]!r}")
+        return int(text)
+
+    return read
+
+
+def _text(text: str) -> str:
+    if not text or text != text.strip():
+        raise InvalidOption("", f"expected a name without spaces around it, got {text[:80]!r}")
+    return text
+
+
+def _mode(text: str) -> HandoffMode:
+    if text == "lambda":
+        return "lambda"
+    if text == "none":
+        return "none"
+    raise InvalidOption("", f"expected lambda or none, got {text[:40]!r}.{did_you_mean(text, ['lambda', 'none'])}")
+
+
+def _functions(text: str) -> dict[str, str]:
+    try:
+        found = json.loads(text)
+    except ValueError:
+        found = None
+    if not isinstance(found, dict) or not all(isinstance(v, str) and v for v in found.values()):
+        raise InvalidOption("", 'expected JSON that maps queues to functions, like {"reports": "heavy-runner"}')
+    return {checked_queue(queue): function for queue, function in found.items()}
+
+
+def _modules(text: str) -> tuple[str, ...]:
+    names = tuple(part.strip() for part in text.split(",") if part.strip())
+    if not names or not all(re.fullmatch(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*", name, re.ASCII) for name in names):
+        raise InvalidOption("", f"expected module names separated by commas, got {text[:80]!r}")
+    return names
+
+
+def _attempts(text: str) -> int:
+    return checked_attempts("", _whole(1, 1000)(text))
+
+
+def _setting(default: T, read: Callable[[str], T]) -> T:
+    """A field that `from_environ` reads with `read`."""
+    made: T = field(default=default, metadata={"read": read})
+    return made
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """One field for each `RELAYQ_<FIELD>` variable; durations in seconds."""
+
+    #: the table of live and ended jobs; needed for everything
+    jobs_table: str = _setting("", _text)
+    #: the table of failed jobs; needed to run, and to look at failures
+    failed_table: str = _setting("", _text)
+    #: the Lambda function that runs jobs: name or ARN
+    runner_function: str = _setting("", _text)
+    #: queues whose jobs run in a function of their own
+    runner_functions: Mapping[str, str] = field(default_factory=dict, metadata={"read": _functions})
+    #: how a runner is told: `lambda` invokes it, `none` leaves all to the sweeper
+    handoff: HandoffMode = _setting("lambda", _mode)
+    #: modules or packages that define jobs; all submodules are imported
+    job_modules: tuple[str, ...] = _setting(("jobs",), _modules)
+    default_queue: str = _setting("default", checked_queue)
+    #: delays up to this are slept in the runner, longer ones are left to the sweeper
+    max_wait_seconds: int = _setting(65, _whole(0, 600))
+    #: how far ahead the sweeper looks, so that delays end on time between its ticks
+    lookahead_seconds: int = _setting(75, _whole(0, 600))
+    #: a job that no runner has claimed for so long is handed off again
+    stale_seconds: int = _setting(30, _whole(1, 3600))
+    #: how long a lease outlives its handler's deadline
+    lease_grace_seconds: int = _setting(10, _whole(1, 600))
+    #: rows the sweeper reads at a time from one shard
+    sweep_limit: int = _setting(200, _whole(1, 1000))
+    #: how long completed and cancelled jobs are kept; 0 deletes on success
+    retention_seconds: int = _setting(604_800, _whole(0, 315_360_000))
+    #: how long failed jobs are kept
+    failed_retention_seconds: int = _setting(7_776_000, _whole(60, 315_360_000))
+    max_attempts: int = _setting(3, _attempts)
+    backoff: Backoff = _setting(DEFAULT_BACKOFF, parse)
+    #: seconds a handler may take; 0: as long as its runner lives
+    timeout: int = _setting(0, _whole(0, 86_400))
+    #: how long a chain of jobs that dispatch jobs may grow
+    max_depth: int = _setting(100, _whole(1, 100_000))
+
+    @classmethod
+    def from_environ(cls, environ: Mapping[str, str] | None = None) -> Settings:
+        """The settings that RELAYQ_... variables give. Raises SettingsError for the first that cannot be used."""
+        found = os.environ if environ is None else environ
+        given = {key: value for key, value in found.items() if key.startswith(PREFIX) and key not in _BUILD_ONLY}
+        readers = {PREFIX + known.name.upper(): known for known in fields(cls)}
+        values: dict[str, Any] = {}
+        for key, text in sorted(given.items()):
+            if key not in readers:
+                raise SettingsError(key, f"there is no such setting.{did_you_mean(key, readers)}")
+            if text == "":
+                continue  # CloudFormation has no way to leave a variable out of one function; empty says nothing
+            try:
+                values[readers[key].name] = readers[key].metadata["read"](text)
+            except InvalidOption as error:
+                raise SettingsError(key, str(error).removeprefix(f"{error.option}: ")) from None
+        return cls(**values)
+
+    def needed(self, *names: str) -> Settings:
+        """These settings, if those named are set. Raises SettingsError with what to do."""
+        for name in names:
+            if not getattr(self, name):
+                raise SettingsError(
+                    PREFIX + name.upper(),
+                    "it is not set; take it from the outputs of the RelayQ stack (`sam list stack-outputs`)",
+                )
+        return self
+
+    @property
+    def policy(self) -> Policy:
+        """The part of the settings that decisions depend on, in milliseconds."""
+        return Policy(
+            hands_off=self.handoff != "none",
+            max_wait_ms=self.max_wait_seconds * 1000,
+            stale_ms=self.stale_seconds * 1000,
+            grace_ms=self.lease_grace_seconds * 1000,
+            retention_ms=self.retention_seconds * 1000,
+            failed_retention_ms=self.failed_retention_seconds * 1000,
+            max_attempts=self.max_attempts,
+            backoff=self.backoff,
+            timeout_ms=self.timeout * 1000 or None,
+        )
+
+
+#: Every variable that `from_environ` knows.
+KNOWN = frozenset(PREFIX + known.name.upper() for known in fields(Settings)) | _BUILD_ONLY
