@@ -1,0 +1,129 @@
+"""RelayQ: background jobs for AWS Lambda. One dispatch(), no queue to run.
+
+Importing this loads neither boto3 nor pydantic; each public name is imported when it is first used.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from relayq_core.api import cancel, dispatch, get, relayq
+    from relayq_core.backoff import Backoff, Exponential, Fixed, Linear
+    from relayq_core.client import RelayQ
+    from relayq_core.context import JobContext
+    from relayq_core.dispatcher import Dispatched
+    from relayq_core.errors import (
+        Bury,
+        ChainTooDeep,
+        DispatchUnknown,
+        DuplicateJobName,
+        InvalidJob,
+        InvalidOption,
+        InvalidPayload,
+        JobCrashed,
+        JobTimeout,
+        KeyTaken,
+        LeaseLost,
+        PayloadTooLarge,
+        RelayQError,
+        RetryAfter,
+        SettingsError,
+        Snooze,
+        StoreError,
+        UnknownJob,
+    )
+    from relayq_core.events import JobEvent, on
+    from relayq_core.jobs import Job, job
+    from relayq_core.record import JobRecord, Status
+    from relayq_core.request import JobRequest
+    from relayq_core.settings import Settings
+else:
+    _HOMES = {
+        "api": ("cancel", "dispatch", "get", "relayq"),
+        "backoff": ("Backoff", "Exponential", "Fixed", "Linear"),
+        "client": ("RelayQ",),
+        "context": ("JobContext",),
+        "dispatcher": ("Dispatched",),
+        "errors": (
+            "Bury",
+            "ChainTooDeep",
+            "DispatchUnknown",
+            "DuplicateJobName",
+            "InvalidJob",
+            "InvalidOption",
+            "InvalidPayload",
+            "JobCrashed",
+            "JobTimeout",
+            "KeyTaken",
+            "LeaseLost",
+            "PayloadTooLarge",
+            "RelayQError",
+            "RetryAfter",
+            "SettingsError",
+            "Snooze",
+            "StoreError",
+            "UnknownJob",
+        ),
+        "events": ("JobEvent", "on"),
+        "jobs": ("Job", "job"),
+        "record": ("JobRecord", "Status"),
+        "request": ("JobRequest",),
+        "settings": ("Settings",),
+    }
+    _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
+
+    def __getattr__(name: str) -> object:
+        from importlib import import_module
+
+        home = _HOME_OF.get(name)
+        if home is None:
+            msg = f"module 'relayq_core' has no attribute {name!r}"
+            raise AttributeError(msg)
+        found = getattr(import_module(f"relayq_core.{home}"), name)
+        globals()[name] = found
+        return found
+
+    def __dir__() -> list[str]:
+        return sorted({*globals(), *__all__})
+
+
+__all__ = [
+    "Backoff",
+    "Bury",
+    "ChainTooDeep",
+    "DispatchUnknown",
+    "Dispatched",
+    "DuplicateJobName",
+    "Exponential",
+    "Fixed",
+    "InvalidJob",
+    "InvalidOption",
+    "InvalidPayload",
+    "Job",
+    "JobContext",
+    "JobCrashed",
+    "JobEvent",
+    "JobRecord",
+    "JobRequest",
+    "JobTimeout",
+    "KeyTaken",
+    "LeaseLost",
+    "Linear",
+    "PayloadTooLarge",
+    "RelayQ",
+    "RelayQError",
+    "RetryAfter",
+    "Settings",
+    "SettingsError",
+    "Snooze",
+    "Status",
+    "StoreError",
+    "UnknownJob",
+    "cancel",
+    "dispatch",
+    "get",
+    "job",
+    "on",
+    "relayq",
+]

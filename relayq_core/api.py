@@ -1,0 +1,80 @@
+"""dispatch, get and cancel as plain functions, on one RelayQ made from the environment at first use."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+from relayq_core.client import RelayQ
+from relayq_core.dispatcher import Dispatched
+from relayq_core.options import BackoffLike, Seconds
+from relayq_core.record import JobRecord
+
+_lock = threading.Lock()
+_made: RelayQ | None = None
+
+
+def relayq() -> RelayQ:
+    """The RelayQ that these functions use. Raises SettingsError where the environment is not right."""
+    global _made  # noqa: PLW0603 - one client for the process, so that its connections are used again
+    if _made is None:
+        with _lock:
+            _made = _made or RelayQ()
+    return _made
+
+
+def use(instance: RelayQ | None) -> RelayQ | None:
+    """Let these functions use another RelayQ (None: a new one from the environment); answers with the former."""
+    global _made
+    former, _made = _made, instance
+    return former
+
+
+def dispatch(
+    job: Any,
+    args: Mapping[str, Any] | None = None,
+    *,
+    job_id: str | None = None,
+    queue: str | None = None,
+    delay: Seconds | None = None,
+    at: datetime | None = None,
+    max_attempts: int | None = None,
+    backoff: BackoffLike | None = None,
+    timeout: Seconds | None = None,
+    unique: str | None = None,
+    unique_for: Seconds | None = None,
+) -> Dispatched:
+    """Write a job down, tell a runner, and return: the job happens a moment later, in the runner Lambda.
+
+    `job` is a Job object, a JobRequest, a job type with `args` as its data, or a job's name with `args` as JSON.
+    Durations are seconds or timedelta; `at` is an aware datetime. `unique` is a key: while an earlier job holds
+    it (for `unique_for`, else until that job has ended) the answer is that job's id, with `duplicate` true.
+
+    Once this returns the job is never lost. Raises InvalidPayload, PayloadTooLarge, InvalidOption, ChainTooDeep,
+    SettingsError, StoreError, or DispatchUnknown when nobody can say whether it was written.
+    """
+    return relayq().dispatch(
+        job,
+        args,
+        job_id=job_id,
+        queue=queue,
+        delay=delay,
+        at=at,
+        max_attempts=max_attempts,
+        backoff=backoff,
+        timeout=timeout,
+        unique=unique,
+        unique_for=unique_for,
+    )
+
+
+def get(job_id: str) -> JobRecord | None:
+    """The job as it now is, from whichever table holds it; None if it is unknown or no longer kept."""
+    return relayq().get(job_id)
+
+
+def cancel(job_id: str) -> JobRecord | None:
+    """Cancel a waiting job; mark a running one, whose success then still counts. The job as it then is, or None."""
+    return relayq().cancel(job_id)

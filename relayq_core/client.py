@@ -1,0 +1,207 @@
+"""RelayQ: the one place where the ports meet boto3."""
+
+from __future__ import annotations
+
+import functools
+import threading
+from collections.abc import Mapping
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+from relayq_core.clock import SystemClock
+from relayq_core.dispatcher import Dispatched, Dispatcher
+from relayq_core.events import events as all_events
+from relayq_core.operations import Operations, QueueView
+from relayq_core.options import BackoffLike, Options, Seconds
+from relayq_core.ports import Clock, Handoff, JobStore
+from relayq_core.record import JobRecord, Status
+from relayq_core.registry import registry as all_jobs
+from relayq_core.settings import Settings
+
+if TYPE_CHECKING:
+    from relayq_core.runner import Runner
+    from relayq_core.sweeper import Sweeper
+
+#: A client that is busy in so many threads opens a connection for each.
+_POOL = 25
+
+
+class RelayQ:
+    """Everything one can do with jobs, for one pair of tables.
+
+    `settings` come from the environment unless given; `store`, `handoff` and `clock` are boto3's and the system's
+    unless given. AWS clients are made when they are first needed.
+    """
+
+    def __init__(
+        self,
+        settings: Settings | None = None,
+        *,
+        store: JobStore | None = None,
+        handoff: Handoff | None = None,
+        clock: Clock | None = None,
+        session: Any = None,
+        validate_parameters: bool = False,
+    ) -> None:
+        self.settings = Settings.from_environ() if settings is None else settings
+        self.policy = self.settings.policy
+        self.clock: Clock = clock or SystemClock()
+        self._session = session
+        self._validate = validate_parameters
+        self._clients: dict[str, Any] = {}
+        self._lock = threading.Lock()
+        self.store: JobStore = store or self._dynamo_store()
+        self.handoff: Handoff = handoff or self._lambda_handoff()
+
+    # --- what applications do ---
+
+    def dispatch(
+        self,
+        job: Any,
+        args: Mapping[str, Any] | None = None,
+        *,
+        job_id: str | None = None,
+        queue: str | None = None,
+        delay: Seconds | None = None,
+        at: datetime | None = None,
+        max_attempts: int | None = None,
+        backoff: BackoffLike | None = None,
+        timeout: Seconds | None = None,
+        unique: str | None = None,
+        unique_for: Seconds | None = None,
+    ) -> Dispatched:
+        """Accept a job and hand it off; see `relayq_core.dispatch`."""
+        given = Options.given(
+            job_id=job_id,
+            queue=queue,
+            delay=delay,
+            at=at,
+            max_attempts=max_attempts,
+            backoff=backoff,
+            timeout=timeout,
+            unique=unique,
+            unique_for=unique_for,
+        )
+        return self._dispatcher.dispatch(job, args, given)
+
+    def get(self, job_id: str) -> JobRecord | None:
+        """The job as it now is, or None if it is unknown or no longer kept. Raises StoreError."""
+        return self.operations.get(job_id)
+
+    def cancel(self, job_id: str) -> JobRecord | None:
+        """Cancel a waiting job, mark a running one; the job as it then is, or None. Raises StoreError."""
+        return self.operations.cancel(job_id)
+
+    # --- what operators do ---
+
+    def redrive(self, job_id: str) -> JobRecord | None:
+        """Bring a failed job back with attempt 0; None if it is not failed. Raises KeyTaken, StoreError."""
+        return self.operations.redrive(job_id)
+
+    def forget(self, job_id: str) -> bool:
+        """Delete a failed job for good; False if there was none. Raises StoreError."""
+        return self.operations.forget(job_id)
+
+    def failed(self, queue: str | None = None, *, limit: int = 100) -> list[JobRecord]:
+        """Failed jobs, newest first; their payload is left out and their error cut, `get()` has both whole."""
+        return self.operations.failed(queue, limit=limit)
+
+    def live(self, queue: str | None = None, status: Status | None = None, *, limit: int = 100) -> list[JobRecord]:
+        """Jobs that wait or run, by when the sweeper looks at them next."""
+        return self.operations.live(queue, status, limit=limit)
+
+    def queues(self, *, limit: int = 1000) -> list[QueueView]:
+        """Every queue with its live and overdue jobs, counted up to `limit`."""
+        return self.operations.queues(limit=limit)
+
+    # --- the parts ---
+
+    @functools.cached_property
+    def operations(self) -> Operations:
+        """Questions and single writes."""
+        return Operations(self.store, self.handoff, self.clock, self.policy, all_events)
+
+    @functools.cached_property
+    def runner(self) -> Runner:
+        """Runs jobs; what the runner function calls."""
+        from relayq_core.runner import Runner
+
+        return Runner(self.store, self.handoff, self.clock, self.policy, all_jobs, all_events)
+
+    @functools.cached_property
+    def sweeper(self) -> Sweeper:
+        """Looks after what nobody ran; what the sweeper function calls."""
+        from relayq_core.sweeper import Sweeper
+
+        return Sweeper(self.store, self.handoff, self.clock, self.policy, all_events, page=self.settings.sweep_limit)
+
+    @functools.cached_property
+    def _dispatcher(self) -> Dispatcher:
+        return Dispatcher(
+            self.store,
+            self.handoff,
+            self.clock,
+            self.policy,
+            all_jobs,
+            all_events,
+            default_queue=self.settings.default_queue,
+            max_depth=self.settings.max_depth,
+        )
+
+    def _dynamo_store(self) -> JobStore:
+        from relayq_core.adapters.dynamodb import DynamoStore
+
+        self.settings.needed("jobs_table")
+        return DynamoStore(
+            lambda: self._client("dynamodb"),
+            self.settings.jobs_table,
+            self.settings.failed_table,
+            now=self.clock.now,
+        )
+
+    def _lambda_handoff(self) -> Handoff:
+        from relayq_core.adapters.lambda_invoke import LambdaInvoke, NoHandoff
+
+        if self.settings.handoff == "none":
+            return NoHandoff()
+        return LambdaInvoke(
+            lambda: self._client("lambda"), self.settings.runner_function, self.settings.runner_functions
+        )
+
+    def _client(self, service: str) -> Any:
+        """The low-level client of a service; made once, when it is first needed."""
+        found = self._clients.get(service)
+        if found is None:
+            with self._lock:
+                found = self._clients.get(service) or self._made(service)
+                self._clients[service] = found
+        return found
+
+    def _made(self, service: str) -> Any:
+        import boto3
+        from botocore.config import Config
+        from botocore.exceptions import BotoCoreError
+
+        from relayq_core.errors import StoreError
+
+        if self._session is None:
+            self._session = boto3.Session()
+        config = Config(
+            # botocore rebuilds its own user agent twice a call, an eighth of the call's CPU
+            user_agent="relayq/0.1",
+            # what is sent is written by hand and tested with validation on
+            parameter_validation=self._validate,
+            retries={"mode": "standard", "total_max_attempts": 4 if service == "dynamodb" else 2},
+            connect_timeout=1,
+            read_timeout=3 if service == "dynamodb" else 5,
+            tcp_keepalive=True,
+            max_pool_connections=_POOL,
+        )
+        try:
+            return self._session.client(service, config=config)
+        except BotoCoreError as error:
+            raise StoreError(
+                f"no {service} client can be made: {error}",
+                "set AWS_REGION (or AWS_DEFAULT_REGION) and the profile or credentials of the stack's account",
+                code=type(error).__name__,
+            ) from error

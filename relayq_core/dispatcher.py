@@ -1,0 +1,147 @@
+"""Dispatch: check the job, write it down, hand it off. What is written is never lost."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from relayq_core import lifecycle
+from relayq_core.context import current_job
+from relayq_core.errors import (
+    ChainTooDeep,
+    DispatchUnknown,
+    InvalidOption,
+    PayloadTooLarge,
+    StoreError,
+    StoreUnavailable,
+)
+from relayq_core.events import Events, JobEvent
+from relayq_core.handing import hand_off
+from relayq_core.lifecycle import Policy
+from relayq_core.options import Options
+from relayq_core.ports import Added, Clock, Handoff, JobStore
+from relayq_core.record import JobRecord, new_id, unique_pk
+from relayq_core.registry import Registry
+from relayq_core.request import JobRequest, request_of
+
+
+@dataclass(frozen=True, slots=True)
+class Dispatched:
+    """How a dispatch ended. `duplicate`: `job_id` is the earlier job with the same unique key. `handed_off`: a
+    runner was told; False for long delays and lost handoffs, which are the sweeper's."""
+
+    job_id: str
+    duplicate: bool
+    handed_off: bool
+
+
+class Dispatcher:
+    """Writes jobs down and hands them off."""
+
+    def __init__(
+        self,
+        store: JobStore,
+        handoff: Handoff,
+        clock: Clock,
+        policy: Policy,
+        registry: Registry,
+        events: Events,
+        *,
+        default_queue: str,
+        max_depth: int,
+    ) -> None:
+        self._store = store
+        self._handoff = handoff
+        self._clock = clock
+        self._policy = policy
+        self._registry = registry
+        self._events = events
+        self._default_queue = default_queue
+        self._max_depth = max_depth
+        self._registered: set[str] = set()
+
+    def dispatch(self, job: Any, args: Mapping[str, Any] | None, given: Options) -> Dispatched:
+        """Accept a job. Once this returns, or raises DispatchUnknown, nothing that dies can lose it.
+
+        Raises InvalidPayload, PayloadTooLarge, InvalidOption, ChainTooDeep, StoreError, DispatchUnknown.
+        """
+        request = request_of(job, args, self._registry)
+        record, hand_off_now = self._record(request, given)
+        self._register(record.queue)
+        added = self._add(record)
+        if added.holder is not None:
+            return Dispatched(added.holder, duplicate=True, handed_off=False)
+        if added.found is not None:
+            return self._again(record, added.found)
+        self._events.emit(JobEvent(kind="dispatched", job=record))
+        taken = hand_off_now and hand_off(self._handoff, self._events, record, record.available_at)
+        return Dispatched(record.id, duplicate=False, handed_off=taken)
+
+    def _record(self, request: JobRequest, given: Options) -> tuple[JobRecord, bool]:
+        """The job as it will be written, and whether to hand it off now."""
+        if (size := len(request.payload_json.encode())) > lifecycle.PAYLOAD_BYTES:
+            raise PayloadTooLarge(request.name, size, lifecycle.PAYLOAD_BYTES)
+        said = given.over(request.options).checked()
+        options = said if request.job_type is None else said.over(request.job_type.options)
+        now = self._clock.now()
+        job_id = options.job_id or new_id(now)
+        available_at = _available_at(options, now)
+        due_at, hand_off_now = lifecycle.next_look(available_at, now, self._policy)
+        parent = current_job.get()
+        record = JobRecord(
+            id=job_id,
+            name=request.name,
+            queue=options.queue or self._default_queue,
+            max_attempts=options.max_attempts,
+            backoff=options.backoff,
+            timeout_ms=None if options.timeout is None else max(1, round(options.timeout * 1000)),
+            payload_json=request.payload_json,
+            created_at=now,
+            updated_at=now,
+            available_at=available_at,
+            due_at=due_at,
+            parent_id=parent.id if parent else None,
+            root_id=(parent.root_id or parent.id) if parent else None,
+            depth=parent.depth + 1 if parent else 0,
+            unique_pk=None if options.unique is None else unique_pk(request.name, options.unique),
+            unique_for_ms=None if options.unique_for is None else max(1, round(options.unique_for * 1000)),
+        )
+        if record.depth > self._max_depth:
+            raise ChainTooDeep(record.depth, self._max_depth, record.root_id or record.id)
+        return record, hand_off_now
+
+    def _register(self, queue: str) -> None:
+        """The sweeper must know of the queue before a job can depend on it."""
+        if queue not in self._registered:
+            self._store.register_queue(queue)
+            self._registered.add(queue)
+
+    def _add(self, record: JobRecord) -> Added:
+        """Write the job; where no try was answered, look whether it is there."""
+        try:
+            return self._store.add(record)
+        except StoreUnavailable:
+            try:
+                found = self._store.get(record.id)
+            except StoreError:
+                found = None
+            if found is None:
+                raise DispatchUnknown(record.id) from None
+            if found == record:
+                return Added()
+            return Added(found=found)
+
+    def _again(self, record: JobRecord, found: JobRecord) -> Dispatched:
+        """My id is taken: by an earlier try of this dispatch, which was accepted then, or by another job."""
+        if not lifecycle.is_same_dispatch(record, found):
+            raise InvalidOption("job_id", f"{record.id!r} belongs to another job, {found.name!r}; choose another id")
+        told = found.status.is_waiting and lifecycle.next_look(found.available_at, self._clock.now(), self._policy)[1]
+        taken = told and hand_off(self._handoff, self._events, found, found.available_at)
+        return Dispatched(record.id, duplicate=False, handed_off=taken)
+
+
+def _available_at(options: Options, now: int) -> int:
+    if options.at is not None:
+        return max(options.at, now)
+    return now + round((options.delay or 0) * 1000)

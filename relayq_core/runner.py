@@ -1,0 +1,372 @@
+"""Run: wait for the job's moment, claim it, perform it, settle it. One handoff, one job."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import json
+import logging
+import random
+import secrets
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+from relayq_core import lifecycle
+from relayq_core.context import JobContext, job_fields, running
+from relayq_core.deadline import deadline
+from relayq_core.errors import (
+    Bury,
+    InvalidPayload,
+    JobCrashed,
+    LeaseLost,
+    RetryAfter,
+    Snooze,
+    StoreError,
+    UnknownJob,
+    UnreadableRow,
+)
+from relayq_core.events import Events, JobEvent
+from relayq_core.handing import hand_off
+from relayq_core.lifecycle import Event, Failed, Limits, Outcome, Policy, Settlement, Snoozed, Succeeded
+from relayq_core.ports import Clock, Handoff, JobStore, Settled
+from relayq_core.record import JobRecord
+from relayq_core.registry import JobType, Registry, RunnableJob
+from relayq_core.text import describe, headline
+
+logger = logging.getLogger("relayq")
+
+#: `failed()` and the settle come after the handler's deadline; this much of the invocation stays for the settle.
+_SETTLE_MS = 3_000
+#: A claim that comes early by another machine's clock is made again; not for ever.
+_CLAIMS = 3
+
+
+class Ended(StrEnum):
+    """How a run ended."""
+
+    COMPLETED = "completed"
+    RETRYING = "retrying"
+    SNOOZED = "snoozed"
+    GIVEN_BACK = "given back"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+    #: somebody else's, ended, or not there: a doubled or late handoff
+    NOT_CLAIMED = "not claimed"
+    #: too little time was left; handed off again
+    HANDED_ON = "handed on"
+    #: another runner holds the job now: this one's outcome was discarded
+    LEASE_LOST = "lease lost"
+    #: claimed, but the store could not be written: the lease will run out
+    UNSETTLED = "unsettled"
+
+
+@dataclass(frozen=True, slots=True)
+class Ran:
+    """How a run ended, and the job as it then was, as far as this runner knows."""
+
+    ended: Ended
+    job: JobRecord | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Attempt:
+    """What came of trying: the outcome, the exception behind it, and the job as far as it could be built."""
+
+    outcome: Outcome
+    error: BaseException | None = None
+    job: RunnableJob | None = None
+    duration_ms: float = 0.0
+
+
+class Runner:
+    """Runs one job per call. Never raises once it has claimed."""
+
+    def __init__(
+        self,
+        store: JobStore,
+        handoff: Handoff,
+        clock: Clock,
+        policy: Policy,
+        registry: Registry,
+        events: Events,
+    ) -> None:
+        self._store = store
+        self._handoff = handoff
+        self._clock = clock
+        self._policy = policy
+        self._registry = registry
+        self._events = events
+
+    def run(self, job_id: str, run_at: int | None, remaining: Callable[[], int]) -> Ran:
+        """Run the job, if it waits and its time has come or is near.
+
+        `run_at` in epoch milliseconds; `remaining()` says how many milliseconds this invocation has left.
+        Raises StoreError, and only before the claim.
+        """
+        whole = remaining()
+        claimed = self._wait_and_claim(job_id, run_at or 0, whole, remaining)
+        if not isinstance(claimed, JobRecord):
+            return Ran(claimed)
+        try:
+            return self._perform_and_settle(claimed, whole, remaining)
+        except StoreError:
+            logger.exception("the job could not be settled; its lease will run out", extra=job_fields(claimed))
+        except Exception:
+            logger.exception("a defect of RelayQ; the job's lease will run out", extra=job_fields(claimed))
+        return Ran(Ended.UNSETTLED, claimed)
+
+    # --- claim ---
+
+    def _wait_and_claim(self, job_id: str, run_at: int, whole: int, remaining: Callable[[], int]) -> JobRecord | Ended:
+        """Sleep until the job's moment, without a lease: whoever dies asleep loses nothing. Then claim it."""
+        lease_id = secrets.token_hex(8)  # made here: a snapshot of the process may be restored many times
+        for _ in range(_CLAIMS):
+            early = max(0, run_at - self._clock.now())
+            if early > self._policy.max_wait_ms + lifecycle.SKEW_MS:
+                return Ended.NOT_CLAIMED  # the sweeper's
+            if remaining() - early < lifecycle.LEAST_TIME_MS:
+                return self._hand_on(job_id, run_at, whole - early)
+            if early:
+                self._clock.sleep(early)
+            lease = lifecycle.lease(lease_id, self._clock.now(), remaining(), self._policy)
+            try:
+                answer = self._store.claim(job_id, lease)
+            except UnreadableRow:
+                logger.exception("the job's row makes no sense", extra={"job_id": job_id})
+                return Ended.NOT_CLAIMED
+            if answer.done and answer.record is not None:
+                return answer.record
+            if answer.record is None or not answer.record.status.is_waiting:
+                return Ended.NOT_CLAIMED
+            run_at = answer.record.available_at  # early by this clock: sleep the rest
+        return Ended.NOT_CLAIMED
+
+    def _hand_on(self, job_id: str, run_at: int, fresh_ms: int) -> Ended:
+        """Too little time is left here: let a fresh invocation do it, if one has time enough."""
+        if fresh_ms < lifecycle.LEAST_TIME_MS:
+            logger.error(
+                "this runner's timeout is too short to wait for the job and then run it; raise it to "
+                "RELAYQ_MAX_WAIT_SECONDS plus the longest job's timeout plus 20 s",
+                extra={"job_id": job_id},
+            )
+            return Ended.NOT_CLAIMED
+        try:
+            self._handoff.offer(job_id, None, run_at)
+        except Exception as error:
+            logger.warning("the handoff failed (%s); the sweeper will start the job", headline(error))
+            return Ended.NOT_CLAIMED
+        return Ended.HANDED_ON
+
+    # --- perform ---
+
+    def _perform_and_settle(self, record: JobRecord, whole: int, remaining: Callable[[], int]) -> Ran:
+        job_type = self._registry.get(record.name)
+        if job_type is None:
+            return self._settle_unknown(record)
+        limits = lifecycle.limits(record, job_type.options, self._policy)
+        attempt = self._refused(record, job_type, limits, whole) or self._attempt(record, job_type, limits, remaining)
+        if attempt.job is not None and lifecycle.will_bury(record, attempt.outcome, limits):
+            self._tell_failed(attempt.job, attempt.error, record, remaining)
+        settlement = lifecycle.settle(
+            record, attempt.outcome, limits, self._policy, now=self._clock.now(), luck=random.random()
+        )
+        return self._settle(record, settlement, attempt)
+
+    def _refused(self, record: JobRecord, job_type: JobType, limits: Limits, whole: int) -> _Attempt | None:
+        """The handler is not to be started: its last attempt crashed, or its timeout can never fit here."""
+        error: Exception
+        if record.exhausted or record.attempt > limits.max_attempts:
+            error = JobCrashed(record.attempt)
+        elif (problem := lifecycle.never_fits(limits, whole)) is not None:
+            error = Bury(problem)
+        else:
+            return None
+        job: RunnableJob | None = None
+        try:
+            job, _ = job_type.build(record.payload_json)
+        except Exception as unbuilt:
+            logger.warning("failed() is not told: the job cannot be built (%s)", headline(unbuilt))
+        return _Attempt(_failure(error, final=True), error, job)
+
+    def _attempt(self, record: JobRecord, job_type: JobType, limits: Limits, remaining: Callable[[], int]) -> _Attempt:
+        """Build the job and run its handler: the one place where whatever it raises becomes an outcome."""
+        started = self._clock.now()
+        context = self._context(record, limits, lifecycle.handler_deadline(limits, started, remaining()))
+        self._events.emit(JobEvent(kind="started", job=record, wait_ms=max(0, started - record.available_at)))
+        job: RunnableJob | None = None
+        error: BaseException | None = None
+        outcome: Outcome
+        try:
+            with (
+                running(record),
+                deadline((context.deadline_ms - started) / 1000, patience=self._patience),
+            ):
+                job, ignored = job_type.build(record.payload_json)
+                if ignored:
+                    logger.warning("unknown fields ignored: %s", ", ".join(ignored), extra=job_fields(record))
+                outcome = Succeeded(_result_json(_awaited(job.handle(context)), record))
+        except Snooze as snooze:
+            outcome = Snoozed(snooze.seconds)
+        except RetryAfter as later:
+            outcome, error = _failure(later, wait=later.seconds), later
+        except (Bury, InvalidPayload) as final:
+            outcome, error = _failure(final, final=True), final
+        except BaseException as raised:
+            outcome, error = _failure(raised), raised
+        return _Attempt(outcome, error, job, float(self._clock.now() - started))
+
+    def _context(self, record: JobRecord, limits: Limits, deadline_ms: int) -> JobContext:
+        def report(progress_json: str) -> bool:
+            try:
+                return self._store.progress(record, progress_json)
+            except StoreError as error:
+                logger.warning("progress was not kept: %s", headline(error), extra=job_fields(record))
+                return False
+
+        return JobContext(
+            job_id=record.id,
+            name=record.name,
+            queue=record.queue,
+            attempt=record.attempt,
+            max_attempts=limits.max_attempts,
+            deadline_ms=deadline_ms,
+            _now=self._clock.now,
+            _report=report,
+        )
+
+    def _tell_failed(
+        self, job: RunnableJob, error: BaseException | None, record: JobRecord, remaining: Callable[[], int]
+    ) -> None:
+        """Call the job's failed(), inside the lease. What it raises is logged, and changes nothing."""
+        lease_left = (record.lease_until or 0) - self._clock.now() - self._policy.grace_ms // 5
+        seconds = max(0.1, min(lease_left, remaining() - _SETTLE_MS) / 1000)
+        try:
+            with running(record), deadline(seconds, patience=self._patience / 5):
+                _awaited(job.failed(error or JobCrashed(record.attempt)))
+        except BaseException:
+            logger.exception("the job's failed() raised", extra=job_fields(record))
+
+    @property
+    def _patience(self) -> float:
+        """Seconds a handler may ignore its timeout: always inside the lease's grace."""
+        return min(lifecycle.STUBBORN_MS, self._policy.grace_ms / 2) / 1000
+
+    # --- settle ---
+
+    def _settle_unknown(self, record: JobRecord) -> Ran:
+        """No job of this name is registered here: a deploy may be under way, so give it back for a while."""
+        unknown = UnknownJob(record.name, self._registry)
+        settlement = lifecycle.give_back(record, self._policy, now=self._clock.now())
+        if settlement is None:
+            failure = _failure(unknown, final=True)
+            settlement = lifecycle.bury_with(
+                record, failure.error, failure.headline, self._policy, now=self._clock.now()
+            )
+        else:
+            logger.warning("%s; given back, it is tried again in a minute", unknown, extra=job_fields(record))
+        return self._settle(record, settlement, _Attempt(_failure(unknown, final=True), unknown))
+
+    def _settle(self, record: JobRecord, settlement: Settlement, attempt: _Attempt) -> Ran:
+        settled = self._write(record, settlement)
+        if settled is Settled.CANCEL_REQUESTED:
+            settlement = lifecycle.cancel(
+                settlement.after.evolve(status=record.status, lease_id=record.lease_id),
+                self._policy,
+                now=self._clock.now(),
+            )
+            settled = self._write(record, settlement)
+        if settled is Settled.LOST:
+            error = LeaseLost(record.id)
+            logger.warning("%s", error, extra=job_fields(record))
+            self._events.emit(JobEvent(kind="lease_lost", job=record, error=error))
+            return Ran(Ended.LEASE_LOST, record)
+        if settlement.hand_off:
+            hand_off(self._handoff, self._events, settlement.after, settlement.run_at)
+        self._tell(settlement, attempt)
+        return Ran(_ENDED[settlement.event], settlement.after)
+
+    def _write(self, record: JobRecord, settlement: Settlement) -> Settled:
+        if settlement.event is Event.BURY:
+            return self._store.bury(record, settlement)
+        if settlement.event is Event.COMPLETE and self._policy.retention_ms == 0:
+            return self._store.complete_and_delete(record)
+        return self._store.settle(record, settlement)
+
+    def _tell(self, settlement: Settlement, attempt: _Attempt) -> None:
+        """One log line and one event for how the run ended."""
+        job = settlement.after
+        fields = {**job_fields(job), "duration_ms": attempt.duration_ms}
+        match settlement.event:
+            case Event.COMPLETE:
+                logger.info("job completed", extra=fields)
+                self._events.emit(JobEvent(kind="processed", job=job, duration_ms=attempt.duration_ms))
+            case Event.RETRY | Event.BURY:
+                retries = settlement.event is Event.RETRY
+                wait = (job.available_at - job.updated_at) / 1000
+                logger.warning(
+                    "job failed: %s; %s",
+                    headline(attempt.error) if attempt.error else "no error",
+                    f"it is tried again in {wait:g} s" if retries else "it is in the failed table",
+                    extra=fields,
+                )
+                self._events.emit(
+                    JobEvent(
+                        kind="failed",
+                        job=job,
+                        duration_ms=attempt.duration_ms,
+                        error=attempt.error,
+                        will_retry=retries,
+                    )
+                )
+            case Event.SNOOZE:
+                self._events.emit(JobEvent(kind="snoozed", job=job, duration_ms=attempt.duration_ms))
+            case Event.CANCEL:
+                logger.info("job cancelled", extra=fields)
+                self._events.emit(JobEvent(kind="cancelled", job=job, duration_ms=attempt.duration_ms))
+
+
+_ENDED = {
+    Event.COMPLETE: Ended.COMPLETED,
+    Event.RETRY: Ended.RETRYING,
+    Event.SNOOZE: Ended.SNOOZED,
+    Event.GIVE_BACK: Ended.GIVEN_BACK,
+    Event.BURY: Ended.FAILED,
+    Event.CANCEL: Ended.CANCELLED,
+}
+
+
+def _failure(error: BaseException, *, wait: float | None = None, final: bool = False) -> Failed:
+    return Failed(describe(error, lifecycle.ERROR_BYTES), headline(error), wait, final)
+
+
+def _awaited(value: Any) -> Any:
+    """What a handler returned; an async one is run to its end."""
+    if not inspect.isawaitable(value):
+        return value
+
+    async def wait() -> Any:
+        return await value
+
+    return asyncio.run(wait())
+
+
+def _result_json(value: Any, record: JobRecord) -> str | None:
+    """The handler's return value as JSON, if it is JSON and within its budget; else a log line says why not."""
+    if value is None:
+        return None
+    try:
+        text = json.dumps(value, allow_nan=False, separators=(",", ":"))
+    except (TypeError, ValueError, RecursionError) as error:
+        logger.warning("the result is not kept: %s", headline(error, 200), extra=job_fields(record))
+        return None
+    if len(text) > lifecycle.RESULT_BYTES:
+        logger.warning(
+            "the result is not kept: %d bytes, the limit is %d",
+            len(text),
+            lifecycle.RESULT_BYTES,
+            extra=job_fields(record),
+        )
+        return None
+    return text

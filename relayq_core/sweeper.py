@@ -1,0 +1,232 @@
+"""Sweep: look after what is due and nobody ran. The index only nominates; the row itself decides."""
+
+from __future__ import annotations
+
+import heapq
+import logging
+import random
+import secrets
+from collections import Counter, deque
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+
+from relayq_core import lifecycle
+from relayq_core.context import job_fields
+from relayq_core.errors import JobCrashed, StoreError, UnreadableRow
+from relayq_core.events import Events, JobEvent
+from relayq_core.handing import hand_off
+from relayq_core.lifecycle import Event, Leave, Nudge, Policy, Postpone, Settlement
+from relayq_core.ports import Clock, Due, Handoff, JobStore, Settled
+from relayq_core.record import JobRecord, shards_of
+
+logger = logging.getLogger("relayq")
+
+#: A tick ends with this much of its invocation left.
+_LAST_MS = 5_000
+#: So many rows in a row that could not be worked on mean that the table itself is in trouble.
+_ERRORS_IN_A_ROW = 25
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scope:
+    """What one sweep looks at; the default is what the schedule does."""
+
+    #: only these queues
+    queues: Sequence[str] | None = None
+    #: rows whose handoff is so old, instead of STALE (milliseconds)
+    stale_ms: int | None = None
+    #: release only what was claimed so long ago or longer; a live lease is never cut
+    claimed_before_ms: int = 0
+    #: act on so many rows at most
+    limit: int | None = None
+    #: say what would be done, and do nothing
+    dry_run: bool = False
+    #: how far ahead to look and wait (milliseconds)
+    lookahead_ms: int = 0
+
+
+@dataclass(slots=True)
+class Swept:
+    """What a sweep did: counts by action, the rows it acted on, and the age of the oldest row that was due."""
+
+    counts: Counter[str] = field(default_factory=Counter)
+    rows: list[tuple[Due, str]] = field(default_factory=list)
+    oldest_due_age_ms: int = 0
+
+    def add(self, row: Due, action: str) -> None:
+        """Count one row."""
+        self.counts[action] += 1
+        if len(self.rows) < 1000:  # for people to read; the counts are complete
+            self.rows.append((row, action))
+
+
+class Sweeper:
+    """Hands off again what no runner claimed, and ends leases that ran out. Any number may run at once."""
+
+    def __init__(
+        self, store: JobStore, handoff: Handoff, clock: Clock, policy: Policy, events: Events, *, page: int
+    ) -> None:
+        self._store = store
+        self._handoff = handoff
+        self._clock = clock
+        self._policy = policy
+        self._events = events
+        self._page = page
+
+    def sweep(self, remaining: Callable[[], int], scope: Scope | None = None) -> Swept:
+        """Everything overdue first, in all shards; then what becomes due soon, each at its moment.
+
+        `remaining()` says how many milliseconds this invocation has left. Raises StoreError where the tables
+        cannot be used at all.
+        """
+        scope = scope or Scope()
+        swept = Swept()
+        ahead: list[Due] = []
+        began = self._clock.now()
+        troubles = 0
+        for row in self._overdue_then_ahead(scope, ahead, remaining):
+            swept.oldest_due_age_ms = max(swept.oldest_due_age_ms, began - row.due_at)
+            if scope.limit is not None and swept.counts.total() >= scope.limit:
+                break
+            action = self._visit_safely(row, scope)
+            swept.add(row, action)
+            troubles = troubles + 1 if action == "error" else 0
+            if troubles >= _ERRORS_IN_A_ROW:
+                logger.error("%d rows in a row could not be worked on; the sweep ends here", troubles)
+                break
+        if not scope.dry_run:
+            self._store.record_tick(began, dict(swept.counts))
+        return swept
+
+    def _overdue_then_ahead(self, scope: Scope, ahead: list[Due], remaining: Callable[[], int]) -> Iterator[Due]:
+        """Rows, each when it is time to look at it; ends before the invocation does."""
+        for row in self._nominated(scope, remaining):
+            if row.due_at <= self._overdue_before(scope):
+                yield row
+            else:
+                heapq.heappush(ahead, row)
+        while ahead:
+            row = heapq.heappop(ahead)
+            wait = row.due_at - self._clock.now()
+            if remaining() - max(0, wait) < _LAST_MS:
+                return
+            if wait > 0:
+                self._clock.sleep(wait)
+            yield row
+
+    def _nominated(self, scope: Scope, remaining: Callable[[], int]) -> Iterator[Due]:
+        """All rows of the index up to the horizon: shard after shard, a page of each in turn, from a random one."""
+        queues = self._store.queues() if scope.queues is None else scope.queues
+        shards = [shard for queue in queues for shard in shards_of(queue)]
+        turn = random.randrange(len(shards)) if shards else 0
+        until = max(self._clock.now() + scope.lookahead_ms, self._overdue_before(scope))
+        pages: deque[tuple[str, object | None]] = deque((shard, None) for shard in shards[turn:] + shards[:turn])
+        while pages and remaining() >= _LAST_MS:
+            shard, cursor = pages.popleft()
+            page = self._store.due(shard, until, self._page, cursor)
+            yield from page.rows
+            if page.cursor is not None:
+                pages.append((shard, page.cursor))
+
+    def _overdue_before(self, scope: Scope) -> int:
+        """due_at is STALE after the handoff: to look at younger or older handoffs, move the line."""
+        shift = 0 if scope.stale_ms is None else self._policy.stale_ms - scope.stale_ms
+        return self._clock.now() + shift
+
+    # --- one row ---
+
+    def _visit_safely(self, row: Due, scope: Scope) -> str:
+        """Work on one row; whatever is wrong with it must not keep the sweeper from the next."""
+        try:
+            return self._rehearse(row, scope) if scope.dry_run else self._visit(row, scope)
+        except UnreadableRow as error:
+            logger.error("%s; looked at again in an hour", error, extra={"job_id": row.job_id})
+            if not scope.dry_run:
+                seen = row if error.due_at is None else replace(row, due_at=error.due_at)
+                self._store.postpone(seen, self._clock.now() + lifecycle.UNREADABLE_MS)
+            return "unreadable"
+        except StoreError:
+            logger.exception("a row could not be worked on", extra={"job_id": row.job_id})
+            return "error"
+
+    def _visit(self, row: Due, scope: Scope) -> str:
+        """Most rows wait for a first nudge: that is tried unread, and only a refusal shows the row."""
+        answer = self._store.nudge(row, 0, lifecycle.nudge_due_at(0, self._policy, self._clock.now()))
+        if answer.done and answer.record is not None:
+            return self._nudged(answer.record)
+        decision = self._look(row, answer.record, scope)
+        match decision:
+            case Leave():
+                return "left"
+            case Postpone(due_at):
+                return "postponed" if self._store.postpone(row, due_at) else "left"
+            case Nudge(due_at):
+                seen = answer.record.nudges if answer.record else 0
+                again = self._store.nudge(row, seen, due_at)
+                return self._nudged(again.record) if again.done and again.record else "left"
+            case Settlement():
+                assert answer.record is not None
+                return self._end_lease(answer.record, decision)
+
+    def _rehearse(self, row: Due, scope: Scope) -> str:
+        record = self._store.get(row.job_id)
+        match self._look(row, record, scope):
+            case Leave():
+                return "left"
+            case Postpone():
+                return "postponed"
+            case Nudge():
+                return "nudged"
+            case Settlement(event):
+                return _ACTIONS[event]
+
+    def _look(self, row: Due, record: JobRecord | None, scope: Scope) -> lifecycle.Look:
+        now = self._clock.now()
+        decision = lifecycle.look(
+            record, row.due_at, self._policy, f"sweep-{secrets.token_hex(8)}", now=now, luck=random.random()
+        )
+        young = record is not None and (record.started_at or 0) > now - scope.claimed_before_ms
+        return Leave() if isinstance(decision, Settlement) and young else decision
+
+    def _nudged(self, record: JobRecord) -> str:
+        hand_off(self._handoff, self._events, record, record.available_at)
+        return "nudged"
+
+    def _end_lease(self, record: JobRecord, settlement: Settlement) -> str:
+        """Its runner is gone. Only if the lease is still the one that ran out, and no cancel came meanwhile."""
+        settled = self._write(record, settlement)
+        if settled is Settled.CANCEL_REQUESTED:
+            cancelled = record.evolve(cancel_requested_at=self._clock.now())
+            settlement = lifecycle.release(
+                cancelled, self._policy, f"sweep-{secrets.token_hex(8)}", now=self._clock.now(), luck=0.5
+            )
+            settled = self._write(record, settlement)
+        if settled is not Settled.DONE:
+            return "left"
+        job = settlement.after
+        logger.warning(
+            "the runner of attempt %d ended without settling; %s",
+            record.attempt,
+            _ACTIONS[settlement.event],
+            extra=job_fields(job),
+        )
+        if settlement.event is not Event.CANCEL:
+            self._events.emit(
+                JobEvent(
+                    kind="failed",
+                    job=job,
+                    error=JobCrashed(record.attempt),
+                    will_retry=settlement.event is Event.RELEASE,
+                )
+            )
+        if settlement.hand_off:
+            hand_off(self._handoff, self._events, job, settlement.run_at)
+        return _ACTIONS[settlement.event]
+
+    def _write(self, record: JobRecord, settlement: Settlement) -> Settled:
+        if settlement.event is Event.BURY:
+            return self._store.bury(record, settlement)
+        return self._store.settle(record, settlement)
+
+
+_ACTIONS = {Event.RELEASE: "released", Event.BURY: "buried", Event.CANCEL: "cancelled"}
