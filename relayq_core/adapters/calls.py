@@ -1,0 +1,163 @@
+"""Calls to DynamoDB: what is tried again, what a refusal is, and what an error means for the user."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from botocore.exceptions import (
+    BotoCoreError,
+    ClientError,
+    HTTPClientError,
+    NoCredentialsError,
+    NoRegionError,
+    ParamValidationError,
+    PartialCredentialsError,
+)
+from botocore.exceptions import (
+    ConnectionError as BotoConnectionError,
+)
+
+from relayq_core.adapters.items import Item
+from relayq_core.errors import StoreError, StoreUnavailable
+
+#: botocore gives up on these at once, or after a few tries of its own; none of them changed anything.
+_AGAIN = frozenset(
+    {
+        "TransactionConflictException",
+        "TransactionInProgressException",
+        "ThrottlingException",
+        "ThrottlingError",
+        "ProvisionedThroughputExceededException",
+        "RequestLimitExceeded",
+        "InternalServerError",
+        "ServiceUnavailable",
+        "ReplicatedWriteConflictException",
+    }
+)
+#: Among the reasons of a cancelled transaction these mean: again; a refused condition means what it says.
+_AGAIN_REASONS = frozenset({"TransactionConflict", "ThrottlingError", "ProvisionedThroughputExceeded"})
+_DENIED = frozenset(
+    {
+        "AccessDeniedException",
+        "AccessDenied",
+        "UnrecognizedClientException",
+        "InvalidSignatureException",
+        "ExpiredTokenException",
+        "MissingAuthenticationTokenException",
+        "IncompleteSignatureException",
+    }
+)
+_TRIES = 8
+_FIRST_WAIT = 0.025
+_LONGEST_WAIT = 2.0
+
+
+class Refused(Exception):
+    """A condition did not hold; `item` is the row that stood in its way, if there was one."""
+
+    def __init__(self, item: Item | None) -> None:
+        self.item = item
+        super().__init__("condition refused")
+
+
+class Cancelled(Exception):
+    """A transaction's conditions did not all hold: for each action, None or a Refused."""
+
+    def __init__(self, reasons: list[Refused | None]) -> None:
+        self.reasons = reasons
+        super().__init__("transaction refused")
+
+
+def call(
+    operation: str,
+    send: Callable[..., Any],
+    request: Mapping[str, Any],
+    *,
+    sleep: Callable[[float], None] = time.sleep,
+) -> dict[str, Any]:
+    """Send a request, again with full jitter (25 ms to 2 s, 8 tries) where that may help.
+
+    Raises Refused, Cancelled, StoreError for what will never work, StoreUnavailable for what nobody answered.
+    """
+    cause = ""
+    for attempt in range(_TRIES):
+        if attempt:
+            sleep(random.uniform(0, min(_LONGEST_WAIT, _FIRST_WAIT * 2**attempt)))
+        try:
+            answer: dict[str, Any] = send(**request)
+            return answer
+        except ClientError as error:
+            code = error.response["Error"]["Code"]
+            if code == "ConditionalCheckFailedException":
+                response: Mapping[str, Any] = error.response
+                raise Refused(response.get("Item")) from None
+            if code == "TransactionCanceledException":
+                _judge(operation, error)
+            elif code not in _AGAIN:
+                raise _explained(operation, request, error) from error
+            cause = code
+        except (HTTPClientError, BotoConnectionError) as error:
+            # botocore has tried it again itself; whether one of the tries took effect nobody knows
+            raise StoreUnavailable(operation, type(error).__name__) from error
+        except BotoCoreError as error:
+            raise _misconfigured(operation, error) from error
+    raise StoreUnavailable(operation, cause)
+
+
+def _judge(operation: str, error: ClientError) -> None:
+    """Return if the transaction is to be tried again; raise what else its reasons mean."""
+    reasons: list[Any] = error.response.get("CancellationReasons", [])
+    codes = [reason.get("Code") for reason in reasons]
+    if any(code in _AGAIN_REASONS for code in codes):
+        return
+    if any(code == "ConditionalCheckFailed" for code in codes):
+        raise Cancelled(
+            [
+                Refused(reason.get("Item")) if reason.get("Code") == "ConditionalCheckFailed" else None
+                for reason in reasons
+            ]
+        ) from None
+    raise StoreError(
+        f"{operation} was refused: {', '.join(str(code) for code in codes)}",
+        "this is a defect of RelayQ or a table of another shape; compare it with the template",
+        code="TransactionCanceledException",
+    ) from error
+
+
+def _explained(operation: str, request: Mapping[str, Any], error: ClientError) -> StoreError:
+    code = error.response["Error"]["Code"]
+    table = request.get("TableName", "one of the tables")
+    if code == "ResourceNotFoundException":
+        return StoreError(
+            f"{operation}: table {table!r} does not exist in this account and region",
+            "check RELAYQ_JOBS_TABLE and RELAYQ_FAILED_TABLE and the region, deploy the stack, or run "
+            "`relayq tables create`",
+            code=code,
+        )
+    if code in _DENIED:
+        return StoreError(
+            f"{operation} on {table!r} was denied ({code})",
+            "give the caller the stack's DispatchPolicyArn (or RunnerPolicyArn), and check its credentials",
+            code=code,
+        )
+    return StoreError(
+        f"{operation} on {table!r} was refused ({code}: {error.response['Error'].get('Message', '')[:300]})",
+        "compare the table with the template",
+        code=code,
+    )
+
+
+def _misconfigured(operation: str, error: BotoCoreError) -> StoreError:
+    match error:
+        case NoCredentialsError() | PartialCredentialsError():
+            fix = "configure AWS credentials (`aws configure`, a role, or AWS_ACCESS_KEY_ID and its secret)"
+        case NoRegionError():
+            fix = "set AWS_REGION or AWS_DEFAULT_REGION to the region of the stack"
+        case ParamValidationError():
+            fix = "this is a defect of RelayQ, or a table name that cannot be one"
+        case _:
+            fix = "check the AWS configuration of this process"
+    return StoreError(f"{operation} could not be sent: {str(error)[:300]}", fix, code=type(error).__name__)

@@ -1,0 +1,539 @@
+"""The tables on DynamoDB: the only file with its expressions, one method for each verb of the JobStore port."""
+
+from __future__ import annotations
+
+import functools
+import json
+import secrets
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any
+
+from relayq_core.adapters.calls import Cancelled, Refused, call
+from relayq_core.adapters.items import (
+    ATTRIBUTES,
+    JOB_PREFIX,
+    Item,
+    attribute,
+    failed_item,
+    job_item,
+    job_key,
+    read_failed,
+    read_failed_head,
+    read_job,
+    unique_item,
+)
+from relayq_core.adapters.tables import BY_QUEUE_INDEX, DUE_INDEX
+from relayq_core.errors import InvalidOption, StoreError, UnreadableRow
+from relayq_core.lifecycle import Event, Lease, Settlement
+from relayq_core.ports import Added, Answer, Due, Page, Settled
+from relayq_core.record import JobRecord, due_shard
+
+_MOST_QUEUES = 100
+_QUEUES_KEY = {"pk": {"S": "queues"}}
+_SWEEPER_KEY = {"pk": {"S": "sweeper"}}
+_BATCH = 100
+
+#: An ended row that TTL has not deleted yet counts as absent.
+_FREE = "attribute_not_exists(pk) OR expires_at <= :now"
+_WAITING = "#status IN (:pending, :retrying)"
+_WAITING_VALUES = {":pending": {"S": "pending"}, ":retrying": {"S": "retrying"}}
+_HELD = "#status = :processing AND lease_id = :lease"
+_UNMARKED = "attribute_not_exists(cancel_requested_at)"
+#: A settle of these kinds gives way to a cancel that came meanwhile; a success counts all the same.
+_YIELDS_TO_CANCEL = frozenset({Event.RETRY, Event.SNOOZE, Event.GIVE_BACK, Event.RELEASE, Event.BURY})
+_STATUS = {"#status": "status"}
+
+
+class DynamoStore:
+    """JobStore on two DynamoDB tables. `client` makes or answers with a low-level boto3 client."""
+
+    def __init__(
+        self,
+        client: Callable[[], Any],
+        jobs_table: str,
+        failed_table: str,
+        *,
+        now: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
+    ) -> None:
+        self._client = client
+        self._jobs = jobs_table
+        self._failed = failed_table
+        self._now = now
+
+    # --- queues ---
+
+    def register_queue(self, queue: str) -> None:
+        try:
+            self._call(
+                "UpdateItem",
+                TableName=self._jobs,
+                Key=_QUEUES_KEY,
+                UpdateExpression="ADD queue_names :queues",
+                ConditionExpression=(
+                    "attribute_not_exists(queue_names) OR contains(queue_names, :queue) OR size(queue_names) < :most"
+                ),
+                ExpressionAttributeValues={
+                    ":queues": {"SS": [queue]},
+                    ":queue": {"S": queue},
+                    ":most": _number(_MOST_QUEUES),
+                },
+            )
+        except Refused:
+            raise InvalidOption(
+                "queue", f"{queue!r} would be queue number {_MOST_QUEUES + 1}; the limit is {_MOST_QUEUES}"
+            ) from None
+
+    def queues(self) -> list[str]:
+        item = self._get(self._jobs, _QUEUES_KEY)
+        return sorted(item.get("queue_names", {}).get("SS", [])) if item else []
+
+    # --- dispatch ---
+
+    def add(self, record: JobRecord) -> Added:
+        put = self._put_new(record)
+        if record.unique_pk is None:
+            try:
+                self._call("PutItem", **put)
+            except Refused as refused:
+                return Added(found=_job(refused))
+            return Added()
+        try:
+            self._transact([{"Put": put}, self._take_key(record)])
+        except Cancelled as cancelled:
+            job, key = cancelled.reasons
+            if job is not None:  # judged first: my own row means that an earlier try was accepted
+                return Added(found=_job(job))
+            return Added(holder=_holder(key))
+        return Added()
+
+    def _put_new(self, record: JobRecord) -> dict[str, Any]:
+        return {
+            "TableName": self._jobs,
+            "Item": job_item(record),
+            "ConditionExpression": _FREE,
+            "ExpressionAttributeValues": {":now": _number(self._now() // 1000)},
+            "ReturnValuesOnConditionCheckFailure": "ALL_OLD",
+        }
+
+    def _take_key(self, record: JobRecord) -> dict[str, Any]:
+        now = self._now()
+        return {
+            "Put": {
+                "TableName": self._jobs,
+                "Item": unique_item(record, now),
+                "ConditionExpression": f"{_FREE} OR job_id = :me",
+                "ExpressionAttributeValues": {":now": _number(now // 1000), ":me": {"S": record.id}},
+                "ReturnValuesOnConditionCheckFailure": "ALL_OLD",
+            }
+        }
+
+    def _release_key(self, record: JobRecord) -> dict[str, Any]:
+        assert record.unique_pk is not None
+        return {
+            "Delete": {
+                "TableName": self._jobs,
+                "Key": {"pk": {"S": record.unique_pk}},
+                "ConditionExpression": "attribute_not_exists(pk) OR job_id = :me",
+                "ExpressionAttributeValues": {":me": {"S": record.id}},
+            }
+        }
+
+    # --- claim ---
+
+    def claim(self, job_id: str, lease: Lease) -> Answer:
+        try:
+            answer = self._update(
+                job_id,
+                UpdateExpression=(
+                    "SET #status = :processing, lease_id = :lease,"
+                    " lease_until = :grace_ends + if_not_exists(timeout_ms, :budget),"
+                    " attempt = attempt + if_not_exists(next_counts, :one),"
+                    " nudges = :zero, started_at = :now, updated_at = :now"
+                ),
+                ConditionExpression=f"{_WAITING} AND available_at <= :now",
+                ExpressionAttributeNames=_STATUS,
+                ExpressionAttributeValues={
+                    **_WAITING_VALUES,
+                    ":processing": {"S": "processing"},
+                    ":lease": {"S": lease.id},
+                    ":grace_ends": _number(lease.now + lease.grace_ms),
+                    ":budget": _number(lease.budget_ms),
+                    ":one": _number(1),
+                    ":zero": _number(0),
+                    ":now": _number(lease.now),
+                },
+                ReturnValues="ALL_NEW",
+            )
+        except Refused as refused:
+            record = _job(refused)
+            mine = record is not None and record.lease_id == lease.id
+            return Answer(mine, record)
+        return Answer(True, read_job(answer["Attributes"]))
+
+    # --- settle ---
+
+    def settle(self, before: JobRecord, settlement: Settlement) -> Settled:
+        after = settlement.after
+        update = {
+            "TableName": self._jobs,
+            "Key": job_key(before.id),
+            **_changes(before, after, _fence(before, settlement.event)),
+            "ReturnValuesOnConditionCheckFailure": "ALL_OLD",
+        }
+        return self._settle("Update", update, before, after.settled_by, ends=after.status.is_ended)
+
+    def complete_and_delete(self, before: JobRecord) -> Settled:
+        delete = {
+            "TableName": self._jobs,
+            "Key": job_key(before.id),
+            **_fence(before, Event.COMPLETE),
+            "ReturnValuesOnConditionCheckFailure": "ALL_OLD",
+        }
+        return self._settle("Delete", delete, before, None, ends=True)
+
+    def _settle(
+        self, action: str, request: dict[str, Any], before: JobRecord, settled_by: str | None, *, ends: bool
+    ) -> Settled:
+        try:
+            if ends and before.holds_key:
+                self._transact([{action: request}, self._release_key(before)])
+            else:
+                self._call(f"{action}Item", **request)
+        except Refused as refused:
+            return _refused_settle(refused, before, settled_by, gone_is_done=action == "Delete")
+        except Cancelled as cancelled:
+            job, _ = cancelled.reasons
+            if job is not None:
+                return _refused_settle(job, before, settled_by, gone_is_done=action == "Delete")
+            # the key alone was refused: somebody else has it now, and that must not keep the job from ending
+            return self._settle(action, request, before, settled_by, ends=False)
+        return Settled.DONE
+
+    def bury(self, before: JobRecord, settlement: Settlement) -> Settled:
+        after = settlement.after
+        actions = [
+            {
+                "Delete": {
+                    "TableName": self._jobs,
+                    "Key": job_key(before.id),
+                    **_fence(before, Event.BURY),
+                    "ReturnValuesOnConditionCheckFailure": "ALL_OLD",
+                }
+            },
+            {"Put": {"TableName": self._failed, "Item": failed_item(after)}},
+        ]
+        return self._bury(actions, before, after, with_key=before.holds_key)
+
+    def _bury(self, actions: list[dict[str, Any]], before: JobRecord, after: JobRecord, *, with_key: bool) -> Settled:
+        try:
+            self._transact([*actions, self._release_key(before)] if with_key else actions)
+        except Cancelled as cancelled:
+            job = cancelled.reasons[0]
+            if job is None:
+                return self._bury(actions, before, after, with_key=False)
+            if job.item is None:
+                # not there: buried by an earlier try of this very write, or ended by somebody else
+                found = self.get_failed(before.id)
+                mine = found is not None and found.settled_by == after.settled_by
+                return Settled.DONE if mine else Settled.LOST
+            return _refused_settle(job, before, after.settled_by, gone_is_done=False)
+        return Settled.DONE
+
+    def progress(self, before: JobRecord, progress_json: str) -> bool:
+        try:
+            self._update(
+                before.id,
+                UpdateExpression="SET progress = :progress, updated_at = :now",
+                ConditionExpression=_HELD,
+                ExpressionAttributeNames=_STATUS,
+                ExpressionAttributeValues={
+                    ":processing": {"S": "processing"},
+                    ":lease": {"S": before.lease_id or ""},
+                    ":progress": {"S": progress_json},
+                    ":now": _number(self._now()),
+                },
+            )
+        except Refused:
+            return False
+        return True
+
+    # --- sweep ---
+
+    def due(self, shard: str, until: int, limit: int, cursor: object | None = None) -> Page:
+        start = {"ExclusiveStartKey": cursor} if cursor is not None else {}
+        answer = self._call(
+            "Query",
+            TableName=self._jobs,
+            IndexName=DUE_INDEX,
+            KeyConditionExpression="due_shard = :shard AND due_at <= :until",
+            ExpressionAttributeValues={":shard": {"S": shard}, ":until": _number(until)},
+            Limit=limit,
+            **start,
+        )
+        queue = shard.rpartition("#")[0]
+        rows = tuple(
+            Due(int(item["due_at"]["N"]), item["pk"]["S"].removeprefix(JOB_PREFIX), queue) for item in answer["Items"]
+        )
+        return Page(rows, answer.get("LastEvaluatedKey"))
+
+    def nudge(self, row: Due, nudges: int, due_at: int) -> Answer:
+        never = "attribute_not_exists(nudges) OR " if nudges == 0 else ""
+        try:
+            answer = self._update(
+                row.job_id,
+                UpdateExpression="SET due_at = :next, nudges = :more",
+                ConditionExpression=f"due_at = :seen AND {_WAITING} AND ({never}nudges = :nudges)",
+                ExpressionAttributeNames=_STATUS,
+                ExpressionAttributeValues={
+                    **_WAITING_VALUES,
+                    ":seen": _number(row.due_at),
+                    ":next": _number(due_at),
+                    ":nudges": _number(nudges),
+                    ":more": _number(nudges + 1),
+                },
+                ReturnValues="ALL_NEW",
+            )
+        except Refused as refused:
+            return Answer(False, _job(refused))
+        return Answer(True, read_job(answer["Attributes"]))
+
+    def postpone(self, row: Due, due_at: int) -> bool:
+        try:
+            self._update(
+                row.job_id,
+                UpdateExpression="SET due_at = :next",
+                ConditionExpression="due_at = :seen",
+                ExpressionAttributeValues={":seen": _number(row.due_at), ":next": _number(due_at)},
+            )
+        except Refused:
+            return False
+        return True
+
+    def record_tick(self, at: int, counts: dict[str, int]) -> None:
+        self._call(
+            "UpdateItem",
+            TableName=self._jobs,
+            Key=_SWEEPER_KEY,
+            UpdateExpression="SET ticked_at = :at, counts = :counts",
+            ExpressionAttributeValues={":at": _number(at), ":counts": {"S": json.dumps(counts)}},
+        )
+
+    def last_tick(self) -> tuple[int, dict[str, int]] | None:
+        item = self._get(self._jobs, _SWEEPER_KEY)
+        return None if item is None else (int(item["ticked_at"]["N"]), json.loads(item["counts"]["S"]))
+
+    # --- operations ---
+
+    def get(self, job_id: str) -> JobRecord | None:
+        item = self._get(self._jobs, job_key(job_id))
+        return None if item is None or self._has_expired(item) else read_job(item)
+
+    def get_many(self, job_ids: Iterable[str]) -> list[JobRecord]:
+        wanted = [job_key(job_id) for job_id in dict.fromkeys(job_ids)]
+        found: list[JobRecord] = []
+        while wanted:
+            batch, wanted = wanted[:_BATCH], wanted[_BATCH:]
+            keys = {"Keys": batch, "ConsistentRead": True}
+            answer = self._call("BatchGetItem", RequestItems={self._jobs: keys})
+            for item in answer["Responses"].get(self._jobs, []):
+                try:
+                    found.append(read_job(item))
+                except UnreadableRow:
+                    continue  # the sweeper tells of it
+            wanted += answer.get("UnprocessedKeys", {}).get(self._jobs, {}).get("Keys", [])
+        return found
+
+    def get_failed(self, job_id: str) -> JobRecord | None:
+        item = self._get(self._failed, {"id": {"S": job_id}})
+        return None if item is None or self._has_expired(item) else read_failed(item)
+
+    def failed(self, queue: str, limit: int) -> Iterator[JobRecord]:
+        start: dict[str, Any] = {}
+        while True:
+            answer = self._call(
+                "Query",
+                TableName=self._failed,
+                IndexName=BY_QUEUE_INDEX,
+                KeyConditionExpression="#queue = :queue",
+                ExpressionAttributeNames={"#queue": "queue"},
+                ExpressionAttributeValues={":queue": {"S": queue}},
+                ScanIndexForward=False,
+                Limit=limit,
+                **start,
+            )
+            yield from (read_failed_head(item) for item in answer["Items"])
+            if "LastEvaluatedKey" not in answer:
+                return
+            start = {"ExclusiveStartKey": answer["LastEvaluatedKey"]}
+
+    def cancel_waiting(self, before: JobRecord, settlement: Settlement) -> bool:
+        after = settlement.after
+        condition = {
+            "ConditionExpression": f"{_WAITING} AND attempt = :attempt",
+            "ExpressionAttributeNames": _STATUS,
+            "ExpressionAttributeValues": {**_WAITING_VALUES, ":attempt": _number(before.attempt)},
+        }
+        update = {
+            "TableName": self._jobs,
+            "Key": job_key(before.id),
+            **_changes(before, after, condition),
+            "ReturnValuesOnConditionCheckFailure": "ALL_OLD",
+        }
+        return self._settle("Update", update, before, None, ends=True) is Settled.DONE
+
+    def mark_cancelled(self, before: JobRecord, now: int) -> Answer:
+        try:
+            answer = self._update(
+                before.id,
+                UpdateExpression="SET cancel_requested_at = :now",
+                ConditionExpression=_HELD,
+                ExpressionAttributeNames=_STATUS,
+                ExpressionAttributeValues={
+                    ":processing": {"S": "processing"},
+                    ":lease": {"S": before.lease_id or ""},
+                    ":now": _number(now),
+                },
+                ReturnValues="ALL_NEW",
+            )
+        except Refused as refused:
+            return Answer(False, _job(refused))
+        return Answer(True, read_job(answer["Attributes"]))
+
+    def redrive(self, failed: JobRecord, settlement: Settlement) -> Added | None:
+        after = settlement.after
+        actions = [
+            {"Put": self._put_new(after)},
+            {
+                "Delete": {
+                    "TableName": self._failed,
+                    "Key": {"id": {"S": failed.id}},
+                    "ConditionExpression": "attribute_exists(id)",
+                }
+            },
+        ]
+        if after.unique_pk is not None:
+            actions.append(self._take_key(after))
+        try:
+            self._transact(actions)
+        except Cancelled as cancelled:
+            job, gone, *key = cancelled.reasons
+            if job is not None:
+                return Added(found=_job(job))
+            return None if gone is not None else Added(holder=_holder(key[0]))
+        return Added()
+
+    def forget(self, job_id: str) -> bool:
+        answer = self._call("DeleteItem", TableName=self._failed, Key={"id": {"S": job_id}}, ReturnValues="ALL_OLD")
+        return "Attributes" in answer
+
+    # --- the calls ---
+
+    def _has_expired(self, item: Item) -> bool:
+        """TTL deletes days late: what has expired counts as gone."""
+        expires_at = item.get("expires_at", {}).get("N")
+        return expires_at is not None and int(expires_at) <= self._now() // 1000
+
+    def _get(self, table: str, key: Mapping[str, Any]) -> Item | None:
+        answer = self._call("GetItem", TableName=table, Key=key, ConsistentRead=True)
+        item: Item | None = answer.get("Item")
+        return item
+
+    def _update(self, job_id: str, **request: Any) -> dict[str, Any]:
+        try:
+            return self._call(
+                "UpdateItem",
+                TableName=self._jobs,
+                Key=job_key(job_id),
+                ReturnValuesOnConditionCheckFailure="ALL_OLD",
+                **request,
+            )
+        except StoreError as error:
+            if error.code == "ValidationException" and "expression" in str(error).lower():
+                # arithmetic on an attribute that is missing or of another type
+                raise UnreadableRow(job_id, str(error)[:300]) from error
+            raise
+
+    def _transact(self, actions: list[dict[str, Any]]) -> None:
+        """All or nothing. One token and one frozen body over all tries, so that a lost answer is no second write."""
+        self._call("TransactWriteItems", TransactItems=actions, ClientRequestToken=secrets.token_hex(16))
+
+    def _call(self, operation: str, **request: Any) -> dict[str, Any]:
+        send = getattr(self._client(), _method(operation))
+        return call(operation, send, request)
+
+
+def _fence(before: JobRecord, event: Event) -> dict[str, Any]:
+    """Only the holder of the lease may settle; and only a success counts once a cancel was asked for."""
+    unmarked = f" AND {_UNMARKED}" if event in _YIELDS_TO_CANCEL else ""
+    return {
+        "ConditionExpression": _HELD + unmarked,
+        "ExpressionAttributeNames": _STATUS,
+        "ExpressionAttributeValues": {
+            ":processing": {"S": "processing"},
+            ":lease": {"S": before.lease_id or ""},
+        },
+    }
+
+
+def _changes(before: JobRecord, after: JobRecord, condition: dict[str, Any]) -> dict[str, Any]:
+    """The update that turns the one record into the other: what it does not change is not named."""
+    names = dict(condition["ExpressionAttributeNames"])
+    values = dict(condition["ExpressionAttributeValues"])
+    sets: list[str] = []
+    removes: list[str] = []
+    for field, (name, _) in ATTRIBUTES.items():
+        new = attribute(after, field)
+        # due_at may have been moved by the sweeper since, so it is always written; and so is who settled
+        if field not in {"due_at", "settled_by"} and new == attribute(before, field):
+            continue
+        alias = f"#{name}"
+        names[alias] = name
+        if new is None:
+            removes.append(alias)
+        else:
+            sets.append(f"{alias} = :{name}_")
+            values[f":{name}_"] = new
+    if after.due_at is None:
+        removes.append("due_shard")
+    else:
+        sets.append("due_shard = :due_shard_")
+        values[":due_shard_"] = {"S": due_shard(after.queue, after.id)}
+    remove = f" REMOVE {', '.join(removes)}" if removes else ""
+    return {
+        "UpdateExpression": f"SET {', '.join(sets)}{remove}",
+        "ConditionExpression": condition["ConditionExpression"],
+        "ExpressionAttributeNames": names,
+        "ExpressionAttributeValues": values,
+    }
+
+
+def _refused_settle(refused: Refused, before: JobRecord, settled_by: str | None, *, gone_is_done: bool) -> Settled:
+    """Whether a refused settle was my own earlier try, a cancel that came first, or a lease that is not mine."""
+    item = refused.item
+    if item is None:
+        return Settled.DONE if gone_is_done else Settled.LOST
+    if settled_by is not None and item.get("settled_by", {}).get("S") == settled_by:
+        return Settled.DONE
+    mine = item.get("lease_id", {}).get("S") == before.lease_id and before.lease_id is not None
+    return Settled.CANCEL_REQUESTED if mine and "cancel_requested_at" in item else Settled.LOST
+
+
+def _job(refused: Refused) -> JobRecord | None:
+    return None if refused.item is None else read_job(refused.item)
+
+
+def _holder(refused: Refused | None) -> str:
+    """The job that has the unique key; a row without one was not written by RelayQ."""
+    item = refused.item if refused is not None else None
+    return str((item or {}).get("job_id", {}).get("S", "unknown"))
+
+
+def _number(value: int) -> dict[str, str]:
+    return {"N": str(value)}
+
+
+@functools.cache
+def _method(operation: str) -> str:
+    """PutItem -> put_item, the name of boto3's method."""
+    return "".join(f"_{char.lower()}" if char.isupper() else char for char in operation).lstrip("_")

@@ -1,0 +1,161 @@
+"""Items: a JobRecord as DynamoDB attributes, and back. Written by hand: a serializer would cost more than the call."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any, TypeAlias
+
+from relayq_core.backoff import parse
+from relayq_core.errors import RelayQError, UnreadableRow
+from relayq_core.record import JobRecord, Status, due_shard
+from relayq_core.text import cut
+
+Item: TypeAlias = Mapping[str, Mapping[str, Any]]
+
+JOB_PREFIX = "job#"
+#: What the failed table's index shows of an error, in bytes.
+_ERROR_HEAD_BYTES = 200
+
+#: field of JobRecord -> (attribute, DynamoDB type). What is None, 0 or False here has no attribute at all.
+ATTRIBUTES: dict[str, tuple[str, str]] = {
+    "name": ("name", "S"),
+    "queue": ("queue", "S"),
+    "status": ("status", "S"),
+    "attempt": ("attempt", "N"),
+    "max_attempts": ("max_attempts", "N"),
+    "backoff": ("backoff", "S"),
+    "timeout_ms": ("timeout_ms", "N"),
+    "payload_json": ("payload", "S"),
+    "result_json": ("result", "S"),
+    "progress_json": ("progress", "S"),
+    "error": ("error", "S"),
+    "errors_json": ("errors", "S"),
+    "created_at": ("created_at", "N"),
+    "updated_at": ("updated_at", "N"),
+    "available_at": ("available_at", "N"),
+    "started_at": ("started_at", "N"),
+    "finished_at": ("finished_at", "N"),
+    "parent_id": ("parent_id", "S"),
+    "root_id": ("root_id", "S"),
+    "depth": ("depth", "N"),
+    "due_at": ("due_at", "N"),
+    "lease_id": ("lease_id", "S"),
+    "lease_until": ("lease_until", "N"),
+    "settled_by": ("settled_by", "S"),
+    "nudges": ("nudges", "N"),
+    "unique_pk": ("unique_pk", "S"),
+    "unique_for_ms": ("unique_for_ms", "N"),
+    "cancel_requested_at": ("cancel_requested_at", "N"),
+    "unknown_since": ("unknown_since", "N"),
+    # 0 where the next claim does not count: the claim adds this, or 1 where it is absent
+    "exhausted": ("next_counts", "N"),
+    "expires_at": ("expires_at", "N"),
+}
+#: Arithmetic needs it, so it is there even when it is 0.
+_ALWAYS = frozenset({"attempt"})
+_REQUIRED = ("name", "queue", "status", "attempt", "payload_json", "created_at", "updated_at", "available_at")
+
+
+def attribute(record: JobRecord, field: str) -> dict[str, str] | None:
+    """One field as a DynamoDB value, or None where it has no attribute."""
+    value = getattr(record, field)
+    if field == "exhausted":
+        return {"N": "0"} if value else None
+    if value is None or (not value and field not in _ALWAYS and not isinstance(value, str)):
+        return None
+    return {ATTRIBUTES[field][1]: str(value)}
+
+
+def job_key(job_id: str) -> dict[str, dict[str, str]]:
+    """The key of a job's row."""
+    return {"pk": {"S": JOB_PREFIX + job_id}}
+
+
+def job_item(record: JobRecord) -> dict[str, dict[str, str]]:
+    """A row of the jobs table."""
+    item = {**job_key(record.id), **_attributes(record)}
+    if record.due_at is not None:
+        item["due_shard"] = {"S": due_shard(record.queue, record.id)}
+    return item
+
+
+def failed_item(record: JobRecord) -> dict[str, dict[str, str]]:
+    """A row of the failed table; `finished_at` is `failed_at` there."""
+    item = {"id": {"S": record.id}, **_attributes(record)}
+    item["failed_at"] = item.pop("finished_at")
+    item["error_head"] = {"S": cut(record.error or "", _ERROR_HEAD_BYTES)}
+    return item
+
+
+def unique_item(record: JobRecord, now: int) -> dict[str, dict[str, str]]:
+    """The item that holds a job's unique key; it has an end only where a window was asked for."""
+    assert record.unique_pk is not None
+    item = {"pk": {"S": record.unique_pk}, "job_id": {"S": record.id}}
+    if record.unique_for_ms is not None:
+        item["expires_at"] = {"N": str(-(-(now + record.unique_for_ms) // 1000))}
+    return item
+
+
+def read_job(item: Item) -> JobRecord:
+    """The job of a row of the jobs table. Raises UnreadableRow."""
+    return _read(item, str(item.get("pk", {}).get("S", "")).removeprefix(JOB_PREFIX), item)
+
+
+def read_failed(item: Item) -> JobRecord:
+    """The job of a row of the failed table. Raises UnreadableRow."""
+    renamed = {**item, "finished_at": item.get("failed_at", {"N": "0"})}
+    return _read(item, str(item.get("id", {}).get("S", "")), renamed)
+
+
+def read_failed_head(item: Item) -> JobRecord:
+    """What the failed table's index shows of a job: no payload, the head of its error, one time for all."""
+    at = item.get("failed_at", {"N": "0"})
+    filled = {
+        "status": {"S": Status.FAILED.value},
+        "payload": {"S": "{}"},
+        "error": item.get("error_head", {"S": ""}),
+        **dict.fromkeys(("created_at", "updated_at", "available_at", "finished_at"), at),
+    }
+    return _read(item, str(item.get("id", {}).get("S", "")), {**item, **filled})
+
+
+def _attributes(record: JobRecord) -> dict[str, dict[str, str]]:
+    found = {}
+    for field, (name, _) in ATTRIBUTES.items():
+        if (value := attribute(record, field)) is not None:
+            found[name] = value
+    return found
+
+
+def _read(original: Item, job_id: str, item: Item) -> JobRecord:
+    due = original.get("due_at", {}).get("N")
+    try:
+        values = {
+            field: _value(field, kind, item[name][kind]) for field, (name, kind) in ATTRIBUTES.items() if name in item
+        }
+        missing = [field for field in _REQUIRED if field not in values]
+        if missing or not job_id:
+            raise ValueError(f"it lacks {', '.join(missing) or 'an id'}")
+        return JobRecord(id=job_id, **values)
+    except (KeyError, TypeError, ValueError, RelayQError) as error:
+        problem = f"attribute of another type ({error})" if isinstance(error, KeyError) else str(error)
+        raise UnreadableRow(job_id, cut(problem, 300), due_at=int(due) if due else None) from None
+
+
+def _value(field: str, kind: str, raw: str) -> Any:
+    if field == "exhausted":
+        return int(raw) == 0
+    if field == "status":
+        return Status(raw)
+    if field == "backoff":
+        return parse(raw)
+    if field == "errors_json":
+        return _checked_errors(raw)
+    return int(raw) if kind == "N" else raw
+
+
+def _checked_errors(raw: str) -> str:
+    if not isinstance(json.loads(raw), list):
+        raise ValueError("its errors are not a list")
+    return raw
