@@ -1,0 +1,1 @@
+"""The Lambda handlers: the only core rooms with powertools."""

@@ -1,0 +1,43 @@
+"""The events that invoke the functions: read and checked, so that a malformed one is refused in plain words."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from relayq_core.errors import InvalidOption
+from relayq_core.options import checked_job_id
+
+#: A moment further ahead than this, in epoch milliseconds, is not one (the year 2286).
+_LAST_MOMENT = 9_999_999_999_999
+
+
+class LambdaContext(Protocol):
+    """What the handlers use of Lambda's context object."""
+
+    aws_request_id: str
+
+    def get_remaining_time_in_millis(self) -> int:
+        """Milliseconds until Lambda ends the invocation."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class RunnerEvent:
+    """`{"job_id": "...", "run_at": epoch milliseconds}`; run_at may be left out."""
+
+    job_id: str
+    run_at: int | None
+
+
+def runner_event(event: object) -> RunnerEvent:
+    """The event of a handoff. Raises InvalidOption."""
+    if not isinstance(event, Mapping):
+        raise InvalidOption("event", f'expected {{"job_id": "...", "run_at": ms}}, got {type(event).__name__}')
+    run_at: Any = event.get("run_at")
+    if run_at is not None and (
+        isinstance(run_at, bool) or not isinstance(run_at, int) or not 0 <= run_at <= _LAST_MOMENT
+    ):
+        raise InvalidOption("run_at", "expected epoch milliseconds as a whole number")
+    return RunnerEvent(checked_job_id(event.get("job_id")), run_at)

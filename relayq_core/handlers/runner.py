@@ -1,0 +1,48 @@
+"""The runner function's handler: one handoff, one job."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+from typing import Any
+
+from aws_lambda_powertools import Metrics
+
+from relayq_core.client import RelayQ
+from relayq_core.errors import InvalidOption
+from relayq_core.events import events
+from relayq_core.handlers.events import LambdaContext, runner_event
+from relayq_core.handlers.telemetry import NAMESPACE, counted, flushing, structured_logger
+from relayq_core.registry import import_jobs
+from relayq_core.settings import Settings
+
+logger = structured_logger("relayq-runner")
+metrics = Metrics(namespace=NAMESPACE, service="relayq-runner")
+counted(events, metrics)
+
+
+def _relayq() -> RelayQ:
+    """A function cannot name itself in its own template: unless told otherwise, the runner is this one."""
+    settings = Settings.from_environ().needed("jobs_table", "failed_table")
+    this = os.environ.get("AWS_LAMBDA_FUNCTION_NAME", "")
+    return RelayQ(replace(settings, runner_function=settings.runner_function or this))
+
+
+_made = _relayq()
+# a module that fails to import fails the start: nothing is claimed that could not be run
+import_jobs(_made.settings.job_modules)
+
+
+def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
+    """Run one job. Answers `{"job_id", "ended"}`, or `{"error"}` for an event that is not a handoff."""
+    with flushing(metrics):
+        try:
+            asked = runner_event(event)
+        except InvalidOption as error:
+            logger.error("the event is not a handoff: %s", error)
+            return {"error": str(error)}
+        logger.append_keys(job_id=asked.job_id)
+        ran = _made.runner.run(asked.job_id, asked.run_at, context.get_remaining_time_in_millis)
+        logger.debug("run ended: %s", ran.ended)
+        logger.remove_keys(["job_id"])
+        return {"job_id": asked.job_id, "ended": ran.ended.value}

@@ -1,0 +1,32 @@
+"""The sweeper function's handler: one tick of the schedule."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from aws_lambda_powertools import Metrics
+from aws_lambda_powertools.metrics import MetricUnit
+
+from relayq_core.client import RelayQ
+from relayq_core.events import events
+from relayq_core.handlers.events import LambdaContext
+from relayq_core.handlers.telemetry import NAMESPACE, counted, flushing, structured_logger
+from relayq_core.settings import Settings
+from relayq_core.sweeper import Scope
+
+logger = structured_logger("relayq-sweeper")
+metrics = Metrics(namespace=NAMESPACE, service="relayq-sweeper")
+counted(events, metrics)
+
+_made = RelayQ(Settings.from_environ().needed("jobs_table", "failed_table", "runner_function"))
+
+
+def handler(event: object, context: LambdaContext) -> dict[str, Any]:
+    """Sweep once. Whatever the event holds, a tick is a tick. Answers with the counts by action."""
+    with flushing(metrics):
+        scope = Scope(lookahead_ms=_made.settings.lookahead_seconds * 1000)
+        swept = _made.sweeper.sweep(context.get_remaining_time_in_millis, scope)
+        metrics.add_metric("OldestDueAge", MetricUnit.Milliseconds, swept.oldest_due_age_ms)
+        if swept.counts:
+            logger.info("swept", extra={"counts": dict(swept.counts)})
+        return {"counts": dict(swept.counts), "oldest_due_age_ms": swept.oldest_due_age_ms}

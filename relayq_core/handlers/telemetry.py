@@ -1,0 +1,90 @@
+"""Logs and metrics of the Lambda functions: structured lines, and EMF metrics made of the core's events."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from contextlib import AbstractContextManager, contextmanager
+from typing import TYPE_CHECKING
+
+from aws_lambda_powertools import Logger, Metrics
+from aws_lambda_powertools.metrics import MetricUnit
+
+from relayq_core.events import Events, JobEvent
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+NAMESPACE = "RelayQ"
+
+
+def structured_logger(service: str) -> Logger:
+    """A Powertools Logger that the core's own loggers write through. The level is POWERTOOLS_LOG_LEVEL's."""
+    logger = Logger(service=service, log_uncaught_exceptions=False)
+    for name in ("relayq", "jobs"):
+        other = logging.getLogger(name)
+        other.handlers = [logger.registered_handler]
+        other.setLevel(logger.log_level)
+        other.propagate = False
+    return logger
+
+
+def counted(events: Events, metrics: Metrics) -> None:
+    """Count every event of the core: one metric each, by queue."""
+    for kind, listener in {
+        "dispatched": _counter(metrics, "Dispatched"),
+        "started": _on_started(metrics),
+        "processed": _on_processed(metrics),
+        "failed": _on_failed(metrics),
+        "snoozed": _counter(metrics, "Snoozed"),
+        "cancelled": _counter(metrics, "Cancelled"),
+        "lease_lost": _counter(metrics, "LeaseLost"),
+        "handoff_failed": _counter(metrics, "HandoffFailed"),
+    }.items():
+        events.on(kind)(listener)
+
+
+def _counter(metrics: Metrics, name: str) -> Callable[[JobEvent], None]:
+    def count(event: JobEvent) -> None:
+        metrics.add_metric(name, MetricUnit.Count, 1)
+
+    return count
+
+
+def _on_started(metrics: Metrics) -> Callable[[JobEvent], None]:
+    def started(event: JobEvent) -> None:
+        metrics.add_metric("Started", MetricUnit.Count, 1)
+        metrics.add_metric("Wait", MetricUnit.Milliseconds, event.wait_ms or 0)
+
+    return started
+
+
+def _on_processed(metrics: Metrics) -> Callable[[JobEvent], None]:
+    def processed(event: JobEvent) -> None:
+        metrics.add_metric("Completed", MetricUnit.Count, 1)
+        metrics.add_metric("Duration", MetricUnit.Milliseconds, event.duration_ms or 0)
+
+    return processed
+
+
+def _on_failed(metrics: Metrics) -> Callable[[JobEvent], None]:
+    def failed(event: JobEvent) -> None:
+        metrics.add_metric("Retried" if event.will_retry else "Failed", MetricUnit.Count, 1)
+        if event.duration_ms is not None:
+            metrics.add_metric("Duration", MetricUnit.Milliseconds, event.duration_ms)
+
+    return failed
+
+
+def flushing(metrics: Metrics) -> AbstractContextManager[None]:
+    """Write the metrics of one invocation at its end, also when it raised; nothing where there are none."""
+
+    @contextmanager
+    def flush() -> Iterator[None]:
+        try:
+            yield
+        finally:
+            if metrics.metric_set:
+                metrics.flush_metrics()
+
+    return flush()
