@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
+from relayq_core.adapters.lambda_invoke import LambdaInvoke, NoHandoff
 from relayq_core.clock import SystemClock
 from relayq_core.dispatcher import Dispatched, Dispatcher
 from relayq_core.events import events as all_events
@@ -137,6 +138,8 @@ class RelayQ:
 
     @functools.cached_property
     def _dispatcher(self) -> Dispatcher:
+        if isinstance(self.handoff, LambdaInvoke):
+            self.settings.needed("runner_function")
         return Dispatcher(
             self.store,
             self.handoff,
@@ -160,8 +163,6 @@ class RelayQ:
         )
 
     def _lambda_handoff(self) -> Handoff:
-        from relayq_core.adapters.lambda_invoke import LambdaInvoke, NoHandoff
-
         if self.settings.handoff == "none":
             return NoHandoff()
         return LambdaInvoke(

@@ -82,8 +82,10 @@ class Dispatcher:
         """The job as it will be written, and whether to hand it off now."""
         if (size := len(request.payload_json.encode())) > lifecycle.PAYLOAD_BYTES:
             raise PayloadTooLarge(request.name, size, lifecycle.PAYLOAD_BYTES)
-        said = given.over(request.options).checked()
-        options = said if request.job_type is None else said.over(request.job_type.options)
+        options = given.over(request.options).checked()
+        if request.job_type is not None:
+            options = options.over(request.job_type.options)
+        options.warn_of_unused_backoff()
         now = self._clock.now()
         job_id = options.job_id or new_id(now)
         available_at = _available_at(options, now)

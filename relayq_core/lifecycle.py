@@ -202,6 +202,16 @@ def limits(record: JobRecord, of_type: Options | None, policy: Policy) -> Limits
     )
 
 
+def bounded(record: JobRecord, limits: Limits) -> JobRecord:
+    """A claimed job, exhausted if its claim went past its tries.
+
+    The sweeper releases a crashed job by the settings where the row does not say how many tries its type allows.
+    """
+    if record.attempt <= limits.max_attempts:
+        return record
+    return record.evolve(attempt=limits.max_attempts, exhausted=True)
+
+
 def handler_deadline(limits: Limits, now: int, remaining_ms: int) -> int:
     """When the handler is stopped: its timeout, or what the invocation leaves beside the settle budget."""
     budget = max(0, remaining_ms - SETTLE_BUDGET_MS)

@@ -73,12 +73,11 @@ class Options:
         return replace(base, **said)
 
     def checked(self) -> Options:
-        """These options, if they agree with each other. Raises InvalidOption; warns of backoff never used."""
+        """These options, if they agree with each other. Raises InvalidOption."""
         if self.delay is not None and self.at is not None:
             raise InvalidOption("at", "give either delay or at, not both")
         if self.unique_for is not None and self.unique is None:
             raise InvalidOption("unique_for", "it needs unique=..., the key that is held for so long")
-        self.warn_of_unused_backoff()
         return self
 
     def warn_of_unused_backoff(self) -> None:

@@ -166,6 +166,7 @@ class Runner:
         if job_type is None:
             return self._settle_unknown(record)
         limits = lifecycle.limits(record, job_type.options, self._policy)
+        record = lifecycle.bounded(record, limits)
         attempt = self._refused(record, job_type, limits, whole) or self._attempt(record, job_type, limits, remaining)
         if attempt.job is not None and lifecycle.will_bury(record, attempt.outcome, limits):
             self._tell_failed(attempt.job, attempt.error, record, remaining)
@@ -177,7 +178,7 @@ class Runner:
     def _refused(self, record: JobRecord, job_type: JobType, limits: Limits, whole: int) -> _Attempt | None:
         """The handler is not to be started: its last attempt crashed, or its timeout can never fit here."""
         error: Exception
-        if record.exhausted or record.attempt > limits.max_attempts:
+        if record.exhausted:
             error = JobCrashed(record.attempt)
         elif (problem := lifecycle.never_fits(limits, whole)) is not None:
             error = Bury(problem)

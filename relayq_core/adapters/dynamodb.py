@@ -24,7 +24,7 @@ from relayq_core.adapters.items import (
     unique_item,
 )
 from relayq_core.adapters.tables import BY_QUEUE_INDEX, DUE_INDEX
-from relayq_core.errors import InvalidOption, StoreError, UnreadableRow
+from relayq_core.errors import InvalidOption, SettingsError, StoreError, UnreadableRow
 from relayq_core.lifecycle import Event, Lease, Settlement
 from relayq_core.ports import Added, Answer, Due, Page, Settled
 from relayq_core.record import JobRecord, due_shard
@@ -58,8 +58,15 @@ class DynamoStore:
     ) -> None:
         self._client = client
         self._jobs = jobs_table
-        self._failed = failed_table
+        self._failed_table = failed_table
         self._now = now
+
+    @property
+    def _failed(self) -> str:
+        """A caller that only dispatches needs no failed table; whoever looks for a failure does."""
+        if not self._failed_table:
+            raise SettingsError("RELAYQ_FAILED_TABLE", "it is not set; take it from the stack's outputs")
+        return self._failed_table
 
     # --- queues ---
 
