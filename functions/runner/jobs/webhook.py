@@ -1,0 +1,432 @@
+"""Post a webhook: `post_webhook` sends JSON to a URL that somebody else may have chosen.
+
+Such a URL must not lead the runner into its own network. Its host is resolved once, every address found is
+judged, and the connection goes to a judged address itself: a name that resolves to something else a moment
+later gains nothing.
+"""
+
+from __future__ import annotations
+
+import functools
+import http.client
+import io
+import ipaddress
+import json
+import math
+import os
+import re
+import socket
+import ssl
+import string
+from contextlib import ExitStack, closing, suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from time import monotonic
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple, TypeAlias, cast
+from urllib.parse import SplitResult, quote, urlsplit
+
+from pydantic import AfterValidator, Field
+
+from relayq_core import Bury, JobContext, RetryAfter, job
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from _typeshed import ReadableBuffer, WriteableBuffer
+
+#: A receiver may ask for time, but not park a job for ever.
+_LONGEST_WAIT = 86_400
+#: How much of an answer is read, and how much of that an error shows.
+_BODY_BYTES = 4_096
+_EXCERPT_CHARS = 200
+
+#: Answers that may be different next time, beside every 5xx.
+_TEMPORARY = {http.HTTPStatus.REQUEST_TIMEOUT, http.HTTPStatus.TOO_MANY_REQUESTS}
+
+#: They belong to the connection; given by hand they would let one request pass for two.
+_OWN_HEADERS = {"connection", "content-length", "host", "te", "trailer", "transfer-encoding", "upgrade"}
+_HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_HEADER_VALUE = re.compile(r"[\t\x20-\x7e\x80-\xff]*")
+
+_HOST = re.compile(r"[a-z0-9._-]+")
+_PORTS = {"http": 80, "https": 443}
+
+_GLOBAL_UNICAST = ipaddress.IPv6Network("2000::/3")
+_6TO4 = ipaddress.IPv6Network("2002::/16")
+_NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
+
+
+class WebhookFailed(Exception):
+    """The webhook was not delivered, or not taken; another try may succeed."""
+
+
+@job(name="post_webhook", queue="webhooks", max_attempts=5, backoff=[10, 60, 300, 1800])
+def post_webhook(
+    context: JobContext,
+    url: Url,
+    payload: Any = None,
+    *,
+    headers: Headers | None = None,
+    timeout: Seconds = 10,
+    method: Method = "POST",
+) -> dict[str, int]:
+    """Send `payload` as JSON to `url`; any 2xx answer is success, and its status the result: {"status": 200}.
+
+    Without a payload the body is empty. `timeout`, in seconds, bounds the exchange as a whole, but for the
+    lookup of the name. `headers` come on top of `Content-Type`, `User-Agent` and `Idempotency-Key` (the job's
+    id, the same on every attempt, so that the receiver can tell a repetition). All of this is stored with the
+    job: put no secrets in it. To sign or authorise requests, write a job that reads its secret where it runs.
+
+    Raises Bury for a 4xx other than 408 and 429, for a redirect (none is followed), and for a host with an
+    address that is not public, unless the runner's environment says WEBHOOK_ALLOW_PRIVATE=true: that opens
+    the runner's own network, and Lambda's runtime API, to whoever chooses the URL. Raises RetryAfter when the
+    receiver names a time to come back (at most a day is obeyed), else WebhookFailed: both are retried.
+    """
+    target = target_of(url)
+    peers = peers_of(target)
+    if not _private_is_allowed():
+        refuse_private(target, peers)
+    answer = exchange(
+        target,
+        peers,
+        method=method,
+        body=None if payload is None else json.dumps(payload).encode(),
+        headers=request_headers(target, headers or {}, payload, key=context.idempotency_key),
+        timeout=min(timeout, context.remaining()),
+    )
+    return result_of(answer, target, now=datetime.now(UTC))
+
+
+# -- what is sent, and where ---------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """A URL, taken apart: where to connect, and what to ask for there."""
+
+    scheme: str
+    host: str
+    port: int
+    #: path and query, as they stand in the request line
+    path: str
+
+    @property
+    def authority(self) -> str:
+        """The Host header: the name (an IPv6 address in brackets), and the port unless it is the usual."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return host if self.port == _PORTS[self.scheme] else f"{host}:{self.port}"
+
+    @property
+    def origin(self) -> str:
+        """What errors may show: no path and no query, for those often hold a token."""
+        return f"{self.scheme}://{self.authority}"
+
+
+def target_of(url: str) -> Target:
+    """The URL taken apart. Raises ValueError, without showing the URL, if nothing can be posted there."""
+    try:
+        parts = urlsplit(url)
+        scheme, host, port = parts.scheme, _ascii_host(parts), parts.port
+    except ValueError:
+        problem = "expected a URL like https://example.com/hook, its host or port cannot be read"
+        raise ValueError(problem) from None
+    if scheme not in _PORTS:
+        raise ValueError(f"expected a URL with http:// or https://, got the scheme {scheme[:20]!r}")
+    if "@" in parts.netloc:
+        raise ValueError("a URL with a user name or password is refused: it would be stored with the job")
+    return Target(scheme, host, _PORTS[scheme] if port is None else port, _request_path(parts))
+
+
+def _request_path(parts: SplitResult) -> str:
+    """Path and query as they were written, but for what HTTP does not allow in its first line."""
+    path, query = (quote(part, safe=string.punctuation) for part in (parts.path, parts.query))
+    return f"{path or '/'}?{query}" if query else path or "/"
+
+
+def _ascii_host(parts: SplitResult) -> str:
+    host = parts.hostname or ""
+    if ":" in host:
+        return str(ipaddress.IPv6Address(host))
+    host = host.encode("idna").decode("ascii").lower()
+    if not _HOST.fullmatch(host):
+        raise ValueError
+    return host
+
+
+def _checked_url(url: str) -> str:
+    target_of(url)
+    return url
+
+
+def _checked_headers(headers: dict[str, str]) -> dict[str, str]:
+    """The headers, if HTTP allows them and they are the caller's to set. The error never shows a value."""
+    for name, value in headers.items():
+        if not _HEADER_NAME.fullmatch(name):
+            raise ValueError(f"{name[:40]!r} is not the name of an HTTP header")
+        if name.lower() in _OWN_HEADERS:
+            raise ValueError(f"the header {name!r} cannot be set: it belongs to the connection")
+        if not _HEADER_VALUE.fullmatch(value):
+            raise ValueError(f"the value of header {name!r} holds characters that HTTP does not allow there")
+    return headers
+
+
+Url: TypeAlias = Annotated[str, AfterValidator(_checked_url)]
+Headers: TypeAlias = Annotated[dict[str, str], AfterValidator(_checked_headers)]
+Seconds: TypeAlias = Annotated[float, Field(gt=0)]
+Method: TypeAlias = Literal["POST", "PUT", "PATCH", "DELETE", "GET"]
+
+
+def request_headers(target: Target, given: Mapping[str, str], payload: Any, *, key: str) -> dict[str, str]:
+    """The headers to send: ours, unless the caller gave others, and those of the connection."""
+    ours = {"User-Agent": "RelayQ", "Idempotency-Key": key}
+    if payload is not None:
+        ours["Content-Type"] = "application/json"
+    named = {name.lower() for name in given}
+    kept = {name: value for name, value in ours.items() if name.lower() not in named}
+    return {"Host": target.authority, "Connection": "close", **kept, **given}
+
+
+# -- where it may go -----------------------------------------------------------------------------------------
+
+
+class Peer(NamedTuple):
+    """An address that the host resolved to, in the form that connects to it and to nothing else."""
+
+    family: socket.AddressFamily
+    address: tuple[Any, ...]
+
+    @property
+    def ip(self) -> str:
+        """The address as text."""
+        return str(self.address[0])
+
+
+def peers_of(target: Target) -> list[Peer]:
+    """Every address of the host, by one lookup. Raises WebhookFailed."""
+    try:
+        found = socket.getaddrinfo(target.host, target.port, type=socket.SOCK_STREAM)
+    except OSError as error:
+        raise WebhookFailed(f"{target.host} cannot be resolved: {error}") from error
+    return list(dict.fromkeys(Peer(family, address) for family, _, _, _, address in found))
+
+
+def refuse_private(target: Target, peers: Sequence[Peer]) -> None:
+    """Raises Bury if any address of the host is not on the public internet."""
+    for peer in peers:
+        if not is_public(peer.ip):
+            raise Bury(
+                f"{target.origin} is refused: {peer.ip} is not a public address. If you trust all URLs that "
+                "webhooks are posted to, set WEBHOOK_ALLOW_PRIVATE=true in the runner's environment"
+            )
+
+
+def is_public(address: str) -> bool:
+    """Whether an IP address leads to the public internet, and to one host there."""
+    ip = ipaddress.ip_address(address)
+    if isinstance(ip, ipaddress.IPv6Address):
+        if (inner := _inner(ip)) is not None:
+            return is_public(str(inner))
+        return ip in _GLOBAL_UNICAST and ip not in _6TO4 and ip.is_global
+    return ip.is_global and not ip.is_multicast
+
+
+def _inner(ip: ipaddress.IPv6Address) -> ipaddress.IPv4Address | None:
+    """The IPv4 address that an IPv6 address stands for (mapped, NAT64), for the network will go there."""
+    if ip in _NAT64:
+        return ipaddress.IPv4Address(ip.packed[-4:])
+    return ip.ipv4_mapped
+
+
+def _private_is_allowed() -> bool:
+    return os.environ.get("WEBHOOK_ALLOW_PRIVATE", "").strip().lower() in {"true", "1", "yes", "on"}
+
+
+# -- the exchange --------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """What the receiver said."""
+
+    status: int
+    retry_after: str | None = None
+    location: str | None = None
+    excerpt: str = ""
+
+
+def exchange(
+    target: Target,
+    peers: Sequence[Peer],
+    *,
+    method: str,
+    body: bytes | None,
+    headers: Mapping[str, str],
+    timeout: float,
+) -> Answer:
+    """One request and its answer, over its own connection to one of these peers. Raises WebhookFailed."""
+    deadline = _Deadline(timeout)
+    try:
+        with closing(_secured(_connected(peers, deadline), target, deadline)) as sock:
+            connection = http.client.HTTPConnection(target.host, target.port)
+            connection.sock = cast("socket.socket", _TimedSocket(sock, deadline))
+            # a receiver that refuses may hang up before it has read everything; its answer says why
+            with suppress(ConnectionError):
+                connection.request(method, target.path, body, headers)
+            response = connection.getresponse()
+            return Answer(
+                status=response.status,
+                retry_after=response.headers.get("Retry-After"),
+                location=response.headers.get("Location"),
+                excerpt=_excerpt(_beginning(response)),
+            )
+    except TimeoutError as error:
+        raise WebhookFailed(f"{target.origin} did not answer within {timeout:g} s") from error
+    except (OSError, http.client.HTTPException) as error:
+        raise WebhookFailed(f"{target.origin} gave no answer: {type(error).__name__}: {error}") from error
+
+
+class _Deadline:
+    """When an exchange must be over."""
+
+    def __init__(self, seconds: float) -> None:
+        self._ends_at = monotonic() + seconds
+
+    def left(self) -> float:
+        """Seconds until then. Raises TimeoutError when there are none."""
+        left = self._ends_at - monotonic()
+        if left <= 0:
+            raise TimeoutError
+        return left
+
+
+def _connected(peers: Sequence[Peer], deadline: _Deadline) -> socket.socket:
+    """A connection to the first peer that takes one; each is waited for its share of the time."""
+    refusal = OSError("the host has no address")
+    for tried, peer in enumerate(peers):
+        share = deadline.left() / (len(peers) - tried)
+        try:
+            return _connected_to(peer, share)
+        except OSError as error:
+            refusal = error
+    raise refusal
+
+
+def _connected_to(peer: Peer, timeout: float) -> socket.socket:
+    with ExitStack() as on_error:
+        sock = on_error.enter_context(socket.socket(peer.family, socket.SOCK_STREAM))
+        sock.settimeout(timeout)
+        sock.connect(peer.address)
+        # the body follows the headers at once, instead of waiting for their acknowledgement
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        on_error.pop_all()
+    return sock
+
+
+def _secured(sock: socket.socket, target: Target, deadline: _Deadline) -> socket.socket:
+    """The connection, in TLS for https: the certificate must bear the URL's host, not the address."""
+    if target.scheme == "http":
+        return sock
+    with ExitStack() as on_error:
+        on_error.enter_context(sock)
+        sock.settimeout(deadline.left())
+        secured = tls_context().wrap_socket(sock, server_hostname=target.host)
+        on_error.pop_all()
+    return secured
+
+
+@functools.cache
+def tls_context() -> ssl.SSLContext:
+    """Verifies certificate and host name by the system's authorities; made once, for that file is large."""
+    context = ssl.create_default_context()
+    context.set_alpn_protocols(["http/1.1"])
+    return context
+
+
+class _TimedSocket(io.RawIOBase):
+    """What http.client needs of a socket, with every wait cut off at one deadline.
+
+    A socket's own timeout begins anew with each byte: a receiver that drips could hold the runner for hours.
+    """
+
+    def __init__(self, sock: socket.socket, deadline: _Deadline) -> None:
+        self._sock = sock
+        self._deadline = deadline
+
+    def sendall(self, data: ReadableBuffer) -> None:
+        self._sock.settimeout(self._deadline.left())
+        self._sock.sendall(data)
+
+    def makefile(self, _mode: str) -> io.BufferedReader:
+        return io.BufferedReader(self)
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: WriteableBuffer) -> int:
+        self._sock.settimeout(self._deadline.left())
+        return self._sock.recv_into(buffer)
+
+    def close(self) -> None:
+        """The socket is closed by whoever opened it."""
+
+
+def _beginning(response: http.client.HTTPResponse) -> bytes:
+    """The first piece of the body. The status is known by now, so that no failure matters here."""
+    try:
+        return response.read1(_BODY_BYTES)
+    except (OSError, http.client.HTTPException):
+        return b""
+
+
+def _excerpt(body: bytes) -> str:
+    words = " ".join(body.decode(errors="replace").split())
+    return "".join(char for char in words if char.isprintable())[:_EXCERPT_CHARS]
+
+
+# -- what the answer means -----------------------------------------------------------------------------------
+
+
+def result_of(answer: Answer, target: Target, *, now: datetime) -> dict[str, int]:
+    """The job's result. Raises Bury, RetryAfter or WebhookFailed where the answer was no success."""
+    status = answer.status
+    said = f"{target.origin} answered {status}" + (f": {answer.excerpt}" if answer.excerpt else "")
+    match status // 100:
+        case 2:
+            return {"status": status}
+        case 3:
+            raise Bury(
+                f"{target.origin} answered {status}, a redirect{_towards(answer.location)}; redirects are "
+                "not followed: dispatch the job with the final URL"
+            )
+        case 4 if status not in _TEMPORARY:
+            raise Bury(said)
+    wait = wait_asked_for(answer.retry_after, now=now)
+    raise WebhookFailed(said) if wait is None else RetryAfter(wait, said)
+
+
+def _towards(location: str | None) -> str:
+    try:
+        return f" to {target_of(location or '').origin}"
+    except ValueError:  # no URL, or one without a host: the same host then
+        return ""
+
+
+def wait_asked_for(retry_after: str | None, *, now: datetime) -> float | None:
+    """Seconds until the time that a Retry-After header names, as seconds or as a date, at most a day.
+
+    None if it names none, cannot be read, or lies in the past: then the backoff decides.
+    """
+    try:
+        seconds = _seconds_until((retry_after or "").strip(), now)
+    except (ValueError, OverflowError):
+        return None
+    return min(seconds, _LONGEST_WAIT) if seconds > 0 else None
+
+
+def _seconds_until(retry_after: str, now: datetime) -> float:
+    if re.fullmatch(r"[0-9]+", retry_after):
+        return int(retry_after)
+    when = parsedate_to_datetime(retry_after)
+    # a date without a zone is in UTC, as every date in HTTP
+    return math.ceil((when.replace(tzinfo=when.tzinfo or UTC) - now).total_seconds())
