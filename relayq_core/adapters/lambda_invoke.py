@@ -27,10 +27,9 @@ class LambdaInvoke:
         answer["Payload"].read()
 
     def _function_of(self, queue: str | None) -> str:
-        this = os.environ.get("AWS_LAMBDA_FUNCTION_NAME", "")
         if queue is None:
-            return this or self._function
-        return self._by_queue.get(queue) or self._function or this
+            return os.environ.get("AWS_LAMBDA_FUNCTION_NAME") or self._function
+        return self._by_queue.get(queue) or self._function
 
 
 class NoHandoff:
