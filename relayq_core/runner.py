@@ -9,9 +9,10 @@ import logging
 import random
 import secrets
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any
+from typing import Any, Protocol
 
 from relayq_core import lifecycle
 from relayq_core.context import JobContext, job_fields, running
@@ -41,6 +42,14 @@ logger = logging.getLogger("relayq")
 _SETTLE_MS = 3_000
 #: A claim that comes early by another machine's clock is made again; not for ever.
 _CLAIMS = 3
+
+
+class Stop(Protocol):
+    """What stops a handler: see deadline.py, the only one outside the tests."""
+
+    def __call__(self, seconds: float, *, patience: float) -> AbstractContextManager[None]:
+        """Raise JobTimeout in the body after `seconds`; end what still runs `patience` seconds later."""
+        ...
 
 
 class Ended(StrEnum):
@@ -91,6 +100,8 @@ class Runner:
         policy: Policy,
         registry: Registry,
         events: Events,
+        *,
+        stop: Stop = deadline,
     ) -> None:
         self._store = store
         self._handoff = handoff
@@ -98,6 +109,7 @@ class Runner:
         self._policy = policy
         self._registry = registry
         self._events = events
+        self._stop = stop
 
     def run(self, job_id: str, run_at: int | None, remaining: Callable[[], int]) -> Ran:
         """Run the job, if it waits and its time has come or is near.
@@ -202,7 +214,7 @@ class Runner:
         try:
             with (
                 running(record),
-                deadline((context.deadline_ms - started) / 1000, patience=self._patience),
+                self._stop((context.deadline_ms - started) / 1000, patience=self._patience),
             ):
                 job, ignored = job_type.build(record.payload_json)
                 if ignored:
@@ -244,7 +256,7 @@ class Runner:
         lease_left = (record.lease_until or 0) - self._clock.now() - self._policy.grace_ms // 5
         seconds = max(0.1, min(lease_left, remaining() - _SETTLE_MS) / 1000)
         try:
-            with running(record), deadline(seconds, patience=self._patience / 5):
+            with running(record), self._stop(seconds, patience=self._patience / 5):
                 _awaited(job.failed(error or JobCrashed(record.attempt)))
         except BaseException:
             logger.exception("the job's failed() raised", extra=job_fields(record))
