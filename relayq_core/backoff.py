@@ -105,7 +105,7 @@ def parse(text: str) -> Backoff:
     values: list[float] = []
     extras: dict[str, float] = {}
     for part in parts.split(","):
-        key, equals, number = part.strip().rpartition("=")
+        key, equals, number = (piece.strip() for piece in part.rpartition("="))
         if equals and key not in {"cap", "jitter"}:
             raise InvalidOption("backoff", f"expected cap= or jitter=, got {key!r}")
         if equals:
@@ -124,7 +124,7 @@ def parse(text: str) -> Backoff:
 
 
 def _number(text: str) -> float:
-    if not re.fullmatch(r"\d{1,12}(\.\d{1,17})?(e[+-]?\d{1,2})?", text.strip(), re.ASCII):
+    if not re.fullmatch(r"\d{1,12}(\.\d{1,18})?(e[+-]?\d{1,3})?", text.strip(), re.ASCII):  # whatever .15g writes
         raise InvalidOption("backoff", f"expected a number of seconds, got {text.strip()[:40]!r}")
     return float(text)
 
