@@ -47,6 +47,9 @@ LONGEST_NUDGE_MS = 900_000
 #: A row the sweeper cannot read is looked at again after this.
 UNREADABLE_MS = 3_600_000
 
+#: The sweeper asks the index for each of them, so they are few.
+MOST_QUEUES = 100
+
 #: Budgets in bytes. Together with the payload they stay far below DynamoDB's 400 KB, so no settle fails on size.
 PAYLOAD_BYTES = 300_000
 RESULT_BYTES = 32_768
@@ -84,6 +87,9 @@ TRANSITIONS: dict[tuple[Status, Event], Status] = {
     (Status.PROCESSING, Event.CANCEL): Status.CANCELLED,
     (Status.FAILED, Event.REDRIVE): Status.PENDING,
 }
+
+#: A settle of these kinds gives way to a cancel that came meanwhile; a success counts all the same.
+YIELDS_TO_CANCEL = frozenset({Event.RETRY, Event.SNOOZE, Event.GIVE_BACK, Event.RELEASE, Event.BURY})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

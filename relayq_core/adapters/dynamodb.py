@@ -25,11 +25,10 @@ from relayq_core.adapters.items import (
 )
 from relayq_core.adapters.tables import BY_QUEUE_INDEX, DUE_INDEX
 from relayq_core.errors import InvalidOption, SettingsError, StoreError, UnreadableRow
-from relayq_core.lifecycle import Event, Lease, Settlement
+from relayq_core.lifecycle import MOST_QUEUES, YIELDS_TO_CANCEL, Event, Lease, Settlement
 from relayq_core.ports import Added, Answer, Due, Page, Settled
 from relayq_core.record import JobRecord, due_shard
 
-_MOST_QUEUES = 100
 _QUEUES_KEY = {"pk": {"S": "queues"}}
 _SWEEPER_KEY = {"pk": {"S": "sweeper"}}
 _BATCH = 100
@@ -40,8 +39,6 @@ _WAITING = "#status IN (:pending, :retrying)"
 _WAITING_VALUES = {":pending": {"S": "pending"}, ":retrying": {"S": "retrying"}}
 _HELD = "#status = :processing AND lease_id = :lease"
 _UNMARKED = "attribute_not_exists(cancel_requested_at)"
-#: A settle of these kinds gives way to a cancel that came meanwhile; a success counts all the same.
-_YIELDS_TO_CANCEL = frozenset({Event.RETRY, Event.SNOOZE, Event.GIVE_BACK, Event.RELEASE, Event.BURY})
 _STATUS = {"#status": "status"}
 
 
@@ -83,12 +80,12 @@ class DynamoStore:
                 ExpressionAttributeValues={
                     ":queues": {"SS": [queue]},
                     ":queue": {"S": queue},
-                    ":most": _number(_MOST_QUEUES),
+                    ":most": _number(MOST_QUEUES),
                 },
             )
         except Refused:
             raise InvalidOption(
-                "queue", f"{queue!r} would be queue number {_MOST_QUEUES + 1}; the limit is {_MOST_QUEUES}"
+                "queue", f"{queue!r} would be queue number {MOST_QUEUES + 1}; the limit is {MOST_QUEUES}"
             ) from None
 
     def queues(self) -> list[str]:
@@ -472,7 +469,7 @@ class DynamoStore:
 
 def _fence(before: JobRecord, event: Event) -> dict[str, Any]:
     """Only the holder of the lease may settle; and only a success counts once a cancel was asked for."""
-    unmarked = f" AND {_UNMARKED}" if event in _YIELDS_TO_CANCEL else ""
+    unmarked = f" AND {_UNMARKED}" if event in YIELDS_TO_CANCEL else ""
     return {
         "ConditionExpression": _HELD + unmarked,
         "ExpressionAttributeNames": _STATUS,
