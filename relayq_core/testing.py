@@ -1,0 +1,407 @@
+"""Testing: the core without AWS. A store in memory, a clock that is set by hand, a handoff that remembers."""
+
+from __future__ import annotations
+
+import threading
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, fields
+from datetime import timedelta
+from typing import Any
+
+from relayq_core import api, lifecycle
+from relayq_core.client import RelayQ
+from relayq_core.clock import SystemClock
+from relayq_core.errors import InvalidOption, UnreadableRow
+from relayq_core.events import events
+from relayq_core.lifecycle import Event, Lease, Settlement
+from relayq_core.ports import Added, Answer, Clock, Due, JobStore, Page, Settled
+from relayq_core.record import JobRecord, Status, due_shard
+from relayq_core.registry import registry
+from relayq_core.runner import Ran
+from relayq_core.settings import Settings
+from relayq_core.sweeper import Scope, Swept
+from relayq_core.text import cut
+
+#: What the list of failed jobs shows of an error, in bytes.
+_ERROR_HEAD_BYTES = 200
+#: A settle always writes these: somebody else may have moved them since the record was read.
+_ALWAYS_WRITTEN = frozenset({"due_at", "settled_by"})
+
+
+class ManualClock:
+    """A clock that moves only when it is told to, or when somebody sleeps. Epoch milliseconds."""
+
+    def __init__(self, now: int = 1_767_225_600_000) -> None:
+        self._now = now
+
+    def now(self) -> int:
+        """Epoch milliseconds."""
+        return self._now
+
+    def sleep(self, ms: int) -> None:
+        """Sleep without waiting: the time is later at once."""
+        self._now += max(0, ms)
+
+    def advance(self, **duration: float) -> int:
+        """Move on by what a timedelta takes: `advance(minutes=5)`. Answers with the time it is then."""
+        self._now += round(timedelta(**duration) / timedelta(milliseconds=1))
+        return self._now
+
+    def countdown(self, **duration: float) -> Callable[[], int]:
+        """What is left of a duration that begins now, in milliseconds: the `remaining` of an invocation."""
+        end = self._now + round(timedelta(**duration) / timedelta(milliseconds=1))
+        return lambda: end - self._now
+
+
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """One handoff: `queue` is None where a runner handed on to itself."""
+
+    job_id: str
+    queue: str | None
+    run_at: int
+
+
+class RecordingHandoff:
+    """A handoff that tells nobody, and remembers what it was asked. Set `error` to make it fail."""
+
+    def __init__(self) -> None:
+        self.offers: list[Offer] = []
+        self.error: Exception | None = None
+
+    def offer(self, job_id: str, queue: str | None, run_at: int) -> None:
+        """Remember the offer, or raise `error`."""
+        if self.error is not None:
+            raise self.error
+        self.offers.append(Offer(job_id, queue, run_at))
+
+
+@dataclass(frozen=True, slots=True)
+class _Key:
+    """Who has a unique key, and until when (epoch seconds); None: until its job ends."""
+
+    job_id: str
+    expires_at: int | None
+
+
+class MemoryStore:
+    """The JobStore port in memory, as exact as the one on DynamoDB: the same contract tests hold for both.
+
+    Every method is atomic, so threads may share a store. `jobs` and `failures` are the two tables, to look at.
+    """
+
+    def __init__(self, clock: Clock | None = None) -> None:
+        self._clock = clock or SystemClock()
+        self._lock = threading.RLock()
+        self._queues: set[str] = set()
+        self._spoilt: set[str] = set()
+        self._tick: tuple[int, dict[str, int]] | None = None
+        self.jobs: dict[str, JobRecord] = {}
+        self.failures: dict[str, JobRecord] = {}
+        self._keys: dict[str, _Key] = {}
+
+    def spoil(self, job_id: str) -> None:
+        """Make the row of a job one that cannot be read, as an edit by hand might."""
+        self._spoilt.add(job_id)
+
+    # --- queues ---
+
+    def register_queue(self, queue: str) -> None:
+        with self._lock:
+            if queue not in self._queues and len(self._queues) >= lifecycle.MOST_QUEUES:
+                raise InvalidOption(
+                    "queue",
+                    f"{queue!r} would be queue number {lifecycle.MOST_QUEUES + 1}; "
+                    f"the limit is {lifecycle.MOST_QUEUES}",
+                )
+            self._queues.add(queue)
+
+    def queues(self) -> list[str]:
+        return sorted(self._queues)
+
+    # --- dispatch ---
+
+    def add(self, record: JobRecord) -> Added:
+        with self._lock:
+            found = self._row(record.id)
+            if found is not None and not self._has_expired(found.expires_at):
+                return Added(found=found)
+            if (holder := self._holder(record)) is not None:
+                return Added(holder=holder)
+            self._put(record)
+            return Added()
+
+    def _holder(self, record: JobRecord) -> str | None:
+        """The other job that has the unique key, if there is one."""
+        key = None if record.unique_pk is None else self._keys.get(record.unique_pk)
+        taken = key is not None and key.job_id != record.id and not self._has_expired(key.expires_at)
+        return key.job_id if taken and key is not None else None
+
+    def _put(self, record: JobRecord) -> None:
+        self.jobs[record.id] = record
+        if record.unique_pk is not None:
+            window = record.unique_for_ms
+            ends = None if window is None else lifecycle.expiry(self._clock.now() + window)
+            self._keys[record.unique_pk] = _Key(record.id, ends)
+
+    # --- claim ---
+
+    def claim(self, job_id: str, lease: Lease) -> Answer:
+        with self._lock:
+            row = self._row(job_id)
+            if row is None:
+                return Answer(False)
+            if not lifecycle.is_claimable(row, lease.now):
+                return Answer(row.lease_id == lease.id, row)
+            self.jobs[job_id] = lifecycle.claimed(row, lease)
+            return Answer(True, self.jobs[job_id])
+
+    # --- settle ---
+
+    def settle(self, before: JobRecord, settlement: Settlement) -> Settled:
+        after = settlement.after
+        with self._lock:
+            refusal = self._refusal(before, settlement.event, after.settled_by)
+            return refusal or self._write(before, after)
+
+    def complete_and_delete(self, before: JobRecord) -> Settled:
+        with self._lock:
+            if before.id not in self.jobs:
+                return Settled.DONE  # an earlier try of this very write
+            if (refusal := self._refusal(before, Event.COMPLETE, None)) is not None:
+                return refusal
+            self._release_key(before)
+            del self.jobs[before.id]
+            return Settled.DONE
+
+    def bury(self, before: JobRecord, settlement: Settlement) -> Settled:
+        after = settlement.after
+        with self._lock:
+            if before.id not in self.jobs:
+                buried = self.get_failed(before.id)
+                mine = buried is not None and buried.settled_by == after.settled_by
+                return Settled.DONE if mine else Settled.LOST
+            if (refusal := self._refusal(before, Event.BURY, after.settled_by)) is not None:
+                return refusal
+            self._release_key(before)
+            del self.jobs[before.id]
+            self.failures[before.id] = after
+            return Settled.DONE
+
+    def _refusal(self, before: JobRecord, event: Event, settled_by: str | None) -> Settled | None:
+        """Why the holder of `before.lease_id` may not settle, if it may not: only the holder of the lease may, and
+        once a cancel was asked for only a success counts."""
+        row = self.jobs.get(before.id)
+        if row is None:
+            return Settled.LOST
+        held = self._holds(row, before)
+        marked = row.cancel_requested_at is not None
+        if held and not (marked and event in lifecycle.YIELDS_TO_CANCEL):
+            return None
+        if settled_by is not None and row.settled_by == settled_by:
+            return Settled.DONE  # an earlier try of this very write
+        return Settled.CANCEL_REQUESTED if held else Settled.LOST
+
+    @staticmethod
+    def _holds(row: JobRecord, before: JobRecord) -> bool:
+        return row.status is Status.PROCESSING and row.lease_id == before.lease_id
+
+    def _write(self, before: JobRecord, after: JobRecord) -> Settled:
+        """Change what the settlement changes; what others wrote meanwhile stays."""
+        changes = {
+            field.name: new
+            for field in fields(JobRecord)
+            if (new := getattr(after, field.name)) != getattr(before, field.name) or field.name in _ALWAYS_WRITTEN
+        }
+        self.jobs[before.id] = self.jobs[before.id].evolve(**changes)
+        if after.status.is_ended:
+            self._release_key(before)
+        return Settled.DONE
+
+    def _release_key(self, record: JobRecord) -> None:
+        """Only a key that is held until the job ends, and only if it is still this job's."""
+        if record.holds_key and record.unique_pk is not None:
+            key = self._keys.get(record.unique_pk)
+            if key is not None and key.job_id == record.id:
+                del self._keys[record.unique_pk]
+
+    def progress(self, before: JobRecord, progress_json: str) -> bool:
+        with self._lock:
+            row = self.jobs.get(before.id)
+            if row is None or not self._holds(row, before):
+                return False
+            self.jobs[row.id] = row.evolve(progress_json=progress_json, updated_at=self._clock.now())
+            return True
+
+    # --- sweep ---
+
+    def due(self, shard: str, until: int, limit: int, cursor: object | None = None) -> Page:
+        with self._lock:
+            rows = sorted(
+                Due(row.due_at, row.id, row.queue)
+                for row in self.jobs.values()
+                if row.due_at is not None and row.due_at <= until and due_shard(row.queue, row.id) == shard
+            )
+        rest = rows if cursor is None else [row for row in rows if (row.due_at, row.job_id) > cursor]  # type: ignore[operator]
+        page = tuple(rest[:limit])
+        return Page(page, (page[-1].due_at, page[-1].job_id) if len(rest) > limit else None)
+
+    def nudge(self, row: Due, nudges: int, due_at: int) -> Answer:
+        with self._lock:
+            found = self._row(row.job_id)
+            if found is None:
+                return Answer(False)
+            if found.due_at != row.due_at or not found.status.is_waiting or found.nudges != nudges:
+                return Answer(False, found)
+            self.jobs[found.id] = found.evolve(due_at=due_at, nudges=nudges + 1)
+            return Answer(True, self.jobs[found.id])
+
+    def postpone(self, row: Due, due_at: int) -> bool:
+        with self._lock:
+            found = self.jobs.get(row.job_id)
+            if found is None or found.due_at != row.due_at:
+                return False
+            self.jobs[found.id] = found.evolve(due_at=due_at)
+            return True
+
+    def record_tick(self, at: int, counts: dict[str, int]) -> None:
+        self._tick = (at, dict(counts))
+
+    def last_tick(self) -> tuple[int, dict[str, int]] | None:
+        return self._tick
+
+    # --- operations ---
+
+    def get(self, job_id: str) -> JobRecord | None:
+        with self._lock:
+            row = self._row(job_id)
+            return None if row is None or self._has_expired(row.expires_at) else row
+
+    def get_many(self, job_ids: Iterable[str]) -> list[JobRecord]:
+        with self._lock:
+            wanted = [job_id for job_id in dict.fromkeys(job_ids) if job_id not in self._spoilt]
+            return [row for job_id in wanted if (row := self.get(job_id)) is not None]
+
+    def get_failed(self, job_id: str) -> JobRecord | None:
+        with self._lock:
+            row = self.failures.get(job_id)
+            return None if row is None or self._has_expired(row.expires_at) else row
+
+    def failed(self, queue: str, limit: int) -> Iterator[JobRecord]:
+        with self._lock:
+            found = [_head(row) for row in self.failures.values() if row.queue == queue]
+        yield from sorted(found, key=lambda row: row.finished_at or 0, reverse=True)
+
+    def cancel_waiting(self, before: JobRecord, settlement: Settlement) -> bool:
+        with self._lock:
+            row = self.jobs.get(before.id)
+            if row is None or not row.status.is_waiting or row.attempt != before.attempt:
+                return False
+            return self._write(before, settlement.after) is Settled.DONE
+
+    def mark_cancelled(self, before: JobRecord, now: int) -> Answer:
+        with self._lock:
+            row = self._row(before.id)
+            if row is None or not self._holds(row, before):
+                return Answer(False, row)
+            self.jobs[row.id] = row.evolve(cancel_requested_at=now)
+            return Answer(True, self.jobs[row.id])
+
+    def redrive(self, failed: JobRecord, settlement: Settlement) -> Added | None:
+        after = settlement.after
+        with self._lock:
+            found = self._row(after.id)
+            if found is not None and not self._has_expired(found.expires_at):
+                return Added(found=found)
+            if failed.id not in self.failures:
+                return None
+            if (holder := self._holder(after)) is not None:
+                return Added(holder=holder)
+            del self.failures[failed.id]
+            self._put(after)
+            return Added()
+
+    def forget(self, job_id: str) -> bool:
+        with self._lock:
+            return self.failures.pop(job_id, None) is not None
+
+    def _row(self, job_id: str) -> JobRecord | None:
+        """The row as it stands, expired or not. Raises UnreadableRow."""
+        row = self.jobs.get(job_id)
+        if row is not None and job_id in self._spoilt:
+            raise UnreadableRow(job_id, "it was spoilt by a test", due_at=row.due_at)
+        return row
+
+    def _has_expired(self, expires_at: int | None) -> bool:
+        """What has expired counts as gone, though it still stands here."""
+        return expires_at is not None and expires_at <= self._clock.now() // 1000
+
+
+def _head(record: JobRecord) -> JobRecord:
+    """A failed job as the list shows it: no payload, the head of its error, one time for all."""
+    at = record.finished_at or 0
+    return JobRecord(
+        id=record.id,
+        name=record.name,
+        queue=record.queue,
+        status=Status.FAILED,
+        attempt=record.attempt,
+        error=cut(record.error or "", _ERROR_HEAD_BYTES),
+        created_at=at,
+        updated_at=at,
+        available_at=at,
+        finished_at=at,
+    )
+
+
+@contextmanager
+def isolated_registry() -> Iterator[None]:
+    """Inside there are no jobs and no listeners but those defined there; afterwards all is as it was."""
+    types, listeners = registry._types, events._listeners
+    registry._types, events._listeners = {}, defaultdict(list)
+    try:
+        yield
+    finally:
+        registry._types, events._listeners = types, listeners
+
+
+class Bench:
+    """RelayQ on fakes, with the parts at hand: `relayq`, `store`, `handoff`, `clock`.
+
+    Keyword arguments are those of Settings: `Bench(max_attempts=1)`. `through` may put something between RelayQ and
+    the store: it is given the one and answers with what RelayQ is to use.
+    """
+
+    def __init__(
+        self,
+        *,
+        clock: ManualClock | None = None,
+        through: Callable[[MemoryStore], JobStore] = lambda store: store,
+        **settings: Any,
+    ) -> None:
+        self.clock = clock or ManualClock()
+        self.store = MemoryStore(self.clock)
+        self.handoff = RecordingHandoff()
+        named = {"jobs_table": "jobs", "failed_table": "failed", "runner_function": "runner", **settings}
+        self.relayq = RelayQ(Settings(**named), store=through(self.store), handoff=self.handoff, clock=self.clock)
+
+    @contextmanager
+    def installed(self) -> Iterator[None]:
+        """Inside, `dispatch()`, `get()` and `cancel()` are this bench's: for handlers that dispatch."""
+        former = api.use(self.relayq)
+        try:
+            yield
+        finally:
+            api.use(former)
+
+    def run(self, job_id: str, run_at: int | None = None, *, seconds: float = 900) -> Ran:
+        """Run a job as the runner function does, in an invocation of so many seconds."""
+        with self.installed():
+            return self.relayq.runner.run(job_id, run_at, self.clock.countdown(seconds=seconds))
+
+    def sweep(self, scope: Scope | None = None, *, seconds: float = 150) -> Swept:
+        """Sweep once, in an invocation of so many seconds; without a scope, as the schedule does."""
+        ahead = Scope(lookahead_ms=self.relayq.settings.lookahead_seconds * 1000)
+        return self.relayq.sweeper.sweep(self.clock.countdown(seconds=seconds), scope or ahead)
