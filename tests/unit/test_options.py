@@ -1,0 +1,183 @@
+"""What a call, a job type or the settings may say about a job, and how they are put together."""
+
+import math
+from datetime import UTC, datetime, timedelta, timezone
+from typing import Any
+
+import pytest
+
+from relayq_core import Fixed, InvalidOption, InvalidPayload, RelayQError
+from relayq_core.options import Options, checked_attempts, checked_job_id, checked_name, checked_queue
+
+PARIS = timezone(timedelta(hours=1))
+
+
+def test_durations_may_be_seconds_or_timedelta() -> None:
+    """Both are common in Python; inside there are only seconds."""
+    as_numbers = Options.given(delay=90, timeout=1.5, unique="k", unique_for=60)
+    as_deltas = Options.given(
+        delay=timedelta(minutes=1, seconds=30),
+        timeout=timedelta(milliseconds=1500),
+        unique="k",
+        unique_for=timedelta(minutes=1),
+    )
+    assert as_numbers == as_deltas
+    assert as_numbers.delay == 90.0
+
+
+def test_a_time_is_kept_in_epoch_milliseconds() -> None:
+    """Two spellings of one moment are one moment."""
+    moment = datetime(2026, 1, 1, 1, 0, 0, 500_000, tzinfo=PARIS)
+    assert Options.given(at=moment).at == 1_767_225_600_500
+    assert Options.given(at=moment.astimezone(UTC)).at == 1_767_225_600_500
+
+
+@pytest.mark.parametrize("at", [datetime.max.replace(tzinfo=PARIS), datetime.min.replace(tzinfo=PARIS)])
+def test_the_ends_of_the_calendar_are_moments_too(at: datetime) -> None:
+    """No datetime with a time zone may end in an error of arithmetic."""
+    assert Options.given(at=at).at == pytest.approx(at.timestamp() * 1000)
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "says"),
+    [
+        ("delay", -1, "delay: expected 0 to 315360000 seconds (ten years), got -1"),
+        ("delay", math.nan, "got nan"),
+        ("delay", math.inf, "got inf"),
+        ("delay", "5", "expected a number of seconds, got str"),
+        ("delay", True, "expected a number of seconds, got bool"),
+        ("delay", timedelta(days=-1), "got -86400.0"),
+        ("delay", timedelta(days=4000), "ten years"),
+        ("timeout", 0, "timeout: expected more than 0 seconds, got 0"),
+        ("timeout", 0.0001, "expected more than 0 seconds"),
+        ("unique_for", 0, "unique_for: expected more than 0 seconds, got 0"),
+        ("at", datetime(2026, 1, 1), "at: expected a datetime with a time zone"),  # noqa: DTZ001
+        ("at", "2026-01-01T00:00:00Z", "at: expected a datetime, got str"),
+        ("max_attempts", 0, "max_attempts: expected a whole number of tries from 1 to 1000, got 0"),
+        ("max_attempts", 1001, "got 1001"),
+        ("max_attempts", 3.0, "got 3.0"),
+        ("max_attempts", True, "got True"),
+        ("queue", "", "queue: expected 1 to 64 letters"),
+        ("queue", "e mails", "got 'e mails'"),
+        ("queue", "emails#1", "got 'emails#1'"),
+        ("queue", "-emails", "beginning with a letter or digit"),
+        ("queue", "\N{LATIN SMALL LETTER E WITH ACUTE}mails", "expected 1 to 64 letters"),
+        ("queue", "q" * 65, "expected 1 to 64 letters"),
+        ("queue", "emails\n", "expected 1 to 64 letters"),
+        ("queue", 5, "got '5'"),
+        ("unique", "", "unique: expected a key that is not empty"),
+        ("unique", 7, "got int"),
+        ("unique", "\ud800", "not valid Unicode"),
+        ("unique", "k" * 16_385, "expected a key of at most 16,384 bytes, got 16,385"),
+        ("job_id", "", "job_id: expected 1 to 64 letters, digits, '_' or '-'"),
+        ("job_id", "a/b", "got 'a/b'"),
+        ("job_id", "x" * 65, "expected 1 to 64"),
+        ("backoff", "10", "backoff: expected seconds, a list of seconds"),
+        ("backoff", timedelta(seconds=10), "got timedelta"),
+    ],
+)
+def test_an_option_that_cannot_be_used_is_refused_in_words(option: str, value: Any, says: str) -> None:
+    """Where it is given, with what was expected and what was found; nothing has been written yet."""
+    with pytest.raises(InvalidOption) as raised:
+        Options.given(**{option: value})
+    assert raised.value.option == option
+    assert says in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [
+        ("delay", 0),
+        ("delay", 315_360_000),
+        ("timeout", 0.001),
+        ("max_attempts", 1),
+        ("max_attempts", 1000),
+        ("queue", "q" * 64),
+        ("queue", "0.A-b_c"),
+        ("unique", "k" * 16_384),
+        ("unique", "user:7 \N{SNOWMAN} #/\n"),
+        ("job_id", "a-B_9"),
+    ],
+)
+def test_the_bounds_themselves_are_allowed(option: str, value: Any) -> None:
+    """What the sentence of a refusal calls right must be right."""
+    assert getattr(Options.given(**{option: value}), option) == value
+
+
+def test_what_was_said_wins_over_what_lies_below_it() -> None:
+    """The order of the promise: the call, then the job type, then the settings."""
+    call = Options.given(queue="vip", max_attempts=1)
+    job_type = Options.given(queue="emails", timeout=60, backoff=5)
+    assert call.over(job_type) == Options(queue="vip", max_attempts=1, timeout=60.0, backoff=Fixed(5))
+
+
+def test_a_delay_overrides_a_time_and_the_other_way_round() -> None:
+    """with_options(at=...).with_options(delay=...) means the later of the two words."""
+    at = Options.given(at=datetime(2026, 1, 1, tzinfo=UTC))
+    delay = Options.given(delay=5)
+    assert delay.over(at) == delay
+    assert at.over(delay) == at
+
+
+def test_a_delay_of_zero_is_something_said() -> None:
+    """0 is a value, not the absence of one."""
+    assert Options.given(delay=0).over(Options.given(delay=60)).delay == 0
+
+
+def test_delay_and_time_at_once_are_refused() -> None:
+    """Nobody can tell which was meant."""
+    both = Options.given(delay=5, at=datetime(2026, 1, 1, tzinfo=UTC))
+    with pytest.raises(InvalidOption, match="at: give either delay or at, not both"):
+        both.checked()
+
+
+def test_a_window_without_a_key_is_refused() -> None:
+    """It would silently protect nothing."""
+    with pytest.raises(InvalidOption, match="unique_for: it needs unique"):
+        Options.given(unique_for=60).checked()
+    assert Options.given(unique="k", unique_for=60).checked().unique_for == 60
+
+
+def test_a_list_of_waits_longer_than_the_retries_is_warned_of() -> None:
+    """The user believes in waits that never come; but it is no error, as max_attempts may come from elsewhere."""
+    with pytest.warns(UserWarning, match="backoff lists 3 waits, but max_attempts=3 means at most 2 retries"):
+        Options.given(backoff=[1, 2, 3], max_attempts=3).warn_of_unused_backoff()
+
+
+@pytest.mark.parametrize(
+    "fitting",
+    [
+        Options.given(backoff=[1, 2], max_attempts=3),
+        Options.given(backoff=[1, 2, 3]),
+        Options.given(backoff=5, max_attempts=1),
+        Options.given(backoff=[5], max_attempts=1),
+        Options.given(max_attempts=3),
+    ],
+)
+def test_waits_that_can_be_used_are_not_warned_of(fitting: Options) -> None:
+    """A warning about nothing teaches people to ignore warnings."""
+    fitting.warn_of_unused_backoff()
+
+
+def test_the_checks_answer_with_what_they_were_given() -> None:
+    """So that they can stand where the value is used."""
+    assert (checked_queue("q"), checked_job_id("i"), checked_name("a.b-c_1"), checked_attempts("max_attempts", 5)) == (
+        "q",
+        "i",
+        "a.b-c_1",
+        5,
+    )
+
+
+@pytest.mark.parametrize("name", ["", "1job", "a b", "a#b", "x" * 129, None, "caf\N{LATIN SMALL LETTER E WITH ACUTE}"])
+def test_a_job_name_that_cannot_be_one_is_refused(name: Any) -> None:
+    """Names stand in keys and on command lines."""
+    with pytest.raises(InvalidOption, match="name: expected 1 to 128 letters"):
+        checked_name(name)
+
+
+def test_a_refused_option_is_a_relayq_error_and_a_value_error() -> None:
+    """Both kinds of caller can catch it: those who know RelayQ and those who don't."""
+    assert issubclass(InvalidOption, RelayQError)
+    assert issubclass(InvalidOption, ValueError)
+    assert not issubclass(InvalidOption, InvalidPayload)

@@ -1,0 +1,143 @@
+"""Text that is stored or logged: bounded, printable, and without what the user gave as input."""
+
+from typing import Any, cast
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import BaseModel, ValidationError
+
+from relayq_core.text import clean, cut, describe, headline
+
+any_text = st.text(st.characters(codec=None, categories=None), max_size=400)
+
+
+def raised(error: BaseException) -> BaseException:
+    """The error with a traceback, as a handler's would have."""
+    try:
+        raise error
+    except BaseException as caught:
+        return caught
+
+
+@given(any_text)
+def test_clean_text_can_always_be_stored_and_printed(text: str) -> None:
+    """A lone surrogate fails the write, an escape sequence takes over a terminal."""
+    cleaned = clean(text)
+    cleaned.encode()
+    assert all(char.isprintable() or char in "\n\t " for char in cleaned)
+
+
+def test_clean_leaves_ordinary_text_alone() -> None:
+    """Umlauts, snowmen, lines and tabs are what people write."""
+    text = "Gr\N{LATIN SMALL LETTER U WITH DIAERESIS}\N{LATIN SMALL LETTER SHARP S}e \N{SNOWMAN}\n\tat line 3"
+    assert clean(text) == text
+
+
+def test_an_escape_sequence_is_made_harmless() -> None:
+    """A stored error is printed to terminals later."""
+    assert "\x1b" not in clean("\x1b[2Jgone\x00")
+
+
+@given(any_text, st.integers(20, 500))
+def test_a_cut_text_is_never_over_its_limit_in_bytes(text: str, limit: int) -> None:
+    """The row has a budget in bytes; no character may be cut in half."""
+    assert len(cut(text, limit).encode()) <= limit
+
+
+def test_a_short_text_is_not_cut() -> None:
+    """What fits is kept whole."""
+    assert cut("short", 20) == "short"
+    assert cut("x" * 20, 20) == "x" * 20
+
+
+def test_a_cut_text_keeps_its_head_and_its_tail() -> None:
+    """The kind of an error stands at its beginning, its cause often at its end."""
+    assert cut("head" + "x" * 1000 + "tail", 30).startswith("head")
+    assert cut("head" + "x" * 1000 + "tail", 30).endswith("tail")
+    assert " ... " in cut("x" * 1000, 30)
+
+
+@pytest.mark.parametrize("char", ["\N{SNOWMAN}", "\N{GRINNING FACE}", "\ud800", "\x00"])
+def test_a_text_far_over_its_limit_is_bounded_whatever_it_is_made_of(char: str) -> None:
+    """It is cut in characters before it is cleaned, and cleaning changes how many bytes there are."""
+    assert len(cut(char * 100_000, 500).encode()) <= 500
+
+
+def test_an_error_is_told_with_its_kind_its_message_and_where() -> None:
+    """That is what an operator reads in the failed table."""
+    told = describe(raised(ValueError("no such user")), 1000)
+    first, frame = told.splitlines()
+    assert first == "ValueError: no such user"
+    assert frame.startswith(f"  at {__file__}:")
+    assert frame.endswith(" in raised")
+
+
+def test_an_error_without_a_traceback_is_one_line() -> None:
+    """RelayQ's own errors, such as a crash, were never raised."""
+    assert describe(ValueError("no"), 1000) == "ValueError: no"
+
+
+def test_a_headline_is_one_error_in_few_bytes() -> None:
+    """Five of them are kept in every row."""
+    assert headline(ValueError("no")) == "ValueError: no"
+    assert len(headline(ValueError("x" * 10_000)).encode()) <= 500
+
+
+class Unprintable(Exception):
+    """Its text cannot be had."""
+
+    def __str__(self) -> str:
+        raise RuntimeError("not even this")
+
+
+class NotText(Exception):
+    """Its text is no text."""
+
+    def __str__(self) -> str:
+        return cast("str", 7)
+
+
+class ValidationErrorOfMine(Exception):
+    """Has `errors`, but is not pydantic's."""
+
+    def errors(self) -> list[str]:
+        return ["?"]
+
+
+ValidationErrorOfMine.__name__ = "ValidationError"
+
+
+@pytest.mark.parametrize("error", [Unprintable(), NotText(), ValidationErrorOfMine(), Exception(), SystemExit(3)])
+def test_no_exception_is_so_odd_that_it_cannot_be_told(error: BaseException) -> None:
+    """Recording an error must never become an error: the job would never be settled."""
+    assert describe(raised(error), 1000).startswith(type(error).__name__ + ": ")
+    assert headline(error)
+
+
+class Login(BaseModel):
+    """Holds what must not be shown."""
+
+    password: int
+
+
+def test_a_validation_error_is_told_without_its_input() -> None:
+    """pydantic prints the input; passwords would stand in the table and in the logs."""
+    with pytest.raises(ValidationError) as caught:
+        Login.model_validate({"password": "hunter2"})
+    told = describe(caught.value, 1000)
+    assert "hunter2" not in told
+    assert told.startswith("ValidationError: password: Input should be a valid integer")
+    assert "hunter2" not in headline(caught.value)
+
+
+def deep(n: int) -> Any:
+    """Raise from n frames down."""
+    return deep(n - 1) if n else 1 / 0
+
+
+def test_only_the_innermost_frames_are_told() -> None:
+    """The place where it broke says more than how one got there, and a recursion has a thousand frames."""
+    with pytest.raises(ZeroDivisionError) as caught:
+        deep(50)
+    assert describe(caught.value, 8192).count("  at ") == 8
