@@ -1,0 +1,166 @@
+"""The fenced blocks of README.md and docs/, and how each of them is executed. Also for tests/e2e, which runs some.
+
+A block whose first line is a comment with a path (`# functions/runner/jobs/reports.py`) is that file of the reader's
+project. What is executed is what the page shows: nothing is added, nothing is left out.
+"""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+PAGES = [
+    ROOT / "README.md",
+    *sorted(path for path in (ROOT / "docs").rglob("*.md") if "decisions" not in path.parts),
+]
+
+#: Which end-to-end test runs the blocks of a page that want a deployed stack (see `Way.DEPLOYED`), in their order.
+DEPLOYED = {
+    "README.md": "tests/e2e/test_readme.py",
+    "docs/how-to/call-from-another-stack.md": "tests/e2e/test_readme.py",
+    "docs/how-to/keep-jobs-in-your-own-repository.md": "tests/e2e/test_readme.py",
+}
+
+#: Commands that run whole suites, and what else runs each of them.
+ELSEWHERE = {
+    "make demo": "tests/functions/test_demo.py",
+    "make test": ".ci/run",
+}
+
+_FENCE = re.compile(r"(?P<indent> *)(?P<ticks>`{3,})(?P<language>[\w-]*)(?P<rest>.*)")
+_FILE = re.compile(r"# (?P<path>[\w.-]+(/[\w.-]+)*\.(py|yaml|json)|\.env)")
+_SHELL = {"sh", "bash"}
+_OUTPUT = {"text", "console"}
+
+
+class Way(StrEnum):
+    """How a block is executed."""
+
+    #: written into the reader's project; a test file is run by pytest
+    FILE = "file"
+    #: run in the page's namespace, against the embedded stack
+    PYTHON = "python"
+    #: run by bash in the reader's project, against the embedded stack
+    SHELL = "shell"
+    #: run by bash in the reader's project, against a stack that `sam deploy` made: by tests/e2e
+    DEPLOYED = "deployed"
+    #: one of ELSEWHERE
+    ELSEWHERE = "elsewhere"
+    #: what the block before it prints; compared by whatever runs that one
+    OUTPUT = "output"
+    #: an excerpt of a template of this repository, or a template of its own
+    TEMPLATE = "template"
+    #: a drawing, compared with what it draws
+    DRAWING = "drawing"
+
+
+@dataclass(frozen=True)
+class Block:
+    """One fenced block."""
+
+    page: Path
+    #: the line of its fence
+    line: int
+    language: str
+    text: str
+
+    @property
+    def where(self) -> str:
+        """As an editor opens it."""
+        return f"{self.page.relative_to(ROOT)}:{self.line}"
+
+    @property
+    def file(self) -> str | None:
+        """The path that its first line names, if it is a file."""
+        found = _FILE.fullmatch(self.text.partition("\n")[0])
+        return found["path"] if found else None
+
+    @property
+    def commands(self) -> list[str]:
+        """The commands of a shell block: its lines, each with what it continues on."""
+        joined = self.text.replace("\\\n", " ")
+        return [line.strip() for line in joined.splitlines() if line.strip() and not line.lstrip().startswith("#")]
+
+    @property
+    def way(self) -> Way | None:
+        """How it is executed; None where there is no way, which a test refuses."""
+        if self.file is not None:
+            return Way.FILE
+        if self.language == "python":
+            return Way.PYTHON
+        if self.language in _SHELL:
+            return self._shell_way()
+        if self.language in _OUTPUT:
+            return Way.OUTPUT
+        return {"yaml": Way.TEMPLATE, "mermaid": Way.DRAWING}.get(self.language)
+
+    def _shell_way(self) -> Way | None:
+        if not self.commands:
+            return None
+        if all(command in ELSEWHERE for command in self.commands):
+            return Way.ELSEWHERE
+        words = [word for command in self.commands for word in command.split()]
+        if "sam" in words or "--stack" in words:
+            return Way.DEPLOYED
+        return Way.SHELL if "relayq" in words else None
+
+
+def blocks(page: Path) -> list[Block]:
+    """Every fenced block of a page, from top to bottom."""
+    return list(_blocks(page))
+
+
+def _blocks(page: Path) -> Iterator[Block]:
+    lines = iter(enumerate(page.read_text().splitlines(), start=1))
+    for number, line in lines:
+        if (opening := _FENCE.fullmatch(line)) is None:
+            continue
+        text: list[str] = []
+        for _, inner in lines:
+            if inner.strip() == opening["ticks"]:
+                break
+            text.append(inner.removeprefix(opening["indent"]))
+        else:
+            msg = f"{page}:{number}: the block is never closed"
+            raise AssertionError(msg)
+        yield Block(page, number, opening["language"], "\n".join(text) + "\n")
+
+
+def printed_after(page: Path) -> dict[Block, Block]:
+    """Which output block shows what a block prints: the one that follows it."""
+    found: dict[Block, Block] = {}
+    executed: Block | None = None
+    for block in blocks(page):
+        if block.way is Way.OUTPUT:
+            assert executed is not None, f"{block.where}: it shows output, and no executed block stands before it"
+            assert executed not in found, f"{block.where}: a second output of the same block"
+            found[executed] = block
+        else:
+            executed = block
+    return found
+
+
+_ULID = re.compile(r"\b[0-7][0-9A-HJKMNP-TV-Z]{25}\b")
+_SHORT_ULID = re.compile(r"\b[0-9A-HJKMNP-TV-Z]{4,8}(?:\.\.|…)[0-9A-HJKMNP-TV-Z]{2,6}\b")
+_MOMENT = re.compile(r"\b\d{4}-\d\d-\d\d[T ]\d\d:\d\d(:\d\d(\.\d+)?)?( ?(Z|UTC|[+-]\d\d:?\d\d))?\b")
+_CLOCK = re.compile(r"\b\d\d:\d\d:\d\d(\.\d+)?\b")
+_EPOCH_MS = re.compile(r"\b1[6-9]\d{11}\b|\b2\d{12}\b")
+_DURATION = re.compile(r"\b\d+(\.\d+)? ?(ms|s|min|seconds?)\b")
+_RULE = re.compile(r"[─━═╌┄-]{2,}")
+
+
+def normalised(output: str) -> list[str]:
+    """Output without what differs from run to run: ids, moments, durations, the width of columns and rules."""
+    for pattern, name in (
+        (_ULID, "ID"),
+        (_SHORT_ULID, "ID"),
+        (_MOMENT, "MOMENT"),
+        (_CLOCK, "MOMENT"),
+        (_EPOCH_MS, "MOMENT"),
+        (_DURATION, "DURATION"),
+        (_RULE, "RULE"),
+    ):
+        output = pattern.sub(name, output)
+    return [line for line in (" ".join(line.split()) for line in output.splitlines()) if line]

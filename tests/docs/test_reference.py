@@ -1,0 +1,80 @@
+"""The reference pages say what the code says."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import relayq_core
+from relayq_core.settings import PREFIX, Settings
+from tests.docs.blocks import ROOT
+from tests.template import translate
+
+REFERENCE = ROOT / "docs/reference"
+
+
+def rows(page: Path, heading: str) -> dict[str, list[str]]:
+    """The rows of the table whose first column bears this heading: the name in the first cell, and the other cells."""
+    found: dict[str, list[str]] = {}
+    inside = False
+    for line in page.read_text().splitlines():
+        cells = [cell.strip() for cell in line.strip().strip("|").split("|")] if line.startswith("|") else []
+        if cells and cells[0] == heading:
+            inside = True
+        elif not cells:
+            inside = False
+        elif inside and not set(cells[0]) <= {"-", ":"}:
+            found[cells[0].strip("`")] = cells[1:]
+    return found
+
+
+def test_the_table_of_variables_names_every_setting_once() -> None:
+    """A setting that is not there will not be found, and one that is not in the code cannot be set."""
+    named = [name for name in rows(REFERENCE / "environment.md", "Variable") if name.startswith(PREFIX)]
+    assert named == [PREFIX + field.name.upper() for field in fields(Settings)]
+
+
+@pytest.mark.parametrize("field", [field.name for field in fields(Settings)])
+def test_the_default_of_a_variable_is_the_one_that_holds(field: str) -> None:
+    """What the table shows, set in the environment, is what holds without it."""
+    shown = rows(REFERENCE / "environment.md", "Variable")[PREFIX + field.upper()][0].strip("`")
+    given = Settings.from_environ({PREFIX + field.upper(): shown})
+    assert getattr(given, field) == getattr(Settings(), field)
+
+
+def _parameters() -> Mapping[str, Any]:
+    found: Mapping[str, Any] = translate.read()["Parameters"]
+    return found
+
+
+def test_the_table_of_parameters_is_the_templates() -> None:
+    """Names, order and defaults."""
+    shown = {
+        name: cells[0].strip("`") for name, cells in rows(REFERENCE / "template.md", "Parameter").items()
+    }
+    defaults = {name: str(parameter["Default"]) for name, parameter in _parameters().items()}
+    assert shown == defaults
+
+
+def test_the_table_of_outputs_is_the_templates() -> None:
+    """In the template's order; all but the last are exported."""
+    outputs = translate.read()["Outputs"]
+    assert list(rows(REFERENCE / "template.md", "Output")) == list(outputs)
+    assert [name for name, output in outputs.items() if "Export" not in output] == ["CoreLayerArn"]
+
+
+def test_the_variables_of_the_ready_jobs_are_the_ones_that_the_template_sets() -> None:
+    """They are no settings of RelayQ, so nothing else would notice."""
+    runner = translate.read()["Resources"]["RunnerFunction"]["Properties"]["Environment"]["Variables"]
+    named = {name for name in rows(REFERENCE / "environment.md", "Variable") if not name.startswith(PREFIX)}
+    assert named == {name for name in runner if not name.startswith(PREFIX)}
+
+
+def test_the_python_page_explains_every_public_name() -> None:
+    """What is exported and not explained is a riddle; what is explained and not exported is a lie."""
+    text = (REFERENCE / "python.md").read_text()
+    explained = set(re.findall(r"`(\w+)", text))
+    assert [name for name in relayq_core.__all__ if name not in explained] == []
