@@ -296,7 +296,7 @@ class _FunctionType:
         where = f"job {function.__qualname__}"
         self.name = name
         self.options = options
-        self.origin = Origin(function.__code__.co_filename, function.__qualname__)
+        self.origin = Origin(inspect.unwrap(function).__code__.co_filename, function.__qualname__)
         self._function = function
         _refuse_generator(function, where)
         parameters = list(inspect.signature(function).parameters.values())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 import pkgutil
 import sys
 from collections.abc import Iterable, Iterator, Mapping
@@ -128,14 +129,17 @@ def _import_tree(name: str) -> None:
         raise SettingsError(
             "RELAYQ_JOB_MODULES", f"no module named {error.name!r} (Python looks in: {', '.join(sys.path)})"
         ) from None
-    for found in pkgutil.walk_packages(_paths(module), prefix=f"{name}.", onerror=_reraise):
-        importlib.import_module(found.name)
+    _import_below(module)
 
 
-def _paths(module: ModuleType) -> Iterable[str]:
-    return getattr(module, "__path__", ())
+def _import_below(package: ModuleType) -> None:
+    for name in _submodules(package):
+        _import_below(importlib.import_module(name))
 
 
-def _reraise(name: str) -> None:
-    """walk_packages swallows an ImportError of a subpackage unless it is told not to."""
-    raise  # noqa: PLE0704 - called from within walk_packages' except clause
+def _submodules(package: ModuleType) -> list[str]:
+    """Their full names. A folder is a package with or without an __init__.py, as everywhere in Python."""
+    paths = list(getattr(package, "__path__", ()))
+    folders = (entry.name for path in paths if os.path.isdir(path) for entry in os.scandir(path) if entry.is_dir())
+    names = {*(found.name for found in pkgutil.iter_modules(paths)), *filter(str.isidentifier, folders)}
+    return sorted(f"{package.__name__}.{name}" for name in names if not name.startswith("__"))  # __main__, __pycache__
