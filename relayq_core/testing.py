@@ -206,7 +206,7 @@ class MemoryStore:
 
     @staticmethod
     def _holds(row: JobRecord, before: JobRecord) -> bool:
-        return row.status is Status.PROCESSING and row.lease_id == before.lease_id
+        return row.status is Status.PROCESSING and row.lease_id == before.lease_id is not None
 
     def _write(self, before: JobRecord, after: JobRecord) -> Settled:
         """Change what the settlement changes; what others wrote meanwhile stays."""
