@@ -8,6 +8,7 @@ from typing import Any
 
 from aws_lambda_powertools import Metrics
 
+from relayq_core import api
 from relayq_core.client import RelayQ
 from relayq_core.errors import InvalidOption
 from relayq_core.events import events
@@ -29,6 +30,7 @@ def _relayq() -> RelayQ:
 
 
 _made = _relayq()
+api.use(_made)  # dispatch() within a job finds this runner too
 # a module that fails to import fails the start: nothing is claimed that could not be run
 import_jobs(_made.settings.job_modules)
 
