@@ -3,7 +3,7 @@
 from relayq_core import JobContext, job
 
 
-@job(queue="reports", max_attempts=5, timeout=600)
+@job(queue="reports", max_attempts=5)
 def build_report(context: JobContext, month: str, lines: int = 100) -> dict[str, str | int]:
     """Count to `lines`, and say how far it has come on the way."""
     for line in range(lines):
