@@ -103,7 +103,8 @@ def to_json(name: str, args: Mapping[str, Any]) -> str:
     for key, value in args.items():
         if not isinstance(key, str):
             raise InvalidPayload(name, f"expected field names that are strings, got {type(key).__name__}")
-        if (problem := json_problem(value)) is not None:
+        problem = json_problem(value) or (None if key.isascii() else json_problem(key))
+        if problem is not None:
             raise InvalidPayload(name, problem, field=key)
     return json.dumps(dict(args), separators=(",", ":"), ensure_ascii=False)
 
@@ -113,14 +114,14 @@ def json_problem(value: Any) -> str | None:
     try:
         text = json.dumps(value, allow_nan=False, ensure_ascii=False)
         text.encode()
-        back = json.loads(text)
+        same = _same(value, json.loads(text))
     except UnicodeEncodeError:
         return "it holds a lone surrogate, which is not valid Unicode text"
     except RecursionError:
         return "it is nested too deeply for JSON"
     except (TypeError, ValueError) as error:
         return f"it cannot be written as JSON ({error}); use text, numbers, lists and mappings"
-    if not _same(value, back):
+    if not same:
         return (
             f"it changes on its way through JSON (a {type(value).__name__} does not come back the same); "
             "use lists, mappings with string keys, text, numbers, true, false and null"
