@@ -218,10 +218,26 @@ def bounded(record: JobRecord, limits: Limits) -> JobRecord:
     return record.evolve(attempt=limits.max_attempts, exhausted=True)
 
 
-def handler_deadline(limits: Limits, now: int, remaining_ms: int) -> int:
-    """When the handler is stopped: its timeout, or what the invocation leaves beside the settle budget."""
+def patience(policy: Policy) -> int:
+    """How long a handler may ignore JobTimeout before its process is ended: always inside the lease's grace."""
+    return min(STUBBORN_MS, policy.grace_ms // 2)
+
+
+def handler_deadline(record: JobRecord, limits: Limits, policy: Policy, now: int, remaining_ms: int) -> int:
+    """When the handler is stopped: its timeout, or what the invocation leaves beside the settle budget.
+
+    A claim whose answer came late has used up part of its lease: then the lease decides, for no handler may outlive
+    it, however stubborn.
+    """
     budget = max(0, remaining_ms - SETTLE_BUDGET_MS)
-    return now + (budget if limits.timeout_ms is None else min(limits.timeout_ms, budget))
+    wanted = now + (budget if limits.timeout_ms is None else min(limits.timeout_ms, budget))
+    return min(wanted, latest_deadline(record, policy))
+
+
+def latest_deadline(record: JobRecord, policy: Policy) -> int:
+    """No handler of this lease may be asked to stop later: the stubborn must be gone before the lease is."""
+    margin = patience(policy) + min(SKEW_MS, policy.grace_ms // 5)
+    return (record.lease_until or 0) - margin
 
 
 def never_fits(limits: Limits, whole_ms: int) -> str | None:

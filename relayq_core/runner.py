@@ -121,6 +121,8 @@ class Runner:
         claimed = self._wait_and_claim(job_id, run_at or 0, whole, remaining)
         if not isinstance(claimed, JobRecord):
             return Ran(claimed)
+        if self._clock.now() >= lifecycle.latest_deadline(claimed, self._policy):
+            return self._lost(claimed)  # the claim's answer came when its lease was as good as over
         try:
             return self._perform_and_settle(claimed, whole, remaining)
         except StoreError:
@@ -206,7 +208,8 @@ class Runner:
     def _attempt(self, record: JobRecord, job_type: JobType, limits: Limits, remaining: Callable[[], int]) -> _Attempt:
         """Build the job and run its handler: the one place where whatever it raises becomes an outcome."""
         started = self._clock.now()
-        context = self._context(record, limits, lifecycle.handler_deadline(limits, started, remaining()))
+        deadline_ms = lifecycle.handler_deadline(record, limits, self._policy, started, remaining())
+        context = self._context(record, limits, deadline_ms)
         self._events.emit(JobEvent(kind="started", job=record, wait_ms=max(0, started - record.available_at)))
         job: RunnableJob | None = None
         error: BaseException | None = None
@@ -264,7 +267,7 @@ class Runner:
     @property
     def _patience(self) -> float:
         """Seconds a handler may ignore its timeout: always inside the lease's grace."""
-        return min(lifecycle.STUBBORN_MS, self._policy.grace_ms / 2) / 1000
+        return lifecycle.patience(self._policy) / 1000
 
     # --- settle ---
 
@@ -291,14 +294,17 @@ class Runner:
             )
             settled = self._write(record, settlement)
         if settled is Settled.LOST:
-            error = LeaseLost(record.id)
-            logger.warning("%s", error, extra=job_fields(record))
-            self._events.emit(JobEvent(kind="lease_lost", job=record, error=error))
-            return Ran(Ended.LEASE_LOST, record)
+            return self._lost(record)
         if settlement.hand_off:
             hand_off(self._handoff, self._events, settlement.after, settlement.run_at)
         self._tell(settlement, attempt)
         return Ran(_ENDED[settlement.event], settlement.after)
+
+    def _lost(self, record: JobRecord) -> Ran:
+        error = LeaseLost(record.id)
+        logger.warning("%s", error, extra=job_fields(record))
+        self._events.emit(JobEvent(kind="lease_lost", job=record, error=error))
+        return Ran(Ended.LEASE_LOST, record)
 
     def _write(self, record: JobRecord, settlement: Settlement) -> Settled:
         if settlement.event is Event.BURY:
