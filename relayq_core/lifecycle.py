@@ -47,6 +47,8 @@ LONGEST_NUDGE_MS = 900_000
 #: A row the sweeper cannot read is looked at again after this.
 UNREADABLE_MS = 3_600_000
 
+#: A cancelled job is kept so long at least: a dispatch that is repeated meanwhile must not bring it back.
+CANCELLED_KEPT_MS = 3_600_000
 #: The sweeper asks the index for each of them, so they are few.
 MOST_QUEUES = 100
 
@@ -328,7 +330,7 @@ def bury(record: JobRecord, policy: Policy, now: int) -> Settlement:
 
 def cancel(record: JobRecord, policy: Policy, *, now: int) -> Settlement:
     """The job as cancelled, whether it waited or ran."""
-    return Settlement(Event.CANCEL, _ended(record, Event.CANCEL, now, policy.retention_ms))
+    return Settlement(Event.CANCEL, _ended(record, Event.CANCEL, now, max(policy.retention_ms, CANCELLED_KEPT_MS)))
 
 
 def redrive(record: JobRecord, policy: Policy, *, now: int) -> Settlement:
