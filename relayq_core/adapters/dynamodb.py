@@ -331,7 +331,7 @@ class DynamoStore:
 
     def get(self, job_id: str) -> JobRecord | None:
         item = self._get(self._jobs, job_key(job_id))
-        return None if item is None or self._has_expired(item) else read_job(item)
+        return None if item is None else self._unless_expired(read_job(item))
 
     def get_many(self, job_ids: Iterable[str]) -> list[JobRecord]:
         wanted = [job_key(job_id) for job_id in dict.fromkeys(job_ids)]
@@ -342,15 +342,17 @@ class DynamoStore:
             answer = self._call("BatchGetItem", RequestItems={self._jobs: keys})
             for item in answer["Responses"].get(self._jobs, []):
                 try:
-                    found.append(read_job(item))
+                    record = self._unless_expired(read_job(item))
                 except UnreadableRow:
                     continue  # the sweeper tells of it
+                if record is not None:
+                    found.append(record)
             wanted += answer.get("UnprocessedKeys", {}).get(self._jobs, {}).get("Keys", [])
         return found
 
     def get_failed(self, job_id: str) -> JobRecord | None:
         item = self._get(self._failed, {"id": {"S": job_id}})
-        return None if item is None or self._has_expired(item) else read_failed(item)
+        return None if item is None else self._unless_expired(read_failed(item))
 
     def failed(self, queue: str, limit: int) -> Iterator[JobRecord]:
         start: dict[str, Any] = {}
@@ -433,10 +435,10 @@ class DynamoStore:
 
     # --- the calls ---
 
-    def _has_expired(self, item: Item) -> bool:
+    def _unless_expired(self, record: JobRecord) -> JobRecord | None:
         """TTL deletes days late: what has expired counts as gone."""
-        expires_at = item.get("expires_at", {}).get("N")
-        return expires_at is not None and int(expires_at) <= self._now() // 1000
+        expired = record.expires_at is not None and record.expires_at <= self._now() // 1000
+        return None if expired else record
 
     def _get(self, table: str, key: Mapping[str, Any]) -> Item | None:
         answer = self._call("GetItem", TableName=table, Key=key, ConsistentRead=True)
