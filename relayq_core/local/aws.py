@@ -1,0 +1,119 @@
+"""AWS in this process: moto behind a local HTTP server, and in front of it Lambda's asynchronous Invoke."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import threading
+import uuid
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote
+
+from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
+
+from relayq_core.adapters.tables import failed_table, jobs_table
+from relayq_core.local.environ import applied
+from relayq_core.local.server import Server
+
+if TYPE_CHECKING:
+    from wsgiref.types import StartResponse, WSGIEnvironment
+
+JOBS_TABLE = "relayq-jobs"
+FAILED_TABLE = "relayq-failed"
+REGION = "us-east-1"
+
+_INVOKE = re.compile(r"/2015-03-31/functions/([^/]+)/invocations/?")
+#: Takes a function's name and an event; False where there is no such function.
+Invoke = Callable[[str, bytes], bool]
+
+
+class EmbeddedAws:
+    """DynamoDB with RelayQ's two empty tables, and Lambda as far as `invoke` plays it. Nothing reaches a real AWS."""
+
+    def __init__(self, invoke: Invoke = lambda function, event: False) -> None:
+        self._server = Server(_Front(invoke))
+        self.endpoint = self._server.url
+        #: what a process needs so that boto3 and RelayQ find this and nothing else
+        self.environ = {
+            "AWS_ENDPOINT_URL": self.endpoint,
+            "AWS_ACCESS_KEY_ID": "embedded",
+            "AWS_SECRET_ACCESS_KEY": "embedded",
+            "AWS_REGION": REGION,
+            "AWS_DEFAULT_REGION": REGION,
+            "AWS_CONFIG_FILE": os.devnull,
+            "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
+            "AWS_EC2_METADATA_DISABLED": "true",
+            "RELAYQ_JOBS_TABLE": JOBS_TABLE,
+            "RELAYQ_FAILED_TABLE": FAILED_TABLE,
+            "NO_PROXY": _not_proxied(os.environ),
+        }
+
+    def create_tables(self) -> None:
+        """Make the two tables, empty."""
+        with self.client("dynamodb") as dynamodb:
+            for shape in (jobs_table(JOBS_TABLE), failed_table(FAILED_TABLE)):
+                dynamodb.create_table(**shape)
+
+    @contextmanager
+    def client(self, service: str) -> Iterator[Any]:
+        """A boto3 client of this AWS, closed at the end."""
+        import boto3
+
+        with applied(self.environ):
+            made = boto3.Session().client(service)  # type: ignore[call-overload]
+        try:
+            yield made
+        finally:
+            made.close()
+
+    def close(self) -> None:
+        """End it; what the tables held is gone."""
+        self._server.close()
+
+
+def _not_proxied(environ: Mapping[str, str]) -> str:
+    """A proxy must not be asked for 127.0.0.1; and macOS is not asked for proxies at all where this is set."""
+    given = environ.get("NO_PROXY") or environ.get("no_proxy") or ""
+    return ",".join(part for part in (given, "127.0.0.1", "localhost") if part)
+
+
+class _Front:
+    """The WSGI application: Lambda's Invoke goes to `invoke`, everything else to moto, one request at a time."""
+
+    def __init__(self, invoke: Invoke) -> None:
+        self._invoke = invoke
+        self._moto = DomainDispatcherApplication(create_backend_app)
+        #: moto's conditional writes are not atomic between threads
+        self._lock = threading.Lock()
+
+    def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        found = _INVOKE.fullmatch(environ.get("PATH_INFO", ""))
+        if found and environ["REQUEST_METHOD"] == "POST":
+            return self._invoked(unquote(found[1]).rpartition(":")[2], environ, start_response)
+        with self._lock:
+            answer = self._moto(environ, start_response)
+            try:
+                return [b"".join(answer)]
+            finally:
+                getattr(answer, "close", lambda: None)()
+
+    def _invoked(self, function: str, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        event = environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
+        if environ.get("HTTP_X_AMZ_INVOCATION_TYPE") != "Event":
+            return _refused(
+                start_response, 400, "InvalidParameterValueException", "only InvocationType=Event is played here"
+            )
+        if not self._invoke(function, event):
+            return _refused(start_response, 404, "ResourceNotFoundException", f"Function not found: {function}")
+        start_response("202 Accepted", [("Content-Length", "0"), ("x-amzn-RequestId", str(uuid.uuid4()))])
+        return []
+
+
+def _refused(start_response: StartResponse, status: int, code: str, message: str) -> Iterable[bytes]:
+    body = json.dumps({"Type": "User", "Message": message}).encode()
+    headers = [("Content-Type", "application/json"), ("Content-Length", str(len(body))), ("x-amzn-ErrorType", code)]
+    start_response(f"{status} Refused", headers)
+    return [body]

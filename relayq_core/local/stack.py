@@ -1,0 +1,87 @@
+"""The whole embedded stack: tables, runner, sweeper and its schedule, as the template deploys them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Self
+
+import relayq_core
+from relayq_core.local.aws import EmbeddedAws
+from relayq_core.local.functions import Function, Functions
+from relayq_core.local.schedule import Schedule
+
+RUNNER = "relayq-runner"
+SWEEPER = "relayq-sweeper"
+_TICK = json.dumps({"version": "0", "detail-type": "Scheduled Event", "source": "aws.scheduler"}).encode()
+
+
+class Stack:
+    """Runs inside `with`. `environ` is what a client of this stack needs in its environment.
+
+    `settings` are further variables of the runner's and sweeper's environment, `path` the folders that job modules
+    are imported from, `tick` the seconds between two sweeps (None: nobody sweeps). Logs go to `logs`, a folder.
+    Raises WorkerStartFailed where a job module cannot be imported.
+    """
+
+    def __init__(self, logs: Path, *, settings: Mapping[str, str], path: list[Path], tick: float | None) -> None:
+        self._logs = logs
+        self._settings = settings
+        self._path = path
+        self._tick = tick
+        self._parts = ExitStack()
+        self.functions = Functions()
+        self.aws = EmbeddedAws(self.functions.invoke)
+        self._parts.callback(self.aws.close)
+        self.environ = {**self.aws.environ, "RELAYQ_RUNNER_FUNCTION": RUNNER, **settings}
+
+    def __enter__(self) -> Self:
+        with ExitStack() as on_error:
+            on_error.push(self._parts)
+            self._logs.mkdir(parents=True, exist_ok=True)
+            self._parts.callback(self.functions.close)
+            self.functions.begin(self._described())
+            self.aws.create_tables()
+            self.functions.wait()
+            if self._tick is not None:
+                schedule = Schedule(self._tick, lambda: self.functions.invoke(SWEEPER, _TICK))
+                self._parts.callback(schedule.close)
+            on_error.pop_all()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._parts.close()
+
+    def kill_runner_of(self, job_id: str) -> int | None:
+        """SIGKILL the runner process that has this job; its process id, or None if no runner has it."""
+        return self.functions.kill(RUNNER, job_id=job_id)
+
+    def _described(self) -> list[Function]:
+        powertools = {"POWERTOOLS_METRICS_NAMESPACE": "RelayQ", "POWERTOOLS_SERVICE_NAME": "relayq"}
+        environ = {**self.environ, **powertools}
+        return [
+            Function(
+                name=RUNNER,
+                handler="relayq_core.handlers.runner.handler",
+                # the runner finds itself, as it must in the template
+                environ={key: value for key, value in environ.items() if key != "RELAYQ_RUNNER_FUNCTION"},
+                path=self._path,
+                log=self._logs / f"{RUNNER}.log",
+            ),
+            Function(
+                name=SWEEPER,
+                handler="relayq_core.handlers.sweeper.handler",
+                environ=environ,
+                concurrency=1,
+                log=self._logs / f"{SWEEPER}.log",
+            ),
+        ]
+
+
+def shipped_jobs() -> Path:
+    """The folder that holds the `jobs` package RelayQ comes with: e-mail, templated e-mail, webhook."""
+    package = Path(relayq_core.__file__).resolve().parent
+    in_repository = package.parent / "functions" / "runner"
+    return in_repository if (in_repository / "jobs").is_dir() else package / "local" / "shipped"

@@ -1,0 +1,118 @@
+"""What `.relayq/` keeps: the two tables' rows as JSON, so that a later command can look at them and act on them."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from relayq_core.errors import RelayQError
+from relayq_core.local.aws import FAILED_TABLE, JOBS_TABLE, EmbeddedAws
+
+#: Where the state is, in the current folder.
+FOLDER = Path(".relayq")
+_FILE = "state.json"
+_VERSION = 1
+_BATCH = 25
+
+
+class NoState(RelayQError):
+    """Nothing is kept in this folder."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(
+            f"there is no {folder / _FILE} here: run `relayq demo` in this folder first, "
+            "or begin with empty tables by `relayq --local tables create`"
+        )
+
+
+class UnreadableState(RelayQError):
+    """The kept state cannot be read."""
+
+    def __init__(self, file: Path, problem: str) -> None:
+        super().__init__(f"{file} cannot be read ({problem}); run `relayq demo` again, or delete it")
+
+
+def made_folder(folder: Path) -> Path:
+    """The folder, made if need be, and kept out of version control."""
+    folder.mkdir(exist_ok=True)
+    (folder / ".gitignore").write_text("*\n")
+    return folder
+
+
+@contextlib.contextmanager
+def kept(folder: Path, *, begin: bool = False) -> Iterator[tuple[EmbeddedAws, dict[str, str]]]:
+    """An embedded AWS with the kept rows, and the settings that were kept with them; the rows are saved at the end.
+
+    One command at a time: another waits. Raises NoState unless this is to `begin` one, and UnreadableState.
+    """
+    if not begin and not (folder / _FILE).exists():
+        raise NoState(folder)
+    with _locked(made_folder(folder)):
+        state = _read(folder / _FILE)
+        aws = EmbeddedAws()
+        try:
+            aws.create_tables()
+            _fill(aws, state["tables"])
+            try:
+                yield aws, state["environ"]
+            finally:
+                save(folder, aws, state["environ"])
+        finally:
+            aws.close()
+
+
+def save(folder: Path, aws: EmbeddedAws, environ: Mapping[str, str]) -> None:
+    """Write the tables' rows, and settings to use with them, in one step."""
+    with aws.client("dynamodb") as dynamodb:
+        tables = {table: _rows(dynamodb, table) for table in (JOBS_TABLE, FAILED_TABLE)}
+    text = json.dumps({"version": _VERSION, "environ": dict(environ), "tables": tables}, indent=1)
+    draft = folder / f"{_FILE}.{os.getpid()}"
+    draft.write_text(text)
+    draft.replace(folder / _FILE)
+
+
+def delete(folder: Path) -> bool:
+    """Forget the kept rows; False if there were none."""
+    try:
+        (folder / _FILE).unlink()
+    except FileNotFoundError:
+        return False
+    return True
+
+
+def _read(file: Path) -> dict[str, Any]:
+    if not file.exists():
+        return {"environ": {}, "tables": {}}
+    try:
+        state: dict[str, Any] = json.loads(file.read_text())
+        if state["version"] != _VERSION:
+            raise UnreadableState(file, f"version {state['version']}, this is version {_VERSION}")
+        return {"environ": dict(state["environ"]), "tables": dict(state["tables"])}
+    except (ValueError, KeyError, TypeError) as error:
+        raise UnreadableState(file, type(error).__name__) from error
+
+
+def _rows(dynamodb: Any, table: str) -> list[dict[str, Any]]:
+    pages = dynamodb.get_paginator("scan").paginate(TableName=table)
+    return [item for page in pages for item in page["Items"]]
+
+
+def _fill(aws: EmbeddedAws, tables: Mapping[str, list[dict[str, Any]]]) -> None:
+    with aws.client("dynamodb") as dynamodb:
+        for table, items in tables.items():
+            for start in range(0, len(items), _BATCH):
+                puts = [{"PutRequest": {"Item": item}} for item in items[start : start + _BATCH]]
+                dynamodb.batch_write_item(RequestItems={table: puts})
+
+
+@contextlib.contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    import fcntl
+
+    with (folder / "lock").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
