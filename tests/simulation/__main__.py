@@ -1,0 +1,48 @@
+"""`python -m tests.simulation`: every fault, every pair of faults, and random schedules; prints what it did.
+
+Exits with 1 if a law was broken, or if a fault never met a call site where it could have.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+from tests.simulation.campaign import Report, every_fault, never_hit, random_schedules
+
+
+def main() -> int:
+    """Play, print, judge."""
+    parser = argparse.ArgumentParser(prog="python -m tests.simulation", description=__doc__)
+    parser.add_argument("--schedules", type=int, default=20_000, help="random schedules to play (20000)")
+    parser.add_argument("--first-seed", type=int, default=0, help="the first of their seeds (0)")
+    parser.add_argument("--no-pairs", action="store_true", help="leave out the pairs of faults")
+    asked = parser.parse_args()
+    systematic = every_fault(pairs=not asked.no_pairs)
+    print(f"faults one by one{'' if asked.no_pairs else ' and two by two'}: {systematic.schedules:,} schedules")
+    random = random_schedules(asked.schedules, first=asked.first_seed)
+    print(
+        f"random schedules: {random.schedules:,}, seeds {asked.first_seed} to {asked.first_seed + asked.schedules - 1}"
+    )
+    systematic.add(random)
+    return judged(systematic)
+
+
+def judged(report: Report) -> int:
+    """The table of faults by call site, and the exit status."""
+    sites = sorted({site for site, _ in report.hits})
+    print(f"faults that met a call: {report.hits.total():,}, of {len(report.hits)} kinds at {len(sites)} call sites")
+    for site in sites:
+        print(f"  {site:32} {sum(hits for (at, _), hits in report.hits.items() if at == site):>10,}")
+    for missing in never_hit(report):
+        print(f"never hit: {missing}")
+    for broken in report.broken:
+        print(f"BROKEN {broken}")
+    # the line a test runner would print, for whoever counts
+    failed = len(report.broken) + len(never_hit(report))
+    print(f"{report.schedules - len(report.broken)} passed, {failed} failed")
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

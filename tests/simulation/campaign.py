@@ -1,0 +1,133 @@
+"""Many schedules: every single fault and every pair of faults of the base scenarios, and random schedules beyond.
+
+Schedules are spread over processes; what comes back is counted, and the first that broke a law is told in full.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections import Counter
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass, field
+
+from relayq_core import record
+from tests.simulation.faulty import faults_of
+from tests.simulation.scenarios import SCENARIOS, play_scenario, random_stage
+
+Plan = dict[int, str]
+#: What one process plays at a time.
+_SHARE = 250
+
+
+@dataclass
+class Report:
+    """What a campaign found."""
+
+    schedules: int = 0
+    hits: Counter[tuple[str, str]] = field(default_factory=Counter)
+    #: how to play the first broken schedules again, and their histories
+    broken: list[str] = field(default_factory=list)
+
+    def add(self, other: Report) -> None:
+        """Take in what another process found."""
+        self.schedules += other.schedules
+        self.hits += other.hits
+        self.broken = (self.broken + other.broken)[:5]
+
+
+def quietly() -> None:
+    """The log lines of thousands of schedules help nobody; one shard keeps the sweeper's reads few."""
+    logging.disable(logging.CRITICAL)
+    record.SHARDS = 1
+
+
+def single_faults(name: str) -> Iterator[Plan]:
+    """Every fault at every call of a scenario, one at a time."""
+    yield from _more_faults(name, {})
+
+
+def pairs_after(name: str, first: Plan) -> Iterator[Plan]:
+    """Every second fault at every call that comes after the first."""
+    yield from _more_faults(name, first)
+
+
+def _more_faults(name: str, plan: Plan) -> Iterator[Plan]:
+    stage = play_scenario(name, plan)
+    after = max(plan, default=-1)
+    for number, site in enumerate(stage.faults.sites):
+        if number > after:
+            yield from ({**plan, number: fault} for fault in faults_of(site))
+
+
+def play_plans(name: str, plans: list[Plan], *, pairs: bool) -> Report:
+    """These plans of one scenario, and with `pairs` everything that may go wrong after each."""
+    quietly()
+    report = Report()
+    for plan in plans:
+        _play(report, name, plan)
+        if pairs and not report.broken:
+            for second in pairs_after(name, plan):
+                _play(report, name, second)
+    return report
+
+
+def _play(report: Report, name: str, plan: Plan) -> None:
+    report.schedules += 1
+    try:
+        report.hits += play_scenario(name, plan).world.hits
+    except AssertionError as violation:
+        report.broken.append(f"scenario {name} with faults {plan}: {violation}")
+
+
+def play_seeds(first: int, last: int) -> Report:
+    """Random schedules of these seeds."""
+    quietly()
+    report = Report()
+    for seed in range(first, last):
+        report.schedules += 1
+        stage = random_stage(seed)
+        try:
+            stage.play(minutes=stage.minutes)
+        except AssertionError as violation:
+            tail = "\n".join(stage.world.history[-80:])
+            report.broken.append(f"--sim-seed {seed}: {violation}\n{tail}")
+        report.hits += stage.world.hits
+    return report
+
+
+def every_fault(*, pairs: bool, processes: int | None = None) -> Report:
+    """All base scenarios with every single fault, and with `pairs` every two."""
+    quietly()
+    report = Report()
+    with ProcessPoolExecutor(processes or os.cpu_count()) as pool:
+        shares = []
+        for name in SCENARIOS:
+            plans = list(single_faults(name))
+            size = 10 if pairs else _SHARE
+            shares += [
+                pool.submit(play_plans, name, plans[i : i + size], pairs=pairs) for i in range(0, len(plans), size)
+            ]
+        for share in shares:
+            report.add(share.result())
+    return report
+
+
+def random_schedules(count: int, *, first: int = 0, processes: int | None = None) -> Report:
+    """So many random schedules, from this seed on."""
+    report = Report()
+    with ProcessPoolExecutor(processes or os.cpu_count()) as pool:
+        shares = [
+            pool.submit(play_seeds, seed, min(seed + _SHARE, first + count))
+            for seed in range(first, first + count, _SHARE)
+        ]
+        for share in shares:
+            report.add(share.result())
+    return report
+
+
+def never_hit(report: Report) -> list[str]:
+    """Faults that met a call site never, where they could have."""
+    sites = {site for site, _ in report.hits}
+    return sorted(f"{fault} at {site}" for site in sites for fault in faults_of(site) if not report.hits[site, fault])

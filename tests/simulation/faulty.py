@@ -1,0 +1,287 @@
+"""The ports with faults: every call of the store and every handoff may be lost, doubled, late, or its caller killed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+from relayq_core.errors import StoreUnavailable
+from relayq_core.lifecycle import Lease, Settlement
+from relayq_core.ports import Added, Answer, Due, Page, Settled
+from relayq_core.record import JobRecord, due_shard
+from relayq_core.testing import MemoryStore
+from tests.simulation.checker import Checker
+from tests.simulation.world import Faults, World
+
+#: What can happen to a write. "lost": it took effect and nobody says so. "resent": its answer was lost, and the SDK
+#: sent it again (seen with no idempotency token left). "late": given up, and it takes effect afterwards.
+WRITE_FAULTS = ("killed before", "killed after", "not sent", "lost", "resent", "late", "slow", "slow answer")
+READ_FAULTS = ("killed before", "killed after", "not sent", "slow")
+#: What can happen to a handoff. "refused" raises; the invocation may have been taken all the same.
+HANDOFF_FAULTS = ("killed before", "killed after", "dropped", "refused", "refused but taken", "doubled", "late", "slow")
+
+_READS = frozenset({"queues", "due", "get", "get_many", "get_failed", "failed", "last_tick"})
+
+
+def faults_of(site: str) -> tuple[str, ...]:
+    """What can happen at a call site, like `runner.claim`."""
+    verb = site.partition(".")[2]
+    return HANDOFF_FAULTS if verb == "offer" else READ_FAULTS if verb in _READS else WRITE_FAULTS
+
+
+_SLOW = (500, 5_000, 40_000, 200_000)
+_LATE = (100, 5_000, 45_000, 400_000)
+_LAGS = (0, 0, 0, 100, 1_000, 5_000, 90_000)
+
+
+def freeze(world: World) -> None:
+    """Time passes for everybody else; inside a handler, that is time its deadline cannot see."""
+    actor = world.actor
+    actor.frozen = actor.frozen or actor.stopped_at is not None
+    world.pause(world.random.choice(_SLOW))
+
+
+class LaggingIndex:
+    """The `due` index: eventually consistent, each row with a lag of its own, updates never out of order for long."""
+
+    def __init__(self, world: World, faults: Faults) -> None:
+        self._world = world
+        self._faults = faults
+        self._seen: dict[str, tuple[int, tuple[str, int] | None]] = {}
+        self._versions = 0
+
+    def changed(self, job_id: str, record: JobRecord | None) -> None:
+        """The row was written: the index will say so, some time."""
+        self._versions += 1
+        version = self._versions
+        entry = None
+        if record is not None and record.due_at is not None:
+            entry = (due_shard(record.queue, record.id), record.due_at)
+
+        def apply() -> None:
+            if self._seen.get(job_id, (0, None))[0] < version:
+                self._seen[job_id] = (version, entry)
+
+        lag = self._world.random.choice(_LAGS) if self._faults.on and self._faults.chance else 0
+        if lag:
+            self._world.at(lag, apply)
+        else:
+            apply()
+
+    def page(self, shard: str, until: int, limit: int, cursor: object | None) -> Page:
+        """Rows as the index shows them now."""
+        rows = sorted(
+            Due(entry[1], job_id, shard.rpartition("#")[0])
+            for job_id, (_, entry) in self._seen.items()
+            if entry is not None and entry[0] == shard and entry[1] <= until
+        )
+        if isinstance(cursor, Due):
+            rows = [row for row in rows if row > cursor]
+        more = len(rows) > limit
+        return Page(tuple(rows[:limit]), rows[limit - 1] if more else None)
+
+
+class FaultyStore:
+    """A JobStore around the shared memory store, as one actor sees it."""
+
+    def __init__(
+        self, world: World, memory: MemoryStore, index: LaggingIndex, faults: Faults, checker: Checker
+    ) -> None:
+        self._world = world
+        self._memory = memory
+        self._index = index
+        self._faults = faults
+        self._checker = checker
+
+    # --- the faults ---
+
+    def _write(self, verb: str, job_id: str, send: Callable[[], Any]) -> Any:
+        world = self._world
+        site = f"{world.actor.kind}.{verb}"
+        fault = self._faults.next(world, site, faults_of(site))
+        if fault == "killed before":
+            world.kill(world.actor)
+        world.pause(self._latency())
+        if fault == "slow":
+            freeze(self._world)
+        if fault == "not sent":
+            raise StoreUnavailable(verb, "simulated")
+        actor = world.actor
+        if fault == "late":
+            world.at(world.random.choice(_LATE), lambda: self._apply(actor, verb, job_id, send, late=True))
+            raise StoreUnavailable(verb, "simulated")
+        answer = self._apply(actor, verb, job_id, send)
+        if fault == "killed after":
+            world.kill(actor)
+        if fault == "lost":
+            raise StoreUnavailable(verb, "simulated")
+        if fault == "resent":
+            freeze(self._world)
+            if not self._begins_anew(verb, job_id):
+                answer = self._apply(actor, verb, job_id, send)
+        if fault == "slow answer":
+            freeze(self._world)
+        return answer
+
+    def _apply(self, actor: Any, verb: str, job_id: str, send: Callable[[], Any], *, late: bool = False) -> Any:
+        memory, checker = self._memory, self._checker
+        if late and self._begins_anew(verb, job_id):
+            return None
+        before = checker.snapshot(memory, job_id)
+        answer = send()
+        after = checker.snapshot(memory, job_id)
+        self._world.note(f"{actor.name}{' (late)' if late else ''} {verb} {job_id}: {_brief(answer)}")
+        if before != after:
+            self._index.changed(job_id, after.job)
+            checker.changed(actor, verb, job_id, before, after)
+        return answer
+
+    def _read(self, verb: str, send: Callable[[], Any]) -> Any:
+        world = self._world
+        site = f"{world.actor.kind}.{verb}"
+        fault = self._faults.next(world, site, faults_of(site))
+        if fault == "killed before":
+            world.kill(world.actor)
+        world.pause(self._latency())
+        if fault == "slow":
+            freeze(self._world)
+        if fault == "not sent":
+            raise StoreUnavailable(verb, "simulated")
+        answer = send()
+        if fault == "killed after":
+            world.kill(world.actor)
+        return answer
+
+    def _begins_anew(self, verb: str, job_id: str) -> bool:
+        """The known limit: a put that DynamoDB takes only after its job was written by another try, has run and has
+        left the table, begins it anew. See docs/explanation/reliability.md."""
+        return verb == "add" and self._checker.was_removed(self._memory, job_id)
+
+    def _latency(self) -> int:
+        return self._world.random.choice((2, 5, 20, 80)) if self._faults.chance else 5
+
+    # --- the port ---
+
+    def register_queue(self, queue: str) -> None:
+        self._write("register_queue", f"queue:{queue}", lambda: self._memory.register_queue(queue))
+
+    def queues(self) -> list[str]:
+        return self._read("queues", self._memory.queues)  # type: ignore[no-any-return]
+
+    def add(self, record: JobRecord) -> Added:
+        def send() -> Added:
+            answer = self._memory.add(record)
+            self._checker.added(record, answer)
+            return answer
+
+        return self._write("add", record.id, send)  # type: ignore[no-any-return]
+
+    def claim(self, job_id: str, lease: Lease) -> Answer:
+        return self._write("claim", job_id, lambda: self._memory.claim(job_id, lease))  # type: ignore[no-any-return]
+
+    def settle(self, before: JobRecord, settlement: Settlement) -> Settled:
+        verb = f"settle ({settlement.event})"
+        return self._write(verb, before.id, lambda: self._memory.settle(before, settlement))  # type: ignore[no-any-return]
+
+    def complete_and_delete(self, before: JobRecord) -> Settled:
+        return self._write(  # type: ignore[no-any-return]
+            "complete_and_delete", before.id, lambda: self._memory.complete_and_delete(before)
+        )
+
+    def bury(self, before: JobRecord, settlement: Settlement) -> Settled:
+        return self._write("bury", before.id, lambda: self._memory.bury(before, settlement))  # type: ignore[no-any-return]
+
+    def progress(self, before: JobRecord, progress_json: str) -> bool:
+        return self._write("progress", before.id, lambda: self._memory.progress(before, progress_json))  # type: ignore[no-any-return]
+
+    def due(self, shard: str, until: int, limit: int, cursor: object | None = None) -> Page:
+        return self._read("due", lambda: self._index.page(shard, until, limit, cursor))  # type: ignore[no-any-return]
+
+    def nudge(self, row: Due, nudges: int, due_at: int) -> Answer:
+        return self._write("nudge", row.job_id, lambda: self._memory.nudge(row, nudges, due_at))  # type: ignore[no-any-return]
+
+    def postpone(self, row: Due, due_at: int) -> bool:
+        return self._write("postpone", row.job_id, lambda: self._memory.postpone(row, due_at))  # type: ignore[no-any-return]
+
+    def get(self, job_id: str) -> JobRecord | None:
+        return self._read("get", lambda: self._memory.get(job_id))  # type: ignore[no-any-return]
+
+    def get_many(self, job_ids: Iterable[str]) -> list[JobRecord]:
+        wanted = list(job_ids)
+        return self._read("get_many", lambda: self._memory.get_many(wanted))  # type: ignore[no-any-return]
+
+    def get_failed(self, job_id: str) -> JobRecord | None:
+        return self._read("get_failed", lambda: self._memory.get_failed(job_id))  # type: ignore[no-any-return]
+
+    def failed(self, queue: str, limit: int) -> Iterator[JobRecord]:
+        return self._read("failed", lambda: self._memory.failed(queue, limit))  # type: ignore[no-any-return]
+
+    def cancel_waiting(self, before: JobRecord, settlement: Settlement) -> bool:
+        return self._write(  # type: ignore[no-any-return]
+            "cancel_waiting", before.id, lambda: self._memory.cancel_waiting(before, settlement)
+        )
+
+    def mark_cancelled(self, before: JobRecord, now: int) -> Answer:
+        return self._write("mark_cancelled", before.id, lambda: self._memory.mark_cancelled(before, now))  # type: ignore[no-any-return]
+
+    def redrive(self, failed: JobRecord, settlement: Settlement) -> Added | None:
+        return self._write("redrive", failed.id, lambda: self._memory.redrive(failed, settlement))  # type: ignore[no-any-return]
+
+    def forget(self, job_id: str) -> bool:
+        return self._write("forget", job_id, lambda: self._memory.forget(job_id))  # type: ignore[no-any-return]
+
+    def record_tick(self, at: int, counts: dict[str, int]) -> None:
+        self._write("record_tick", "tick", lambda: self._memory.record_tick(at, counts))
+
+    def last_tick(self) -> tuple[int, dict[str, int]] | None:
+        return self._read("last_tick", self._memory.last_tick)  # type: ignore[no-any-return]
+
+
+class FaultyHandoff:
+    """Handoffs on their way to runners; `deliver` starts one."""
+
+    def __init__(self, world: World, faults: Faults, deliver: Callable[[str, int, int], None]) -> None:
+        self._world = world
+        self._faults = faults
+        self._deliver = deliver
+
+    def offer(self, job_id: str, queue: str | None, run_at: int) -> None:
+        world = self._world
+        site = f"{world.actor.kind}.offer"
+        fault = self._faults.next(world, site, faults_of(site))
+        if fault == "killed before":
+            world.kill(world.actor)
+        world.pause(5)
+        if fault == "slow":
+            freeze(self._world)
+        for delay in self._delays(fault):
+            self._deliver(job_id, run_at, delay)
+        world.note(f"{world.actor.name} offers {job_id}")
+        if fault == "killed after":
+            world.kill(world.actor)
+        if fault in {"refused", "refused but taken"}:
+            raise TimeoutError("simulated")
+
+    def _delays(self, fault: str | None) -> tuple[int, ...]:
+        """When the runner is started: not at all, once, or twice."""
+        match fault:
+            case "dropped" | "refused":
+                return ()
+            case "doubled":
+                return (10, self._world.random.choice((20, 5_000, 200_000)))
+            case "late":
+                return (self._world.random.choice((5_000, 45_000, 400_000)),)
+            case _:
+                return (10,)
+
+
+def _brief(answer: Any) -> str:
+    match answer:
+        case Answer(done, record):
+            return f"{'done' if done else 'refused'} {record.status if record else None}"
+        case Added(holder, found):
+            return f"held by {holder}" if holder else "there already" if found else "added"
+        case Settled():
+            return answer.value
+        case _:
+            return str(answer)[:60]

@@ -1,0 +1,496 @@
+"""Deliberate breakages of the protocol. The simulation must catch each: a checker that never bites proves nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import Any
+
+from relayq_core import dispatcher, lifecycle, runner
+from relayq_core.errors import StoreUnavailable
+from relayq_core.lifecycle import Event, Leave, Nudge, Settlement
+from relayq_core.ports import Added, Answer, Settled
+from relayq_core.record import JobRecord, Status
+from relayq_core.testing import MemoryStore
+from tests.simulation.checker import Checker
+
+Patch = tuple[Any, str, Any]
+Mutant = Callable[[], list[Patch]]
+
+MUTANTS: dict[str, Mutant] = {}
+
+
+def mutant(make: Mutant) -> Mutant:
+    """Add one to the list, under the sentence of its docstring."""
+    MUTANTS[make.__name__] = make
+    return make
+
+
+@contextmanager
+def applied(name: str) -> Iterator[None]:
+    """The protocol, broken in this way."""
+    patches = MUTANTS[name]()
+    originals = [(owner, attribute, vars(owner)[attribute]) for owner, attribute, _ in patches]
+    try:
+        for owner, attribute, broken in patches:
+            setattr(owner, attribute, broken)
+        yield
+    finally:
+        for owner, attribute, original in originals:
+            setattr(owner, attribute, original)
+
+
+# --- dispatch ---------------------------------------------------------------------------------------------------
+
+
+@mutant
+def dispatch_overwrites_a_row_of_the_same_id() -> list[Patch]:
+    """The put of a new job loses its condition."""
+
+    def add(self: MemoryStore, record: JobRecord) -> Added:
+        if (holder := self._holder(record)) is not None:
+            return Added(holder=holder)
+        self._put(record)
+        return Added()
+
+    return [(MemoryStore, "add", add)]
+
+
+@mutant
+def own_write_is_reported_as_a_duplicate() -> list[Patch]:
+    """The key is judged before the job's own row."""
+
+    def add(self: MemoryStore, record: JobRecord) -> Added:
+        key = None if record.unique_pk is None else self._keys.get(record.unique_pk)
+        if key is not None and not self._has_expired(key.expires_at):
+            return Added(holder="somebody")
+        return _ADD(self, record)
+
+    return [(MemoryStore, "add", add)]
+
+
+@mutant
+def key_is_not_looked_at() -> list[Patch]:
+    """The condition on the unique key is gone."""
+    return [(MemoryStore, "_holder", lambda self, record: None)]
+
+
+@mutant
+def key_is_taken_apart_from_the_job() -> list[Patch]:
+    """Two writes instead of a transaction: the key, and the job only if nothing goes wrong."""
+
+    def add(self: MemoryStore, record: JobRecord) -> Added:
+        if record.unique_pk is not None and (len(self.jobs) + len(self.failures)) % 2:
+            self._put(record)
+            del self.jobs[record.id]
+            return Added()
+        return _ADD(self, record)
+
+    return [(MemoryStore, "add", add)]
+
+
+@mutant
+def unknown_dispatch_is_told_as_accepted() -> list[Patch]:
+    """No answer is taken for a yes."""
+
+    def add(self: Any, record: JobRecord) -> Added:
+        try:
+            return self._store.add(record)  # type: ignore[no-any-return]
+        except StoreUnavailable:
+            return Added()
+
+    return [(dispatcher.Dispatcher, "_add", add)]
+
+
+@mutant
+def queue_is_not_registered() -> list[Patch]:
+    """The sweeper never hears of the queue."""
+    return [(dispatcher.Dispatcher, "_register", lambda self, queue: None)]
+
+
+@mutant
+def dispatch_fails_with_its_handoff() -> list[Patch]:
+    """The row is not in the index: only the handoff could start it."""
+
+    def next_look(available_at: int, now: int, policy: Any) -> tuple[int, bool]:
+        due_at, hand_off = _NEXT_LOOK(available_at, now, policy)
+        return due_at + 10**9, hand_off
+
+    return [(lifecycle, "next_look", next_look)]
+
+
+# --- claim ------------------------------------------------------------------------------------------------------
+
+
+@mutant
+def claim_takes_a_running_job() -> list[Patch]:
+    """The claim forgets to ask for a waiting status."""
+
+    def claim(self: MemoryStore, job_id: str, lease: Any) -> Answer:
+        row = self.jobs.get(job_id)
+        if row is not None and row.status is Status.PROCESSING and row.lease_id != lease.id:
+            self.jobs[job_id] = lifecycle.claimed(replace(row, status=Status.RETRYING), lease)
+            return Answer(True, self.jobs[job_id])
+        return _CLAIM(self, job_id, lease)
+
+    return [(MemoryStore, "claim", claim)]
+
+
+@mutant
+def claim_takes_an_ended_job() -> list[Patch]:
+    """The claim asks only whether it is free."""
+
+    def claim(self: MemoryStore, job_id: str, lease: Any) -> Answer:
+        row = self.jobs.get(job_id)
+        if row is not None and row.status.is_ended:
+            self.jobs[job_id] = lifecycle.claimed(replace(row, status=Status.RETRYING), lease)
+            return Answer(True, self.jobs[job_id])
+        return _CLAIM(self, job_id, lease)
+
+    return [(MemoryStore, "claim", claim)]
+
+
+@mutant
+def claim_comes_early() -> list[Patch]:
+    """The claim forgets to ask for the time."""
+    return [
+        (lifecycle, "is_claimable", lambda record, now: record.status.is_waiting),
+        (runner.Runner, "_wait_and_claim", _claim_without_waiting),
+    ]
+
+
+@mutant
+def own_claim_is_not_recognised() -> list[Patch]:
+    """A claim whose answer was lost is taken for somebody else's; its attempt is spent for nothing."""
+
+    def claim(self: MemoryStore, job_id: str, lease: Any) -> Answer:
+        answer = _CLAIM(self, job_id, lease)
+        row = answer.record
+        if row is not None and answer.done and row.started_at != self._clock.now() and row.lease_id == lease.id:
+            self.jobs[job_id] = row.evolve(attempt=row.attempt + 1)
+            return Answer(True, self.jobs[job_id])
+        return answer
+
+    return [(MemoryStore, "claim", claim)]
+
+
+@mutant
+def claim_does_not_count() -> list[Patch]:
+    """Attempts never rise."""
+
+    def claimed(record: JobRecord, lease: Any) -> JobRecord:
+        return _CLAIMED(record, lease).evolve(attempt=record.attempt)
+
+    return [(lifecycle, "claimed", claimed)]
+
+
+@mutant
+def exhausted_claim_counts() -> list[Patch]:
+    """The claim that only tells failed() counts as an attempt."""
+
+    def claimed(record: JobRecord, lease: Any) -> JobRecord:
+        return _CLAIMED(record, lease).evolve(attempt=record.attempt + 1)
+
+    return [(lifecycle, "claimed", claimed)]
+
+
+@mutant
+def lease_ends_before_its_handler() -> list[Patch]:
+    """The lease is as long as the grace alone."""
+
+    def until(self: Any, timeout_ms: int | None) -> int:
+        return int(self.now + self.grace_ms)
+
+    return [(lifecycle.Lease, "until", until)]
+
+
+@mutant
+def lease_never_ends() -> list[Patch]:
+    """A crash is never seen."""
+
+    def until(self: Any, timeout_ms: int | None) -> int:
+        return int(self.now + 10**10)
+
+    return [(lifecycle.Lease, "until", until)]
+
+
+# --- settle -----------------------------------------------------------------------------------------------------
+
+
+@mutant
+def settle_is_not_fenced() -> list[Patch]:
+    """Whoever settles last wins."""
+    return [(MemoryStore, "_refusal", lambda self, before, event, settled_by: None)]
+
+
+@mutant
+def settle_is_fenced_by_status_alone() -> list[Patch]:
+    """Any lease will do, as long as the job runs."""
+
+    def holds(row: JobRecord, before: JobRecord) -> bool:
+        return row.status is Status.PROCESSING
+
+    return [(MemoryStore, "_holds", staticmethod(holds))]
+
+
+@mutant
+def cancel_mark_is_not_looked_at() -> list[Patch]:
+    """A cancelled job is retried all the same."""
+    return [(lifecycle, "YIELDS_TO_CANCEL", frozenset())]
+
+
+@mutant
+def cancel_is_told_and_not_written() -> list[Patch]:
+    """The caller hears that a waiting job is cancelled; the table does not."""
+    return [(MemoryStore, "cancel_waiting", lambda self, before, settlement: True)]
+
+
+@mutant
+def bury_is_two_writes() -> list[Patch]:
+    """The row goes first; a failure between the two loses the job."""
+
+    def bury(self: MemoryStore, before: JobRecord, settlement: Settlement) -> Settled:
+        if before.id in self.jobs and self._refusal(before, Event.BURY, None) is None:
+            self._release_key(before)
+            del self.jobs[before.id]
+            return Settled.DONE
+        return _BURY(self, before, settlement)
+
+    return [(MemoryStore, "bury", bury)]
+
+
+@mutant
+def bury_keeps_the_row() -> list[Patch]:
+    """The failed row is written, the job's is left."""
+
+    def bury(self: MemoryStore, before: JobRecord, settlement: Settlement) -> Settled:
+        row = self.jobs.get(before.id)
+        settled = _BURY(self, before, settlement)
+        if row is not None and settled is Settled.DONE:
+            self.jobs[before.id] = row
+        return settled
+
+    return [(MemoryStore, "bury", bury)]
+
+
+@mutant
+def bury_forgets_the_error() -> list[Patch]:
+    """The failed table does not say why."""
+
+    def bury(record: JobRecord, policy: Any, now: int) -> Settlement:
+        found = _LIFE_BURY(record, policy, now)
+        return replace(found, after=found.after.evolve(error=None))
+
+    return [(lifecycle, "bury", bury)]
+
+
+@mutant
+def attempts_are_not_bounded() -> list[Patch]:
+    """A failed job is retried for ever."""
+
+    def limits(record: JobRecord, of_type: Any, policy: Any) -> Any:
+        return replace(_LIMITS(record, of_type, policy), max_attempts=10**6)
+
+    return [(lifecycle, "limits", limits)]
+
+
+@mutant
+def key_is_not_released() -> list[Patch]:
+    """A job that has ended holds its key for ever."""
+
+    def settled(self: Any, memory: MemoryStore) -> None:
+        _SETTLED(self, memory)
+        for pk, key in memory._keys.items():
+            row = memory.jobs.get(key.job_id)
+            if key.expires_at is None and (row is None or row.status.is_ended):
+                self._hold(False, key.job_id, f"I9: {pk} is held by a job that has ended")
+
+    return [(MemoryStore, "_release_key", lambda self, record: None), (Checker, "settled_down", settled)]
+
+
+@mutant
+def key_of_another_is_released() -> list[Patch]:
+    """Whoever ends a job deletes its key, whosever it is by then; and a redrive does not ask for it."""
+
+    def release(self: MemoryStore, record: JobRecord) -> None:
+        if record.unique_pk is not None:
+            self._keys.pop(record.unique_pk, None)
+
+    return [(MemoryStore, "_release_key", release)]
+
+
+@mutant
+def retry_leaves_the_index() -> list[Patch]:
+    """A retried job is not in the index any more."""
+
+    def again(*args: Any, **kwargs: Any) -> Settlement:
+        found = _AGAIN(*args, **kwargs)
+        return replace(found, after=found.after.evolve(due_at=None), hand_off=True)
+
+    return [(lifecycle, "_again", again)]
+
+
+@mutant
+def ended_rows_stay_in_the_index() -> list[Patch]:
+    """A completed job is still due."""
+
+    def ended(record: JobRecord, *args: Any) -> JobRecord:
+        return _ENDED(record, *args).evolve(due_at=record.due_at)
+
+    return [(lifecycle, "_ended", ended)]
+
+
+@mutant
+def live_rows_expire() -> list[Patch]:
+    """A retried job bears a time to live."""
+
+    def again(*args: Any, **kwargs: Any) -> Settlement:
+        found = _AGAIN(*args, **kwargs)
+        return replace(found, after=found.after.evolve(expires_at=1))
+
+    return [(lifecycle, "_again", again)]
+
+
+# --- sweep ------------------------------------------------------------------------------------------------------
+
+
+@mutant
+def sweeper_believes_the_index() -> list[Patch]:
+    """Whatever the index nominates is started again, running or not."""
+
+    def look(record: Any, seen: int, policy: Any, token: str, *, now: int, luck: float) -> Any:
+        if record is not None and record.status is Status.PROCESSING:
+            return lifecycle.release(record, policy, token, now=now, luck=luck)
+        return _LOOK(record, seen, policy, token, now=now, luck=luck)
+
+    return [(lifecycle, "look", look)]
+
+
+@mutant
+def sweeper_never_releases() -> list[Patch]:
+    """A crashed job is left where it is."""
+
+    def look(*args: Any, **kwargs: Any) -> Any:
+        found = _LOOK(*args, **kwargs)
+        return Leave() if isinstance(found, Settlement) else found
+
+    return [(lifecycle, "look", look)]
+
+
+@mutant
+def sweeper_never_nudges() -> list[Patch]:
+    """A lost handoff is final."""
+
+    def look(*args: Any, **kwargs: Any) -> Any:
+        found = _LOOK(*args, **kwargs)
+        return Leave() if isinstance(found, Nudge) else found
+
+    return [
+        (lifecycle, "look", look),
+        (MemoryStore, "nudge", lambda self, row, n, due: Answer(False, self._row(row.job_id))),
+    ]
+
+
+@mutant
+def release_is_not_fenced() -> list[Patch]:
+    """The sweeper ends whatever lease there is, though the one it saw has been settled since."""
+
+    def refusal(self: MemoryStore, before: JobRecord, event: Event, settled_by: str | None) -> Settled | None:
+        row = self.jobs.get(before.id)
+        if event is Event.RELEASE and row is not None and row.status is Status.PROCESSING:
+            return None
+        return _REFUSAL(self, before, event, settled_by)
+
+    def look(record: Any, seen: int, policy: Any, token: str, *, now: int, luck: float) -> Any:
+        if record is not None and record.lease_until is not None:
+            record = record.evolve(lease_until=record.lease_until - 60_000)
+        return _LOOK(record, seen, policy, token, now=now, luck=luck)
+
+    return [(MemoryStore, "_refusal", refusal), (lifecycle, "look", look)]
+
+
+@mutant
+def release_forgives_the_crash() -> list[Patch]:
+    """A crash gives its attempt back: a poison job lives for ever."""
+
+    def release(record: JobRecord, *args: Any, **kwargs: Any) -> Settlement:
+        found = _RELEASE(record, *args, **kwargs)
+        if found.event is Event.RELEASE:
+            return replace(found, after=found.after.evolve(attempt=record.attempt - 1, exhausted=False))
+        return found
+
+    return [(lifecycle, "release", release)]
+
+
+@mutant
+def exhausted_job_is_never_buried() -> list[Patch]:
+    """After the last crash it is offered for ever."""
+
+    def refused(self: Any, record: JobRecord, *args: Any) -> Any:
+        return None if record.exhausted else _REFUSED(self, record, *args)
+
+    return [(runner.Runner, "_refused", refused)]
+
+
+# --- operations -------------------------------------------------------------------------------------------------
+
+
+@mutant
+def cancel_does_not_ask_whether_it_waits() -> list[Patch]:
+    """Cancel writes over a job that has begun meanwhile."""
+
+    def cancel(self: MemoryStore, before: JobRecord, settlement: Settlement) -> bool:
+        return before.id in self.jobs and self._write(before, settlement.after) is Settled.DONE
+
+    return [(MemoryStore, "cancel_waiting", cancel)]
+
+
+@mutant
+def redrive_keeps_the_failed_row() -> list[Patch]:
+    """A redriven job is in both tables."""
+
+    def redrive(self: MemoryStore, failed: JobRecord, settlement: Settlement) -> Added | None:
+        added = _REDRIVE(self, failed, settlement)
+        if added == Added():
+            self.failures[failed.id] = failed
+        return added
+
+    return [(MemoryStore, "redrive", redrive)]
+
+
+@mutant
+def redrive_does_not_ask_for_the_key() -> list[Patch]:
+    """Two live jobs under one key."""
+
+    def redrive(self: MemoryStore, failed: JobRecord, settlement: Settlement) -> Added | None:
+        if failed.id in self.failures and failed.id not in self.jobs:
+            del self.failures[failed.id]
+            self._put(settlement.after)
+            return Added()
+        return _REDRIVE(self, failed, settlement)
+
+    return [(MemoryStore, "redrive", redrive)]
+
+
+def _claim_without_waiting(self: Any, job_id: str, run_at: int, whole: int, remaining: Any) -> Any:
+    lease = lifecycle.lease(f"lease-{self._clock.now()}-{job_id}", self._clock.now(), remaining(), self._policy)
+    answer = self._store.claim(job_id, lease)
+    return answer.record if answer.done else runner.Ended.NOT_CLAIMED
+
+
+_ADD = MemoryStore.add
+_CLAIM = MemoryStore.claim
+_BURY = MemoryStore.bury
+_REDRIVE = MemoryStore.redrive
+_REFUSAL = MemoryStore._refusal
+_NEXT_LOOK = lifecycle.next_look
+_CLAIMED = lifecycle.claimed
+_LIMITS = lifecycle.limits
+_LIFE_BURY = lifecycle.bury
+_AGAIN = lifecycle._again
+_ENDED = lifecycle._ended
+_LOOK = lifecycle.look
+_RELEASE = lifecycle.release
+_REFUSED = runner.Runner._refused
+_SETTLED = Checker.settled_down
