@@ -17,7 +17,6 @@ from relayq_core.handlers.telemetry import NAMESPACE, counted, flushing, structu
 from relayq_core.registry import import_jobs
 from relayq_core.settings import Settings
 
-logger = structured_logger("relayq-runner")
 metrics = Metrics(namespace=NAMESPACE, service="relayq-runner")
 counted(events, metrics)
 
@@ -30,6 +29,8 @@ def _relayq() -> RelayQ:
 
 
 _made = _relayq()
+# what jobs log with logging.getLogger(__name__) is structured too
+logger = structured_logger("relayq-runner", *{name.partition(".")[0] for name in _made.settings.job_modules})
 api.use(_made)  # dispatch() within a job finds this runner too
 # a module that fails to import fails the start: nothing is claimed that could not be run
 import_jobs(_made.settings.job_modules)

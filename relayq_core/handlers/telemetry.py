@@ -18,10 +18,13 @@ if TYPE_CHECKING:
 NAMESPACE = "RelayQ"
 
 
-def structured_logger(service: str) -> Logger:
-    """A Powertools Logger that the core's own loggers write through. The level is POWERTOOLS_LOG_LEVEL's."""
+def structured_logger(service: str, *others: str) -> Logger:
+    """A Powertools Logger that the core's own loggers, and those of these names, write through.
+
+    The level is POWERTOOLS_LOG_LEVEL's.
+    """
     logger = Logger(service=service, log_uncaught_exceptions=False)
-    for name in ("relayq", "jobs"):
+    for name in ("relayq", *others):
         other = logging.getLogger(name)
         other.handlers = [logger.registered_handler]
         other.setLevel(logger.log_level)
