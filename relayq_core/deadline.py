@@ -51,7 +51,15 @@ def _can_use_signals() -> bool:
 
 @contextmanager
 def _signal_alarm(seconds: float) -> Iterator[None]:
+    over = False
+
     def ring(signum: int, frame: FrameType | None) -> None:
+        if over:
+            return
+        if frame is not None and frame.f_code.co_filename in _OWN_FILES:
+            # on the way in or out, where an error would leave the rest undone: ring again in a moment
+            signal.setitimer(signal.ITIMER_REAL, 0.001)
+            return
         raise JobTimeout(seconds)
 
     earlier = signal.signal(signal.SIGALRM, ring)
@@ -59,12 +67,19 @@ def _signal_alarm(seconds: float) -> Iterator[None]:
     try:
         yield
     finally:
+        over = True
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, earlier)
 
 
 @contextmanager
 def _thread_alarm(seconds: float) -> Iterator[None]:
+    class Timeout(JobTimeout):
+        """SetAsyncExc takes a class and makes the instance itself, without arguments."""
+
+        def __init__(self) -> None:
+            super().__init__(seconds)
+
     victim = threading.get_ident()
     lock = threading.Lock()
     over = False
@@ -72,27 +87,27 @@ def _thread_alarm(seconds: float) -> Iterator[None]:
     def ring() -> None:
         with lock:
             if not over:
-                _raise_in(victim, _ThreadTimeout)
+                _raise_in(victim, Timeout)
 
     timer = threading.Timer(max(seconds, 0.001), ring)
     timer.daemon = True
-    timer.start()
     try:
-        yield
-    except _ThreadTimeout:
+        try:
+            timer.start()
+            yield
+        finally:
+            with lock:
+                over = True
+                _raise_in(victim, None)  # what was rung and has not been raised yet is called off
+            timer.cancel()
+    except Timeout:
         raise JobTimeout(seconds) from None
-    finally:
-        with lock:
-            over = True
-        timer.cancel()
 
 
-class _ThreadTimeout(JobTimeout):
-    """SetAsyncExc takes a class and makes the instance itself, without arguments."""
-
-    def __init__(self) -> None:
-        super().__init__(0)
+def _raise_in(thread_id: int, error: type[BaseException] | None) -> None:
+    raising = None if error is None else ctypes.py_object(error)
+    ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread_id), raising)
 
 
-def _raise_in(thread_id: int, error: type[BaseException]) -> None:
-    ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread_id), ctypes.py_object(error))
+#: Where the interpreter is between a handler and its deadline.
+_OWN_FILES = frozenset({_end_process.__code__.co_filename, contextmanager.__code__.co_filename})
