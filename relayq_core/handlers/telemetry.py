@@ -33,7 +33,7 @@ def structured_logger(service: str, *others: str) -> Logger:
 
 
 def counted(events: Events, metrics: Metrics) -> None:
-    """Count every event of the core: one metric each, by queue."""
+    """Count every event of the core: one metric each."""
     for kind, listener in {
         "dispatched": _counter(metrics, "Dispatched"),
         "started": _on_started(metrics),
