@@ -48,7 +48,7 @@ def _mode(text: str) -> HandoffMode:
 def _functions(text: str) -> dict[str, str]:
     try:
         found = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         found = None
     if not isinstance(found, dict) or not all(isinstance(v, str) and v for v in found.values()):
         raise InvalidOption("", 'expected JSON that maps queues to functions, like {"reports": "heavy-runner"}')
