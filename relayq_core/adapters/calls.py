@@ -96,7 +96,7 @@ def call(
                 raise Refused(response.get("Item")) from None
             if code == "TransactionCanceledException":
                 _judge(operation, error)
-            elif code not in _AGAIN:
+            elif code not in _AGAIN and not _is_servers_fault(error):
                 raise _explained(operation, request, error) from error
             cause = code
         except (HTTPClientError, BotoConnectionError) as error:
@@ -105,6 +105,11 @@ def call(
         except BotoCoreError as error:
             raise _misconfigured(operation, error) from error
     raise StoreUnavailable(operation, cause)
+
+
+def _is_servers_fault(error: ClientError) -> bool:
+    """A failure of the server or of something before it, whatever its name: no refusal, but a maybe."""
+    return error.response["ResponseMetadata"].get("HTTPStatusCode", 0) >= 500
 
 
 def _judge(operation: str, error: ClientError) -> None:
