@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from types import SimpleNamespace
 from typing import Any
 
 import boto3
@@ -13,6 +16,7 @@ import moto
 import pytest
 from botocore.config import Config
 
+from relayq_core.adapters import calls, dynamodb
 from relayq_core.adapters.dynamodb import DynamoStore
 from relayq_core.adapters.tables import failed_table, jobs_table
 from relayq_core.ports import JobStore
@@ -137,6 +141,15 @@ def engine(request: pytest.FixtureRequest, clock: ManualClock) -> Engine:
         return Engine("memory", memory, memory.spoil)
     tables: Tables = request.getfixturevalue({"moto": "moto_tables", "dynamodb_local": "local_tables"}[request.param])
     return Engine(request.param, tables.store(clock), lambda job_id: tables.edit(job_id, attempt={"S": "many"}))
+
+
+@pytest.fixture
+def no_waiting(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """Neither botocore nor the adapter sleeps between tries; answers with what the adapter would have slept."""
+    slept: list[float] = []
+    monkeypatch.setattr("botocore.endpoint.time", SimpleNamespace(sleep=lambda seconds: None, time=time.time))
+    monkeypatch.setattr(dynamodb, "call", functools.partial(calls.call, sleep=slept.append))
+    return slept
 
 
 @pytest.fixture
