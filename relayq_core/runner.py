@@ -287,11 +287,8 @@ class Runner:
     def _settle(self, record: JobRecord, settlement: Settlement, attempt: _Attempt) -> Ran:
         settled = self._write(record, settlement)
         if settled is Settled.CANCEL_REQUESTED:
-            settlement = lifecycle.cancel(
-                settlement.after.evolve(status=record.status, lease_id=record.lease_id),
-                self._policy,
-                now=self._clock.now(),
-            )
+            told = record.evolve(error=settlement.after.error, errors_json=settlement.after.errors_json)
+            settlement = lifecycle.cancel(told, self._policy, now=self._clock.now())
             settled = self._write(record, settlement)
         if settled is Settled.LOST:
             return self._lost(record)
