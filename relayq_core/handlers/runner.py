@@ -13,11 +13,11 @@ from relayq_core.client import RelayQ
 from relayq_core.errors import InvalidOption
 from relayq_core.events import events
 from relayq_core.handlers.events import LambdaContext, runner_event
-from relayq_core.handlers.telemetry import NAMESPACE, counted, flushing, structured_logger
+from relayq_core.handlers.telemetry import NAMESPACE, SERVICE, counted, flushing, structured_logger
 from relayq_core.registry import import_jobs
 from relayq_core.settings import Settings
 
-metrics = Metrics(namespace=NAMESPACE, service="relayq-runner")
+metrics = Metrics(namespace=NAMESPACE, service=SERVICE)
 counted(events, metrics)
 
 
@@ -30,7 +30,7 @@ def _relayq() -> RelayQ:
 
 _made = _relayq()
 # what jobs log with logging.getLogger(__name__) is structured too
-logger = structured_logger("relayq-runner", *{name.partition(".")[0] for name in _made.settings.job_modules})
+logger = structured_logger(*{name.partition(".")[0] for name in _made.settings.job_modules})
 api.use(_made)  # dispatch() within a job finds this runner too
 # a module that fails to import fails the start: nothing is claimed that could not be run
 import_jobs(_made.settings.job_modules)

@@ -10,12 +10,12 @@ from aws_lambda_powertools.metrics import MetricUnit
 from relayq_core.client import RelayQ
 from relayq_core.events import events
 from relayq_core.handlers.events import LambdaContext
-from relayq_core.handlers.telemetry import NAMESPACE, counted, flushing, structured_logger
+from relayq_core.handlers.telemetry import NAMESPACE, SERVICE, counted, flushing, structured_logger
 from relayq_core.settings import Settings
 from relayq_core.sweeper import Scope
 
-logger = structured_logger("relayq-sweeper")
-metrics = Metrics(namespace=NAMESPACE, service="relayq-sweeper")
+logger = structured_logger()
+metrics = Metrics(namespace=NAMESPACE, service=SERVICE)
 counted(events, metrics)
 
 _made = RelayQ(Settings.from_environ().needed("jobs_table", "failed_table", "runner_function"))

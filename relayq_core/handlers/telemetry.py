@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Callable
 from contextlib import AbstractContextManager, contextmanager
 from typing import TYPE_CHECKING
@@ -16,14 +17,16 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 NAMESPACE = "RelayQ"
+#: The stack's name in the template: runner and sweeper count together, stacks apart.
+SERVICE = os.environ.get("POWERTOOLS_SERVICE_NAME") or "relayq"
 
 
-def structured_logger(service: str, *others: str) -> Logger:
+def structured_logger(*others: str) -> Logger:
     """A Powertools Logger that the core's own loggers, and those of these names, write through.
 
     The level is POWERTOOLS_LOG_LEVEL's.
     """
-    logger = Logger(service=service, log_uncaught_exceptions=False)
+    logger = Logger(service=SERVICE, log_uncaught_exceptions=False)
     for name in ("relayq", *others):
         other = logging.getLogger(name)
         other.handlers = [logger.registered_handler]
