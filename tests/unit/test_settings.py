@@ -96,11 +96,9 @@ def test_all_variables_together_are_read() -> None:
 
 def test_this_table_covers_every_variable() -> None:
     """A new setting comes with a line above; the template's variables are compared with KNOWN."""
-    assert (
-        set(GOOD)
-        == KNOWN - {"RELAYQ_ARCH"}
-        == {variable for variable, _, _ in BAD} | {"RELAYQ_FAILED_TABLE", "RELAYQ_RUNNER_FUNCTION"}
-    )
+    any_name_will_do = {"RELAYQ_FAILED_TABLE", "RELAYQ_RUNNER_FUNCTION"}
+    assert set(GOOD) == KNOWN - {"RELAYQ_ARCH"}
+    assert {variable for variable, _, _ in BAD} == set(GOOD) - any_name_will_do
 
 
 @pytest.mark.parametrize(("variable", "text", "says"), BAD)
@@ -122,7 +120,7 @@ def test_whatever_a_variable_holds_the_answer_is_settings_or_a_sentence(variable
     except SettingsError as error:
         found = None
         told = str(error)
-    assert isinstance(found, Settings) or told.startswith(f"{variable}: expected") or "backoff" in told.lower()
+    assert isinstance(found, Settings) or told.startswith(f"{variable}: ")
 
 
 def test_a_misspelt_variable_is_refused_with_the_nearest() -> None:
