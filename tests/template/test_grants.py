@@ -33,6 +33,7 @@ ALLOWED: dict[str, set[Grant]] = {
         ("jobs", "dynamodb:UpdateItem"),  # nudge, release
         ("jobs", "dynamodb:DeleteItem"),  # bury
         ("failed", "dynamodb:PutItem"),  # bury
+        ("failed", "dynamodb:GetItem"),  # was it this very write that buried it?
         ("runner", "lambda:InvokeFunction"),
         ("runners", "lambda:InvokeFunction"),
     },
