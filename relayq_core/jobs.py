@@ -6,7 +6,8 @@ import functools
 import inspect
 import json
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from types import SimpleNamespace
 from typing import (
     TYPE_CHECKING,
     Any,
@@ -15,12 +16,14 @@ from typing import (
     Generic,
     NotRequired,
     ParamSpec,
+    TypeAlias,
     TypeVar,
     get_type_hints,
     overload,
 )
 
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
+from pydantic.fields import FieldInfo
 from pydantic_core import PydanticSerializationError
 from typing_extensions import TypedDict  # pydantic wants this one before Python 3.12
 
@@ -48,14 +51,14 @@ class _RequestHook:
 
     def __get__(self, instance: Job | None, owner: type[Job]) -> Callable[..., JobRequest]:
         def request(args: Mapping[str, Any] | None) -> JobRequest:
+            job_type = _type_of(owner)
             if instance is None:
-                return _request(owner.__relayq_type__, {} if args is None else args)
+                return _request(job_type, {} if args is None else args)
             if args is not None:
                 raise InvalidPayload(
-                    owner.__relayq_type__.name,
-                    "the job object has its arguments already; leave out the second argument",
+                    job_type.name, "the job object has its arguments already; leave out the second argument"
                 )
-            return _request(owner.__relayq_type__, instance)
+            return _request(job_type, instance)
 
         return request
 
@@ -105,7 +108,7 @@ class Job(BaseModel):
         abstract = kwargs.pop("abstract", False)
         inherited = cls.__relayq_type__.options if "__relayq_type__" in dir(cls) else Options()
         options = Options.given(**kwargs).over(inherited)
-        job_type = _ClassType(cls, checked_name(name or cls.__name__), options)
+        job_type = _ClassType(cls, checked_name(name or cls.__name__), options, abstract=abstract)
         _check_class(cls, where, abstract=abstract)
         cls.__relayq_type__ = job_type
         if not abstract:
@@ -133,7 +136,7 @@ class Job(BaseModel):
         unique_for: Seconds | None = None,
     ) -> JobRequest:
         """A request for this job with these options. Raises InvalidPayload, InvalidOption."""
-        return _request(self.__relayq_type__, self).with_options(
+        return _request(_type_of(type(self)), self).with_options(
             job_id=job_id,
             queue=queue,
             delay=delay,
@@ -146,6 +149,14 @@ class Job(BaseModel):
         )
 
     __relayq_request__: ClassVar[Any] = _RequestHook()
+
+
+def _type_of(cls: type[Job]) -> _ClassType:
+    """The job type of a class that can be run. A base cannot: no runner would know it."""
+    found: _ClassType | None = getattr(cls, "__relayq_type__", None)
+    if found is None or found.abstract:
+        raise InvalidJob(f"job {cls.__qualname__}", "it is an abstract base; dispatch a job that is derived from it")
+    return found
 
 
 def _check_class(cls: type[Job], where: str, *, abstract: bool) -> None:
@@ -162,6 +173,9 @@ def _check_class(cls: type[Job], where: str, *, abstract: bool) -> None:
         return
     if cls.handle is Job.handle:
         raise InvalidJob(where, "define handle(self) or handle(self, context), or say abstract=True in the class line")
+    for method in ("handle", "failed"):
+        if isinstance(inspect.getattr_static(cls, method), staticmethod | classmethod):
+            raise InvalidJob(where, f"{method} is called on a job object: leave out @staticmethod or @classmethod")
     _refuse_generator(cls.handle, where)
     if _arguments(cls.handle, where, "handle") > 1:
         raise InvalidJob(where, "handle takes nothing but self and, if you like, the context")
@@ -192,9 +206,10 @@ def _request(job_type: JobType, args: Any) -> JobRequest:
 class _ClassType:
     """The JobType of a Job class."""
 
-    def __init__(self, cls: type[Job], name: str, options: Options) -> None:
+    def __init__(self, cls: type[Job], name: str, options: Options, *, abstract: bool) -> None:
         self.name = name
         self.options = options
+        self.abstract = abstract
         self.origin = Origin(_file_of(cls.__module__), cls.__qualname__)
         self._cls = cls
         self._custom = hasattr(cls, "to_payload")
@@ -233,14 +248,17 @@ class _ClassType:
 
     def _checked(self, instance: Job) -> str:
         """The payload as JSON, if the object that comes back from it equals the one given."""
-        text = _dumped(self.name, lambda: instance.model_dump_json(round_trip=True, by_alias=True, warnings=False))
+        values = _values(instance)
+        text = _dumped(
+            self.name,
+            values,
+            lambda only: instance.model_dump_json(include=only, round_trip=True, by_alias=True, warnings=False),
+        )
         try:
             back = self._cls.model_validate_json(text)
         except ValidationError as error:
             raise _changed(self.name, _first_field(error)) from None
-        for field in self._cls.model_fields:
-            if not _equal(getattr(instance, field), getattr(back, field)):
-                raise _changed(self.name, field)
+        _compare(self.name, values, _values(back))
         return text
 
 
@@ -300,9 +318,18 @@ class _FunctionType:
         self._function = function
         _refuse_generator(function, where)
         parameters = list(inspect.signature(function).parameters.values())
-        self._takes_context = bool(parameters) and _is_context(function, parameters[0].annotation)
+        first = parameters[0] if parameters else None
+        self._takes_context = (
+            first is not None and first.kind in _POSITIONAL and _is_context(function, first.annotation)
+        )
         self._parameters = parameters[1:] if self._takes_context else parameters
         for parameter in self._parameters:
+            if _is_context(function, parameter.annotation):
+                raise InvalidJob(where, f"the context comes first: make {parameter.name!r} the first parameter")
+            if isinstance(parameter.default, FieldInfo):
+                raise InvalidJob(
+                    where, f"write Field(...) of {parameter.name!r} into its annotation: Annotated[<type>, Field(...)]"
+                )
             if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD, parameter.POSITIONAL_ONLY):
                 raise InvalidJob(
                     where,
@@ -345,20 +372,22 @@ class _FunctionType:
             values = validate()
         except ValidationError as error:
             raise _invalid(self.name, error) from None
-        text = _dumped(self.name, lambda: self._adapter.dump_json(values, round_trip=True, warnings=False).decode())
+        text = _dumped(
+            self.name,
+            values,
+            lambda only: self._adapter.dump_json(values, include=only, round_trip=True, warnings=False).decode(),
+        )
         try:
             back = self._adapter.validate_json(text)
         except ValidationError as error:
             raise _changed(self.name, _first_field(error)) from None
-        for field, value in values.items():
-            if field not in back or not _equal(value, back[field]):
-                raise _changed(self.name, field)
+        _compare(self.name, values, back)
         return text
 
     @functools.cached_property
     def _adapter(self) -> TypeAdapter[dict[str, Any]]:
         """Made at first use: annotations may name what is defined further down in the module."""
-        hints = _hints(self._function)
+        hints = _hints(self._function, self._parameters)
         fields = {p.name: _field_type(hints.get(p.name, Any), required=p.default is p.empty) for p in self._parameters}
         payload = TypedDict(self.name.replace(".", "_").replace("-", "_"), fields)  # type: ignore[misc]
         payload.__pydantic_config__ = ConfigDict(extra="forbid", arbitrary_types_allowed=True)  # type: ignore[attr-defined]
@@ -451,14 +480,26 @@ def _file_of(module: str) -> str:
 
 
 def _is_context(function: Callable[..., Any], annotation: Any) -> bool:
-    if isinstance(annotation, str):
-        return annotation.rpartition(".")[2].strip("'\"") == JobContext.__name__
-    return annotation is JobContext
+    if not isinstance(annotation, str):
+        return annotation is JobContext
+    name = annotation.strip("'\"")
+    found = _globals(function).get(name)
+    # imported under TYPE_CHECKING, or by its module: then the name is all there is
+    return name.rpartition(".")[2] == JobContext.__name__ if found is None else found is JobContext
 
 
-def _hints(function: Callable[..., Any]) -> dict[str, Any]:
+def _globals(function: Callable[..., Any]) -> dict[str, Any]:
+    names: dict[str, Any] = getattr(inspect.unwrap(function), "__globals__", {})
+    return names
+
+
+def _hints(function: Callable[..., Any], parameters: Iterable[inspect.Parameter]) -> dict[str, Any]:
+    """The types of the payload's parameters; what else the signature names may be known to type checkers only."""
+    annotations = {p.name: p.annotation for p in parameters if p.annotation is not p.empty}
     try:
-        return get_type_hints(function, include_extras=True)
+        return get_type_hints(
+            SimpleNamespace(__annotations__=annotations), globalns=_globals(function), include_extras=True
+        )
     except NameError as error:
         raise InvalidJob(
             f"job {function.__qualname__}",
@@ -466,14 +507,44 @@ def _hints(function: Callable[..., Any]) -> dict[str, Any]:
         ) from None
 
 
-def _dumped(name: str, dump: Callable[[], str]) -> str:
+def _dumped(name: str, fields: Iterable[str], dump: Callable[[set[str] | None], str]) -> str:
+    """What `dump` writes, of all fields (None) or of some; where that fails, the field at fault is looked for."""
     try:
-        return dump()
-    except (PydanticSerializationError, UnicodeEncodeError, ValueError, TypeError, RecursionError) as error:
-        reason = str(error) if isinstance(error, PydanticSerializationError) else type(error).__name__
+        return dump(None)
+    except _UNWRITABLE as error:
+        field, reason = next(filter(None, (_unwritable(dump, field) for field in fields)), (None, _reason(error)))
         raise InvalidPayload(
-            name, f"it cannot be written as JSON ({reason[:200]}); use types that JSON can hold, or define to_payload"
+            name,
+            f"it cannot be written as JSON ({reason}); use types that JSON can hold, or define to_payload",
+            field=field,
         ) from None
+
+
+_UNWRITABLE = (PydanticSerializationError, UnicodeEncodeError, ValueError, TypeError, RecursionError)
+
+
+def _unwritable(dump: Callable[[set[str] | None], str], field: str) -> tuple[str, str] | None:
+    try:
+        dump({field})
+    except _UNWRITABLE as error:
+        return field, _reason(error)
+    return None
+
+
+def _reason(error: Exception) -> str:
+    return str(error)[:200] if isinstance(error, PydanticSerializationError) else type(error).__name__
+
+
+def _values(instance: Job) -> dict[str, Any]:
+    """Fields and extras, without what a cached property may have left on the object."""
+    return {field: getattr(instance, field) for field in type(instance).model_fields} | (instance.model_extra or {})
+
+
+def _compare(name: str, given: Mapping[str, Any], back: Mapping[str, Any]) -> None:
+    """Raises InvalidPayload for the first field that is not as it was."""
+    for field, value in given.items():
+        if field not in back or not _equal(value, back[field]):
+            raise _changed(name, field)
 
 
 def _equal(given: Any, back: Any) -> bool:
@@ -510,6 +581,7 @@ def _first_field(error: ValidationError) -> str | None:
 
 
 T = TypeVar("T")
+Path: TypeAlias = tuple[int | str, ...]
 
 
 def _lenient(name: str, payload_json: str, validate: Callable[[str], T]) -> tuple[T, list[str]]:
@@ -520,24 +592,46 @@ def _lenient(name: str, payload_json: str, validate: Callable[[str], T]) -> tupl
         try:
             return validate(text), ignored
         except ValidationError as error:
-            unknown = [e["loc"] for e in error.errors(include_input=False) if e["type"] == "extra_forbidden"]
+            data = json.loads(text)
+            unknown = _unknown(error, data)
             if not unknown:
                 raise _invalid(name, error) from None
-            data = json.loads(text)
-            for location in unknown:
-                if not _removed(data, location):
-                    raise _invalid(name, error) from None
-                ignored.append(".".join(str(part) for part in location))
+            for *path, field in unknown:
+                del _at(data, path)[field]
+                ignored.append(".".join(str(part) for part in (*path, field)))
             text = json.dumps(data)
     raise InvalidPayload(name, "it holds fields the job does not know, and they cannot be left out")
 
 
-def _removed(data: Any, location: tuple[int | str, ...]) -> bool:
-    *path, last = location
-    try:
-        for part in path:
+def _unknown(error: ValidationError, data: Any) -> list[Path]:
+    """Where in the data the fields are that no reading of it knows.
+
+    A union complains once for each of its members, with the member's tag in the location: what one of them knows
+    is not unknown.
+    """
+    readings: dict[Path, dict[Path, set[Path]]] = {}
+    for complaint in error.errors(include_input=False):
+        if complaint["type"] != "extra_forbidden":
+            continue
+        *tagged, field = complaint["loc"]
+        path = _path(data, tagged)
+        if field in _at(data, path):
+            readings.setdefault(path, {}).setdefault(tuple(tagged), set()).add((*path, field))
+    return [path for reading in readings.values() for path in sorted(set.intersection(*reading.values()), key=str)]
+
+
+def _path(data: Any, location: Iterable[int | str]) -> Path:
+    """The location without the tags of unions, which are no part of the data."""
+    path: list[int | str] = []
+    for part in location:
+        leads_on = part in data if isinstance(data, dict) else isinstance(data, list) and isinstance(part, int)
+        if leads_on:
             data = data[part]
-        del data[last]
-    except (KeyError, IndexError, TypeError):
-        return False
-    return True
+            path.append(part)
+    return tuple(path)
+
+
+def _at(data: Any, path: Iterable[int | str]) -> Any:
+    for part in path:
+        data = data[part]
+    return data
