@@ -13,7 +13,7 @@ import pytest
 
 from relayq_core import InvalidOption, JobContext
 from relayq_core.context import current_job, job_fields, running
-from tests.unit.makers import NOW, a_record
+from tests.factories import NOW, a_job
 
 
 class Desk:
@@ -32,7 +32,7 @@ class Desk:
     def context(self, **changes: Any) -> JobContext:
         """A context whose time and table are this desk."""
         values: dict[str, Any] = {
-            "job_id": "01KAM3ZJ5Y8W4T9Q2N6R7B1C0D",
+            "job_id": "job-1",
             "name": "send_email",
             "queue": "emails",
             "attempt": 2,
@@ -69,7 +69,7 @@ def test_time_left_counts_down_to_the_deadline_and_not_below(desk: Desk) -> None
 
 def test_the_idempotency_key_is_the_same_for_every_attempt(desk: Desk) -> None:
     """It is what keeps a second attempt from charging a card twice."""
-    assert {desk.context(attempt=n).idempotency_key for n in (1, 2, 3)} == {"01KAM3ZJ5Y8W4T9Q2N6R7B1C0D"}
+    assert {desk.context(attempt=n).idempotency_key for n in (1, 2, 3)} == {"job-1"}
 
 
 def test_progress_is_written_at_most_once_in_two_seconds(desk: Desk) -> None:
@@ -121,7 +121,7 @@ def test_log_lines_of_a_handler_bear_its_job(desk: Desk, caplog: pytest.LogCaptu
     assert line.getMessage() == "sent 3"
     assert line.name == "relayq.job"
     assert fields == {
-        "job_id": "01KAM3ZJ5Y8W4T9Q2N6R7B1C0D",
+        "job_id": "job-1",
         "job_name": "send_email",
         "queue": "emails",
         "attempt": "theirs",
@@ -129,9 +129,9 @@ def test_log_lines_of_a_handler_bear_its_job(desk: Desk, caplog: pytest.LogCaptu
     }
 
 
-def test_a_record_and_its_context_bear_the_same_fields(desk: Desk) -> None:
+def test_a_job_and_its_context_bear_the_same_fields(desk: Desk) -> None:
     """Lines from before, during and after the handler must be found by one search."""
-    assert job_fields(desk.context()) == job_fields(a_record(attempt=2))
+    assert job_fields(desk.context()) == job_fields(a_job(attempt=2))
 
 
 def test_a_context_does_not_print_its_inner_works(desk: Desk) -> None:
@@ -142,7 +142,7 @@ def test_a_context_does_not_print_its_inner_works(desk: Desk) -> None:
 
 def test_a_dispatch_inside_a_handler_knows_its_parent() -> None:
     """Lineage: who dispatched whom is read from here."""
-    outer, inner = a_record(id="outer"), a_record(id="inner")
+    outer, inner = a_job(id="outer"), a_job(id="inner")
     seen = [current_job.get()]
     with running(outer):
         seen.append(current_job.get())
@@ -155,7 +155,7 @@ def test_a_dispatch_inside_a_handler_knows_its_parent() -> None:
 
 def test_a_handler_that_raises_leaves_no_parent_behind() -> None:
     """The next job of this process must not become its child."""
-    with pytest.raises(ValueError, match="no"), running(a_record()):
+    with pytest.raises(ValueError, match="no"), running(a_job()):
         raise ValueError("no")
     assert current_job.get() is None
 
@@ -166,8 +166,8 @@ def test_an_async_handler_is_a_parent_in_its_tasks_too() -> None:
     async def dispatching() -> object:
         return await asyncio.create_task(asyncio.sleep(0, current_job.get()))
 
-    with running(a_record()):
-        assert asyncio.run(dispatching()) == a_record()
+    with running(a_job()):
+        assert asyncio.run(dispatching()) == a_job()
 
 
 def in_another_thread(call: Callable[[], object]) -> object:
@@ -181,5 +181,5 @@ def in_another_thread(call: Callable[[], object]) -> object:
 
 def test_handlers_in_other_threads_do_not_mix_their_parents() -> None:
     """`relayq work` runs several at once."""
-    with running(a_record()):
+    with running(a_job()):
         assert in_another_thread(current_job.get) is None

@@ -7,7 +7,7 @@ import pytest
 
 from relayq_core import InvalidOption, JobEvent, on
 from relayq_core.events import KINDS, Events, events
-from tests.unit.makers import a_record
+from tests.factories import a_job
 
 
 def test_a_listener_hears_its_kind_of_event_and_no_other() -> None:
@@ -16,8 +16,8 @@ def test_a_listener_hears_its_kind_of_event_and_no_other() -> None:
     channel = Events()
     channel.on("failed")(told.append)
     for kind in KINDS:
-        channel.emit(JobEvent(kind=kind, job=a_record()))
-    assert told == [JobEvent(kind="failed", job=a_record())]
+        channel.emit(JobEvent(kind=kind, job=a_job()))
+    assert told == [JobEvent(kind="failed", job=a_job())]
 
 
 def test_every_kind_of_event_can_be_listened_to() -> None:
@@ -26,7 +26,7 @@ def test_every_kind_of_event_can_be_listened_to() -> None:
     channel = Events()
     for kind in KINDS:
         channel.on(kind)(lambda event: told.append(event.kind))
-        channel.emit(JobEvent(kind=kind, job=a_record()))
+        channel.emit(JobEvent(kind=kind, job=a_job()))
     assert told == list(KINDS)
 
 
@@ -36,7 +36,7 @@ def test_all_listeners_of_a_kind_hear_it_in_the_order_they_came() -> None:
     channel = Events()
     channel.on("started")(lambda _: told.append("first"))
     channel.on("started")(lambda _: told.append("second"))
-    channel.emit(JobEvent(kind="started", job=a_record()))
+    channel.emit(JobEvent(kind="started", job=a_job()))
     assert told == ["first", "second"]
 
 
@@ -51,13 +51,13 @@ def test_a_listener_that_raises_is_logged_and_harms_nothing(caplog: pytest.LogCa
 
     channel.on("processed")(told.append)
     with caplog.at_level(logging.ERROR, "relayq"):
-        channel.emit(JobEvent(kind="processed", job=a_record()))
+        channel.emit(JobEvent(kind="processed", job=a_job()))
     assert len(told) == 1
     (line,) = caplog.records
     assert line.getMessage() == "a listener raised; the job goes on"
     assert line.exc_info is not None
     assert (line.job_id, line.job_name, line.queue, line.attempt) == (  # type: ignore[attr-defined]
-        a_record().id,
+        a_job().id,
         "send_email",
         "emails",
         0,
@@ -89,7 +89,7 @@ def test_a_listener_can_be_forgotten() -> None:
     channel.off(told.append)
     channel.off(print)
     for kind in KINDS:
-        channel.emit(JobEvent(kind=kind, job=a_record()))
+        channel.emit(JobEvent(kind=kind, job=a_job()))
     assert told == []
 
 
@@ -105,11 +105,11 @@ def test_a_listener_may_forget_itself_while_it_listens() -> None:
 
     channel.on("started")(lambda _: told.append("always"))
     for _ in range(2):
-        channel.emit(JobEvent(kind="started", job=a_record()))
+        channel.emit(JobEvent(kind="started", job=a_job()))
     assert told == ["once", "always", "always"]
 
 
 def test_an_event_cannot_be_changed() -> None:
     """What one listener does to it, the next would believe."""
     with pytest.raises(FrozenInstanceError):
-        JobEvent(kind="failed", job=a_record()).kind = "processed"  # type: ignore[misc]
+        JobEvent(kind="failed", job=a_job()).kind = "processed"  # type: ignore[misc]

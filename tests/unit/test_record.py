@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from relayq_core import Status
 from relayq_core.record import SHARDS, due_shard, new_id, shards_of, unique_pk
-from tests.unit.makers import NOW, a_record
+from tests.factories import NOW, a_job
 
 
 def test_an_id_is_26_characters_that_a_person_can_read_out() -> None:
@@ -36,18 +36,18 @@ def test_a_job_waits_runs_or_has_ended(status: Status) -> None:
     assert [status.is_waiting, status is Status.PROCESSING, status.is_ended].count(True) == 1
 
 
-def test_a_record_is_frozen_and_evolves_into_another() -> None:
+def test_a_job_is_frozen_and_evolves_into_another() -> None:
     """A decision must not change the job it decides about."""
-    record = a_record()
+    record = a_job()
     with pytest.raises(dataclasses.FrozenInstanceError):
         record.attempt = 5  # type: ignore[misc]
-    assert record.evolve(attempt=5) == a_record(attempt=5)
+    assert record.evolve(attempt=5) == a_job(attempt=5)
     assert record.attempt == 0
 
 
 def test_json_is_decoded_when_it_is_asked_for() -> None:
     """A list of a thousand jobs decodes nothing that nobody looks at."""
-    record = a_record(
+    record = a_job(
         payload_json='{"to":"a@b.c"}',
         result_json="[1,2]",
         progress_json='{"fraction":0.5,"note":"half"}',
@@ -61,15 +61,15 @@ def test_json_is_decoded_when_it_is_asked_for() -> None:
 
 def test_what_is_not_there_reads_as_nothing() -> None:
     """A new job has no result, no progress and no errors."""
-    record = a_record()
+    record = a_job()
     assert (record.payload, record.result, record.progress, record.errors) == ({}, None, None, [])
 
 
 def test_a_key_without_a_window_is_held_until_the_job_ends() -> None:
     """Whoever ends the job must then release it; a key with a window ends by itself."""
-    assert a_record(unique_pk="unique#a#k").holds_key
-    assert not a_record(unique_pk="unique#a#k", unique_for_ms=1000).holds_key
-    assert not a_record().holds_key
+    assert a_job(unique_pk="unique#a#k").holds_key
+    assert not a_job(unique_pk="unique#a#k", unique_for_ms=1000).holds_key
+    assert not a_job().holds_key
 
 
 def test_a_unique_key_belongs_to_a_job_name() -> None:
