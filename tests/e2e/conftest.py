@@ -2,10 +2,11 @@
 
 import json
 import os
+import shutil
 import signal
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -54,7 +55,7 @@ class Deployment:
 
 
 @pytest.fixture(scope="session")
-def deployment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]:
+def deployment(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Iterator[Deployment]:
     """The shipped template and both examples, each a stack of its own, with jobs added to the runners."""
     folder = tmp_path_factory.mktemp("e2e")
     probes = (ROOT / "tests/e2e/probes.py").read_text()
@@ -83,6 +84,8 @@ def deployment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]
         called = emulator.deploy(caller, "caller", RunnerFunctions=json.dumps(OWN_QUEUES))
         owned = emulator.deploy(own, "own-jobs", RunnerTimeout="30")
         yield Deployment(emulator, folder, outputs, called["CallerFunctionName"], owned["OwnRunnerName"])
+    if not request.session.testsfailed:
+        shutil.rmtree(folder, ignore_errors=True)  # it is large: builds, and a copy of the layer for each Lambda
 
 
 @pytest.fixture(scope="session")
@@ -130,7 +133,9 @@ def slow(relayq: RelayQ, deployment: Deployment) -> dict[str, Dispatched]:
         args = {"name": "later"} if name == "Greet" else {"log": str(deployment.log(name))}
         return relayq.dispatch(name, args, queue=queue, **options)
 
+    unaware = RelayQ(replace(relayq.settings, runner_functions={}))
     started = {
+        "misdirected": unaware.dispatch("build_report", {"month": "2026-10"}, queue="reports"),
         "frozen": start("freeze", queue="reports"),
         "within a tick": start("Greet", delay=5),
         "beyond a tick": start("Greet", delay=70),  # more than MAX_WAIT_SECONDS: no handoff, the sweeper starts it

@@ -10,7 +10,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -79,6 +79,8 @@ class Emulator:
         overrides = ["--parameter-overrides", *(f"{key}={_quoted(value)}" for key, value in given.items())]
         self.sam(folder, "build", *overrides)
         flags = ["--stack-name", stack, "--capabilities", "CAPABILITY_IAM", "--resolve-s3"]
+        if (folder / "samconfig.toml").exists():
+            flags = []  # it says all of that
         self.sam(folder, "deploy", *flags, *overrides)
         (found,) = self.client("cloudformation").describe_stacks(StackName=stack)["Stacks"]
         return {output["OutputKey"]: output["OutputValue"] for output in found["Outputs"]}
@@ -117,11 +119,7 @@ def emulator(folder: Path) -> Iterator[Emulator]:
             _wait_until_it_answers(process, endpoint, folder / "ministack.log")
             yield Emulator(endpoint)
         finally:
-            os.killpg(process.pid, signal.SIGTERM)
-            with suppress(subprocess.TimeoutExpired):
-                process.wait(timeout=10)
-            with suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)  # whatever it left behind in its group
+            os.killpg(process.pid, signal.SIGKILL)  # with its Lambdas, which it starts in its own group
             process.wait()
 
 

@@ -12,7 +12,9 @@ import time
 from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, HTTPServer
 
+import boto3
 import pytest
+from botocore.exceptions import ClientError
 
 from relayq_core import Dispatched, JobRecord, RelayQ, Status
 from tests.e2e.conftest import Deployment
@@ -35,7 +37,7 @@ def _slow_jobs_are_under_way(slow: Slow) -> None:
 def test_a_job_dispatched_by_name_completes_with_its_result(
     relayq: RelayQ, completed: Ended, deployment: Deployment
 ) -> None:
-    """The process knows the names of the stack's things, and none of the job's code."""
+    """The job is a file that was added to functions/runner/jobs/; nothing else was changed."""
     dispatched = relayq.dispatch("Greet", {"name": "Ada"}, queue="probes")
     record = completed(dispatched.job_id)
     assert (dispatched.duplicate, dispatched.handed_off) == (False, True)
@@ -122,6 +124,16 @@ def test_a_waiting_job_is_cancelled_and_releases_its_key(relayq: RelayQ, complet
     second = relayq.dispatch("Greet", {"name": "yes"}, queue="probes", unique="e2e:2")
     assert not second.duplicate
     assert completed(second.job_id).result["greeting"] == "hello yes"
+
+
+def test_the_dispatchers_key_may_do_no_more(relayq: RelayQ, deployment: Deployment) -> None:
+    """Else the tests above would say nothing about DispatchPolicy."""
+    dynamodb = boto3.client("dynamodb")
+    for table in (deployment.outputs["JobsTableName"], deployment.outputs["FailedJobsTableName"]):
+        with pytest.raises(ClientError, match="AccessDenied"):
+            dynamodb.scan(TableName=table)
+    with pytest.raises(ClientError, match="AccessDenied"):
+        boto3.client("lambda").invoke(FunctionName=deployment.outputs["SweeperFunctionName"])
 
 
 # ---------------------------------------------------------------- from another stack
@@ -229,6 +241,12 @@ def test_a_runner_killed_in_the_middle_is_saved_by_the_schedule(
     first, second = log.read_text().split()
     assert first != second
     assert ["JobCrashed" in error["error"] for error in record.errors] == [True]
+
+
+def test_a_job_that_reached_the_wrong_runner_is_passed_on(completed: Ended, slow: Slow) -> None:
+    """A dispatcher that does not know of the queue's runner costs a minute, and no attempt."""
+    record = completed(slow["misdirected"].job_id)
+    assert record.result == {"month": "2026-10", "lines": 100, "attempt": 1}
 
 
 def test_a_job_delayed_beyond_a_tick_starts_at_its_time(completed: Ended, slow: Slow) -> None:
