@@ -141,13 +141,19 @@ class Sweeper:
             return self._rehearse(row, scope) if scope.dry_run else self._visit(row, scope)
         except UnreadableRow as error:
             logger.error("%s; looked at again in an hour", error, extra={"job_id": row.job_id})
-            if not scope.dry_run:
-                seen = row if error.due_at is None else replace(row, due_at=error.due_at)
-                self._store.postpone(seen, self._clock.now() + lifecycle.UNREADABLE_MS)
-            return "unreadable"
-        except StoreError:
+            return "unreadable" if scope.dry_run else self._set_aside(row, error.due_at)
+        except Exception:
             logger.exception("a row could not be worked on", extra={"job_id": row.job_id})
             return "error"
+
+    def _set_aside(self, row: Due, due_at: int | None) -> str:
+        """Get a row that nobody can read out of the way, from wherever the index has it by now."""
+        try:
+            seen = row if due_at is None else replace(row, due_at=due_at)
+            self._store.postpone(seen, self._clock.now() + lifecycle.UNREADABLE_MS)
+        except StoreError:
+            logger.exception("an unreadable row could not be set aside", extra={"job_id": row.job_id})
+        return "unreadable"
 
     def _visit(self, row: Due, scope: Scope) -> str:
         """Most rows wait for a first nudge: that is tried unread, and only a refusal shows the row."""

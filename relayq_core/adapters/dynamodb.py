@@ -18,6 +18,7 @@ from relayq_core.adapters.items import (
     failed_item,
     job_item,
     job_key,
+    moment,
     read_failed,
     read_failed_head,
     read_job,
@@ -277,7 +278,8 @@ class DynamoStore:
         )
         queue = shard.rpartition("#")[0]
         rows = tuple(
-            Due(int(item["due_at"]["N"]), item["pk"]["S"].removeprefix(JOB_PREFIX), queue) for item in answer["Items"]
+            Due(moment(item["due_at"]["N"]), item["pk"]["S"].removeprefix(JOB_PREFIX), queue)
+            for item in answer["Items"]
         )
         return Page(rows, answer.get("LastEvaluatedKey"))
 
@@ -307,8 +309,13 @@ class DynamoStore:
             self._update(
                 row.job_id,
                 UpdateExpression="SET due_at = :next",
-                ConditionExpression="due_at = :seen",
-                ExpressionAttributeValues={":seen": _number(row.due_at), ":next": _number(due_at)},
+                # an index key that was written by hand may have a fraction, and must be got out of the way as well
+                ConditionExpression="due_at >= :seen AND due_at < :after",
+                ExpressionAttributeValues={
+                    ":seen": _number(row.due_at),
+                    ":after": _number(row.due_at + 1),
+                    ":next": _number(due_at),
+                },
             )
         except Refused:
             return False

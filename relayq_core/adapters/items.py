@@ -120,6 +120,11 @@ def read_failed_head(item: Item) -> JobRecord:
     return _read(item, str(item.get("id", {}).get("S", "")), {**item, **filled})
 
 
+def moment(number: str) -> int:
+    """The millisecond of an index key: written by hand, it may have a fraction."""
+    return int(float(number))
+
+
 def _attributes(record: JobRecord) -> dict[str, dict[str, str]]:
     found = {}
     for field, (name, _) in ATTRIBUTES.items():
@@ -140,7 +145,7 @@ def _read(original: Item, job_id: str, item: Item) -> JobRecord:
         return JobRecord(id=job_id, **values)
     except (KeyError, TypeError, ValueError, RelayQError) as error:
         problem = f"attribute of another type ({error})" if isinstance(error, KeyError) else str(error)
-        raise UnreadableRow(job_id, cut(problem, 300), due_at=int(due) if due else None) from None
+        raise UnreadableRow(job_id, cut(problem, 300), due_at=moment(due) if due else None) from None
 
 
 def _value(field: str, kind: str, raw: str) -> Any:
