@@ -67,14 +67,16 @@ class Engine:
     spoil: Callable[[str], None]
 
 
-def client_for(endpoint: str | None) -> Any:
-    """A client as production has it, but with parameter validation; endpoint None means moto."""
-    return boto3.client(
+@contextmanager
+def client_for(session: boto3.Session, endpoint: str | None) -> Iterator[Any]:
+    """A client as production has it, but with parameter validation; endpoint None means moto.
+
+    Each test has its own: botocore counts failures, and retries less after many.
+    """
+    client = session.client(
         "dynamodb",
         endpoint_url=endpoint,
         region_name="eu-central-1",
-        aws_access_key_id="test",
-        aws_secret_access_key="test",
         config=Config(
             parameter_validation=True,
             retries={"mode": "standard", "total_max_attempts": 4},
@@ -83,20 +85,14 @@ def client_for(endpoint: str | None) -> Any:
             max_pool_connections=25,
         ),
     )
-
-
-@pytest.fixture(scope="session")
-def moto_client() -> Any:
-    """Made once: making a client takes longer than a test."""
-    return client_for(None)
-
-
-@pytest.fixture(scope="session")
-def local_client(dynamodb_local: str) -> Iterator[Any]:
-    """The client of DynamoDB Local."""
-    client = client_for(dynamodb_local)
     yield client
     client.close()
+
+
+@pytest.fixture(scope="session")
+def session() -> boto3.Session:
+    """It keeps what botocore has read of its models, so that a client is made in no time."""
+    return boto3.Session(aws_access_key_id="test", aws_secret_access_key="test")
 
 
 @contextmanager
@@ -112,16 +108,16 @@ def fresh_tables(client: Any) -> Iterator[Tables]:
 
 
 @pytest.fixture
-def moto_tables(moto_client: Any) -> Iterator[Tables]:
+def moto_tables(session: boto3.Session) -> Iterator[Tables]:
     """Tables on moto. It is not atomic under threads: for one thread only."""
-    with moto.mock_aws(), fresh_tables(moto_client) as tables:
+    with moto.mock_aws(), client_for(session, None) as client, fresh_tables(client) as tables:
         yield tables
 
 
 @pytest.fixture
-def local_tables(local_client: Any) -> Iterator[Tables]:
+def local_tables(session: boto3.Session, dynamodb_local: str) -> Iterator[Tables]:
     """Tables on DynamoDB Local."""
-    with fresh_tables(local_client) as tables:
+    with client_for(session, dynamodb_local) as client, fresh_tables(client) as tables:
         yield tables
 
 
