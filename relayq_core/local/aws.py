@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import re
 import threading
 import uuid
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 JOBS_TABLE = "relayq-jobs"
 FAILED_TABLE = "relayq-failed"
 REGION = "us-east-1"
+
+#: so many rows fit one BatchWriteItem
+_BATCH = 25
 
 _INVOKE = re.compile(r"/2015-03-31/functions/([^/]+)/invocations/?")
 #: Takes a function's name and an event; False where there is no such function.
@@ -51,26 +54,34 @@ class EmbeddedAws:
             "NO_PROXY": _not_proxied(os.environ),
         }
 
-    def create_tables(self) -> None:
-        """Make the two tables, empty."""
-        with self.client("dynamodb") as dynamodb:
-            for shape in (jobs_table(JOBS_TABLE), failed_table(FAILED_TABLE)):
-                dynamodb.create_table(**shape)
-
-    @contextmanager
-    def client(self, service: str) -> Iterator[Any]:
-        """A boto3 client of this AWS, closed at the end."""
+    @functools.cached_property
+    def dynamodb(self) -> Any:
+        """A boto3 client of its DynamoDB."""
         import boto3
 
         with applied(self.environ):
-            made = boto3.Session().client(service)  # type: ignore[call-overload]
-        try:
-            yield made
-        finally:
-            made.close()
+            return boto3.Session().client("dynamodb")
+
+    def create_tables(self) -> None:
+        """Make the two tables, empty."""
+        for shape in (jobs_table(JOBS_TABLE), failed_table(FAILED_TABLE)):
+            self.dynamodb.create_table(**shape)
+
+    def rows(self, table: str) -> list[dict[str, Any]]:
+        """Everything in one table, as DynamoDB's JSON."""
+        pages = self.dynamodb.get_paginator("scan").paginate(TableName=table, ConsistentRead=True)
+        return [item for page in pages for item in page["Items"]]
+
+    def fill(self, table: str, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Put rows into a table, as `rows` gave them."""
+        for start in range(0, len(rows), _BATCH):
+            puts = [{"PutRequest": {"Item": row}} for row in rows[start : start + _BATCH]]
+            self.dynamodb.batch_write_item(RequestItems={table: puts})
 
     def close(self) -> None:
         """End it; what the tables held is gone."""
+        if "dynamodb" in vars(self):
+            self.dynamodb.close()
         self._server.close()
 
 

@@ -100,7 +100,7 @@ class Duplicate(Chapter):
         return self.stage.relayq.dispatch(_hello(), unique="hello:ada", unique_for=60)
 
     def note(self, job: JobRecord) -> str:
-        return "turned away: the first job has its unique key"
+        return "turned away: the first has its unique key"
 
     def kept(self, job: JobRecord) -> bool:
         return self.dispatched.duplicate and job.name == "demo.hello" and self._hellos() == 1
@@ -109,8 +109,7 @@ class Duplicate(Chapter):
         return f"duplicate={self.dispatched.duplicate}, {self._hellos()} job(s) of that name in the table"
 
     def _hellos(self) -> int:
-        with self.stage.stack.aws.client("dynamodb") as dynamodb:
-            rows = dynamodb.scan(TableName=self.stage.relayq.settings.jobs_table, ConsistentRead=True)["Items"]
+        rows = self.stage.stack.aws.rows(self.stage.relayq.settings.jobs_table)
         return sum(row.get("name") == {"S": "demo.hello"} for row in rows)
 
 
@@ -130,7 +129,7 @@ class FlakyWebhook(Chapter):
 
     def note(self, job: JobRecord) -> str:
         answers = ", ".join(map(str, self._answers()))
-        return f"{answers}: again {_in(job.available_at)}" if job.status is Status.RETRYING else answers
+        return f"{answers}; again {_in(job.available_at)}" if job.status is Status.RETRYING else answers
 
     def kept(self, job: JobRecord) -> bool:
         keys = {key for key, _ in self.stage.receiver.calls}
@@ -161,10 +160,11 @@ class KilledRunner(Chapter):
         if self.pid is None:
             return page
         if not job.errors:
-            return f"SIGKILL to {self.pid} on {page}; lease ends {_in(job.lease_until or 0)}"
+            lease = _in(job.lease_until or 0)
+            return f"runner {self.pid} killed; its lease {'is over' if lease == 'now' else f'ends {lease}'}"
         if job.status is not Status.COMPLETED:
             return f"found by the sweeper; {page}"
-        return f"found by the sweeper; {job.result!r}"
+        return "its runner was killed, the sweeper saved it"
 
     def kept(self, job: JobRecord) -> bool:
         return job.status is Status.COMPLETED and self.pid is not None and self._crashes(job) > 0
@@ -186,7 +186,9 @@ class PoisonJob(Chapter):
 
     def note(self, job: JobRecord) -> str:
         reason = str(job.errors[-1]["error"]).partition(": ")[2] if job.errors else ""
-        return f"{reason}: again {_in(job.available_at)}" if job.status is Status.RETRYING else reason
+        if job.status is Status.RETRYING:
+            return f"{reason}; again {_in(job.available_at)}"
+        return f"failed table: {reason}" if job.status is Status.FAILED else reason
 
     def kept(self, job: JobRecord) -> bool:
         store = self.stage.relayq.store

@@ -43,7 +43,7 @@ class Label(Job, name="demo.label", queue="labels", max_attempts=3, backoff=[0.5
 
     def handle(self) -> str:
         if "AWS_LAMBDA_FUNCTION_NAME" in os.environ:
-            raise NoPrinter("there is no printer in a Lambda function")
+            raise NoPrinter("no printer in the cloud")
         width = len(self.text) + 2
         for line in (f"+{'-' * width}+", f"| {self.text} |", f"+{'-' * width}+"):
             print(line)  # noqa: T201 - this is the printer

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
 import threading
 from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -13,8 +12,6 @@ from typing import Any
 
 from relayq_core.errors import RelayQError
 from relayq_core.local.workers import WarmParent, Worker
-
-logger = logging.getLogger("relayq.local")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,7 +25,7 @@ class Function:
     path: list[Path] = field(default_factory=list)
     timeout: float = 60
     concurrency: int = 8
-    #: what its workers print
+    #: what its workers print, and what became of their processes
     log: Path
 
 
@@ -107,19 +104,24 @@ class _Pool:
         try:
             worker = self._taken(event)
         except RelayQError as error:
-            logger.error("%s: %s; the event is lost", self._function.name, error)
+            self._log(f"{error}; the event is lost")
             return
         alive = False
         try:
             said = worker.run(event, self._function.timeout)
             alive = True
             if "error" in said:
-                logger.warning("%s raised: %s", self._function.name, said["error"])
+                self._log(f"the handler raised: {said['error']}")
         except RelayQError as error:
-            if not self._closed:
-                logger.warning("%s: %s; the event is lost", self._function.name, error)
+            self._log(f"{error}; the event is lost")
         finally:
             self._returned(worker, alive=alive)
+
+    def _log(self, message: str) -> None:
+        """A line of the platform's own among the function's, as in Lambda's log group."""
+        if not self._closed:
+            with self._function.log.open("a") as file:
+                file.write(json.dumps({"type": "platform", "message": message}) + "\n")
 
     def _taken(self, event: bytes) -> Worker:
         with self._lock:

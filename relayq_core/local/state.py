@@ -16,7 +16,6 @@ from relayq_core.local.aws import FAILED_TABLE, JOBS_TABLE, EmbeddedAws
 FOLDER = Path(".relayq")
 _FILE = "state.json"
 _VERSION = 1
-_BATCH = 25
 
 
 class NoState(RelayQError):
@@ -56,7 +55,8 @@ def kept(folder: Path, *, begin: bool = False) -> Iterator[tuple[EmbeddedAws, di
         aws = EmbeddedAws()
         try:
             aws.create_tables()
-            _fill(aws, state["tables"])
+            for table, rows in state["tables"].items():
+                aws.fill(table, rows)
             try:
                 yield aws, state["environ"]
             finally:
@@ -67,8 +67,7 @@ def kept(folder: Path, *, begin: bool = False) -> Iterator[tuple[EmbeddedAws, di
 
 def save(folder: Path, aws: EmbeddedAws, environ: Mapping[str, str]) -> None:
     """Write the tables' rows, and settings to use with them, in one step."""
-    with aws.client("dynamodb") as dynamodb:
-        tables = {table: _rows(dynamodb, table) for table in (JOBS_TABLE, FAILED_TABLE)}
+    tables = {table: aws.rows(table) for table in (JOBS_TABLE, FAILED_TABLE)}
     text = json.dumps({"version": _VERSION, "environ": dict(environ), "tables": tables}, indent=1)
     draft = folder / f"{_FILE}.{os.getpid()}"
     draft.write_text(text)
@@ -94,19 +93,6 @@ def _read(file: Path) -> dict[str, Any]:
         return {"environ": dict(state["environ"]), "tables": dict(state["tables"])}
     except (ValueError, KeyError, TypeError) as error:
         raise UnreadableState(file, type(error).__name__) from error
-
-
-def _rows(dynamodb: Any, table: str) -> list[dict[str, Any]]:
-    pages = dynamodb.get_paginator("scan").paginate(TableName=table)
-    return [item for page in pages for item in page["Items"]]
-
-
-def _fill(aws: EmbeddedAws, tables: Mapping[str, list[dict[str, Any]]]) -> None:
-    with aws.client("dynamodb") as dynamodb:
-        for table, items in tables.items():
-            for start in range(0, len(items), _BATCH):
-                puts = [{"PutRequest": {"Item": item}} for item in items[start : start + _BATCH]]
-                dynamodb.batch_write_item(RequestItems={table: puts})
 
 
 @contextlib.contextmanager
