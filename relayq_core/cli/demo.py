@@ -1,0 +1,223 @@
+"""`relayq demo`: the story on the screen, live on a terminal and line by line elsewhere; then what to try next."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shlex
+import shutil
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from relayq_core.cli.command import Cli, command
+from relayq_core.cli.exits import ERROR, OK
+from relayq_core.cli.output import STATUS_STYLES, is_fancy, say
+from relayq_core.cli.values import duration
+from relayq_core.cli.where import embedded_missing
+from relayq_core.client import RelayQ
+
+if TYPE_CHECKING:
+    from relayq_core.local.demo import Outcome, Scene
+
+_MARKS = {"completed": "✓", "failed": "✗", "duplicate": "=", "cancelled": "✗", "processing": "▸"}
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add this command."""
+    command(app, "demo", example="relayq demo --no-sweeper", place=False)(demo)
+
+
+def demo(
+    cli: Cli,
+    no_sweeper: Annotated[
+        bool, typer.Option("--no-sweeper", help="Play it without the sweeper: the killed job stays lost, exit code 1.")
+    ] = False,
+    patience: Annotated[
+        float, typer.Option("--patience", metavar="TIME", help="Give up after so long.", parser=duration)
+    ] = 30.0,
+) -> int:
+    """See RelayQ work, in about ten seconds and without an AWS account.
+
+    The real handlers run in real processes, on DynamoDB and Lambda played on this machine. One runner is killed in
+    the middle of its job. The tables are kept in .relayq/, for the commands that are suggested at the end. Exits 0
+    only if the tables say that the story came true.
+
+    JSON: {"came_true", "seconds", "lines", "checks": [{"promise", "kept", "found"}], "next": [{"why", "command"}]}
+    """
+    began = time.monotonic()
+    try:
+        outcome = _played(cli, sweeper=not no_sweeper, patience=patience)
+    except ModuleNotFoundError as error:
+        raise embedded_missing(error) from error
+    seconds = time.monotonic() - began
+    hints = _next(outcome)
+    data = {
+        "came_true": outcome.came_true,
+        "seconds": round(seconds, 1),
+        "lines": [
+            {"key": line.key, "about": line.about, "job_id": line.job_id, "name": line.name, "status": line.status}
+            | {"tries": line.tries, "note": line.note}
+            for line in outcome.scene.lines
+        ],
+        "checks": [{"promise": check.promise, "kept": check.kept, "found": check.found} for check in outcome.checks],
+        "next": [{"why": why, "command": line} for why, line in hints],
+    }
+    cli.answer(data, lambda: _show_end(outcome, hints))
+    return OK if outcome.came_true else ERROR
+
+
+def _played(cli: Cli, *, sweeper: bool, patience: float) -> Outcome:
+    from relayq_core.local.environ import applied
+    from relayq_core.local.state import FOLDER, made_folder
+
+    logs = made_folder(FOLDER) / "logs"
+    shutil.rmtree(logs, ignore_errors=True)
+    with _screen(quiet=cli.json) as show:
+        # late: these load moto, and the screen is to be there at once
+        from relayq_core.local.chapters import Stage
+        from relayq_core.local.demo import JOB_MODULES, demo_stack, play
+        from relayq_core.local.receiver import Receiver
+        from relayq_core.local.state import save
+
+        with (
+            demo_stack(logs, sweeper=sweeper) as stack,
+            applied(stack.environ),
+            contextlib.closing(Receiver()) as receiver,
+        ):
+            outcome = play(Stage(stack, RelayQ(), receiver), show, patience=patience)
+            save(FOLDER, stack.aws, {"RELAYQ_JOB_MODULES": JOB_MODULES})
+    return outcome
+
+
+# --- the screen ---
+
+
+@contextlib.contextmanager
+def _screen(*, quiet: bool) -> Iterator[Callable[[Scene], None]]:
+    """Something that shows scenes: a table that changes, or a line for each change, or nothing."""
+    if quiet:
+        yield lambda scene: None
+    elif is_fancy(sys.stdout):
+        with _live() as show:
+            yield show
+    else:
+        say("RelayQ demo: the real handlers, on DynamoDB and Lambda played on this machine")
+        yield _Lines()
+
+
+class _Lines:
+    """Prints a line whenever a job's status or number of tries has changed, or its runner was killed."""
+
+    def __init__(self) -> None:
+        self._seen: dict[str, tuple[str, str, bool]] = {}
+
+    def __call__(self, scene: Scene) -> None:
+        for line in scene.lines:
+            state = (line.status, line.tries, "killed" in line.note)
+            if self._seen.get(line.key) != state:
+                self._seen[line.key] = state
+                said = f"{scene.seconds:5.1f} s  {line.about:<15}  {line.status:<10}  {line.tries:<3}  {line.note}"
+                print(said.rstrip(), flush=True)  # noqa: T201
+
+
+@contextlib.contextmanager
+def _live() -> Iterator[Callable[[Scene], None]]:
+    from rich.console import Console
+    from rich.live import Live
+    from rich.spinner import Spinner
+
+    waiting = Spinner("dots", text="starting DynamoDB, Lambda and a schedule on this machine", style="cyan")
+    scenes: list[Scene] = []
+    with Live(waiting, console=Console(highlight=False), refresh_per_second=10) as live:
+
+        def show(scene: Scene) -> None:
+            scenes[:] = [scene]
+            live.update(_table(scene), refresh=True)
+
+        yield show
+        if scenes:
+            live.update(_table(scenes[0], whole=True), refresh=True)
+
+
+def _table(scene: Scene, *, whole: bool = False) -> Any:
+    """A line for each chapter; as long as it changes its height stays, only the `whole` one may wrap."""
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), expand=False, show_header=False)
+    table.title = Text.assemble(
+        ("RelayQ demo", "bold"), (f"  real handlers, AWS played on this machine  {scene.seconds:.1f} s", "dim")
+    )
+    table.title_justify = "left"
+    for width in (1, 15, 10, 3):
+        table.add_column(width=width, no_wrap=True)
+    table.add_column(no_wrap=not whole, overflow="fold" if whole else "ellipsis")
+    for line in scene.lines:
+        style = STATUS_STYLES.get(line.status, "")
+        table.add_row(
+            Text(_MARKS.get(line.status, "·"), style=style),
+            line.about,
+            Text(line.status, style=style),
+            Text(line.tries, style="dim"),
+            Text(line.note),
+        )
+    return table
+
+
+# --- the end ---
+
+
+def _show_end(outcome: Outcome, hints: list[tuple[str, str]]) -> None:
+    say()
+    statuses = [line.status for line in outcome.scene.lines]
+    say(
+        f"{len(statuses)} dispatches in {outcome.scene.seconds:.1f} s: {statuses.count('completed')} jobs completed, "
+        f"{statuses.count('failed')} failed, {statuses.count('duplicate')} turned away as a duplicate."
+    )
+    for check in outcome.checks:
+        if not check.kept:
+            say(f"Not kept: {check.promise} ({check.found}). Logs are in .relayq/logs/", style="red")
+    if outcome.came_true:
+        say("Every promise was kept, say the tables; they are in .relayq/ now.", style="green")
+    say()
+    say("Try next:", style="bold")
+    for why, line in hints:
+        say(f"  # {why}", style="dim")
+        say(f"  {line}")
+
+
+def _next(outcome: Outcome) -> list[tuple[str, str]]:
+    """What to try next, as it can be typed here."""
+    me = f"{_program()} --local"
+    poison, killed = outcome.job_id("poison"), outcome.job_id("killed")
+    return [
+        ("what failed", f"{me} failed list"),
+        ("why", f"{me} failed show {poison}"),
+        ("bring it back", f"{me} failed redrive {poison}"),
+        ("and run it here: this machine has a printer", f"{me} run --id {poison}"),
+        ("the job whose runner was killed", f"{me} status {killed}"),
+        ("all jobs that can be dispatched", f"{me} registry"),
+    ]
+
+
+def _program() -> str:
+    """How this program was called, so that it can be called so again: `relayq`, `.venv/bin/relayq`, `python -m ...`."""
+    called = Path(sys.argv[0])
+    if called.name == "__main__.py":
+        return f"{shlex.quote(_short(Path(sys.executable)))} -m relayq_core.cli"
+    found = shutil.which("relayq")
+    if called.name != "relayq" or (found and Path(found).samefile(called)):
+        return "relayq"
+    return shlex.quote(_short(called))
+
+
+def _short(path: Path) -> str:
+    """Relative to the current folder where it is inside."""
+    absolute = Path(os.path.abspath(path))  # not resolve(): it follows the links of a virtual environment
+    here = Path.cwd()
+    return str(absolute.relative_to(here)) if absolute.is_relative_to(here) else str(absolute)

@@ -1,0 +1,292 @@
+"""`relayq dispatch` and `relayq run`: start a job there, or here."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from datetime import datetime
+from typing import Annotated, Any
+
+import typer
+
+from relayq_core.cli.command import Cli, command
+from relayq_core.cli.exits import ERROR, JOB_FAILED, OK, STILL_RUNNING, Stop, no_such_job
+from relayq_core.cli.output import age, complain, is_fancy, say
+from relayq_core.cli.values import Attempts, JobName, Queue, at_time, duration, epoch_ms, payload
+from relayq_core.cli.view import headline, job_json
+from relayq_core.client import RelayQ
+from relayq_core.errors import InvalidOption, RelayQError, UnknownJob, did_you_mean
+from relayq_core.options import checked_job_id
+from relayq_core.record import JobRecord, Status
+from relayq_core.runner import Ended, Ran
+from relayq_core.settings import Settings
+
+#: How long --wait waits where nothing else is said, in seconds.
+_PATIENCE = 60
+#: As long as a Lambda function may live, so that what fits here fits there.
+_INVOCATION_MS = 900_000
+_DURATION = re.compile(r"[\d.]+(ms|s|m|h|d)?([\d.]+(ms|s|m|h|d))*", re.ASCII)
+
+_EXITS = {Status.COMPLETED: OK, Status.FAILED: JOB_FAILED, Status.CANCELLED: JOB_FAILED}
+
+
+def with_wait_value(argv: Sequence[str]) -> list[str]:
+    """`--wait` may stand without its seconds: then they are filled in."""
+    found: list[str] = []
+    for place, word in enumerate(argv):
+        follows = argv[place + 1] if place + 1 < len(argv) else ""
+        found.append(f"--wait={_PATIENCE}" if word == "--wait" and not _DURATION.fullmatch(follows) else word)
+    return found
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add these commands."""
+    command(
+        app,
+        "dispatch",
+        example='relayq dispatch send_email \'{"to": "ada@example.com", "subject": "Hi"}\' --delay 5m --wait',
+    )(dispatch)
+    command(app, "run", example="relayq run --id 01KAM3ZJ5Y8W4T9Q2N6R7B1C0D")(run)
+
+
+def dispatch(
+    cli: Cli,
+    name: JobName,
+    args: Annotated[
+        str | None, typer.Argument(metavar="[JSON]", help="Its payload: a JSON object, @file, or - for stdin.")
+    ] = None,
+    queue: Queue = None,
+    delay: Annotated[
+        float | None,
+        typer.Option("--delay", metavar="TIME", help="Start it so much later: 5, 90s, 5m, 2h.", parser=duration),
+    ] = None,
+    at: Annotated[
+        datetime | None,
+        typer.Option("--at", metavar="TIME", help="Start it then: 2030-01-31T09:00:00Z.", parser=at_time),
+    ] = None,
+    unique: Annotated[
+        str | None, typer.Option("--unique", metavar="KEY", help="Turn it away while another job has this key.")
+    ] = None,
+    unique_for: Annotated[
+        float | None,
+        typer.Option(
+            "--unique-for", metavar="TIME", help="How long the key is held; else until the job ends.", parser=duration
+        ),
+    ] = None,
+    max_attempts: Attempts = None,
+    wait: Annotated[
+        float | None,
+        typer.Option(
+            "--wait",
+            metavar="[TIME]",
+            help=f"Wait until it has ended, at most so long ({_PATIENCE} s); exit 0, 3 or 5.",
+            parser=duration,
+        ),
+    ] = None,
+) -> int:
+    """Dispatch a job: write it down, tell the runner, and print its id.
+
+    Where the job's code is at hand (RELAYQ_JOB_MODULES, in this folder or in functions/runner) the payload is
+    checked against it; else it only has to be JSON. A duplicate prints the id of the job that has the key.
+
+    JSON: {"job_id", "duplicate", "handed_off"}, with --wait also "job".
+    """
+    if delay is not None and at is not None:
+        raise typer.BadParameter("give either --delay or --at, not both")
+    if unique_for is not None and unique is None:
+        raise typer.BadParameter("--unique-for needs --unique KEY, the key that is held for so long")
+    if wait is not None and cli.where.local:
+        raise typer.BadParameter("--wait needs a runner, and --local has none: relayq --local run --id ID runs a job")
+    data = payload(args)
+    relayq = cli.relayq(hands_off=True)
+    _advise(cli, relayq.settings, name)
+    done = relayq.dispatch(
+        name,
+        data,
+        queue=queue,
+        delay=delay,
+        at=at,
+        unique=unique,
+        unique_for=unique_for,
+        max_attempts=max_attempts,
+    )
+    answer: dict[str, Any] = {"job_id": done.job_id, "duplicate": done.duplicate, "handed_off": done.handed_off}
+    if wait is None:
+        cli.answer(answer, lambda: _show_dispatched(cli, answer))
+        return OK
+    if not cli.json:
+        _show_dispatched(cli, answer)
+    job = _waited_for(relayq, done.job_id, wait)
+    answer["job"] = None if job is None else job_json(job, whole=True)
+    cli.answer(answer, lambda: _show_ended(job, wait))
+    return OK if job is None else _EXITS.get(job.status, STILL_RUNNING)
+
+
+def run(
+    cli: Cli,
+    job_id: Annotated[str, typer.Option("--id", metavar="ID", help="The job's id, as dispatch printed it.")],
+    run_at: Annotated[
+        int | None,
+        typer.Option("--run-at", metavar="TIME", help="Wait until then first: epoch ms or ISO 8601.", parser=epoch_ms),
+    ] = None,
+) -> int:
+    """Run one job right here, in this process, as the runner function would: claim, perform, settle.
+
+    Its code is found through RELAYQ_JOB_MODULES, in this folder or in functions/runner. For debugging, and for
+    machines that can do what a Lambda cannot.
+
+    JSON: {"ended", "job"}, the job as it then is.
+    """
+    job_id = _checked_id(job_id)
+    relayq = cli.relayq()
+    job = relayq.get(job_id)
+    if job is None:
+        raise no_such_job(job_id)
+    if not job.status.is_waiting:
+        return _not_waiting(cli, job, relayq.clock.now())
+    jobs = cli.jobs(relayq.settings)
+    if job.name not in jobs:
+        raise UnknownJob(job.name, jobs)
+    # what the job prints is no part of the JSON
+    with contextlib.redirect_stdout(sys.stderr) if cli.json else contextlib.nullcontext(), _dispatching_by(relayq):
+        ends = time.monotonic() * 1000 + _INVOCATION_MS
+        ran = relayq.runner.run(job_id, run_at, lambda: int(ends - time.monotonic() * 1000))
+    after = relayq.get(job_id) or ran.job or job
+    answer = {"ended": ran.ended.value, "job": job_json(after, whole=True)}
+    cli.answer(answer, lambda: _show_ran(ran, after, relayq.clock.now()))
+    return _EXITS.get(after.status, STILL_RUNNING) if ran.ended is Ended.NOT_CLAIMED else _exit_of(ran)
+
+
+# --- dispatch ---
+
+
+def _advise(cli: Cli, settings: Settings, name: str) -> None:
+    """Where job modules are at hand, import them, so that the payload is checked; and warn of an unknown name."""
+    try:
+        jobs = cli.jobs_at_hand(settings)
+    except (Stop, RelayQError) as error:
+        complain("warning", f"the payload is not checked: {error}")
+        return
+    if jobs and name not in jobs:
+        near = did_you_mean(name, jobs)
+        complain("warning", f"no job named {name!r} here.{near} A runner that does not know it buries it in 15 min")
+
+
+def _show_dispatched(cli: Cli, answer: dict[str, Any]) -> None:
+    job_id = answer["job_id"]
+    if answer["duplicate"]:
+        say(f"{job_id} has this unique key already: nothing was dispatched", style="magenta")
+    elif answer["handed_off"]:
+        say(f"{job_id} dispatched, and handed to a runner", style="green")
+    elif cli.where.local:
+        say(f"{job_id} dispatched", style="green")
+        say(f"Nobody runs it by itself here: relayq --local run --id {job_id}")
+    else:
+        say(f"{job_id} dispatched; the sweeper starts it when its time comes", style="green")
+
+
+def _waited_for(relayq: RelayQ, job_id: str, patience: float) -> JobRecord | None:
+    """The job once it has ended, or as it is when patience ends; None if it is no longer kept."""
+    ends = time.monotonic() + patience
+    pause = 0.1
+    with _spinner() as told:
+        while True:
+            job = relayq.get(job_id)
+            if job is None or job.status.is_ended or time.monotonic() >= ends:
+                return job
+            told(f"{job.status.value}, try {job.attempt}")
+            time.sleep(max(0.0, min(pause, ends - time.monotonic())))
+            pause = min(pause * 1.5, 2.0)
+
+
+@contextlib.contextmanager
+def _spinner() -> Iterator[Any]:
+    """Something that moves on a terminal's stderr; silent elsewhere."""
+    if not is_fancy(sys.stderr):
+        yield lambda text: None
+        return
+    from rich.console import Console
+
+    with Console(stderr=True).status("waiting") as status:
+        yield status.update
+
+
+def _show_ended(job: JobRecord | None, patience: float) -> None:
+    if job is None:
+        say("it has ended, and is not kept (RELAYQ_RETENTION_SECONDS)")
+    elif job.status is Status.COMPLETED:
+        say("completed" if job.result_json is None else f"completed: {job.result_json}", style="green")
+    elif job.status.is_ended:
+        say(f"{job.status.value}: {headline(job)}".rstrip(": "), style="red")
+    else:
+        say(f"still {job.status.value} after {patience:g} s, try {job.attempt}", style="yellow")
+
+
+# --- run ---
+
+
+def _checked_id(text: str) -> str:
+    try:
+        return checked_job_id(text)
+    except InvalidOption as error:
+        raise typer.BadParameter(str(error).removeprefix("job_id: "), param_hint="'--id'") from None
+
+
+@contextlib.contextmanager
+def _dispatching_by(relayq: RelayQ) -> Iterator[None]:
+    """What the handler dispatches goes to the same tables."""
+    from relayq_core import api
+
+    former = api.use(relayq)
+    try:
+        yield
+    finally:
+        api.use(former)
+
+
+def _not_waiting(cli: Cli, job: JobRecord, now: int) -> int:
+    """It cannot be claimed; say what is the matter."""
+    more = {
+        Status.PROCESSING: f": a runner has it since {age(job.started_at, now)}",
+        Status.FAILED: f": bring it back first, relayq failed redrive {job.id}",
+    }.get(job.status, ": there is nothing to run")
+    cli.answer(
+        {"ended": Ended.NOT_CLAIMED.value, "job": job_json(job, whole=True)},
+        lambda: say(f"{job.id} is {job.status.value}{more}"),
+    )
+    return _EXITS.get(job.status, STILL_RUNNING)
+
+
+def _show_ran(ran: Ran, job: JobRecord, now: int) -> None:
+    match ran.ended:
+        case Ended.COMPLETED:
+            _show_ended(job, 0)
+        case Ended.FAILED | Ended.CANCELLED:
+            say(f"{ran.ended.value} at try {job.attempt}: {headline(job)}".rstrip(": "), style="red")
+        case Ended.RETRYING:
+            last = job.errors[-1]["error"] if job.errors else ""
+            say(f"try {job.attempt} failed: {last}", style="red")
+            say(f"it is tried again {age(job.available_at, now)}")
+        case Ended.NOT_CLAIMED if job.available_at > now:
+            say(f"not run: its time comes {age(job.available_at, now)}", style="yellow")
+        case Ended.NOT_CLAIMED:
+            say(f"not run: a runner took it first; it is {job.status.value}", style="yellow")
+        case Ended.SNOOZED | Ended.GIVEN_BACK:
+            say(f"{ran.ended.value}; again {age(job.available_at, now)}", style="yellow")
+        case _:
+            say(f"{ran.ended.value}; it is {job.status.value}", style="red")
+
+
+def _exit_of(ran: Ran) -> int:
+    match ran.ended:
+        case Ended.COMPLETED:
+            return OK
+        case Ended.FAILED | Ended.RETRYING | Ended.CANCELLED:
+            return JOB_FAILED
+        case Ended.SNOOZED | Ended.HANDED_ON | Ended.GIVEN_BACK:
+            return STILL_RUNNING
+        case _:
+            return ERROR

@@ -1,0 +1,26 @@
+"""How a command ends: the exit codes, and the exception that carries one."""
+
+from __future__ import annotations
+
+OK = 0
+ERROR = 1
+USAGE = 2
+JOB_FAILED = 3
+NOT_FOUND = 4
+STILL_RUNNING = 5
+
+LEGEND = "0 ok, 1 error, 2 usage, 3 the job failed or was cancelled, 4 not found, 5 still waiting or running"
+
+
+class Stop(Exception):
+    """End the command with this sentence on stderr, and this exit code."""
+
+    def __init__(self, message: str, code: int = ERROR, *, kind: str = "Error") -> None:
+        self.code = code
+        self.kind = kind
+        super().__init__(message)
+
+
+def no_such_job(job_id: str, where: str = "in either table") -> Stop:
+    """What is said of an id that leads nowhere."""
+    return Stop(f"there is no job {job_id!r} {where}", NOT_FOUND, kind="NotFound")

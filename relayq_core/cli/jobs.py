@@ -1,0 +1,157 @@
+"""`relayq queues`, `list`, `status` and `cancel`: look at jobs that wait or run, and stop one."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Annotated
+
+import typer
+
+from relayq_core.cli.command import Cli, command
+from relayq_core.cli.exits import ERROR, NOT_FOUND, Stop, no_such_job
+from relayq_core.cli.output import STATUS_STYLES, Column, age, print_table, say, span
+from relayq_core.cli.values import JobId, Limit, Queue
+from relayq_core.cli.view import LIVE_COLUMNS, job_json, live_row, show_job, times
+from relayq_core.client import RelayQ
+from relayq_core.errors import did_you_mean
+from relayq_core.operations import QueueView
+from relayq_core.record import Status
+
+
+class Live(StrEnum):
+    """A status that `list` can show: of ended jobs there is no index."""
+
+    pending = "pending"
+    processing = "processing"
+    retrying = "retrying"
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add these commands."""
+    command(app, "queues", example="relayq queues --stack relayq")(queues)
+    command(app, "list", example="relayq list --queue emails --status retrying")(list_jobs)
+    command(app, "status", example="relayq status 01KAM3ZJ5Y8W4T9Q2N6R7B1C0D")(status)
+    command(app, "cancel", example="relayq cancel 01KAM3ZJ5Y8W4T9Q2N6R7B1C0D")(cancel)
+
+
+def queues(cli: Cli) -> None:
+    """Every queue: how many jobs wait or run, how many are overdue, and when the sweeper last looked.
+
+    Overdue is what the sweeper should have looked at by now; for the time between two ticks that is no trouble.
+
+    JSON: {"queues": [{"queue", "live", "overdue", "oldest_due_age_ms", "capped"}], "swept_at", "swept_at_ms"}
+    """
+    relayq = cli.relayq()
+    views, tick = relayq.queues(), relayq.store.last_tick()
+    swept_at = tick[0] if tick else None
+    data = {
+        "queues": [
+            {
+                "queue": view.queue,
+                "live": view.live,
+                "overdue": view.overdue,
+                "oldest_due_age_ms": view.oldest_due_age_ms,
+                "capped": view.capped,
+            }
+            for view in views
+        ],
+        **times(swept_at=swept_at),
+    }
+    cli.answer(data, lambda: _show_queues(views, swept_at, relayq.clock.now()))
+
+
+def list_jobs(
+    cli: Cli,
+    queue: Queue = None,
+    status: Annotated[Live | None, typer.Option("--status", help="Only jobs in this state.")] = None,
+    limit: Limit = 100,
+) -> None:
+    """The jobs that wait or run, by when they are due.
+
+    Ended jobs are not listed: `relayq failed list` has those that failed, `relayq status` any one by its id.
+
+    JSON: {"jobs": [{"id", "name", "queue", "status", "attempt", "max_attempts", times, "error", "errors"}]}
+    """
+    relayq = cli.relayq()
+    known_queue(relayq, queue)
+    found = relayq.live(queue, None if status is None else Status(status.value), limit=limit)
+    now = relayq.clock.now()
+
+    def show() -> None:
+        if not found:
+            say("no job waits or runs" + (f" in queue {queue}" if queue else ""))
+            return
+        print_table(LIVE_COLUMNS, [live_row(job, now) for job in found], styles=STATUS_STYLES)
+        say_capped(len(found), limit)
+
+    cli.answer({"jobs": [job_json(job) for job in found]}, show)
+
+
+def status(cli: Cli, job_id: JobId) -> None:
+    """One job, whole: where it is, its tries and errors, its payload and its result.
+
+    JSON: the object of `list`, and "payload", "result", "progress", "backoff", "timeout", "unique", "parent_id".
+    """
+    relayq = cli.relayq()
+    job = relayq.get(job_id)
+    if job is None:
+        raise no_such_job(job_id)
+    cli.answer(job_json(job, whole=True), lambda: show_job(job, relayq.clock.now()))
+
+
+def cancel(cli: Cli, job_id: JobId) -> int | None:
+    """Cancel a job that waits; mark one that runs: if it succeeds all the same, that counts.
+
+    JSON: the object of `list`, as the job then is. Exit code 1 if it had ended in another way before.
+    """
+    relayq = cli.relayq()
+    job = relayq.cancel(job_id)
+    if job is None:
+        raise no_such_job(job_id)
+    if job.status.is_ended and job.status is not Status.CANCELLED:
+        raise Stop(f"job {job_id!r} is {job.status.value} already: there is nothing to cancel", ERROR)
+    running = job.status is Status.PROCESSING
+
+    def show() -> None:
+        if running:
+            say(f"{job_id} runs; marked: it ends as cancelled, unless it succeeds", style="yellow")
+        else:
+            say(f"{job_id} cancelled", style="green")
+
+    cli.answer(job_json(job), show)
+    return None
+
+
+def known_queue(relayq: RelayQ, queue: str | None) -> None:
+    """Raises Stop for a queue that nothing was ever dispatched to."""
+    if queue is None or queue in (known := relayq.store.queues()):
+        return
+    raise Stop(
+        f"there is no queue {queue!r}.{did_you_mean(queue, known)} Known: {', '.join(known) or 'none yet'}",
+        NOT_FOUND,
+        kind="NotFound",
+    )
+
+
+def say_capped(shown: int, limit: int) -> None:
+    """There may be more than was asked for."""
+    if shown >= limit:
+        say(f"the first {limit}; --limit N shows more", style="dim")
+
+
+def _show_queues(views: list[QueueView], swept_at: int | None, now: int) -> None:
+    if not views:
+        say("no queue yet: the first dispatch makes one")
+        return
+    rows = [
+        (
+            view.queue,
+            f"{view.live}{'+' if view.capped else ''}",
+            str(view.overdue),
+            f"for {span(view.oldest_due_age_ms)}" if view.overdue else "",
+        )
+        for view in views
+    ]
+    columns = (Column("queue"), Column("live", right=True), Column("overdue", right=True), Column("oldest due"))
+    print_table(columns, rows)
+    say(f"last swept {age(swept_at, now)}" if swept_at else "never swept yet", style="dim")

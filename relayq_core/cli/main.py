@@ -1,0 +1,95 @@
+"""The `relayq` command: its options, its commands, and what becomes of a usage error."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from importlib.metadata import PackageNotFoundError, version
+from typing import Annotated, Any
+
+import typer
+
+from relayq_core.cli import demo as demo_command
+from relayq_core.cli import dispatch, failed, jobs, registry, sweep, tables
+from relayq_core.cli.command import Debug, Json, Local, Profile, Region, Stack, report_error
+from relayq_core.cli.exits import ERROR, LEGEND, OK, USAGE
+from relayq_core.cli.output import is_fancy
+
+app = typer.Typer(
+    add_completion=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    pretty_exceptions_enable=False,
+    epilog=f"Exit codes: {LEGEND}.",
+)
+
+#: click's, or typer's own copy of click
+_UsageError: Any = typer.BadParameter.__mro__[1]
+
+
+def _version(wanted: bool) -> None:
+    if not wanted:
+        return
+    try:
+        print(f"relayq {version('relayq')}")  # noqa: T201
+    except PackageNotFoundError:
+        print("relayq (not installed)")  # noqa: T201
+    raise typer.Exit
+
+
+@app.callback(invoke_without_command=True)
+def root(
+    context: typer.Context,
+    stack: Stack = None,
+    region: Region = None,
+    profile: Profile = None,
+    local: Local = False,
+    json: Json = False,
+    debug: Debug = False,
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version.", callback=_version, is_eager=True)
+    ] = False,
+) -> None:
+    """RelayQ: background jobs for AWS Lambda.
+
+    Try it with no AWS account: `relayq demo`. The settings are RELAYQ_... variables of the environment; else those
+    of the file .env in this folder; else the outputs of the stack named by --stack. With --json every command
+    prints one JSON object on stdout; an error is {"error", "type", "exit_code"}.
+    """
+    context.obj = {
+        "stack": stack,
+        "region": region,
+        "profile": profile,
+        "local": local,
+        "json": json,
+        "debug": debug,
+    }
+    if context.invoked_subcommand is None:
+        sys.stdout.write(context.get_help() + "\n")
+        raise typer.Exit(USAGE)
+
+
+for group in (demo_command, dispatch, jobs, failed, sweep, registry, tables):
+    group.add_to(app)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a command line; answers with the exit code."""
+    args = dispatch.with_wait_value(sys.argv[1:] if argv is None else argv)
+    app.rich_markup_mode = "rich" if is_fancy(sys.stdout) else None
+    command = typer.main.get_command(app)
+    try:
+        code = command.main(args, prog_name="relayq", standalone_mode=False)
+    except _UsageError as error:
+        at = error.ctx.command_path if error.ctx else "relayq"
+        message = f"{error.format_message().rstrip('.')}. See {at} --help"
+        report_error(message, "UsageError", USAGE, as_json="--json" in args)
+        return USAGE
+    except (typer.Abort, KeyboardInterrupt):
+        report_error("stopped", "Aborted", ERROR, as_json="--json" in args)
+        return ERROR
+    except BrokenPipeError:
+        # whoever read our output has gone, as in `relayq list | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return ERROR
+    return code if isinstance(code, int) else OK

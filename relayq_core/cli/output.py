@@ -1,0 +1,171 @@
+"""What commands print: JSON for programs, tables for people, plain columns where there is no terminal."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, TextIO
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+from rich.text import Text
+
+#: Colours by their names in the terminal's own palette, so that they suit a light and a dark one.
+STATUS_STYLES = {
+    "pending": "blue",
+    "processing": "cyan",
+    "retrying": "yellow",
+    "completed": "green",
+    "failed": "red",
+    "cancelled": "magenta",
+    "duplicate": "magenta",
+}
+#: Below this a column of sentences is not worth reading.
+_NARROWEST = 16
+_UNITS = ((86_400_000, "d"), (3_600_000, "h"), (60_000, "min"), (1_000, "s"))
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """A column of a table. A `wide` one gives way where there is little room, the others never do."""
+
+    title: str
+    wide: bool = False
+    right: bool = False
+
+
+def is_fancy(stream: TextIO) -> bool:
+    """Colours and lines are for terminals whose user has not said NO_COLOR."""
+    return stream.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+
+
+def say(line: str = "", *, style: str = "") -> None:
+    """One line on stdout, however long; `style` where the terminal can show it."""
+    if is_fancy(sys.stdout):
+        Console(highlight=False).print(Text(line, style=style), soft_wrap=True)
+    else:
+        print(line)  # noqa: T201
+
+
+def complain(kind: str, message: str) -> None:
+    """`error: ...` or `warning: ...` on stderr."""
+    style = "bold red" if kind == "error" else "yellow"
+    if is_fancy(sys.stderr):
+        Console(stderr=True, highlight=False).print(f"[{style}]{kind}:[/] {escape(message)}", soft_wrap=True)
+    else:
+        print(f"{kind}: {message}", file=sys.stderr)  # noqa: T201
+
+
+def print_json(data: Any) -> None:
+    """Data on stdout, as JSON."""
+    print(json.dumps(data, indent=2, ensure_ascii=False, default=str))  # noqa: T201
+
+
+def print_table(
+    columns: Sequence[Column], rows: Iterable[Sequence[str]], *, styles: dict[str, str] | None = None
+) -> None:
+    """A table; where it does not fit the terminal, one block for each row. A cell found in `styles` is coloured."""
+    cells = [[str(cell) for cell in row] for row in rows]
+    if not is_fancy(sys.stdout):
+        _print_plain(columns, cells)
+        return
+    console = Console(highlight=False)
+    styles = styles or {}
+    if _needed(columns, cells) > console.width:
+        _print_blocks(console, columns, cells, styles)
+        return
+    table = Table(box=None, header_style="bold", pad_edge=False, padding=(0, 2, 0, 0))
+    for column in columns:
+        table.add_column(
+            column.title.upper(),
+            justify="right" if column.right else "left",
+            no_wrap=not column.wide,
+            overflow="fold",
+            min_width=None if column.wide else _width(columns, cells, column),
+        )
+    for row in cells:
+        table.add_row(*(Text(cell, style=styles.get(cell, "")) for cell in row))
+    console.print(table)
+
+
+def print_details(pairs: Iterable[tuple[str, str]], *, styles: dict[str, str] | None = None) -> None:
+    """Names and values, a line each; a value of several lines is a block below its name."""
+    shown = [(name, value) for name, value in pairs if value]
+    fancy = is_fancy(sys.stdout)
+    console = Console(highlight=False)
+    width = max(len(name) for name, _ in shown)
+    for name, value in shown:
+        block = "\n" in value
+        text = "\n" + "\n".join(f"  {line}" for line in value.splitlines()) if block else value
+        if fancy:
+            line = Text.assemble((f"{name:<{width}}  ", "dim"), (text, (styles or {}).get(value, "")))
+            console.print(line, soft_wrap=True)
+        else:
+            print(f"{name:<{width}}  {text}".rstrip() if not block else f"{name}{text}")  # noqa: T201
+
+
+def age(at: int | None, now: int) -> str:
+    """`3 s ago`, `in 5 min`; nothing for no time at all."""
+    if at is None:
+        return ""
+    distance = span(abs(now - at))
+    if distance == "0 s":
+        return "now"
+    return f"{distance} ago" if at <= now else f"in {distance}"
+
+
+def span(ms: int) -> str:
+    """A duration in its largest unit: `3 s`, `5 min`, `2 h`, `4 d`; below ten seconds with a tenth."""
+    if ms < 10_000:
+        return f"{ms / 1000:.1f}".removesuffix(".0") + " s"
+    unit, name = next((unit, name) for unit, name in _UNITS if ms >= unit)
+    return f"{ms // unit} {name}"
+
+
+def moment(at: int) -> str:
+    """A time for people: `2026-11-22 00:47:27 UTC`."""
+    return datetime.fromtimestamp(at / 1000, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+
+
+def iso(at: int) -> str:
+    """A time for programs: `2026-11-22T00:47:27.123Z`."""
+    return datetime.fromtimestamp(at / 1000, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def _width(columns: Sequence[Column], cells: list[list[str]], column: Column) -> int:
+    place = columns.index(column)
+    return max(len(column.title), *(len(row[place]) for row in cells), 0)
+
+
+def _needed(columns: Sequence[Column], cells: list[list[str]]) -> int:
+    widths = (
+        min(_width(columns, cells, column), _NARROWEST) if column.wide else _width(columns, cells, column)
+        for column in columns
+    )
+    return sum(widths) + 2 * (len(columns) - 1)
+
+
+def _print_plain(columns: Sequence[Column], cells: list[list[str]]) -> None:
+    """Columns and nothing else: a line for each row, however long."""
+    widths = [_width(columns, cells, column) for column in columns]
+    for row in [[column.title.upper() for column in columns], *cells]:
+        line = "  ".join(
+            cell.rjust(width) if column.right else cell.ljust(width)
+            for cell, width, column in zip(row, widths, columns, strict=True)
+        )
+        print(line.rstrip())  # noqa: T201
+
+
+def _print_blocks(console: Console, columns: Sequence[Column], cells: list[list[str]], styles: dict[str, str]) -> None:
+    width = max(len(column.title) for column in columns)
+    for number, row in enumerate(cells):
+        if number:
+            console.print()
+        for column, cell in zip(columns, row, strict=True):
+            line = Text.assemble((f"{column.title:<{width}}  ", "dim"), (cell, styles.get(cell, "")))
+            console.print(line, soft_wrap=True)

@@ -1,0 +1,114 @@
+"""`relayq tables create|delete`: the two tables, on whatever DynamoDB the environment leads to."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated, Any
+
+import typer
+
+from relayq_core.adapters.tables import TTL_ATTRIBUTE, failed_table, jobs_table
+from relayq_core.cli.command import Cli, command
+from relayq_core.cli.exits import Stop
+from relayq_core.cli.output import say
+from relayq_core.settings import Settings
+
+_DEFAULTS = {"RELAYQ_JOBS_TABLE": "relayq-jobs", "RELAYQ_FAILED_TABLE": "relayq-failed"}
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add these commands."""
+    group = typer.Typer(no_args_is_help=True)
+    app.add_typer(group, name="tables", help="The two DynamoDB tables: create or delete them.")
+    command(group, "create", example="AWS_ENDPOINT_URL=http://127.0.0.1:8000 relayq tables create")(create)
+    command(group, "delete", example="AWS_ENDPOINT_URL=http://127.0.0.1:8000 relayq tables delete --yes")(delete)
+
+
+def create(cli: Cli) -> None:
+    """Create the jobs table and the failed table, for an emulator or to try things out.
+
+    A deployed stack brings its own. The names are RELAYQ_JOBS_TABLE and RELAYQ_FAILED_TABLE, else relayq-jobs and
+    relayq-failed; the place is AWS_ENDPOINT_URL_DYNAMODB, AWS_ENDPOINT_URL, or else the AWS account. A table that
+    exists already is left as it is. With --local: empty tables in .relayq/.
+
+    JSON: {"tables": [{"name", "created"}], "endpoint"}
+    """
+    jobs, failed = _names(cli.settings(begin=True))
+    dynamodb = _client()
+    answer = [
+        {"name": shape["TableName"], "created": _created(dynamodb, shape)}
+        for shape in (jobs_table(jobs), failed_table(failed))
+    ]
+
+    def show() -> None:
+        for table in answer:
+            say(f"{table['name']} {'created' if table['created'] else 'exists already'}", style="green")
+        if not cli.where.local:
+            say("Use them:")
+            say(f"  export RELAYQ_JOBS_TABLE={jobs} RELAYQ_FAILED_TABLE={failed}")
+
+    cli.answer({"tables": answer, "endpoint": dynamodb.meta.endpoint_url}, show)
+
+
+def delete(
+    cli: Cli,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+) -> None:
+    """Delete both tables, with every job in them. Asks first, unless --yes is given.
+
+    JSON: {"tables": [{"name", "deleted"}], "endpoint"}
+    """
+    jobs, failed = _names(cli.settings())
+    dynamodb = _client()
+    endpoint = dynamodb.meta.endpoint_url
+    place = ".relayq/" if cli.where.local else endpoint
+    if not yes:
+        if not sys.stdin.isatty():
+            raise typer.BadParameter("nobody can be asked here; say --yes to delete the tables")
+        typer.confirm(f"Delete {jobs} and {failed} at {place}, with every job in them?", abort=True, err=True)
+    answer = [{"name": name, "deleted": _deleted(dynamodb, name)} for name in (jobs, failed)]
+
+    def show() -> None:
+        for table in answer:
+            say(f"{table['name']} {'deleted' if table['deleted'] else 'was not there'}")
+
+    cli.answer({"tables": answer, "endpoint": endpoint}, show)
+
+
+def _names(settings: Settings) -> tuple[str, str]:
+    return (
+        settings.jobs_table or _DEFAULTS["RELAYQ_JOBS_TABLE"],
+        settings.failed_table or _DEFAULTS["RELAYQ_FAILED_TABLE"],
+    )
+
+
+def _client() -> Any:
+    import boto3
+
+    return boto3.Session().client("dynamodb")
+
+
+def _created(dynamodb: Any, shape: dict[str, Any]) -> bool:
+    """Make a table and let its ended rows expire; False if it was there."""
+    name = shape["TableName"]
+    try:
+        dynamodb.create_table(**shape)
+    except dynamodb.exceptions.ResourceInUseException:
+        return False
+    dynamodb.get_waiter("table_exists").wait(TableName=name, WaiterConfig={"Delay": 1, "MaxAttempts": 120})
+    ttl = {"Enabled": True, "AttributeName": TTL_ATTRIBUTE}
+    try:
+        dynamodb.update_time_to_live(TableName=name, TimeToLiveSpecification=ttl)
+    except dynamodb.exceptions.ClientError as error:
+        # not every emulator knows it; what has expired counts as gone all the same
+        if error.response["Error"]["Code"] not in {"UnknownOperationException", "NotImplemented", "501"}:
+            raise Stop(f"{name} was created, but its time to live could not be enabled: {error}") from error
+    return True
+
+
+def _deleted(dynamodb: Any, name: str) -> bool:
+    try:
+        dynamodb.delete_table(TableName=name)
+    except dynamodb.exceptions.ResourceNotFoundException:
+        return False
+    return True

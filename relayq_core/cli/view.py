@@ -1,0 +1,142 @@
+"""A job, as commands show it: as JSON, in a line of a table, and whole."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from relayq_core.cli.output import STATUS_STYLES, Column, age, iso, moment, print_details, say, span
+from relayq_core.record import JobRecord, Status
+
+#: The times of a job, as they stand in JSON: each in ISO 8601, and as `..._ms` in epoch milliseconds.
+_TIMES = ("created_at", "updated_at", "available_at", "started_at", "finished_at", "cancel_requested_at")
+
+
+def times(**moments: int | None) -> dict[str, Any]:
+    """Times for programs: ISO 8601 in UTC, and epoch milliseconds."""
+    found: dict[str, Any] = {}
+    for name, at in moments.items():
+        found[name] = None if at is None else iso(at)
+        found[f"{name}_ms"] = at
+    return found
+
+
+def job_json(job: JobRecord, *, whole: bool = False) -> dict[str, Any]:
+    """A job for programs; payload, result, progress and all options only if `whole`."""
+    found: dict[str, Any] = {
+        "id": job.id,
+        "name": job.name,
+        "queue": job.queue,
+        "status": job.status.value,
+        "attempt": job.attempt,
+        "max_attempts": job.max_attempts,
+        **times(**{name: getattr(job, name) for name in _TIMES}),
+        "error": job.error,
+        "errors": [{**error, **times(at=error.get("at"))} for error in job.errors],
+    }
+    if whole:
+        found |= {
+            "payload": decoded(job.payload_json),
+            "result": decoded(job.result_json),
+            "progress": decoded(job.progress_json),
+            "backoff": None if job.backoff is None else str(job.backoff),
+            "timeout": None if job.timeout_ms is None else job.timeout_ms / 1000,
+            "unique": unique_key(job),
+            "parent_id": job.parent_id,
+            "root_id": job.root_id,
+            "depth": job.depth,
+        }
+    return found
+
+
+def decoded(text: str | None) -> Any:
+    """JSON of a row, decoded; a row edited by hand may hold what is none."""
+    try:
+        return None if text is None else json.loads(text)
+    except ValueError:
+        return text
+
+
+def unique_key(job: JobRecord) -> str | None:
+    """The key it was dispatched with."""
+    return None if job.unique_pk is None else job.unique_pk.removeprefix(f"unique#{job.name}#")
+
+
+def tries(job: JobRecord) -> str:
+    """`2/3`; `2` where only the runner knows the limit."""
+    return f"{job.attempt}/{job.max_attempts}" if job.max_attempts else str(job.attempt)
+
+
+def headline(job: JobRecord) -> str:
+    """The first line of its error."""
+    return (job.error or "").partition("\n")[0]
+
+
+LIVE_COLUMNS = (Column("id"), Column("name"), Column("queue"), Column("status"), Column("tries"), Column("", wide=True))
+
+
+def live_row(job: JobRecord, now: int) -> tuple[str, ...]:
+    """A job that waits or runs, in a table."""
+    return (job.id, job.name, job.queue, job.status.value, tries(job), _stands(job, now))
+
+
+def _stands(job: JobRecord, now: int) -> str:
+    if job.status is not Status.PROCESSING:
+        return f"starts {age(job.available_at, now)}" if job.available_at > now else f"due {age(job.available_at, now)}"
+    parts = [f"runs for {span(now - (job.started_at or now))}"]
+    if job.progress:
+        parts.append(_progress(job))
+    if job.cancel_requested_at:
+        parts.append("cancel asked for")
+    if job.lease_until and job.lease_until < now:
+        parts.append(f"its lease ended {age(job.lease_until, now)}")
+    return ", ".join(parts)
+
+
+def _progress(job: JobRecord) -> str:
+    progress = job.progress or {}
+    return f"{progress.get('fraction', 0):.0%} {progress.get('note', '')}".strip()
+
+
+def show_job(job: JobRecord, now: int) -> None:
+    """Everything there is to say of a job."""
+    print_details(
+        [
+            ("job", job.id),
+            ("name", job.name),
+            ("queue", job.queue),
+            ("status", job.status.value),
+            ("now", "" if job.status.is_ended else _stands(job, now)),
+            ("tries", tries(job)),
+            ("dispatched", _when(job.created_at, now)),
+            ("not before", _when(job.available_at, now) if job.available_at > now else ""),
+            ("started", _when(job.started_at, now)),
+            ("ended", _when(job.finished_at, now)),
+            ("backoff", "" if job.backoff is None else f"{job.backoff} s"),
+            ("timeout", "" if job.timeout_ms is None else span(job.timeout_ms)),
+            ("unique key", unique_key(job) or ""),
+            ("parent", job.parent_id or ""),
+            ("progress", _progress(job) if job.progress else ""),
+            ("payload", _pretty(job.payload_json)),
+            ("result", _pretty(job.result_json)),
+            ("error", job.error or ""),
+        ],
+        styles=STATUS_STYLES,
+    )
+    if job.errors:
+        say()
+        for error in job.errors:
+            say(f"try {error.get('attempt')} failed {age(error.get('at'), now)}: {error.get('error')}")
+
+
+def _when(at: int | None, now: int) -> str:
+    return "" if at is None else f"{moment(at)}, {age(at, now)}"
+
+
+def _pretty(text: str | None) -> str:
+    """JSON in one line if it is short, else indented."""
+    if text is None:
+        return ""
+    value = decoded(text)
+    short = json.dumps(value, ensure_ascii=False)
+    return short if len(short) <= 60 else json.dumps(value, ensure_ascii=False, indent=2)

@@ -1,0 +1,114 @@
+"""Where the jobs are: the settings come from the environment, `.env`, a stack's outputs, or `.relayq/`."""
+
+from __future__ import annotations
+
+import os
+import sys
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+from relayq_core.cli.exits import Stop
+from relayq_core.cli.output import complain
+
+#: output of the stack -> the setting it stands for
+_OUTPUTS = {
+    "JobsTableName": "RELAYQ_JOBS_TABLE",
+    "FailedJobsTableName": "RELAYQ_FAILED_TABLE",
+    "RunnerFunctionName": "RELAYQ_RUNNER_FUNCTION",
+}
+_KEYS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Where:
+    """What was said on the command line."""
+
+    stack: str | None = None
+    region: str | None = None
+    profile: str | None = None
+    local: bool = False
+
+
+def prepared(where: Where, until: ExitStack, *, begin: bool = False) -> None:
+    """Make this process's environment say where the jobs are, as long as `until` is open.
+
+    First of all counts what the environment says, then `.env`, then the stack. `begin`: with --local, begin with
+    empty tables where none are kept.
+    """
+    before = dict(os.environ)
+    until.callback(_restore, before)
+    _read_dotenv()
+    if where.local:
+        _use_local(until, begin=begin)
+        return
+    if where.region:
+        os.environ["AWS_REGION"] = os.environ["AWS_DEFAULT_REGION"] = where.region
+    if where.profile:
+        os.environ["AWS_PROFILE"] = where.profile
+        for key in _KEYS:  # keys in the environment would win over the profile that was asked for
+            os.environ.pop(key, None)
+    if where.stack:
+        _use_outputs(where.stack)
+
+
+def job_modules_findable(until: ExitStack, *, local: bool) -> None:
+    """Job modules are imported from the current folder, and from functions/runner as in RelayQ's repository."""
+    until.callback(sys.path.__setitem__, slice(None), list(sys.path))
+    here = Path.cwd()
+    wanted = [str(folder) for folder in (here, here / "functions" / "runner") if folder.is_dir()]
+    sys.path[:0] = [folder for folder in wanted if folder not in sys.path]
+    if local:
+        from relayq_core.local.stack import shipped_jobs
+
+        sys.path.append(str(shipped_jobs()))  # the demo's webhook
+
+
+def _restore(before: dict[str, str]) -> None:
+    for key in os.environ.keys() - before.keys():
+        del os.environ[key]
+    os.environ.update(before)
+
+
+def _read_dotenv() -> None:
+    from dotenv import dotenv_values
+
+    for key, value in dotenv_values(Path(".env")).items():
+        if value is not None:
+            os.environ.setdefault(key, value)
+
+
+def _use_local(until: ExitStack, *, begin: bool) -> None:
+    try:
+        from relayq_core.local.environ import applied
+        from relayq_core.local.state import FOLDER, kept
+    except ModuleNotFoundError as error:
+        raise embedded_missing(error) from error
+    modules = os.environ.get("RELAYQ_JOB_MODULES")
+    aws, settings = until.enter_context(kept(FOLDER, begin=begin))
+    settings = settings if modules is None else {**settings, "RELAYQ_JOB_MODULES": modules}
+    until.enter_context(applied({**aws.environ, "RELAYQ_HANDOFF": "none", **settings}))
+
+
+def embedded_missing(error: ModuleNotFoundError) -> Stop:
+    """The embedded stack needs packages that the command line alone does without."""
+    return Stop(f"the embedded stack is not installed ({error.name} is missing); run pip install 'relayq[local]'")
+
+
+def _use_outputs(name: str) -> None:
+    import boto3
+    from botocore.exceptions import ClientError
+
+    try:
+        found = boto3.Session().client("cloudformation").describe_stacks(StackName=name)["Stacks"][0]
+    except ClientError as error:
+        if "does not exist" in str(error):
+            raise Stop(f"there is no stack {name!r} in this account and region; try --region or --profile") from error
+        raise
+    outputs = {output["OutputKey"]: output["OutputValue"] for output in found.get("Outputs", [])}
+    if missing := [output for output in _OUTPUTS if output not in outputs]:
+        raise Stop(f"stack {name!r} has no output {', '.join(missing)}: is it a RelayQ stack?")
+    for output, variable in _OUTPUTS.items():
+        given = os.environ[variable] = os.environ.get(variable) or outputs[output]
+        if given != outputs[output]:
+            complain("warning", f"{variable}={given} from the environment wins over {outputs[output]} of stack {name}")
