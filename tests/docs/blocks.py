@@ -18,9 +18,9 @@ PAGES = [
 
 #: Which end-to-end test runs the blocks of a page that want a deployed stack (see `Way.DEPLOYED`), in their order.
 DEPLOYED = {
-    "README.md": "tests/e2e/test_readme.py",
-    "docs/how-to/call-from-another-stack.md": "tests/e2e/test_readme.py",
-    "docs/how-to/keep-jobs-in-your-own-repository.md": "tests/e2e/test_readme.py",
+    "README.md": "tests/e2e/test_readme.py::test_a_page_deploys_what_it_says",
+    "docs/how-to/call-from-another-stack.md": "tests/e2e/test_readme.py::test_a_page_deploys_what_it_says",
+    "docs/how-to/keep-jobs-in-your-own-repository.md": "tests/e2e/test_readme.py::test_a_page_deploys_what_it_says",
 }
 
 #: Commands that run whole suites, and what else runs each of them.
@@ -69,7 +69,8 @@ class Block:
     @property
     def where(self) -> str:
         """As an editor opens it."""
-        return f"{self.page.relative_to(ROOT)}:{self.line}"
+        page = self.page.relative_to(ROOT) if self.page.is_relative_to(ROOT) else self.page
+        return f"{page}:{self.line}"
 
     @property
     def file(self) -> str | None:
@@ -104,7 +105,7 @@ class Block:
         words = [word for command in self.commands for word in command.split()]
         if "sam" in words or "--stack" in words:
             return Way.DEPLOYED
-        return Way.SHELL if "relayq" in words else None
+        return Way.SHELL if {"relayq", "pytest"} & set(words) else None
 
 
 def blocks(page: Path) -> list[Block]:
@@ -148,11 +149,12 @@ _MOMENT = re.compile(r"\b\d{4}-\d\d-\d\d[T ]\d\d:\d\d(:\d\d(\.\d+)?)?( ?(Z|UTC|[
 _CLOCK = re.compile(r"\b\d\d:\d\d:\d\d(\.\d+)?\b")
 _EPOCH_MS = re.compile(r"\b1[6-9]\d{11}\b|\b2\d{12}\b")
 _DURATION = re.compile(r"\b\d+(\.\d+)? ?(ms|s|min|seconds?)\b")
+_HOME = re.compile(r"/[\w./-]*/(?=jobs/)")
 _RULE = re.compile(r"[─━═╌┄-]{2,}")
 
 
 def normalised(output: str) -> list[str]:
-    """Output without what differs from run to run: ids, moments, durations, the width of columns and rules."""
+    """Output without what differs from run to run: ids, moments, durations, folders, widths."""
     for pattern, name in (
         (_ULID, "ID"),
         (_SHORT_ULID, "ID"),
@@ -160,6 +162,7 @@ def normalised(output: str) -> list[str]:
         (_CLOCK, "MOMENT"),
         (_EPOCH_MS, "MOMENT"),
         (_DURATION, "DURATION"),
+        (_HOME, "HOME/"),
         (_RULE, "RULE"),
     ):
         output = pattern.sub(name, output)

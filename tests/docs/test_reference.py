@@ -52,9 +52,7 @@ def _parameters() -> Mapping[str, Any]:
 
 def test_the_table_of_parameters_is_the_templates() -> None:
     """Names, order and defaults."""
-    shown = {
-        name: cells[0].strip("`") for name, cells in rows(REFERENCE / "template.md", "Parameter").items()
-    }
+    shown = {name: cells[0].strip("`") for name, cells in rows(REFERENCE / "template.md", "Parameter").items()}
     defaults = {name: str(parameter["Default"]) for name, parameter in _parameters().items()}
     assert shown == defaults
 

@@ -1,0 +1,154 @@
+"""A reader who does what a page says: writes its files, runs its Python and its commands, and compares what it shows.
+
+The reader's project is a copy of what a clone holds; their AWS is the embedded stack, with the real runner.
+"""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Self
+
+from relayq_core.local.aws import FAILED_TABLE, JOBS_TABLE, EmbeddedAws
+from relayq_core.local.environ import isolated
+from relayq_core.local.functions import Function, Functions
+from tests.docs.blocks import ROOT, Block, Way, normalised, printed_after
+
+#: What the reader has of this repository.
+_COPIED = ["functions", "examples", "events", "template.yaml", "samconfig.toml", "Makefile", "pyproject.toml"]
+_RUNNER = "relayq-runner"
+
+
+class Reader:
+    """Executes the blocks of one page, in their order."""
+
+    def __init__(self, project: Path) -> None:
+        self.project = project
+        self._functions = Functions()
+        self._aws = EmbeddedAws(self._functions.invoke)
+        self._aws.create_tables()
+        self._console: subprocess.Popen[str] | None = None
+        self._runner_is_current = False
+        for name in _COPIED:
+            _copy(ROOT / name, project / name)
+        _copy(ROOT / "tests/functions/conftest.py", project / "tests/functions/conftest.py")
+        (project / ".venv").symlink_to(sys.prefix)
+        (project / "relayq_core").symlink_to(ROOT / "relayq_core")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        if self._console is not None:
+            assert self._console.stdin is not None
+            assert self._console.stdout is not None
+            self._console.stdin.close()
+            self._console.wait()
+            self._console.stdout.close()
+        self._functions.close()
+        for table in (JOBS_TABLE, FAILED_TABLE):
+            self._aws.dynamodb.delete_table(TableName=table)  # moto would keep them as long as this process lives
+        self._aws.close()
+
+    def execute(self, block: Block) -> None:
+        """Do what the block says. Fails where it fails, or prints something else than the page shows."""
+        match block.way:
+            case Way.FILE:
+                self._write(block)
+            case Way.PYTHON:
+                _compare(block, self._python(block))
+            case Way.SHELL:
+                _compare(block, self._shell(block))
+            case _:
+                """Somebody else's, or nothing to do."""
+
+    def _write(self, block: Block) -> None:
+        assert block.file is not None
+        path = self.project / block.file
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(block.text)
+        if path.is_relative_to(self.project / "functions"):
+            self._runner_is_current = False
+
+    def _python(self, block: Block) -> str:
+        self._start_runner()
+        if self._console is None:
+            self._console = subprocess.Popen(
+                [sys.executable, "-u", "-W", "error", str(Path(__file__).with_name("console.py"))],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                text=True,
+                cwd=self.project,
+                env={
+                    **self._environ(),
+                    "PYTHONPATH": os.pathsep.join([str(self.project / "functions/runner"), str(ROOT)]),
+                },
+            )
+        assert self._console.stdin is not None
+        assert self._console.stdout is not None
+        self._console.stdin.write(json.dumps({"text": block.text, "where": block.where}) + "\n")
+        self._console.stdin.flush()
+        answer = json.loads(self._console.stdout.readline())
+        assert answer["failure"] is None, f"{block.where}\n{answer['failure']}"
+        return str(answer["printed"])
+
+    def _shell(self, block: Block) -> str:
+        self._start_runner()
+        done = subprocess.run(
+            ["bash", "-euo", "pipefail", "-c", block.text],
+            cwd=self.project,
+            env=self._environ(),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, f"{block.where} ends with {done.returncode}\n{done.stdout}"
+        return done.stdout
+
+    def _environ(self) -> Mapping[str, str]:
+        shown = {
+            "RELAYQ_RUNNER_FUNCTION": _RUNNER,
+            "PATH": os.pathsep.join([str(self.project / ".venv/bin"), os.environ["PATH"]]),
+            "COLUMNS": "100",
+            "NO_COLOR": "1",
+        }
+        return isolated({**self._aws.environ, **shown}, os.environ)
+
+    def _start_runner(self) -> None:
+        """The runner function, with the jobs that the project holds now."""
+        if self._runner_is_current:
+            return
+        self._functions.close()
+        self._functions.begin(
+            [
+                Function(
+                    name=_RUNNER,
+                    handler="app.handler",
+                    environ={**self._aws.environ, "WEBHOOK_ALLOW_PRIVATE": "true"},
+                    path=[self.project / "functions/runner"],
+                    timeout=900,
+                    concurrency=4,
+                    log=self.project / "runner.log",
+                )
+            ]
+        )
+        self._functions.wait()
+        self._runner_is_current = True
+
+
+def _compare(block: Block, printed: str) -> None:
+    shown = printed_after(block.page).get(block)
+    if shown is not None:
+        assert normalised(printed) == normalised(shown.text), f"{shown.where} does not show what {block.where} prints"
+
+
+def _copy(source: Path, target: Path) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    if source.is_dir():
+        shutil.copytree(source, target, ignore=shutil.ignore_patterns("__pycache__"))
+    else:
+        shutil.copy(source, target)

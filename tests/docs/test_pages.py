@@ -1,0 +1,111 @@
+"""Links lead somewhere, names are right, and quoted sentences are the code's own."""
+
+import ast
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.docs.blocks import PAGES, ROOT
+from tests.docs.test_reference import rows
+
+README = ROOT / "README.md"
+WRITTEN = [*PAGES, *(ROOT / name for name in ("CONTRIBUTING.md", "CHANGELOG.md"))]
+WRITTEN += sorted((ROOT / "docs/decisions").glob("*.md")) + sorted((ROOT / "examples").glob("*/README.md"))
+
+_LINK = re.compile(r"\]\(([^)\s]+)\)")
+_PATH = re.compile(r"`((?:docs|examples|functions|relayq_core|tests|events|requirements)/[\w./-]*)`")
+
+
+def _name(page: Path) -> str:
+    return str(page.relative_to(ROOT))
+
+
+def _prose(page: Path) -> str:
+    """The page without its fenced blocks."""
+    return re.sub(r"^( *)```.*?^\1```", "", page.read_text(), flags=re.MULTILINE | re.DOTALL)
+
+
+def _anchors(page: Path) -> set[str]:
+    """The headings as GitHub makes anchors of them."""
+    titles = re.findall(r"^#+ (.+)$", _prose(page), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles}
+
+
+@pytest.mark.parametrize("page", WRITTEN, ids=_name)
+def test_every_link_leads_to_something(page: Path) -> None:
+    """Files that are there, and headings that are in them."""
+    for link in _LINK.findall(_prose(page)):
+        if link.startswith("https://"):
+            continue
+        target, _, anchor = link.partition("#")
+        path = (page.parent / target).resolve() if target else page
+        assert path.exists(), f"{_name(page)} links to {link}"
+        assert not anchor or anchor in _anchors(path), f"{_name(page)} links to {link}"
+
+
+@pytest.mark.parametrize("page", WRITTEN, ids=_name)
+def test_every_path_in_the_text_is_there(page: Path) -> None:
+    """`docs/...`, `functions/...` and the like, unless the reader is told to make it."""
+    shown = set(re.findall(r"^# ([\w./-]+)$", page.read_text(), re.MULTILINE))
+    for path in re.findall(
+        r"`((?:docs|examples|functions|relayq_core|tests|events|requirements)/[\w./-]*)`", _prose(page)
+    ):
+        assert (ROOT / path).exists() or path in shown, f"{_name(page)} names {path}"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=_name)
+def test_every_page_can_be_found_from_the_readme(page: Path) -> None:
+    """Nobody lists a folder to find out what there is to read."""
+    assert page == README or f"({_name(page)})" in README.read_text()
+
+
+@pytest.mark.parametrize("page", WRITTEN, ids=_name)
+def test_no_page_promises_what_cannot_be_kept(page: Path) -> None:
+    """A job that was started and whose runner died may have done its work: nobody can know."""
+    for found in re.finditer(r"exactly[- ]once", page.read_text(), re.IGNORECASE):
+        before = page.read_text()[: found.start()].rsplit(".", 1)[-1].lower()
+        assert re.search(r"\b(never|no|not|nobody)\b", before), f"{_name(page)}: ...{before}{found[0]}"
+
+
+# ---------------------------------------------------------------- the sentences of errors
+
+
+def _sentences(folder: Path) -> Iterator[str]:
+    """Every text in the code, with … for what is filled in."""
+    for path in folder.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.JoinedStr):
+                yield "".join(str(part.value) if isinstance(part, ast.Constant) else "…" for part in node.values)
+            elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+                yield re.sub(r"%[sdg]", "…", node.value)
+
+
+def _says(sentence: str, quoted: str) -> bool:
+    """A quote's pieces, between its …, stand in the sentence in this order."""
+    place = 0
+    for piece in quoted.split("…"):
+        found = sentence.find(piece.strip(), place)
+        if found < 0:
+            return False
+        place = found + len(piece.strip())
+    return True
+
+
+@pytest.mark.parametrize(
+    "symptom", [name for name in rows(README, "You see") if name not in {"", "-"}], ids=lambda symptom: symptom[:40]
+)
+def test_a_quoted_error_is_what_the_code_says(symptom: str) -> None:
+    """Whoever searches for the sentence they see finds it; what stands outside of quotes is no error's sentence."""
+    code = [text for folder in ("relayq_core", "functions") for text in _sentences(ROOT / folder)]
+    for quoted in re.findall(r"`([^`]+)`", f"`{symptom}`" if "`" not in symptom else symptom):
+        assert any(_says(text, quoted) for text in code), quoted
+
+
+def test_the_readmes_settings_are_the_reference_pages() -> None:
+    """The README shows the few that are changed; names and defaults are the same."""
+    few = rows(README, "Variable")
+    every = rows(ROOT / "docs/reference/environment.md", "Variable")
+    assert few
+    assert {name: cells[0] for name, cells in few.items()} == {name: every[name][0] for name in few}
