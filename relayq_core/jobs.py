@@ -592,8 +592,9 @@ def _lenient(name: str, payload_json: str, validate: Callable[[str], T]) -> tupl
         try:
             return validate(text), ignored
         except ValidationError as error:
-            data = json.loads(text)
-            unknown = _unknown(error, data)
+            extras = [e["loc"] for e in error.errors(include_input=False) if e["type"] == "extra_forbidden"]
+            data = json.loads(text) if extras else None
+            unknown = _unknown(extras, data)
             if not unknown:
                 raise _invalid(name, error) from None
             for *path, field in unknown:
@@ -603,17 +604,14 @@ def _lenient(name: str, payload_json: str, validate: Callable[[str], T]) -> tupl
     raise InvalidPayload(name, "it holds fields the job does not know, and they cannot be left out")
 
 
-def _unknown(error: ValidationError, data: Any) -> list[Path]:
+def _unknown(extras: Iterable[Path], data: Any) -> list[Path]:
     """Where in the data the fields are that no reading of it knows.
 
     A union complains once for each of its members, with the member's tag in the location: what one of them knows
     is not unknown.
     """
     readings: dict[Path, dict[Path, set[Path]]] = {}
-    for complaint in error.errors(include_input=False):
-        if complaint["type"] != "extra_forbidden":
-            continue
-        *tagged, field = complaint["loc"]
+    for *tagged, field in extras:
         path = _path(data, tagged)
         if field in _at(data, path):
             readings.setdefault(path, {}).setdefault(tuple(tagged), set()).add((*path, field))
