@@ -25,7 +25,7 @@ DEPLOYED = {
 
 #: Commands that run whole suites, and what else runs each of them.
 ELSEWHERE = {
-    "make demo": "tests/functions/test_demo.py",
+    "make demo": "tests/docs/test_blocks.py",
     "make test": ".ci/run",
 }
 
@@ -167,3 +167,10 @@ def normalised(output: str) -> list[str]:
     ):
         output = pattern.sub(name, output)
     return [line for line in (" ".join(line.split()) for line in output.splitlines()) if line]
+
+
+def compare(block: Block, printed: str) -> None:
+    """Fails where the page shows something else than what the block printed."""
+    shown = printed_after(block.page).get(block)
+    if shown is not None:
+        assert normalised(printed) == normalised(shown.text), f"{shown.where} does not show what {block.where} prints"

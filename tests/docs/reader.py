@@ -8,6 +8,7 @@ import os
 import shutil
 import subprocess
 import sys
+import threading
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Self
@@ -15,7 +16,7 @@ from typing import Self
 from relayq_core.local.aws import FAILED_TABLE, JOBS_TABLE, EmbeddedAws
 from relayq_core.local.environ import isolated
 from relayq_core.local.functions import Function, Functions
-from tests.docs.blocks import ROOT, Block, Way, normalised, printed_after
+from tests.docs.blocks import ROOT, Block, Way, compare
 
 #: What the reader has of this repository.
 _COPIED = ["functions", "examples", "events", "template.yaml", "samconfig.toml", "Makefile", "pyproject.toml"]
@@ -28,10 +29,11 @@ class Reader:
     def __init__(self, project: Path) -> None:
         self.project = project
         self._functions = Functions()
-        self._aws = EmbeddedAws(self._functions.invoke)
+        self._aws = EmbeddedAws(self._invoke)
         self._aws.create_tables()
         self._console: subprocess.Popen[str] | None = None
         self._runner_is_current = False
+        self._lock = threading.Lock()
         for name in _COPIED:
             _copy(ROOT / name, project / name)
         _copy(ROOT / "tests/functions/conftest.py", project / "tests/functions/conftest.py")
@@ -59,9 +61,11 @@ class Reader:
             case Way.FILE:
                 self._write(block)
             case Way.PYTHON:
-                _compare(block, self._python(block))
+                compare(block, self._python(block))
             case Way.SHELL:
-                _compare(block, self._shell(block))
+                compare(block, self._shell(block))
+            case Way.ELSEWHERE if "make demo" in block.commands:
+                self._bash("relayq --local tables create")  # all that later blocks need of what the demo leaves
             case _:
                 """Somebody else's, or nothing to do."""
 
@@ -74,7 +78,6 @@ class Reader:
             self._runner_is_current = False
 
     def _python(self, block: Block) -> str:
-        self._start_runner()
         if self._console is None:
             self._console = subprocess.Popen(
                 [sys.executable, "-u", "-W", "error", str(Path(__file__).with_name("console.py"))],
@@ -96,9 +99,13 @@ class Reader:
         return str(answer["printed"])
 
     def _shell(self, block: Block) -> str:
-        self._start_runner()
-        done = subprocess.run(
-            ["bash", "-euo", "pipefail", "-c", block.text],
+        done = self._bash(block.text)
+        assert done.returncode == 0, f"{block.where} ends with {done.returncode}\n{done.stdout}"
+        return done.stdout
+
+    def _bash(self, commands: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            ["bash", "-euo", "pipefail", "-c", commands],
             cwd=self.project,
             env=self._environ(),
             stdout=subprocess.PIPE,
@@ -106,8 +113,6 @@ class Reader:
             text=True,
             check=False,
         )
-        assert done.returncode == 0, f"{block.where} ends with {done.returncode}\n{done.stdout}"
-        return done.stdout
 
     def _environ(self) -> Mapping[str, str]:
         shown = {
@@ -116,34 +121,30 @@ class Reader:
             "COLUMNS": "100",
             "NO_COLOR": "1",
         }
-        return isolated({**self._aws.environ, **shown}, os.environ)
+        environ = isolated({**self._aws.environ, **shown}, os.environ)
+        if (self.project / ".env").exists():
+            environ = {name: value for name, value in environ.items() if not name.startswith("RELAYQ_")}
+        return environ
 
-    def _start_runner(self) -> None:
-        """The runner function, with the jobs that the project holds now."""
-        if self._runner_is_current:
-            return
-        self._functions.close()
-        self._functions.begin(
-            [
-                Function(
-                    name=_RUNNER,
-                    handler="app.handler",
-                    environ={**self._aws.environ, "WEBHOOK_ALLOW_PRIVATE": "true"},
-                    path=[self.project / "functions/runner"],
-                    timeout=900,
-                    concurrency=4,
-                    log=self.project / "runner.log",
-                )
-            ]
+    def _invoke(self, function: str, event: bytes) -> bool:
+        """Lambda's Invoke. The runner starts when it is first needed, and again when its jobs have changed."""
+        with self._lock:
+            if not self._runner_is_current:
+                self._functions.close()
+                self._functions.begin([self._runner()])
+                self._runner_is_current = True
+        return self._functions.invoke(function, event)
+
+    def _runner(self) -> Function:
+        return Function(
+            name=_RUNNER,
+            handler="app.handler",
+            environ=self._aws.environ,
+            path=[self.project / "functions/runner"],
+            timeout=900,
+            concurrency=4,
+            log=self.project / "runner.log",
         )
-        self._functions.wait()
-        self._runner_is_current = True
-
-
-def _compare(block: Block, printed: str) -> None:
-    shown = printed_after(block.page).get(block)
-    if shown is not None:
-        assert normalised(printed) == normalised(shown.text), f"{shown.where} does not show what {block.where} prints"
 
 
 def _copy(source: Path, target: Path) -> None:

@@ -1,14 +1,20 @@
 """Every fenced block of README.md and docs/ is executed: here, or by another test that is named."""
 
 import ast
+import os
+import pty
 import re
 import subprocess
+import sys
+import termios
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
 from relayq_core import lifecycle
-from tests.docs.blocks import DEPLOYED, ELSEWHERE, PAGES, ROOT, Block, Way, blocks, printed_after
+from relayq_core.local.environ import isolated
+from tests.docs.blocks import DEPLOYED, ELSEWHERE, PAGES, ROOT, Block, Way, blocks, normalised, printed_after
 from tests.docs.reader import Reader
 from tests.template import translate
 
@@ -31,11 +37,38 @@ def _of(way: Way) -> list[Block]:
 @pytest.mark.parametrize("page", PAGES, ids=_name)
 def test_a_page_does_what_it_says(page: Path, tmp_path: Path) -> None:
     """Its files, its Python and its commands, in their order; and what it shows is what is printed."""
-    wanted = [block for block in blocks(page) if block.way in {Way.FILE, Way.PYTHON, Way.SHELL}]
-    if any(block.way is not Way.FILE for block in wanted):
+    if any(block.way in {Way.PYTHON, Way.SHELL} for block in blocks(page)):
         with Reader(tmp_path) as reader:
-            for block in wanted:
+            for block in blocks(page):
                 reader.execute(block)
+
+
+def test_the_demo_looks_as_the_readme_shows(tmp_path: Path) -> None:
+    """In a terminal, at its end; what the README leaves out after … are the ids of that run."""
+    page = ROOT / "README.md"
+    (shown,) = (output for block, output in printed_after(page).items() if block.commands == ["make demo"])
+    lines = normalised(shown.text)
+    assert lines.pop() == "…"
+    assert normalised(in_a_terminal([str(Path(sys.prefix) / "bin/relayq"), "demo"], tmp_path))[: len(lines)] == lines
+
+
+def in_a_terminal(command: list[str], folder: Path) -> str:
+    """The last screen of a command that draws itself anew again and again."""
+    ours, theirs = pty.openpty()
+    termios.tcsetwinsize(theirs, (40, 100))
+    environ = isolated({"TERM": "xterm", "COLUMNS": "100"}, os.environ)
+    environ.pop("NO_COLOR", None)
+    with subprocess.Popen(command, cwd=folder, env=environ, stdout=theirs, stderr=theirs) as process:
+        os.close(theirs)
+        written = b""
+        with suppress(OSError):  # Linux ends it so, once nobody holds the other side
+            while piece := os.read(ours, 65536):
+                written += piece
+    os.close(ours)
+    assert process.returncode == 0, written.decode()
+    without_colours = re.sub(r"\x1b\[[0-9;]*m", "", written.decode())
+    plain = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "\n", without_colours)
+    return plain[plain.rindex("RelayQ demo") :]
 
 
 @pytest.mark.parametrize("block", _of(Way.FILE), ids=_name)

@@ -1,14 +1,17 @@
 """The reference pages say what the code says."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 import pytest
+import typer.main
 
 import relayq_core
+from relayq_core.cli.exits import LEGEND
+from relayq_core.cli.main import app
 from relayq_core.settings import PREFIX, Settings
 from tests.docs.blocks import ROOT
 from tests.template import translate
@@ -16,19 +19,22 @@ from tests.template import translate
 REFERENCE = ROOT / "docs/reference"
 
 
-def rows(page: Path, heading: str) -> dict[str, list[str]]:
-    """The rows of the table whose first column bears this heading: the name in the first cell, and the other cells."""
-    found: dict[str, list[str]] = {}
+def table(page: Path, heading: str) -> list[list[str]]:
+    """The cells of each row of the table whose first column bears this heading."""
+    found: list[list[str]] = []
     inside = False
     for line in page.read_text().splitlines():
         cells = [cell.strip() for cell in line.strip().strip("|").split("|")] if line.startswith("|") else []
-        if cells and cells[0] == heading:
-            inside = True
-        elif not cells:
-            inside = False
-        elif inside and not set(cells[0]) <= {"-", ":"}:
-            found[cells[0].strip("`")] = cells[1:]
+        if inside and cells and not set(cells[0]) <= {"-", ":"}:
+            found.append(cells)
+        inside = bool(cells) and (inside or cells[0] == heading)
+    assert found, f"{page.relative_to(ROOT)} has no table headed {heading}"
     return found
+
+
+def rows(page: Path, heading: str) -> dict[str, list[str]]:
+    """The same by the name in the first cell, with the other cells."""
+    return {name.strip("`"): cells for name, *cells in table(page, heading)}
 
 
 def test_the_table_of_variables_names_every_setting_once() -> None:
@@ -69,6 +75,40 @@ def test_the_variables_of_the_ready_jobs_are_the_ones_that_the_template_sets() -
     runner = translate.read()["Resources"]["RunnerFunction"]["Properties"]["Environment"]["Variables"]
     named = {name for name in rows(REFERENCE / "environment.md", "Variable") if not name.startswith(PREFIX)}
     assert named == {name for name in runner if not name.startswith(PREFIX)}
+
+
+def _commands(group: Any, path: str) -> Iterator[tuple[str, str]]:
+    """Every command with what it must or may be given, and its help."""
+    for name, command in group.commands.items():
+        if hasattr(command, "commands"):
+            yield from _commands(command, f"{path} {name}")
+        else:
+            words = [
+                p.metavar if p.param_type_name == "argument" else f"{p.opts[0]} {p.metavar}"
+                for p in command.params
+                if p.required or p.param_type_name == "argument"
+            ]
+            yield " ".join([path, name, *words]), command.help
+
+
+def test_the_page_on_the_command_line_lists_every_command() -> None:
+    """With what each must be given, as its own --help says it."""
+    commands = dict(_commands(typer.main.get_command(app), "relayq"))
+    assert sorted(rows(REFERENCE / "command-line.md", "Command")) == sorted(commands)
+
+
+def test_the_exit_codes_are_the_ones_that_help_shows() -> None:
+    """Programs rely on them."""
+    shown = rows(REFERENCE / "command-line.md", "Exit code")
+    assert ", ".join(f"{code} {cells[0]}" for code, cells in shown.items()) == LEGEND
+
+
+def test_the_page_on_the_command_line_explains_what_all_commands_share() -> None:
+    """Where the jobs are, and JSON."""
+    text = (REFERENCE / "command-line.md").read_text()
+    shared = {parameter.opts[0] for parameter in typer.main.get_command(app).params} - {"--version", "--debug"}
+    assert {"--stack", "--local", "--json"} < shared
+    assert [option for option in sorted(shared) if option not in text] == []
 
 
 def test_the_python_page_explains_every_public_name() -> None:
