@@ -103,7 +103,10 @@ class MemoryStore:
         self._keys: dict[str, _Key] = {}
 
     def spoil(self, job_id: str) -> None:
-        """Make the row of a job one that cannot be read, as an edit by hand might."""
+        """Make the row of a job one that cannot be read, as an edit of its `attempt` by hand might.
+
+        It can be written all the same, and is whole again once its attempt has been written.
+        """
         self._spoilt.add(job_id)
 
     # --- queues ---
@@ -125,9 +128,9 @@ class MemoryStore:
 
     def add(self, record: JobRecord) -> Added:
         with self._lock:
-            found = self._row(record.id)
+            found = self.jobs.get(record.id)
             if found is not None and not self._has_expired(found.expires_at):
-                return Added(found=found)
+                return Added(found=self._read(found))
             if (holder := self._holder(record)) is not None:
                 return Added(holder=holder)
             self._put(record)
@@ -141,6 +144,7 @@ class MemoryStore:
 
     def _put(self, record: JobRecord) -> None:
         self.jobs[record.id] = record
+        self._spoilt.discard(record.id)
         if record.unique_pk is not None:
             window = record.unique_for_ms
             ends = None if window is None else lifecycle.expiry(self._clock.now() + window)
@@ -150,9 +154,10 @@ class MemoryStore:
 
     def claim(self, job_id: str, lease: Lease) -> Answer:
         with self._lock:
-            row = self._row(job_id)
-            if row is None:
+            found = self.jobs.get(job_id)
+            if found is None:
                 return Answer(False)
+            row = self._read(found)
             if not lifecycle.is_claimable(row, lease.now):
                 return Answer(row.lease_id == lease.id, row)
             self.jobs[job_id] = lifecycle.claimed(row, lease)
@@ -173,7 +178,7 @@ class MemoryStore:
             if (refusal := self._refusal(before, Event.COMPLETE, None)) is not None:
                 return refusal
             self._release_key(before)
-            del self.jobs[before.id]
+            self._delete(before.id)
             return Settled.DONE
 
     def bury(self, before: JobRecord, settlement: Settlement) -> Settled:
@@ -186,7 +191,7 @@ class MemoryStore:
             if (refusal := self._refusal(before, Event.BURY, after.settled_by)) is not None:
                 return refusal
             self._release_key(before)
-            del self.jobs[before.id]
+            self._delete(before.id)
             self.failures[before.id] = after
             return Settled.DONE
 
@@ -216,9 +221,15 @@ class MemoryStore:
             if (new := getattr(after, field.name)) != getattr(before, field.name) or field.name in _ALWAYS_WRITTEN
         }
         self.jobs[before.id] = self.jobs[before.id].evolve(**changes)
+        if "attempt" in changes:
+            self._spoilt.discard(before.id)
         if after.status.is_ended:
             self._release_key(before)
         return Settled.DONE
+
+    def _delete(self, job_id: str) -> None:
+        del self.jobs[job_id]
+        self._spoilt.discard(job_id)
 
     def _release_key(self, record: JobRecord) -> None:
         """Only a key that is held until the job ends, and only if it is still this job's."""
@@ -250,13 +261,13 @@ class MemoryStore:
 
     def nudge(self, row: Due, nudges: int, due_at: int) -> Answer:
         with self._lock:
-            found = self._row(row.job_id)
+            found = self.jobs.get(row.job_id)
             if found is None:
                 return Answer(False)
             if found.due_at != row.due_at or not found.status.is_waiting or found.nudges != nudges:
-                return Answer(False, found)
+                return Answer(False, self._read(found))
             self.jobs[found.id] = found.evolve(due_at=due_at, nudges=nudges + 1)
-            return Answer(True, self.jobs[found.id])
+            return Answer(True, self._read(self.jobs[found.id]))
 
     def postpone(self, row: Due, due_at: int) -> bool:
         with self._lock:
@@ -276,7 +287,8 @@ class MemoryStore:
 
     def get(self, job_id: str) -> JobRecord | None:
         with self._lock:
-            row = self._row(job_id)
+            found = self.jobs.get(job_id)
+            row = None if found is None else self._read(found)
             return None if row is None or self._has_expired(row.expires_at) else row
 
     def get_many(self, job_ids: Iterable[str]) -> list[JobRecord]:
@@ -297,24 +309,26 @@ class MemoryStore:
     def cancel_waiting(self, before: JobRecord, settlement: Settlement) -> bool:
         with self._lock:
             row = self.jobs.get(before.id)
-            if row is None or not row.status.is_waiting or row.attempt != before.attempt:
+            if row is None or not row.status.is_waiting or row.attempt != before.attempt or row.id in self._spoilt:
                 return False
             return self._write(before, settlement.after) is Settled.DONE
 
     def mark_cancelled(self, before: JobRecord, now: int) -> Answer:
         with self._lock:
-            row = self._row(before.id)
-            if row is None or not self._holds(row, before):
-                return Answer(False, row)
-            self.jobs[row.id] = row.evolve(cancel_requested_at=now)
-            return Answer(True, self.jobs[row.id])
+            found = self.jobs.get(before.id)
+            if found is None:
+                return Answer(False)
+            if not self._holds(found, before):
+                return Answer(False, self._read(found))
+            self.jobs[found.id] = found.evolve(cancel_requested_at=now)
+            return Answer(True, self._read(self.jobs[found.id]))
 
     def redrive(self, failed: JobRecord, settlement: Settlement) -> Added | None:
         after = settlement.after
         with self._lock:
-            found = self._row(after.id)
+            found = self.jobs.get(after.id)
             if found is not None and not self._has_expired(found.expires_at):
-                return Added(found=found)
+                return Added(found=self._read(found))
             if failed.id not in self.failures:
                 return None
             if (holder := self._holder(after)) is not None:
@@ -327,11 +341,10 @@ class MemoryStore:
         with self._lock:
             return self.failures.pop(job_id, None) is not None
 
-    def _row(self, job_id: str) -> JobRecord | None:
+    def _read(self, row: JobRecord) -> JobRecord:
         """The row as it stands, expired or not. Raises UnreadableRow."""
-        row = self.jobs.get(job_id)
-        if row is not None and job_id in self._spoilt:
-            raise UnreadableRow(job_id, "it was spoilt by a test", due_at=row.due_at)
+        if row.id in self._spoilt:
+            raise UnreadableRow(row.id, "it was spoilt by a test", due_at=row.due_at)
         return row
 
     def _has_expired(self, expires_at: int | None) -> bool:
