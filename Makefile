@@ -23,7 +23,7 @@ export SAM_CLI_TELEMETRY := 0
 
 .PHONY: help
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
 .PHONY: demo
 demo: .venv/.demo ## see it work: real handlers on an embedded stack, about ten seconds, no AWS account
@@ -55,6 +55,10 @@ e2e: .venv/.dev .venv-sam/.ready .venv-e2e/.ready ## sam build and sam deploy to
 .PHONY: simulate
 simulate: .venv/.dev ## the protocol under every fault and pair of faults, and N=20000 random schedules
 	@$(BIN)/python -m tests.simulation --schedules $(or $(N),20000)
+
+.PHONY: differential
+differential: .venv/.dev ## the memory store beside DynamoDB Local, call by call, in N=10000 sequences (after make engines)
+	@$(BIN)/python -m tests.differential --examples $(or $(N),10000)
 
 .PHONY: build
 build: .venv-sam/.ready ## sam build (ARCH=x86_64 RUNTIME=python3.12 for other than the template's defaults)
