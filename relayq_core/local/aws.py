@@ -9,9 +9,11 @@ import re
 import threading
 import uuid
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
+from moto.moto_api._internal.models import moto_api_backend
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
 
 from relayq_core.adapters.tables import failed_table, jobs_table
@@ -34,9 +36,14 @@ Invoke = Callable[[str, bytes], bool]
 
 
 class EmbeddedAws:
-    """DynamoDB with RelayQ's two empty tables, and Lambda as far as `invoke` plays it. Nothing reaches a real AWS."""
+    """DynamoDB with RelayQ's two empty tables, and Lambda as far as `invoke` plays it.
+
+    From the moment it is made until `close()` the environment of this process leads to it, so that nothing here
+    reaches a real AWS. One at a time: moto's tables belong to the process.
+    """
 
     def __init__(self, invoke: Invoke = lambda function, event: False) -> None:
+        moto_api_backend.reset()
         self._server = Server(_Front(invoke))
         self.endpoint = self._server.url
         #: what a process needs so that boto3 and RelayQ find this and nothing else
@@ -53,14 +60,16 @@ class EmbeddedAws:
             "RELAYQ_FAILED_TABLE": FAILED_TABLE,
             "NO_PROXY": _not_proxied(os.environ),
         }
+        self._until = ExitStack()
+        self._until.callback(self._server.close)
+        self._until.enter_context(applied(self.environ))
 
     @functools.cached_property
     def dynamodb(self) -> Any:
         """A boto3 client of its DynamoDB."""
         import boto3
 
-        with applied(self.environ):
-            return boto3.Session().client("dynamodb")
+        return boto3.Session().client("dynamodb")
 
     def create_tables(self) -> None:
         """Make the two tables, empty."""
@@ -82,7 +91,7 @@ class EmbeddedAws:
         """End it; what the tables held is gone."""
         if "dynamodb" in vars(self):
             self.dynamodb.close()
-        self._server.close()
+        self._until.close()
 
 
 def _not_proxied(environ: Mapping[str, str]) -> str:

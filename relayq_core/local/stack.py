@@ -10,6 +10,7 @@ from typing import Self
 
 import relayq_core
 from relayq_core.local.aws import EmbeddedAws
+from relayq_core.local.environ import applied
 from relayq_core.local.functions import Function, Functions
 from relayq_core.local.schedule import Schedule
 
@@ -19,7 +20,7 @@ _TICK = json.dumps({"version": "0", "detail-type": "Scheduled Event", "source": 
 
 
 class Stack:
-    """Runs inside `with`. `environ` is what a client of this stack needs in its environment.
+    """Runs inside `with`, where the environment of this process leads to it: RelayQ() is a client of it.
 
     `settings` are further variables of the runner's and sweeper's environment, `path` the folders that job modules
     are imported from, `tick` the seconds between two sweeps (None: nobody sweeps). Logs go to `logs`, a folder.
@@ -28,7 +29,6 @@ class Stack:
 
     def __init__(self, logs: Path, *, settings: Mapping[str, str], path: list[Path], tick: float | None) -> None:
         self._logs = logs
-        self._settings = settings
         self._path = path
         self._tick = tick
         self._parts = ExitStack()
@@ -42,6 +42,7 @@ class Stack:
             on_error.push(self._parts)
             self._logs.mkdir(parents=True, exist_ok=True)
             self._parts.callback(self.functions.close)
+            self._parts.enter_context(applied(self.environ))
             self.functions.begin(self._described())
             self.aws.create_tables()
             self.functions.wait()

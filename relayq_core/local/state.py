@@ -48,7 +48,7 @@ def kept(folder: Path, *, begin: bool = False) -> Iterator[tuple[EmbeddedAws, di
 
     One command at a time: another waits. Raises NoState unless this is to `begin` one, and UnreadableState.
     """
-    if not begin and not (folder / _FILE).exists():
+    if not begin and not exists(folder):
         raise NoState(folder)
     with _locked(made_folder(folder)):
         state = _read(folder / _FILE)
@@ -63,6 +63,11 @@ def kept(folder: Path, *, begin: bool = False) -> Iterator[tuple[EmbeddedAws, di
                 save(folder, aws, state["environ"])
         finally:
             aws.close()
+
+
+def exists(folder: Path) -> bool:
+    """Whether rows are kept there."""
+    return (folder / _FILE).exists()
 
 
 def save(folder: Path, aws: EmbeddedAws, environ: Mapping[str, str]) -> None:

@@ -81,7 +81,7 @@ def _warm() -> None:
     import boto3
 
     for service in ("dynamodb", "lambda"):
-        boto3.Session().client(service)
+        boto3.Session().client(service, region_name=os.environ["AWS_REGION"])
 
 
 def _serve(channel: socket.socket, handler: Handler) -> None:
