@@ -7,15 +7,16 @@ import inspect
 import logging
 import traceback
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from typing import Annotated, Any, Concatenate, ParamSpec
 
 import typer
 
-from relayq_core.cli.exits import ERROR, OK, Stop
+from relayq_core.cli.exits import ERROR, OK, USAGE, Stop
 from relayq_core.cli.output import complain, print_json
+from relayq_core.cli.values import flag
 from relayq_core.cli.where import Where, job_modules_findable, prepared
 from relayq_core.client import RelayQ
 from relayq_core.errors import RelayQError, SettingsError
@@ -44,10 +45,10 @@ Profile = Annotated[
 ]
 Local = Annotated[
     bool,
-    typer.Option("--local", help="The tables kept in .relayq/, as `relayq demo` left them.", rich_help_panel=_PLACE),
+    flag("--local", help="The tables kept in .relayq/, as `relayq demo` left them.", rich_help_panel=_PLACE),
 ]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON, errors too, for programs.")]
-Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
+Json = Annotated[bool, flag("--json", help="Print JSON, errors too, for programs.")]
+Debug = Annotated[bool, flag("--debug", help="Show the traceback of an error.")]
 
 
 @dataclass(kw_only=True)
@@ -62,19 +63,18 @@ class Cli:
     def settings(self, *needed: str, begin: bool = False) -> Settings:
         """The settings; `needed` ones must be set. `begin`: see where.prepared. Raises SettingsError."""
         prepared(self.where, self._until, begin=begin)
-        settings = Settings.from_environ()
-        try:
-            return settings.needed(*needed)
-        except SettingsError as error:
-            raise SettingsError(error.variable, f"{_problem(error)}, or name that stack by --stack") from None
+        return _checked(Settings.from_environ(), needed)
 
-    def relayq(self, *, hands_off: bool = False) -> RelayQ:
-        """The tables, and where the command `hands_off` jobs also the runner. Raises SettingsError."""
-        settings = self.settings("jobs_table", "failed_table")
-        if settings.handoff == "lambda" and not settings.runner_function:
-            if hands_off and not settings.runner_functions:
-                settings.needed("runner_function")
-            settings = replace(settings, handoff="none")
+    def relayq(self, *, hands_off: bool = False, failed: bool = True) -> RelayQ:
+        """The tables (without `failed`: only that of live jobs), and the runner where the command `hands_off` jobs.
+
+        Raises SettingsError.
+        """
+        settings = self.settings("jobs_table", *(["failed_table"] if failed else []))
+        if settings.handoff == "lambda" and not settings.runner_functions and not settings.runner_function:
+            if hands_off:
+                _checked(settings, ["runner_function"])
+            settings = replace(settings, handoff="none")  # what is to run again is left to the sweeper
         return RelayQ(settings)
 
     def jobs(self, settings: Settings) -> Registry:
@@ -142,12 +142,37 @@ def command(
             ]
         )
         run.__annotations__ = {"context": typer.Context, **{p.name: p.annotation for p in own}, **shared}
-        run.__doc__ = body.__doc__
+        run.__doc__ = flowing(body.__doc__ or "")
         run.__name__ = body.__name__
         app.command(name, epilog=f"Example: {example}")(run)
         return body
 
     return decorate
+
+
+def command_group(app: typer.Typer, name: str, *, help: str) -> typer.Typer:
+    """Commands under a common name; the name alone shows their help."""
+    group = typer.Typer()
+
+    @group.callback(invoke_without_command=True)
+    def alone(context: typer.Context) -> None:
+        show_help_alone(context)
+
+    app.add_typer(group, name=name, help=help)
+    return group
+
+
+def show_help_alone(context: typer.Context) -> None:
+    """Without a command there is nothing to do but to show the help, which is a usage error."""
+    if context.invoked_subcommand is None:
+        if text := context.get_help():  # typer's rich help is printed, and not returned
+            print(text)  # noqa: T201
+        raise typer.Exit(USAGE)
+
+
+def flowing(doc: str) -> str:
+    """A docstring with one line for each paragraph: the terminal decides where lines end."""
+    return "\n\n".join(" ".join(part.split()) for part in inspect.cleandoc(doc).split("\n\n"))
 
 
 def _said(at_root: dict[str, Any], here: dict[str, Any]) -> Cli:
@@ -162,6 +187,16 @@ def _said(at_root: dict[str, Any], here: dict[str, Any]) -> Cli:
     if where.local and (where.stack or where.profile or where.region):
         raise typer.BadParameter("--local is on this machine: it goes with none of --stack, --region, --profile")
     return Cli(where=where, json=said.get("json", False), debug=said.get("debug", False))
+
+
+def _checked(settings: Settings, needed: Iterable[str]) -> Settings:
+    try:
+        return settings.needed(*needed)
+    except SettingsError as error:
+        problem = str(error).removeprefix(f"{error.variable}: ")
+        raise SettingsError(
+            error.variable, f"{problem}, name that stack by --stack, or say --local after `relayq demo`"
+        ) from None
 
 
 def _ended(cli: Cli, body: Callable[[Cli], int | None]) -> int:
@@ -180,6 +215,8 @@ def _ended(cli: Cli, body: Callable[[Cli], int | None]) -> int:
             return _failed(cli, str(error), type(error).__name__, ERROR)
         except (typer.Exit, typer.Abort, typer.BadParameter, BrokenPipeError):
             raise
+        except OSError as error:
+            return _failed(cli, f"{error.filename or 'system'}: {error.strerror or error}", type(error).__name__, ERROR)
         except Exception as error:
             problem = f"unexpected {headline(error)}; please report it, with what --debug shows"
             return _failed(cli, problem, type(error).__name__, ERROR)
@@ -198,10 +235,6 @@ def report_error(message: str, kind: str, code: int, *, as_json: bool) -> None:
         print_json({"error": message, "type": kind, "exit_code": code})
     else:
         complain("error", message)
-
-
-def _problem(error: SettingsError) -> str:
-    return str(error).removeprefix(f"{error.variable}: ")
 
 
 @contextmanager

@@ -17,8 +17,8 @@ import typer
 from relayq_core.cli.command import Cli, command
 from relayq_core.cli.exits import ERROR, OK
 from relayq_core.cli.output import STATUS_STYLES, is_fancy, say
-from relayq_core.cli.values import duration
-from relayq_core.cli.where import embedded_missing
+from relayq_core.cli.values import duration, flag
+from relayq_core.cli.where import check_embedded
 from relayq_core.client import RelayQ
 
 if TYPE_CHECKING:
@@ -35,13 +35,14 @@ def add_to(app: typer.Typer) -> None:
 def demo(
     cli: Cli,
     no_sweeper: Annotated[
-        bool, typer.Option("--no-sweeper", help="Play it without the sweeper: the killed job stays lost, exit code 1.")
+        bool, flag("--no-sweeper", help="Play it without the sweeper: the killed job stays lost, exit code 1.")
     ] = False,
     patience: Annotated[
-        float, typer.Option("--patience", metavar="TIME", help="Give up after so long.", parser=duration)
+        float,
+        typer.Option("--patience", metavar="TIME", help="Give up after so long.", parser=duration, show_default="30 s"),
     ] = 30.0,
 ) -> int:
-    """See RelayQ work, in about ten seconds and without an AWS account.
+    """See RelayQ work in ten seconds, no AWS account.
 
     The real handlers run in real processes, on DynamoDB and Lambda played on this machine. One runner is killed in
     the middle of its job. The tables are kept in .relayq/, for the commands that are suggested at the end. Exits 0
@@ -50,10 +51,8 @@ def demo(
     JSON: {"came_true", "seconds", "lines", "checks": [{"promise", "kept", "found"}], "next": [{"why", "command"}]}
     """
     began = time.monotonic()
-    try:
-        outcome = _played(cli, sweeper=not no_sweeper, patience=patience)
-    except ModuleNotFoundError as error:
-        raise embedded_missing(error) from error
+    check_embedded()
+    outcome = _played(cli, sweeper=not no_sweeper, patience=patience)
     seconds = time.monotonic() - began
     hints = _next(outcome)
     data = {
@@ -72,7 +71,6 @@ def demo(
 
 
 def _played(cli: Cli, *, sweeper: bool, patience: float) -> Outcome:
-    from relayq_core.local.environ import applied
     from relayq_core.local.state import FOLDER, made_folder
 
     logs = made_folder(FOLDER) / "logs"
@@ -86,7 +84,6 @@ def _played(cli: Cli, *, sweeper: bool, patience: float) -> Outcome:
 
         with (
             demo_stack(logs, sweeper=sweeper) as stack,
-            applied(stack.environ),
             contextlib.closing(Receiver()) as receiver,
         ):
             outcome = play(Stage(stack, RelayQ(), receiver), show, patience=patience)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import re
 import sys
 import time
@@ -15,7 +16,7 @@ import typer
 from relayq_core.cli.command import Cli, command
 from relayq_core.cli.exits import ERROR, JOB_FAILED, OK, STILL_RUNNING, Stop, no_such_job
 from relayq_core.cli.output import age, complain, is_fancy, say
-from relayq_core.cli.values import Attempts, JobName, Queue, at_time, duration, epoch_ms, payload
+from relayq_core.cli.values import Attempts, JobName, at_time, duration, epoch_ms, payload, queue_name
 from relayq_core.cli.view import headline, job_json
 from relayq_core.client import RelayQ
 from relayq_core.errors import InvalidOption, RelayQError, UnknownJob, did_you_mean
@@ -58,7 +59,10 @@ def dispatch(
     args: Annotated[
         str | None, typer.Argument(metavar="[JSON]", help="Its payload: a JSON object, @file, or - for stdin.")
     ] = None,
-    queue: Queue = None,
+    queue: Annotated[
+        str | None,
+        typer.Option("--queue", metavar="QUEUE", help="The queue, else the job type's own.", parser=queue_name),
+    ] = None,
     delay: Annotated[
         float | None,
         typer.Option("--delay", metavar="TIME", help="Start it so much later: 5, 90s, 5m, 2h.", parser=duration),
@@ -87,10 +91,11 @@ def dispatch(
         ),
     ] = None,
 ) -> int:
-    """Dispatch a job: write it down, tell the runner, and print its id.
+    """Dispatch a job and print its id.
 
-    Where the job's code is at hand (RELAYQ_JOB_MODULES, in this folder or in functions/runner) the payload is
-    checked against it; else it only has to be JSON. A duplicate prints the id of the job that has the key.
+    The job is written down, and a runner is told of it. Where the job's code is at hand (RELAYQ_JOB_MODULES, in
+    this folder or in functions/runner) the payload is checked against it; else it only has to be JSON. A duplicate
+    prints the id of the job that has the key.
 
     JSON: {"job_id", "duplicate", "handed_off"}, with --wait also "job".
     """
@@ -101,7 +106,7 @@ def dispatch(
     if wait is not None and cli.where.local:
         raise typer.BadParameter("--wait needs a runner, and --local has none: relayq --local run --id ID runs a job")
     data = payload(args)
-    relayq = cli.relayq(hands_off=True)
+    relayq = cli.relayq(hands_off=True, failed=wait is not None)
     _advise(cli, relayq.settings, name)
     done = relayq.dispatch(
         name,
@@ -133,10 +138,10 @@ def run(
         typer.Option("--run-at", metavar="TIME", help="Wait until then first: epoch ms or ISO 8601.", parser=epoch_ms),
     ] = None,
 ) -> int:
-    """Run one job right here, in this process, as the runner function would: claim, perform, settle.
+    """Run one job here, as the runner function would.
 
-    Its code is found through RELAYQ_JOB_MODULES, in this folder or in functions/runner. For debugging, and for
-    machines that can do what a Lambda cannot.
+    Claims, performs and settles it in this process. Its code is found through RELAYQ_JOB_MODULES, in this folder or
+    in functions/runner. For debugging, and for machines that can do what a Lambda cannot.
 
     JSON: {"ended", "job"}, the job as it then is.
     """
@@ -150,6 +155,7 @@ def run(
     jobs = cli.jobs(relayq.settings)
     if job.name not in jobs:
         raise UnknownJob(job.name, jobs)
+    logging.getLogger("relayq.job").setLevel(logging.INFO)  # context.logger
     # what the job prints is no part of the JSON
     with contextlib.redirect_stdout(sys.stderr) if cli.json else contextlib.nullcontext(), _dispatching_by(relayq):
         ends = time.monotonic() * 1000 + _INVOCATION_MS

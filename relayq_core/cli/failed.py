@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from relayq_core.cli.command import Cli, command
+from relayq_core.cli.command import Cli, command, command_group
 from relayq_core.cli.exits import no_such_job
 from relayq_core.cli.jobs import known_queue, say_capped
 from relayq_core.cli.output import Column, age, print_table, say
@@ -17,8 +17,7 @@ _TABLE = "in the failed table"
 
 def add_to(app: typer.Typer) -> None:
     """Add these commands."""
-    group = typer.Typer(no_args_is_help=True)
-    app.add_typer(group, name="failed", help="Jobs that failed for good: list, show, redrive or forget them.")
+    group = command_group(app, "failed", help="Jobs that failed for good: look, bring back, forget.")
     command(group, "list", example="relayq failed list --queue emails")(list_failed)
     command(group, "show", example="relayq failed show 01KAM3ZJ5Y8W4T9Q2N6R7B1C0D")(show)
     command(group, "redrive", example="relayq failed redrive 01KAM3ZJ5Y8W4T9Q2N6R7B1C0D")(redrive)
@@ -26,7 +25,7 @@ def add_to(app: typer.Typer) -> None:
 
 
 def list_failed(cli: Cli, queue: Queue = None, limit: Limit = 100) -> None:
-    """The jobs that failed for good, newest first, each with the head of its last error.
+    """The jobs that failed for good, newest first.
 
     JSON: {"jobs": [{"id", "name", "queue", "attempt", "failed_at", "failed_at_ms", "error"}]}
     """
@@ -41,7 +40,7 @@ def list_failed(cli: Cli, queue: Queue = None, limit: Limit = 100) -> None:
             "queue": job.queue,
             "attempt": job.attempt,
             **times(failed_at=job.finished_at),
-            "error": job.error,
+            "error": headline(job),
         }
         for job in found
     ]
@@ -68,9 +67,9 @@ def list_failed(cli: Cli, queue: Queue = None, limit: Limit = 100) -> None:
 
 
 def show(cli: Cli, job_id: JobId) -> None:
-    """One failed job, whole: its error with the place it came from, its earlier errors, its payload.
+    """One failed job, whole: its errors and payload.
 
-    JSON: the object of `relayq status`.
+    The error says where it came from. JSON: the object of `relayq status`.
     """
     relayq = cli.relayq()
     job = relayq.get(job_id)
@@ -80,9 +79,10 @@ def show(cli: Cli, job_id: JobId) -> None:
 
 
 def redrive(cli: Cli, job_id: JobId) -> None:
-    """Bring a failed job back, under the same id and with all its tries, and hand it to a runner.
+    """Bring a failed job back, with all its tries.
 
-    Refused while another job has its unique key. JSON: the object of `relayq list`, as the job then is.
+    It keeps its id, and is handed to a runner. Refused while another job has its unique key. JSON: the object of
+    `relayq list`, as the job then is.
     """
     relayq = cli.relayq(hands_off=True)
     job = relayq.redrive(job_id)
@@ -98,7 +98,7 @@ def redrive(cli: Cli, job_id: JobId) -> None:
 
 
 def forget(cli: Cli, job_id: JobId) -> None:
-    """Delete a failed job for good. There is no way back.
+    """Delete a failed job; there is no way back.
 
     JSON: {"id", "forgotten": true}
     """

@@ -2,28 +2,17 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
-from typing import Annotated
-
 import typer
 
 from relayq_core.cli.command import Cli, command
 from relayq_core.cli.exits import ERROR, NOT_FOUND, Stop, no_such_job
 from relayq_core.cli.output import STATUS_STYLES, Column, age, print_table, say, span
-from relayq_core.cli.values import JobId, Limit, Queue
+from relayq_core.cli.values import JobId, Limit, LiveStatus, Queue
 from relayq_core.cli.view import LIVE_COLUMNS, job_json, live_row, show_job, times
 from relayq_core.client import RelayQ
 from relayq_core.errors import did_you_mean
 from relayq_core.operations import QueueView
 from relayq_core.record import Status
-
-
-class Live(StrEnum):
-    """A status that `list` can show: of ended jobs there is no index."""
-
-    pending = "pending"
-    processing = "processing"
-    retrying = "retrying"
 
 
 def add_to(app: typer.Typer) -> None:
@@ -35,9 +24,10 @@ def add_to(app: typer.Typer) -> None:
 
 
 def queues(cli: Cli) -> None:
-    """Every queue: how many jobs wait or run, how many are overdue, and when the sweeper last looked.
+    """Every queue, how much waits and what is overdue.
 
-    Overdue is what the sweeper should have looked at by now; for the time between two ticks that is no trouble.
+    Live is what waits or runs. Overdue is what the sweeper should have looked at by now; for the time between two
+    ticks that is no trouble.
 
     JSON: {"queues": [{"queue", "live", "overdue", "oldest_due_age_ms", "capped"}], "swept_at", "swept_at_ms"}
     """
@@ -63,7 +53,7 @@ def queues(cli: Cli) -> None:
 def list_jobs(
     cli: Cli,
     queue: Queue = None,
-    status: Annotated[Live | None, typer.Option("--status", help="Only jobs in this state.")] = None,
+    status: LiveStatus = None,
     limit: Limit = 100,
 ) -> None:
     """The jobs that wait or run, by when they are due.
@@ -74,7 +64,7 @@ def list_jobs(
     """
     relayq = cli.relayq()
     known_queue(relayq, queue)
-    found = relayq.live(queue, None if status is None else Status(status.value), limit=limit)
+    found = relayq.live(queue, status, limit=limit)
     now = relayq.clock.now()
 
     def show() -> None:
@@ -88,7 +78,7 @@ def list_jobs(
 
 
 def status(cli: Cli, job_id: JobId) -> None:
-    """One job, whole: where it is, its tries and errors, its payload and its result.
+    """One job, whole: state, tries, errors, result.
 
     JSON: the object of `list`, and "payload", "result", "progress", "backoff", "timeout", "unique", "parent_id".
     """
@@ -100,7 +90,9 @@ def status(cli: Cli, job_id: JobId) -> None:
 
 
 def cancel(cli: Cli, job_id: JobId) -> int | None:
-    """Cancel a job that waits; mark one that runs: if it succeeds all the same, that counts.
+    """Cancel a job that waits; mark one that runs.
+
+    A marked job ends as cancelled, but if it succeeds all the same, that counts.
 
     JSON: the object of `list`, as the job then is. Exit code 1 if it had ended in another way before.
     """

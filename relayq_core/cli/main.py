@@ -12,9 +12,10 @@ import typer
 
 from relayq_core.cli import demo as demo_command
 from relayq_core.cli import dispatch, failed, jobs, registry, sweep, tables
-from relayq_core.cli.command import Debug, Json, Local, Profile, Region, Stack, report_error
+from relayq_core.cli.command import Debug, Json, Local, Profile, Region, Stack, flowing, report_error, show_help_alone
 from relayq_core.cli.exits import ERROR, LEGEND, OK, USAGE
 from relayq_core.cli.output import is_fancy
+from relayq_core.cli.values import flag
 
 app = typer.Typer(
     add_completion=False,
@@ -37,7 +38,6 @@ def _version(wanted: bool) -> None:
     raise typer.Exit
 
 
-@app.callback(invoke_without_command=True)
 def root(
     context: typer.Context,
     stack: Stack = None,
@@ -46,9 +46,7 @@ def root(
     local: Local = False,
     json: Json = False,
     debug: Debug = False,
-    version: Annotated[
-        bool, typer.Option("--version", help="Print the version.", callback=_version, is_eager=True)
-    ] = False,
+    version: Annotated[bool, flag("--version", help="Print the version.", callback=_version, is_eager=True)] = False,
 ) -> None:
     """RelayQ: background jobs for AWS Lambda.
 
@@ -64,11 +62,11 @@ def root(
         "json": json,
         "debug": debug,
     }
-    if context.invoked_subcommand is None:
-        sys.stdout.write(context.get_help() + "\n")
-        raise typer.Exit(USAGE)
+    show_help_alone(context)
 
 
+root.__doc__ = flowing(root.__doc__ or "")
+app.callback(invoke_without_command=True)(root)
 for group in (demo_command, dispatch, jobs, failed, sweep, registry, tables):
     group.add_to(app)
 

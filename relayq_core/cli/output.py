@@ -26,7 +26,7 @@ STATUS_STYLES = {
     "duplicate": "magenta",
 }
 #: Below this a column of sentences is not worth reading.
-_NARROWEST = 16
+_NARROWEST = 12
 _UNITS = ((86_400_000, "d"), (3_600_000, "h"), (60_000, "min"), (1_000, "s"))
 
 

@@ -12,8 +12,6 @@ from relayq_core.cli.command import Cli, command
 from relayq_core.cli.output import Column, print_details, print_table, say, span
 from relayq_core.registry import JobType
 
-_CALLS = {"string": "text", "integer": "whole number", "number": "number", "boolean": "true or false"}
-
 
 def add_to(app: typer.Typer) -> None:
     """Add this command."""
@@ -26,12 +24,13 @@ def registry(
         str | None, typer.Argument(metavar="[NAME]", help="Only this one, with its payload schema.")
     ] = None,
 ) -> None:
-    """The job types of RELAYQ_JOB_MODULES, with their options and payloads.
+    """The job types, their options and payloads.
 
-    Modules are looked for in this folder, in functions/runner and on Python's path.
+    They are those of RELAYQ_JOB_MODULES, which are looked for in this folder, in functions/runner and on Python's
+    path.
 
-    JSON: {"jobs": [{"name", "queue", "max_attempts", "backoff", "timeout", "origin", "payload"}]}, the last a
-    JSON Schema.
+    JSON: {"jobs": [{"name", "queue", "max_attempts", "backoff", "timeout", "origin", "payload"}]}, the last a JSON
+    Schema.
     """
     jobs = cli.jobs(cli.settings())
     types = [jobs.find(name)] if name else [jobs[known] for known in sorted(jobs)]

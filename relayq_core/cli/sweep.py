@@ -10,7 +10,7 @@ import typer
 from relayq_core.cli.command import Cli, command
 from relayq_core.cli.jobs import known_queue
 from relayq_core.cli.output import Column, print_table, say
-from relayq_core.cli.values import Queue, duration
+from relayq_core.cli.values import Queue, duration, flag
 from relayq_core.sweeper import Scope
 
 #: As long as the sweeper function may take.
@@ -33,16 +33,20 @@ def sweep(
     vt: Annotated[
         float,
         typer.Option(
-            "--vt", metavar="TIME", help="Release only what was claimed so long ago or longer.", parser=duration
+            "--vt",
+            metavar="TIME",
+            help="Release only what was claimed so long ago or longer.",
+            parser=duration,
+            show_default=False,
         ),
     ] = 0.0,
     limit: Annotated[
         int | None, typer.Option("--limit", metavar="N", min=1, help="Act on so many jobs at most.")
     ] = None,
     queue: Queue = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and do nothing.")] = False,
+    dry_run: Annotated[bool, flag("--dry-run", help="Say what would be done, and do nothing.")] = False,
 ) -> None:
-    """Look after what is due and nobody ran: hand it off again, and end leases that ran out.
+    """Hand off what nobody ran; end leases that ran out.
 
     The schedule does this each minute. A live lease is never cut, whatever --vt says.
 

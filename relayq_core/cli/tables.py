@@ -8,9 +8,11 @@ from typing import Annotated, Any
 import typer
 
 from relayq_core.adapters.tables import TTL_ATTRIBUTE, failed_table, jobs_table
-from relayq_core.cli.command import Cli, command
+from relayq_core.cli.command import Cli, command, command_group
 from relayq_core.cli.exits import Stop
 from relayq_core.cli.output import say
+from relayq_core.cli.values import flag
+from relayq_core.cli.where import check_embedded
 from relayq_core.settings import Settings
 
 _DEFAULTS = {"RELAYQ_JOBS_TABLE": "relayq-jobs", "RELAYQ_FAILED_TABLE": "relayq-failed"}
@@ -18,14 +20,13 @@ _DEFAULTS = {"RELAYQ_JOBS_TABLE": "relayq-jobs", "RELAYQ_FAILED_TABLE": "relayq-
 
 def add_to(app: typer.Typer) -> None:
     """Add these commands."""
-    group = typer.Typer(no_args_is_help=True)
-    app.add_typer(group, name="tables", help="The two DynamoDB tables: create or delete them.")
+    group = command_group(app, "tables", help="The two DynamoDB tables: create or delete them.")
     command(group, "create", example="AWS_ENDPOINT_URL=http://127.0.0.1:8000 relayq tables create")(create)
     command(group, "delete", example="AWS_ENDPOINT_URL=http://127.0.0.1:8000 relayq tables delete --yes")(delete)
 
 
 def create(cli: Cli) -> None:
-    """Create the jobs table and the failed table, for an emulator or to try things out.
+    """Create the two tables, on an emulator or to try.
 
     A deployed stack brings its own. The names are RELAYQ_JOBS_TABLE and RELAYQ_FAILED_TABLE, else relayq-jobs and
     relayq-failed; the place is AWS_ENDPOINT_URL_DYNAMODB, AWS_ENDPOINT_URL, or else the AWS account. A table that
@@ -33,7 +34,10 @@ def create(cli: Cli) -> None:
 
     JSON: {"tables": [{"name", "created"}], "endpoint"}
     """
-    jobs, failed = _names(cli.settings(begin=True))
+    if cli.where.local:
+        _create_local(cli)
+        return
+    jobs, failed = _names(cli.settings())
     dynamodb = _client()
     answer = [
         {"name": shape["TableName"], "created": _created(dynamodb, shape)}
@@ -43,29 +47,29 @@ def create(cli: Cli) -> None:
     def show() -> None:
         for table in answer:
             say(f"{table['name']} {'created' if table['created'] else 'exists already'}", style="green")
-        if not cli.where.local:
-            say("Use them:")
-            say(f"  export RELAYQ_JOBS_TABLE={jobs} RELAYQ_FAILED_TABLE={failed}")
+        say("Use them:")
+        say(f"  export RELAYQ_JOBS_TABLE={jobs} RELAYQ_FAILED_TABLE={failed}")
 
     cli.answer({"tables": answer, "endpoint": dynamodb.meta.endpoint_url}, show)
 
 
 def delete(
     cli: Cli,
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    yes: Annotated[bool, flag("--yes", "-y", help="Do not ask.")] = False,
 ) -> None:
-    """Delete both tables, with every job in them. Asks first, unless --yes is given.
+    """Delete both tables, with every job in them.
+
+    Asks first, unless --yes is given.
 
     JSON: {"tables": [{"name", "deleted"}], "endpoint"}
     """
+    if cli.where.local:
+        _delete_local(cli, yes=yes)
+        return
     jobs, failed = _names(cli.settings())
     dynamodb = _client()
     endpoint = dynamodb.meta.endpoint_url
-    place = ".relayq/" if cli.where.local else endpoint
-    if not yes:
-        if not sys.stdin.isatty():
-            raise typer.BadParameter("nobody can be asked here; say --yes to delete the tables")
-        typer.confirm(f"Delete {jobs} and {failed} at {place}, with every job in them?", abort=True, err=True)
+    _confirm(f"Delete {jobs} and {failed} at {endpoint}, with every job in them?", yes=yes)
     answer = [{"name": name, "deleted": _deleted(dynamodb, name)} for name in (jobs, failed)]
 
     def show() -> None:
@@ -73,6 +77,37 @@ def delete(
             say(f"{table['name']} {'deleted' if table['deleted'] else 'was not there'}")
 
     cli.answer({"tables": answer, "endpoint": endpoint}, show)
+
+
+def _create_local(cli: Cli) -> None:
+    check_embedded()
+    from relayq_core.local.state import FOLDER, exists
+
+    created = not exists(FOLDER)
+    cli.settings(begin=True)
+    tables = [{"name": name, "created": created} for name in _DEFAULTS.values()]
+    said = "created, and empty" if created else "exist already"
+    cli.answer({"tables": tables, "endpoint": None}, lambda: say(f"tables in {FOLDER}/ {said}", style="green"))
+
+
+def _delete_local(cli: Cli, *, yes: bool) -> None:
+    check_embedded()
+    from relayq_core.local.state import FOLDER, delete
+
+    _confirm(f"Delete the tables in {FOLDER}/, with every job in them?", yes=yes)
+    deleted = delete(FOLDER)
+    tables = [{"name": name, "deleted": deleted} for name in _DEFAULTS.values()]
+    said = "deleted" if deleted else "were not there"
+    cli.answer({"tables": tables, "endpoint": None}, lambda: say(f"tables in {FOLDER}/ {said}"))
+
+
+def _confirm(question: str, *, yes: bool) -> None:
+    """Ask, unless there was a --yes. Raises Abort for a no."""
+    if yes:
+        return
+    if not sys.stdin.isatty():
+        raise typer.BadParameter("nobody can be asked here; say --yes to delete the tables")
+    typer.confirm(question, abort=True, err=True)
 
 
 def _names(settings: Settings) -> tuple[str, str]:

@@ -12,12 +12,14 @@ from typing import Annotated, Any, NoReturn, TypeVar
 
 import typer
 
-from relayq_core.errors import InvalidOption
+from relayq_core.errors import InvalidOption, did_you_mean
 from relayq_core.options import checked_attempts, checked_job_id, checked_name, checked_queue
+from relayq_core.record import Status
 
 T = TypeVar("T")
 
 _PART = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)")
+_LIVE = (Status.PENDING.value, Status.PROCESSING.value, Status.RETRYING.value)
 _SECONDS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86_400}
 
 
@@ -40,7 +42,8 @@ def at_time(text: str) -> datetime:
     except ValueError:
         raise typer.BadParameter(f"expected a time like 2030-01-31T09:00:00Z, got {text!r}") from None
     if found.tzinfo is None:
-        raise typer.BadParameter(f"{text!r} names no zone; write {text}Z for UTC, or {text}+01:00")
+        whole = text if "T" in text or " " in text else f"{text}T00:00"
+        raise typer.BadParameter(f"{text!r} names no zone; write {whole}Z for UTC, or {whole}+01:00")
     return found
 
 
@@ -111,6 +114,17 @@ def _attempts(text: str) -> int:
     return checked_attempts("", int(text))
 
 
+def _live(text: str) -> Status:
+    """Of ended jobs there is no index, so they cannot be listed."""
+    if text in _LIVE:
+        return Status(text)
+    elsewhere = " (`relayq failed list` has the failed ones)" if text == "failed" else ""
+    near = did_you_mean(text, _LIVE).rstrip("?")
+    raise InvalidOption("", f"expected {', '.join(_LIVE)}, got {text!r}{elsewhere}{'.' + near + '?' if near else ''}")
+
+
+queue_name = _checked(checked_queue)
+
 JobId = Annotated[
     str, typer.Argument(metavar="ID", help="The job's id, as dispatch printed it.", parser=_checked(checked_job_id))
 ]
@@ -118,11 +132,20 @@ JobName = Annotated[
     str,
     typer.Argument(metavar="NAME", help="The job's name; `relayq registry` lists them.", parser=_checked(checked_name)),
 ]
-Queue = Annotated[
-    str | None, typer.Option("--queue", metavar="QUEUE", help="Only this queue.", parser=_checked(checked_queue))
-]
+Queue = Annotated[str | None, typer.Option("--queue", metavar="QUEUE", help="Only this queue.", parser=queue_name)]
 Attempts = Annotated[
     int | None,
     typer.Option("--max-attempts", metavar="N", help="How often it is tried at most.", parser=_checked(_attempts)),
 ]
+LiveStatus = Annotated[
+    Status | None,
+    typer.Option("--status", metavar="|".join(_LIVE), help="Only jobs in this state.", parser=_checked(_live)),
+]
+
+
+def flag(*names: str, help: str, **more: Any) -> Any:
+    """An option that is there or not; no type is shown beside it."""
+    return typer.Option(*names, metavar="", help=help, **more)
+
+
 Limit = Annotated[int, typer.Option("--limit", metavar="N", min=1, help="Show so many at most.")]

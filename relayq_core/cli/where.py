@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import sys
 from contextlib import ExitStack
@@ -17,6 +18,7 @@ _OUTPUTS = {
     "FailedJobsTableName": "RELAYQ_FAILED_TABLE",
     "RunnerFunctionName": "RELAYQ_RUNNER_FUNCTION",
 }
+_EMBEDDED = ("moto", "flask", "flask_cors", "aws_lambda_powertools")
 _KEYS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN")
 
 
@@ -79,20 +81,22 @@ def _read_dotenv() -> None:
 
 
 def _use_local(until: ExitStack, *, begin: bool) -> None:
-    try:
-        from relayq_core.local.environ import applied
-        from relayq_core.local.state import FOLDER, kept
-    except ModuleNotFoundError as error:
-        raise embedded_missing(error) from error
+    check_embedded()
+    from relayq_core.local.environ import applied
+    from relayq_core.local.state import FOLDER, kept
+
     modules = os.environ.get("RELAYQ_JOB_MODULES")
     aws, settings = until.enter_context(kept(FOLDER, begin=begin))
     settings = settings if modules is None else {**settings, "RELAYQ_JOB_MODULES": modules}
     until.enter_context(applied({**aws.environ, "RELAYQ_HANDOFF": "none", **settings}))
 
 
-def embedded_missing(error: ModuleNotFoundError) -> Stop:
-    """The embedded stack needs packages that the command line alone does without."""
-    return Stop(f"the embedded stack is not installed ({error.name} is missing); run pip install 'relayq[local]'")
+def check_embedded() -> None:
+    """The embedded stack needs what the command line alone does without. Raises Stop."""
+    if os.name != "posix":
+        raise Stop("the embedded stack runs on Linux and macOS; on Windows use WSL")
+    if missing := [name for name in _EMBEDDED if importlib.util.find_spec(name) is None]:
+        raise Stop(f"the embedded stack is not installed ({missing[0]} is missing): pip install 'relayq[local]'")
 
 
 def _use_outputs(name: str) -> None:
