@@ -1,0 +1,113 @@
+"""The demo: its story comes true, everything it prints works, and it says so when the story does not come true."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shlex
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from relayq_core.local.environ import isolated
+
+ROOT = Path(__file__).parents[2]
+
+
+@dataclass(frozen=True)
+class Played:
+    """A demo that has been played, and the folder it was played in."""
+
+    folder: Path
+    done: subprocess.CompletedProcess[str]
+
+    @property
+    def commands(self) -> list[str]:
+        """The commands it suggests, as they are printed."""
+        _, _, after = self.done.stdout.partition("Try next:")
+        return [line.strip() for line in after.splitlines() if line.strip() and not line.strip().startswith("#")]
+
+    def run(self, command: str) -> subprocess.CompletedProcess[str]:
+        """Run one of them, as it is printed, in the same folder."""
+        return subprocess.run(
+            ["sh", "-c", command], cwd=self.folder, env=_environ(), capture_output=True, text=True, check=False
+        )
+
+
+def _environ() -> dict[str, str]:
+    """A stranger's environment: RelayQ is on Python's path, and the shell leads to some AWS account."""
+    account = {"AWS_PROFILE": "production", "AWS_ENDPOINT_URL_DYNAMODB": "http://127.0.0.1:1"}
+    return {**isolated(account, os.environ), "PYTHONPATH": str(ROOT)}
+
+
+def _demo(folder: Path, *argv: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-W", "error::ResourceWarning", "-m", "relayq_core.cli", "demo", *argv]
+    return subprocess.run(command, cwd=folder, env=_environ(), capture_output=True, text=True, check=False)
+
+
+@pytest.fixture(scope="module")
+def played(tmp_path_factory: pytest.TempPathFactory) -> Played:
+    """The demo, played without a terminal in an empty folder."""
+    folder = tmp_path_factory.mktemp("demo")
+    return Played(folder, _demo(folder))
+
+
+def test_the_story_comes_true(played: Played) -> None:
+    """Exit code 0, and nothing to complain about."""
+    assert played.done.returncode == 0, played.done.stdout + played.done.stderr
+    assert played.done.stderr == ""
+    assert "Every promise was kept" in played.done.stdout
+    assert "4 jobs completed, 1 failed, 1 turned away as a duplicate" in played.done.stdout
+
+
+def test_without_a_terminal_the_story_is_told_line_by_line(played: Played) -> None:
+    """Plain text: no colours, no boxes; each chapter can be followed."""
+    out = played.done.stdout
+    assert "\x1b" not in out
+    assert not re.search("[\u2500-\u257f]", out)
+    for line in (
+        r"a plain job +completed +1/3  'Hello, Ada!'",
+        r"a delayed job +completed +1/3  'Tea is ready'",
+        r"a duplicate +duplicate +turned away",
+        r"a flaky webhook +completed +3/5  503, 503, 200",
+        r"a killed runner +processing +1/3  runner \d+ killed",
+        r"a killed runner +completed +2/3  its runner was killed, the sweeper saved it",
+        r"a poison job +failed +3/3  failed table: no printer in the cloud",
+    ):
+        assert re.search(rf"^ +\d+\.\d s  {line}", out, re.MULTILINE), line
+
+
+def test_every_command_it_prints_works_after_it_has_exited(played: Played) -> None:
+    """In the order they are printed: look, find out why, bring back, run here, look again."""
+    assert [command.partition("--local ")[2].split()[0] for command in played.commands] == [
+        *("failed", "failed", "failed", "run", "status", "registry")
+    ]
+    said = {}
+    for command in played.commands:
+        done = played.run(command)
+        assert (done.returncode, done.stderr) == (0, ""), f"{command}\n{done.stdout}{done.stderr}"
+        said[" ".join(shlex.split(command.partition("--local ")[2])[:2])] = done.stdout
+    assert "demo.label" in said["failed list"]
+    assert "NoPrinter: no printer in the cloud" in said["failed show"]
+    assert "is pending again" in said["failed redrive"]
+    assert "| fragile |" in said["run --id"]
+    assert 'completed: "printed"' in said["run --id"]
+    assert "post_webhook" in next(text for key, text in said.items() if key.startswith("registry"))
+    killed = next(text for key, text in said.items() if key.startswith("status"))
+    assert "JobCrashed: the runner of attempt 1 ended without settling" in killed
+
+
+def test_a_story_that_does_not_come_true_exits_1(tmp_path: Path) -> None:
+    """Without the sweeper nobody finds the killed runner's job; the tables say so, and so does the demo."""
+    done = _demo(tmp_path, "--no-sweeper", "--patience", "4s", "--json")
+    assert done.returncode == 1, done.stdout + done.stderr
+    told = json.loads(done.stdout)
+    assert told["came_true"] is False
+    broken = [check["promise"] for check in told["checks"] if not check["kept"]]
+    assert "a job whose runner was killed is found by the sweeper, and completes" in broken
+    assert {line["key"]: line["status"] for line in told["lines"]}["killed"] == "processing"
+    assert all("--local" in hint["command"] for hint in told["next"])
