@@ -16,7 +16,6 @@ from typing import (
     Generic,
     NotRequired,
     ParamSpec,
-    TypeAlias,
     TypeVar,
     get_type_hints,
     overload,
@@ -24,12 +23,12 @@ from typing import (
 
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 from pydantic.fields import FieldInfo
-from pydantic_core import PydanticSerializationError
 from typing_extensions import TypedDict  # pydantic wants this one before Python 3.12
 
 from relayq_core.context import JobContext
 from relayq_core.errors import InvalidJob, InvalidOption, InvalidPayload, did_you_mean
 from relayq_core.options import BackoffLike, Options, Seconds, checked_name
+from relayq_core.payload import changed, compare, dumped, first_field, invalid, lenient
 from relayq_core.registry import JobType, Origin, RunnableJob, registry
 from relayq_core.request import JobRequest, to_json
 
@@ -234,7 +233,7 @@ class _ClassType:
         if self._custom:
             instance = self._cls.from_payload(json.loads(payload_json))  # type: ignore[attr-defined]
             return _ClassRun(instance), []
-        instance, ignored = _lenient(self.name, payload_json, self._cls.model_validate_json)
+        instance, ignored = lenient(self.name, payload_json, self._cls.model_validate_json)
         return _ClassRun(instance), ignored
 
     def schema(self) -> dict[str, Any]:
@@ -244,12 +243,12 @@ class _ClassType:
         try:
             return validate()
         except ValidationError as error:
-            raise _invalid(self.name, error) from None
+            raise invalid(self.name, error) from None
 
     def _checked(self, instance: Job) -> str:
         """The payload as JSON, if the object that comes back from it equals the one given."""
         values = _values(instance)
-        text = _dumped(
+        text = dumped(
             self.name,
             values,
             lambda only: instance.model_dump_json(include=only, round_trip=True, by_alias=True, warnings=False),
@@ -257,8 +256,8 @@ class _ClassType:
         try:
             back = self._cls.model_validate_json(text)
         except ValidationError as error:
-            raise _changed(self.name, _first_field(error)) from None
-        _compare(self.name, values, _values(back))
+            raise changed(self.name, first_field(error)) from None
+        compare(self.name, values, _values(back))
         return text
 
 
@@ -361,7 +360,7 @@ class _FunctionType:
         return self._checked(lambda: self._adapter.validate_json(payload_json))
 
     def build(self, payload_json: str) -> tuple[RunnableJob, list[str]]:
-        arguments, ignored = _lenient(self.name, payload_json, self._adapter.validate_json)
+        arguments, ignored = lenient(self.name, payload_json, self._adapter.validate_json)
         return _FunctionRun(self._function, arguments, takes_context=self._takes_context), ignored
 
     def schema(self) -> dict[str, Any]:
@@ -371,8 +370,8 @@ class _FunctionType:
         try:
             values = validate()
         except ValidationError as error:
-            raise _invalid(self.name, error) from None
-        text = _dumped(
+            raise invalid(self.name, error) from None
+        text = dumped(
             self.name,
             values,
             lambda only: self._adapter.dump_json(values, include=only, round_trip=True, warnings=False).decode(),
@@ -380,8 +379,8 @@ class _FunctionType:
         try:
             back = self._adapter.validate_json(text)
         except ValidationError as error:
-            raise _changed(self.name, _first_field(error)) from None
-        _compare(self.name, values, back)
+            raise changed(self.name, first_field(error)) from None
+        compare(self.name, values, back)
         return text
 
     @functools.cached_property
@@ -507,129 +506,6 @@ def _hints(function: Callable[..., Any], parameters: Iterable[inspect.Parameter]
         ) from None
 
 
-def _dumped(name: str, fields: Iterable[str], dump: Callable[[set[str] | None], str]) -> str:
-    """What `dump` writes, of all fields (None) or of some; where that fails, the field at fault is looked for."""
-    try:
-        return dump(None)
-    except _UNWRITABLE as error:
-        field, reason = next(filter(None, (_unwritable(dump, field) for field in fields)), (None, _reason(error)))
-        raise InvalidPayload(
-            name,
-            f"it cannot be written as JSON ({reason}); use types that JSON can hold, or define to_payload",
-            field=field,
-        ) from None
-
-
-_UNWRITABLE = (PydanticSerializationError, UnicodeEncodeError, ValueError, TypeError, RecursionError)
-
-
-def _unwritable(dump: Callable[[set[str] | None], str], field: str) -> tuple[str, str] | None:
-    try:
-        dump({field})
-    except _UNWRITABLE as error:
-        return field, _reason(error)
-    return None
-
-
-def _reason(error: Exception) -> str:
-    return str(error)[:200] if isinstance(error, PydanticSerializationError) else type(error).__name__
-
-
 def _values(instance: Job) -> dict[str, Any]:
     """Fields and extras, without what a cached property may have left on the object."""
     return {field: getattr(instance, field) for field in type(instance).model_fields} | (instance.model_extra or {})
-
-
-def _compare(name: str, given: Mapping[str, Any], back: Mapping[str, Any]) -> None:
-    """Raises InvalidPayload for the first field that is not as it was."""
-    for field, value in given.items():
-        if field not in back or not _equal(value, back[field]):
-            raise _changed(name, field)
-
-
-def _equal(given: Any, back: Any) -> bool:
-    try:
-        return bool(given == back)
-    except Exception:  # an == that raises, or has no truth value, can't vouch for equality
-        return False
-
-
-def _changed(name: str, field: str | None) -> InvalidPayload:
-    return InvalidPayload(
-        name,
-        "it does not come back from JSON as it was (a secret, a tuple or set typed Any, NaN, or a subclass whose "
-        "own fields would be lost); give it a type that JSON can hold, or define to_payload and from_payload",
-        field=field,
-    )
-
-
-def _invalid(name: str, error: ValidationError) -> InvalidPayload:
-    """The first complaint, and how many more there are; never the input."""
-    complaints = error.errors(include_input=False, include_url=False, include_context=False)
-    first = complaints[0]
-    problem = {
-        "extra_forbidden": "the job has no such field",
-        "missing": "it is missing",
-    }.get(first["type"], first["msg"])
-    more = f" (and {len(complaints) - 1} more)" if len(complaints) > 1 else ""
-    return InvalidPayload(name, f"{problem}{more}", field=_first_field(error))
-
-
-def _first_field(error: ValidationError) -> str | None:
-    location = error.errors(include_input=False, include_url=False, include_context=False)[0]["loc"]
-    return ".".join(str(part) for part in location) or None
-
-
-T = TypeVar("T")
-Path: TypeAlias = tuple[int | str, ...]
-
-
-def _lenient(name: str, payload_json: str, validate: Callable[[str], T]) -> tuple[T, list[str]]:
-    """Validate, leaving out fields that the job does not know: a newer caller is no error."""
-    ignored: list[str] = []
-    text = payload_json
-    for _ in range(3):  # what is left out may bring more to light, but not for ever
-        try:
-            return validate(text), ignored
-        except ValidationError as error:
-            extras = [e["loc"] for e in error.errors(include_input=False) if e["type"] == "extra_forbidden"]
-            data = json.loads(text) if extras else None
-            unknown = _unknown(extras, data)
-            if not unknown:
-                raise _invalid(name, error) from None
-            for *path, field in unknown:
-                del _at(data, path)[field]
-                ignored.append(".".join(str(part) for part in (*path, field)))
-            text = json.dumps(data)
-    raise InvalidPayload(name, "it holds fields the job does not know, and they cannot be left out")
-
-
-def _unknown(extras: Iterable[Path], data: Any) -> list[Path]:
-    """Where in the data the fields are that no reading of it knows.
-
-    A union complains once for each of its members, with the member's tag in the location: what one of them knows
-    is not unknown.
-    """
-    readings: dict[Path, dict[Path, set[Path]]] = {}
-    for *tagged, field in extras:
-        path = _path(data, tagged)
-        if field in _at(data, path):
-            readings.setdefault(path, {}).setdefault(tuple(tagged), set()).add((*path, field))
-    return [path for reading in readings.values() for path in sorted(set.intersection(*reading.values()), key=str)]
-
-
-def _path(data: Any, location: Iterable[int | str]) -> Path:
-    """The location without the tags of unions, which are no part of the data."""
-    path: list[int | str] = []
-    for part in location:
-        leads_on = part in data if isinstance(data, dict) else isinstance(data, list) and isinstance(part, int)
-        if leads_on:
-            data = data[part]
-            path.append(part)
-    return tuple(path)
-
-
-def _at(data: Any, path: Iterable[int | str]) -> Any:
-    for part in path:
-        data = data[part]
-    return data
