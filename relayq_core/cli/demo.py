@@ -64,7 +64,7 @@ def demo(
             for line in outcome.scene.lines
         ],
         "checks": [{"promise": check.promise, "kept": check.kept, "found": check.found} for check in outcome.checks],
-        "next": [{"why": why, "command": line} for why, line in hints],
+        "next": [{"why": why, "command": line} for why, lines in hints for line in lines],
     }
     cli.answer(data, lambda: _show_end(outcome, hints))
     return OK if outcome.came_true else ERROR
@@ -169,7 +169,7 @@ def _table(scene: Scene, *, whole: bool = False) -> Any:
 # --- the end ---
 
 
-def _show_end(outcome: Outcome, hints: list[tuple[str, str]]) -> None:
+def _show_end(outcome: Outcome, hints: list[tuple[str, list[str]]]) -> None:
     say()
     statuses = [line.status for line in outcome.scene.lines]
     say(
@@ -183,22 +183,23 @@ def _show_end(outcome: Outcome, hints: list[tuple[str, str]]) -> None:
         say("Every promise was kept, say the tables; they are in .relayq/ now.", style="green")
     say()
     say("Try next:", style="bold")
-    for why, line in hints:
+    for why, lines in hints:
         say(f"  # {why}", style="dim")
-        say(f"  {line}")
+        for line in lines:
+            say(f"  {line}")
 
 
-def _next(outcome: Outcome) -> list[tuple[str, str]]:
+def _next(outcome: Outcome) -> list[tuple[str, list[str]]]:
     """What to try next, as it can be typed here."""
     me = f"{_program()} --local"
     poison, killed = outcome.job_id("poison"), outcome.job_id("killed")
     return [
-        ("what failed", f"{me} failed list"),
-        ("why", f"{me} failed show {poison}"),
-        ("bring it back", f"{me} failed redrive {poison}"),
-        ("and run it here: this machine has a printer", f"{me} run --id {poison}"),
-        ("the job whose runner was killed", f"{me} status {killed}"),
-        ("all jobs that can be dispatched", f"{me} registry"),
+        ("what failed, and why", [f"{me} failed list", f"{me} failed show {poison}"]),
+        (
+            "bring it back, and run it here: this machine has a printer",
+            [f"{me} failed redrive {poison}", f"{me} run --id {poison}"],
+        ),
+        ("the job whose runner was killed", [f"{me} status {killed}"]),
     ]
 
 
