@@ -11,10 +11,7 @@ from enum import StrEnum
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-PAGES = [
-    ROOT / "README.md",
-    *sorted(path for path in (ROOT / "docs").rglob("*.md") if "decisions" not in path.parts),
-]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 
 #: Which end-to-end test runs the blocks of a page that want a deployed stack (see `Way.DEPLOYED`), in their order.
 DEPLOYED = {

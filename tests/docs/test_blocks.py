@@ -18,8 +18,6 @@ from tests.docs.blocks import DEPLOYED, ELSEWHERE, PAGES, ROOT, Block, Way, bloc
 from tests.docs.reader import Reader
 from tests.template import translate
 
-pytestmark = pytest.mark.timeout(60)
-
 ALL = [block for page in PAGES for block in blocks(page)]
 
 
