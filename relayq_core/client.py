@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from relayq_core.adapters.lambda_invoke import LambdaInvoke, NoHandoff
 from relayq_core.clock import SystemClock
 from relayq_core.dispatcher import Dispatched, Dispatcher
+from relayq_core.errors import SettingsError
 from relayq_core.events import events as all_events
 from relayq_core.operations import Operations, QueueView
 from relayq_core.options import BackoffLike, Options, Seconds
@@ -20,6 +21,7 @@ from relayq_core.registry import registry as all_jobs
 from relayq_core.settings import Settings
 
 if TYPE_CHECKING:
+    from relayq_core.adapters.http_tokens import HttpTokens
     from relayq_core.runner import Runner
     from relayq_core.sweeper import Sweeper
 
@@ -52,7 +54,7 @@ class RelayQ:
         self._clients: dict[str, Any] = {}
         self._lock = threading.Lock()
         self.store: JobStore = store or self._dynamo_store()
-        self.handoff: Handoff = handoff or self._lambda_handoff()
+        self.handoff: Handoff = handoff or self._made_handoff()
 
     # --- what applications do ---
 
@@ -162,12 +164,32 @@ class RelayQ:
             now=self.clock.now,
         )
 
-    def _lambda_handoff(self) -> Handoff:
-        if self.settings.handoff == "none":
-            return NoHandoff()
+    def _made_handoff(self) -> Handoff:
+        match self.settings.handoff:
+            case "none":
+                return NoHandoff()
+            case "http":
+                return self._http_handoff()
         return LambdaInvoke(
             lambda: self._client("lambda"), self.settings.runner_function, self.settings.runner_functions
         )
+
+    def _http_handoff(self) -> Handoff:
+        from relayq_core.adapters.http_handoff import HttpHandoff
+
+        self.settings.needed("http_endpoint")
+        if not self.settings.http_token and not self.settings.http_token_secret:
+            raise SettingsError(
+                "RELAYQ_HTTP_TOKEN", "it is not set, and RELAYQ_HANDOFF=http needs it: the token of the API function"
+            )
+        return HttpHandoff(self.settings.http_endpoint, self.http_tokens.first)
+
+    @functools.cached_property
+    def http_tokens(self) -> HttpTokens:
+        """The tokens that open the API function."""
+        from relayq_core.adapters.http_tokens import HttpTokens
+
+        return HttpTokens(self.settings.http_token, self.settings.http_token_secret, self._client, self.clock)
 
     def _client(self, service: str) -> Any:
         """The low-level client of a service; made once, when it is first needed."""

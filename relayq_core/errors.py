@@ -125,6 +125,15 @@ class DispatchUnknown(RelayQError):
         )
 
 
+class HandoffRefused(RelayQError):
+    """The HTTP endpoint answered something else than 202. The job is safe: the sweeper starts it."""
+
+    def __init__(self, status: int) -> None:
+        self.status = status
+        advice = {401: "; is RELAYQ_HTTP_TOKEN one of the API function's?", 404: "; is RELAYQ_HTTP_ENDPOINT right?"}
+        super().__init__(f"the HTTP endpoint answered {status}, expected 202{advice.get(status, '')}")
+
+
 class ChainTooDeep(RelayQError):
     """Jobs dispatched jobs that dispatched jobs, deeper than RELAYQ_MAX_DEPTH allows."""
 

@@ -18,6 +18,8 @@ BackoffLike: TypeAlias = Backoff | float | Sequence[float]
 _QUEUE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 _JOB_ID = re.compile(r"[0-9A-Za-z_-]{1,64}")
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,127}")
+#: What fits a header and is no JSON; shorter ones can be guessed.
+_TOKEN = re.compile(r"[A-Za-z0-9_.~+/=-]{16,256}")
 #: More tries than this are a loop, not a retry.
 _MOST_ATTEMPTS = 1000
 #: A key is hashed above 1 KB before it is stored; this bounds what is hashed.
@@ -127,6 +129,18 @@ def checked_attempts(option: str, attempts: Any) -> int:
     if isinstance(attempts, bool) or not isinstance(attempts, int) or not 1 <= attempts <= _MOST_ATTEMPTS:
         raise InvalidOption(option, f"expected a whole number of tries from 1 to {_MOST_ATTEMPTS}, got {attempts!r}")
     return attempts
+
+
+def checked_tokens(text: str) -> tuple[str, ...]:
+    """One or two tokens, separated by a comma. The sentence of the InvalidOption never shows what was found."""
+    tokens = tuple(part.strip() for part in text.split(","))
+    if len(tokens) > 2 or not all(_TOKEN.fullmatch(token) for token in tokens):
+        raise InvalidOption(
+            "http_token",
+            "expected one token, or two separated by a comma, each of 16 to 256 letters, digits or any of _.~+/=-; "
+            "what was found is not shown. `openssl rand -hex 32` makes a good one",
+        )
+    return tokens
 
 
 def _checked_key(key: Any) -> str:

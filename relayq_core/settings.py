@@ -7,18 +7,24 @@ import os
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, TypeVar, get_args
 
 from relayq_core.backoff import DEFAULT_BACKOFF, Backoff, parse
 from relayq_core.errors import InvalidOption, SettingsError, did_you_mean
 from relayq_core.lifecycle import Policy
-from relayq_core.options import checked_attempts, checked_queue
+from relayq_core.options import checked_attempts, checked_queue, checked_tokens
 
 PREFIX = "RELAYQ_"
 #: Read by the layer's build, not by the running code.
 _BUILD_ONLY = frozenset({"RELAYQ_ARCH"})
 
-HandoffMode = Literal["lambda", "none"]
+HandoffMode = Literal["lambda", "http", "none"]
+_MODES: tuple[HandoffMode, ...] = get_args(HandoffMode)
+#: The path of the API function that takes a handoff.
+HTTP_PATH = "/_relayq/run"
+#: Names of this machine: what is sent to them in the clear stays on it.
+_LOOPBACK = re.compile(r"localhost|[\w.-]+\.localhost|127(\.\d{1,3}){3}|\[::1\]", re.ASCII)
+_ENDPOINT = re.compile(r"(?P<scheme>https?)://(?P<host>[\w.-]+|\[[\da-f:]+\])(?P<port>:\d{1,5})?(/[\w.~-]+)*", re.ASCII)
 T = TypeVar("T")
 
 
@@ -38,11 +44,22 @@ def _text(text: str) -> str:
 
 
 def _mode(text: str) -> HandoffMode:
-    if text == "lambda":
-        return "lambda"
-    if text == "none":
-        return "none"
-    raise InvalidOption("", f"expected lambda or none, got {text[:40]!r}.{did_you_mean(text, ['lambda', 'none'])}")
+    for mode in _MODES:
+        if text == mode:
+            return mode
+    raise InvalidOption("", f"expected lambda, http or none, got {text[:40]!r}.{did_you_mean(text, _MODES)}")
+
+
+def _endpoint(text: str) -> str:
+    found = _ENDPOINT.fullmatch(text)
+    if found is None or not text.endswith(HTTP_PATH):
+        raise InvalidOption(
+            "",
+            f"expected a URL such as https://example.com{HTTP_PATH}, without user, query or fragment",
+        )
+    if found["scheme"] == "http" and not _LOOPBACK.fullmatch(found["host"]):
+        raise InvalidOption("", "expected https: over http the token could be read on its way; got an http URL")
+    return text
 
 
 def _functions(text: str) -> dict[str, str]:
@@ -66,9 +83,9 @@ def _attempts(text: str) -> int:
     return checked_attempts("", _whole(1, 1000)(text))
 
 
-def _setting(default: T, read: Callable[[str], T]) -> T:
-    """A field that `from_environ` reads with `read`."""
-    made: T = field(default=default, metadata={"read": read})
+def _setting(default: T, read: Callable[[str], T], *, secret: bool = False) -> T:
+    """A field that `from_environ` reads with `read`; a secret one is not shown by repr()."""
+    made: T = field(default=default, metadata={"read": read}, repr=not secret)
     return made
 
 
@@ -84,8 +101,14 @@ class Settings:
     runner_function: str = _setting("", _text)
     #: queues whose jobs run in a function of their own
     runner_functions: Mapping[str, str] = field(default_factory=dict, metadata={"read": _functions})
-    #: how a runner is told: `lambda` invokes it, `none` leaves all to the sweeper
+    #: how a runner is told: `lambda` invokes it, `http` asks the API function to, `none` leaves all to the sweeper
     handoff: HandoffMode = _setting("lambda", _mode)
+    #: where `http` asks: the API function's URL and /_relayq/run
+    http_endpoint: str = _setting("", _endpoint)
+    #: what opens the API function; two are valid at once while one replaces the other
+    http_token: tuple[str, ...] = _setting((), checked_tokens, secret=True)
+    #: where the tokens are kept, if not here: a secret of Secrets Manager or an SSM parameter, by name or ARN
+    http_token_secret: str = _setting("", _text)
     #: modules or packages that define jobs; all submodules are imported
     job_modules: tuple[str, ...] = _setting(("jobs",), _modules)
     default_queue: str = _setting("default", checked_queue)

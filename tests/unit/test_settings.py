@@ -23,6 +23,9 @@ GOOD: dict[str, tuple[str, str, Any]] = {
     ),
     "RELAYQ_RUNNER_FUNCTIONS": ('{"reports": "heavy"}', "runner_functions", {"reports": "heavy"}),
     "RELAYQ_HANDOFF": ("none", "handoff", "none"),
+    "RELAYQ_HTTP_ENDPOINT": ("https://a.example/_relayq/run", "http_endpoint", "https://a.example/_relayq/run"),
+    "RELAYQ_HTTP_TOKEN": (f"{'a' * 16}, {'b' * 16}", "http_token", ("a" * 16, "b" * 16)),
+    "RELAYQ_HTTP_TOKEN_SECRET": ("/relayq/token", "http_token_secret", "/relayq/token"),
     "RELAYQ_JOB_MODULES": ("jobs, shop.background ,", "job_modules", ("jobs", "shop.background")),
     "RELAYQ_DEFAULT_QUEUE": ("main", "default_queue", "main"),
     "RELAYQ_MAX_WAIT_SECONDS": ("0", "max_wait_seconds", 0),
@@ -48,8 +51,22 @@ BAD = [
     ("RELAYQ_RUNNER_FUNCTIONS", '{"reports": ""}', "expected JSON that maps queues to functions"),
     ("RELAYQ_RUNNER_FUNCTIONS", '{"re ports": "heavy"}', "expected 1 to 64 letters, digits, '_', '.' or '-'"),
     ("RELAYQ_RUNNER_FUNCTIONS", "[" * 4000, "expected JSON that maps queues to functions"),
-    ("RELAYQ_HANDOFF", "lamda", "expected lambda or none, got 'lamda'. Did you mean \"lambda\"?"),
-    ("RELAYQ_HANDOFF", "LAMBDA", "expected lambda or none"),
+    ("RELAYQ_HANDOFF", "lamda", "expected lambda, http or none, got 'lamda'. Did you mean \"lambda\"?"),
+    ("RELAYQ_HANDOFF", "LAMBDA", "expected lambda, http or none"),
+    ("RELAYQ_HTTP_ENDPOINT", "https://a.example/", "expected a URL such as https://example.com/_relayq/run"),
+    ("RELAYQ_HTTP_ENDPOINT", "https://a.example/_relayq/run/", "expected a URL"),
+    ("RELAYQ_HTTP_ENDPOINT", "https://a.example/_relayq/run?token=x", "without user, query or fragment"),
+    ("RELAYQ_HTTP_ENDPOINT", "https://me:secret@a.example/_relayq/run", "without user, query or fragment"),
+    ("RELAYQ_HTTP_ENDPOINT", "ftp://a.example/_relayq/run", "expected a URL"),
+    ("RELAYQ_HTTP_ENDPOINT", "http://a.example/_relayq/run", "expected https: over http the token could be read"),
+    ("RELAYQ_HTTP_ENDPOINT", "http://127.0.0.1.example/_relayq/run", "expected https"),
+    ("RELAYQ_HTTP_TOKEN", "a" * 15, "each of 16 to 256 letters"),
+    ("RELAYQ_HTTP_TOKEN", "a" * 257, "each of 16 to 256 letters"),
+    ("RELAYQ_HTTP_TOKEN", ",".join(["a" * 16] * 3), "expected one token, or two separated by a comma"),
+    ("RELAYQ_HTTP_TOKEN", "a" * 16 + ",", "expected one token, or two"),
+    ("RELAYQ_HTTP_TOKEN", '{"token":"aaaaaaaaaaaaaaaa"}', "what was found is not shown"),
+    ("RELAYQ_HTTP_TOKEN", "a" * 16 + "\N{LATIN SMALL LETTER E WITH ACUTE}", "what was found is not shown"),
+    ("RELAYQ_HTTP_TOKEN_SECRET", " name", "expected a name without spaces around it"),
     ("RELAYQ_JOB_MODULES", ",", "expected module names separated by commas"),
     ("RELAYQ_JOB_MODULES", "jobs;shop", "got 'jobs;shop'"),
     ("RELAYQ_JOB_MODULES", "jobs.py/", "expected module names"),
@@ -123,6 +140,23 @@ def test_whatever_a_variable_holds_the_answer_is_settings_or_a_sentence(variable
     assert isinstance(found, Settings) or told.startswith(f"{variable}: ")
 
 
+@pytest.mark.parametrize(
+    "url", ["http://127.0.0.1:8080/x/_relayq/run", "http://localhost/_relayq/run", "http://[::1]:80/_relayq/run"]
+)
+def test_an_endpoint_on_this_machine_may_do_without_encryption(url: str) -> None:
+    """What never leaves the machine cannot be read on its way: an emulator has no certificate."""
+    assert Settings.from_environ({"RELAYQ_HTTP_ENDPOINT": url}).http_endpoint == url
+
+
+def test_a_token_is_shown_nowhere() -> None:
+    """Settings are printed and logged, and so are errors."""
+    assert "0123456789abcdef" not in repr(Settings.from_environ({"RELAYQ_HTTP_TOKEN": "0123456789abcdef"}))
+    for text in ("hunter2", "hunter2, 0123456789abcdef", "hunter2 0123456789abcdef"):
+        with pytest.raises(SettingsError) as raised:
+            Settings.from_environ({"RELAYQ_HTTP_TOKEN": text})
+        assert "hunter2" not in str(raised.value)
+
+
 def test_a_misspelt_variable_is_refused_with_the_nearest() -> None:
     """It would otherwise have no effect, and nobody would notice."""
     with pytest.raises(SettingsError) as raised:
@@ -155,6 +189,9 @@ def test_the_defaults_are_those_of_the_promise() -> None:
         runner_function="",
         runner_functions={},
         handoff="lambda",
+        http_endpoint="",
+        http_token=(),
+        http_token_secret="",
         job_modules=("jobs",),
         default_queue="default",
         max_wait_seconds=65,

@@ -1,0 +1,59 @@
+"""Handoff by HTTP: the API function is asked to invoke the runner, for whoever may not invoke it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+
+import urllib3
+from urllib3.exceptions import ProtocolError
+
+from relayq_core.errors import HandoffRefused
+
+#: It invokes a function and answers; whoever dispatches is waiting.
+_TIMEOUT = urllib3.Timeout(connect=1, read=3)
+#: A longer answer is not ours, and is not read to its end.
+_LONGEST_ANSWER = 4096
+_ACCEPTED = 202
+_POOL = 25
+
+
+class HttpHandoff:
+    """Posts `{"job_id"}` to the endpoint, and nothing else. `token` answers with what the endpoint wants to see."""
+
+    def __init__(self, endpoint: str, token: Callable[[], str]) -> None:
+        self._endpoint = endpoint
+        self._token = token
+        self._connections = urllib3.PoolManager(maxsize=_POOL, timeout=_TIMEOUT, retries=False)
+
+    def offer(self, job_id: str, queue: str | None, run_at: int) -> None:
+        """Ask once, and raise whatever goes wrong: the outcome is a maybe in any case."""
+        body = json.dumps({"job_id": job_id}).encode()
+        headers = {"Content-Type": "application/json", "X-RelayQ-Token": self._token()}
+        try:
+            status = self._post(body, headers)
+        except ProtocolError:
+            # a connection kept from last time may have been closed meanwhile; a job that is told twice runs once
+            status = self._post(body, headers)
+        if status != _ACCEPTED:
+            raise HandoffRefused(status)
+
+    def close(self) -> None:
+        """Close the connections that are kept."""
+        self._connections.clear()
+
+    def _post(self, body: bytes, headers: dict[str, str]) -> int:
+        answer = self._connections.request(
+            "POST",
+            self._endpoint,
+            body=body,
+            headers=headers,
+            redirect=False,  # the token is for this endpoint
+            preload_content=False,
+        )
+        # read to its end, else the connection could not be used again
+        if len(answer.read(_LONGEST_ANSWER, decode_content=False)) < _LONGEST_ANSWER:
+            answer.release_conn()
+        else:
+            answer.close()
+        return answer.status
