@@ -437,8 +437,16 @@ class DynamoStore:
         return Added()
 
     def forget(self, job_id: str) -> bool:
-        answer = self._call("DeleteItem", TableName=self._failed, Key={"id": {"S": job_id}}, ReturnValues="ALL_OLD")
-        return "Attributes" in answer
+        try:
+            self._call(
+                "DeleteItem",
+                TableName=self._failed,
+                Key={"id": {"S": job_id}},
+                ConditionExpression="attribute_exists(id)",
+            )
+        except Refused:
+            return False
+        return True
 
     # --- the calls ---
 
