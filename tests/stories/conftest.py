@@ -1,0 +1,48 @@
+"""The core on fakes: a store in memory, a clock set by hand, a handoff that remembers. No AWS, no waiting."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from relayq_core.record import JobRecord
+from relayq_core.testing import Bench, isolated_registry
+from tests.factories import a_lease
+
+
+@pytest.fixture(autouse=True)
+def isolated() -> Iterator[None]:
+    """Jobs and listeners of a test are its own."""
+    with isolated_registry():
+        yield
+
+
+@pytest.fixture
+def bench() -> Bench:
+    """RelayQ with the default settings."""
+    return Bench()
+
+
+@pytest.fixture
+def crash(bench: Bench) -> Callable[[str], JobRecord]:
+    """A runner claims the job, and is never heard of again."""
+
+    def claim(job_id: str) -> JobRecord:
+        answer = bench.store.claim(job_id, a_lease("crashed", now=bench.clock.now()))
+        assert answer.done
+        assert answer.record is not None
+        return answer.record
+
+    return claim
+
+
+@pytest.fixture
+def told(bench: Bench) -> list[str]:
+    """Every event, in order, as `kind:job_id`."""
+    from relayq_core.events import KINDS, events
+
+    kinds: list[str] = []
+    for kind in KINDS:
+        events.on(kind)(lambda event: kinds.append(event.kind))
+    return kinds
