@@ -191,7 +191,7 @@ def _show_end(outcome: Outcome, hints: list[tuple[str, list[str]]]) -> None:
 
 def _next(outcome: Outcome) -> list[tuple[str, list[str]]]:
     """What to try next, as it can be typed here."""
-    me = f"{_program()} --local"
+    me = f"{program()} --local"
     poison, killed = outcome.job_id("poison"), outcome.job_id("killed")
     return [
         ("what failed, and why", [f"{me} failed list", f"{me} failed show {poison}"]),
@@ -203,7 +203,7 @@ def _next(outcome: Outcome) -> list[tuple[str, list[str]]]:
     ]
 
 
-def _program() -> str:
+def program() -> str:
     """How this program was called, so that it can be called so again: `relayq`, `.venv/bin/relayq`, `python -m ...`."""
     called = Path(sys.argv[0])
     if called.name == "__main__.py":

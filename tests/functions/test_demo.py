@@ -6,16 +6,40 @@ import json
 import os
 import re
 import shlex
+import shutil
 import subprocess
 import sys
+import tomllib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
+from relayq_core.cli.demo import program
 from relayq_core.local.environ import isolated
 
 ROOT = Path(__file__).parents[2]
+
+
+@dataclass(frozen=True)
+class Stranger:
+    """Somebody with a terminal, whose shell leads to some AWS account."""
+
+    #: what Python has compiled is kept for the next command, as it is where pip installed it
+    cache: Path
+
+    def runs(self, command: Sequence[str], folder: Path, path: Path = ROOT) -> subprocess.CompletedProcess[str]:
+        """Run a command there; RelayQ is on Python's path."""
+        account = {"AWS_PROFILE": "production", "AWS_ENDPOINT_URL_DYNAMODB": "http://127.0.0.1:1"}
+        python = {"PYTHONPATH": str(path), "PYTHONPYCACHEPREFIX": str(self.cache), "PYTHONDONTWRITEBYTECODE": ""}
+        environ = {**isolated(account, os.environ), **python}
+        return subprocess.run(command, cwd=folder, env=environ, capture_output=True, text=True, check=False)
+
+    def plays(self, folder: Path, *argv: str) -> subprocess.CompletedProcess[str]:
+        """Play the demo there."""
+        python = [sys.executable, "-W", "error::ResourceWarning"]
+        return self.runs([*python, "-m", "relayq_core.cli", "demo", *argv], folder)
 
 
 @dataclass(frozen=True)
@@ -31,29 +55,18 @@ class Played:
         _, _, after = self.done.stdout.partition("Try next:")
         return [line.strip() for line in after.splitlines() if line.strip() and not line.strip().startswith("#")]
 
-    def run(self, command: str) -> subprocess.CompletedProcess[str]:
-        """Run one of them, as it is printed, in the same folder."""
-        return subprocess.run(
-            ["sh", "-c", command], cwd=self.folder, env=_environ(), capture_output=True, text=True, check=False
-        )
 
-
-def _environ() -> dict[str, str]:
-    """A stranger's environment: RelayQ is on Python's path, and the shell leads to some AWS account."""
-    account = {"AWS_PROFILE": "production", "AWS_ENDPOINT_URL_DYNAMODB": "http://127.0.0.1:1"}
-    return {**isolated(account, os.environ), "PYTHONPATH": str(ROOT)}
-
-
-def _demo(folder: Path, *argv: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-W", "error::ResourceWarning", "-m", "relayq_core.cli", "demo", *argv]
-    return subprocess.run(command, cwd=folder, env=_environ(), capture_output=True, text=True, check=False)
+@pytest.fixture(scope="module")
+def stranger(tmp_path_factory: pytest.TempPathFactory) -> Stranger:
+    """Whoever tries RelayQ for the first time."""
+    return Stranger(tmp_path_factory.mktemp("cache"))
 
 
 @pytest.fixture(scope="module")
-def played(tmp_path_factory: pytest.TempPathFactory) -> Played:
+def played(stranger: Stranger, tmp_path_factory: pytest.TempPathFactory) -> Played:
     """The demo, played without a terminal in an empty folder."""
     folder = tmp_path_factory.mktemp("demo")
-    return Played(folder, _demo(folder))
+    return Played(folder, stranger.plays(folder))
 
 
 def test_the_story_comes_true(played: Played) -> None:
@@ -81,14 +94,14 @@ def test_without_a_terminal_the_story_is_told_line_by_line(played: Played) -> No
         assert re.search(rf"^ +\d+\.\d s  {line}", out, re.MULTILINE), line
 
 
-def test_every_command_it_prints_works_after_it_has_exited(played: Played) -> None:
+def test_every_command_it_prints_works_after_it_has_exited(stranger: Stranger, played: Played) -> None:
     """In the order they are printed: look, find out why, bring back, run here, look again."""
     assert [command.partition("--local ")[2].split()[0] for command in played.commands] == [
         *("failed", "failed", "failed", "run", "status")
     ]
     said = {}
     for command in played.commands:
-        done = played.run(command)
+        done = stranger.runs(["sh", "-c", command], played.folder)
         assert (done.returncode, done.stderr) == (0, ""), f"{command}\n{done.stdout}{done.stderr}"
         said[" ".join(shlex.split(command.partition("--local ")[2])[:2])] = done.stdout
     assert "demo.label" in said["failed list"]
@@ -100,13 +113,48 @@ def test_every_command_it_prints_works_after_it_has_exited(played: Played) -> No
     assert "JobCrashed: the runner of attempt 1 ended without settling" in killed
 
 
-def test_a_story_that_does_not_come_true_exits_1(tmp_path: Path) -> None:
+def test_a_story_that_does_not_come_true_exits_1(stranger: Stranger, tmp_path: Path) -> None:
     """Without the sweeper nobody finds the killed runner's job; the tables say so, and so does the demo."""
-    done = _demo(tmp_path, "--no-sweeper", "--patience", "4s", "--json")
+    done = stranger.plays(tmp_path, "--no-sweeper", "--patience", "4s", "--json")
     assert done.returncode == 1, done.stdout + done.stderr
     told = json.loads(done.stdout)
     assert told["came_true"] is False
     broken = [check["promise"] for check in told["checks"] if not check["kept"]]
     assert "a job whose runner was killed is found by the sweeper, and completes" in broken
-    assert {line["key"]: line["status"] for line in told["lines"]}["killed"] == "processing"
+    assert {line["key"]: line["status"] for line in told["lines"]}["killed"] != "completed"
     assert all("--local" in hint["command"] for hint in told["next"])
+
+
+@pytest.mark.parametrize(
+    ("called", "folder", "printed"),
+    [
+        ("{home}/.venv/bin/relayq", "{home}", ".venv/bin/relayq"),
+        ("{home}/.venv/bin/relayq", "{home}/else where", "'{home}/.venv/bin/relayq'"),
+        ("{home}/on path/relayq", "{home}", "relayq"),
+    ],
+)
+def test_commands_are_printed_as_this_program_was_called(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, called: str, folder: str, printed: str
+) -> None:
+    """`make demo` puts nothing on the PATH, and a path with a space has to be quoted."""
+    home = tmp_path / "my home"
+    for name in (".venv/bin", "on path"):
+        (home / name).mkdir(parents=True)
+        (home / name / "relayq").touch(mode=0o755)
+    (home / "else where").mkdir()
+    monkeypatch.setenv("PATH", str(home / "on path"))
+    monkeypatch.setattr(sys, "argv", [called.format(home=home)])
+    monkeypatch.chdir(folder.format(home=home))
+    assert program() == printed.format(home=home)
+
+
+def test_an_installed_relayq_brings_the_demos_webhook(stranger: Stranger, tmp_path: Path) -> None:
+    """Outside of the repository the jobs are where the wheel puts them."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    for source, target in project["tool"]["hatch"]["build"]["targets"]["wheel"]["force-include"].items():
+        shutil.copytree(ROOT / source, tmp_path / target)
+    shutil.copytree(ROOT / "relayq_core", tmp_path / "relayq_core", dirs_exist_ok=True)
+    code = "from relayq_core.local.stack import shipped_jobs as found; print(found() / 'jobs' / 'webhook.py')"
+    done = stranger.runs([sys.executable, "-P", "-c", code], tmp_path, path=tmp_path)
+    assert Path(done.stdout.strip()).is_relative_to(tmp_path)
+    assert Path(done.stdout.strip()).is_file()
