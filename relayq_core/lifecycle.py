@@ -294,7 +294,8 @@ def settle(record: JobRecord, outcome: Outcome, limits: Limits, policy: Policy, 
         case Snoozed(wait):
             return _again(record, Event.SNOOZE, wait, policy, now, attempt=max(0, record.attempt - 1))
         case Failed(error, headline, wait, final):
-            told = _with_error(record, error, headline, now)
+            # the sweeper has written down the crash that exhausted it
+            told = record if record.exhausted and record.error else _with_error(record, error, headline, now)
             if final or record.attempt >= limits.max_attempts:
                 return bury(told, policy, now)
             delay = limits.backoff.delay(record.attempt, luck) if wait is None else wait
