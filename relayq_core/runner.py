@@ -40,6 +40,8 @@ logger = logging.getLogger("relayq")
 
 #: `failed()` and the settle come after the handler's deadline; this much of the invocation stays for the settle.
 _SETTLE_MS = 3_000
+#: What a log line shows of an error: told by RelayQ, since a traceback of pydantic's would show the payload.
+_LOGGED_BYTES = 2_000
 #: A claim that comes early by another machine's clock is made again; not for ever.
 _CLAIMS = 3
 
@@ -227,10 +229,10 @@ class Runner:
             outcome = Snoozed(snooze.seconds)
         except RetryAfter as later:
             outcome, error = _failure(later, wait=later.seconds), later
-        except (Bury, InvalidPayload) as final:
-            outcome, error = _failure(final, final=True), final
         except BaseException as raised:
-            outcome, error = _failure(raised), raised
+            # its own payload will not be better next time; one that the handler dispatched may be
+            final = isinstance(raised, Bury) or (job is None and isinstance(raised, InvalidPayload))
+            outcome, error = _failure(raised, final=final), raised
         return _Attempt(outcome, error, job, float(self._clock.now() - started))
 
     def _context(self, record: JobRecord, limits: Limits, deadline_ms: int) -> JobContext:
@@ -261,8 +263,8 @@ class Runner:
         try:
             with running(record), self._stop(seconds, patience=self._patience / 5):
                 _awaited(job.failed(error or JobCrashed(record.attempt)))
-        except BaseException:
-            logger.exception("the job's failed() raised", extra=job_fields(record))
+        except BaseException as raised:
+            logger.error("the job's failed() raised %s", describe(raised, _LOGGED_BYTES), extra=job_fields(record))
 
     @property
     def _patience(self) -> float:
