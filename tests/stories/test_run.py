@@ -1,0 +1,997 @@
+"""Run: wait for the job's moment, claim it, perform it, settle it; whatever happens, the job ends somewhere."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import subprocess
+import sys
+import textwrap
+import time
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from relayq_core import Bury, Job, JobContext, JobTimeout, RetryAfter, Snooze, StoreError, job
+from relayq_core.errors import JobCrashed
+from relayq_core.record import JobRecord, Status
+from relayq_core.registry import registry
+from relayq_core.runner import Ended
+from relayq_core.testing import Bench, Offer
+from tests.factories import NOW, a_lease
+from tests.stories.faulty import FaultyBench
+
+SECOND = 1_000
+MINUTE = 60_000
+
+
+def row(bench: Bench, job_id: str = "mine") -> JobRecord:
+    """The job as anybody sees it."""
+    record = bench.relayq.get(job_id)
+    assert record is not None
+    return record
+
+
+def next_run(bench: Bench) -> Ended:
+    """The runner that was told last."""
+    offer = bench.handoff.offers.pop()
+    bench.handoff.offers.clear()
+    return bench.run(offer.job_id, offer.run_at).ended
+
+
+# --- a success ---
+
+
+def test_a_job_runs_with_its_payload_and_is_completed(bench: Bench) -> None:
+    """The whole of it: dispatch, handoff, run, result."""
+    greeted: list[str] = []
+
+    class Greet(Job, queue="greetings"):
+        name: str
+
+        def handle(self) -> dict[str, str]:
+            greeted.append(self.name)
+            return {"greeted": self.name}
+
+    bench.relayq.dispatch(Greet(name="Ada"), job_id="mine")
+    bench.clock.advance(seconds=1)
+    assert next_run(bench) is Ended.COMPLETED
+    assert greeted == ["Ada"]
+    done = row(bench)
+    assert (done.status, done.attempt, done.result) == (Status.COMPLETED, 1, {"greeted": "Ada"})
+    assert (done.started_at, done.finished_at) == (NOW + SECOND, NOW + SECOND)
+    assert (done.due_at, done.lease_id, done.error) == (None, None, None)
+
+
+def test_a_handler_is_told_about_its_job(bench: Bench) -> None:
+    """Who it is, which try this is, and how long it may take."""
+    seen: list[JobContext] = []
+
+    @job(queue="emails", max_attempts=2, timeout=60)
+    def send_email(context: JobContext, to: str) -> None:
+        bench.clock.advance(seconds=10)
+        assert context.remaining() == 50
+        seen.append(context)
+
+    bench.relayq.dispatch(send_email.job(to="a@b.c"), job_id="mine")
+    next_run(bench)
+    (context,) = seen
+    assert (context.job_id, context.name, context.queue) == ("mine", "send_email", "emails")
+    assert (context.attempt, context.max_attempts, context.is_last_attempt) == (1, 2, False)
+    assert context.idempotency_key == "mine"
+    assert context.deadline.timestamp() * 1000 == NOW + MINUTE
+
+
+def test_the_idempotency_key_stays_while_the_attempt_counts(bench: Bench) -> None:
+    """A handler that was killed after its side effect can recognise it."""
+    seen: list[tuple[str, int, bool]] = []
+
+    @job(max_attempts=2, backoff=0)
+    def pay(context: JobContext) -> None:
+        seen.append((context.idempotency_key, context.attempt, context.is_last_attempt))
+        raise ValueError
+
+    bench.relayq.dispatch(pay, job_id="mine")
+    next_run(bench)
+    next_run(bench)
+    assert seen == [("mine", 1, False), ("mine", 2, True)]
+
+
+def test_a_handlers_logger_bears_the_jobs_fields(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:
+    """Whoever reads the logs can follow one job."""
+
+    @job(queue="emails")
+    def send_email(context: JobContext) -> None:
+        context.logger.warning("sent", extra={"message_id": "m-1"})
+
+    bench.relayq.dispatch(send_email, job_id="mine")
+    next_run(bench)
+    (line,) = [record for record in caplog.records if record.message == "sent"]
+    fields = line.__dict__
+    assert (fields["job_id"], fields["job_name"], fields["queue"], fields["attempt"]) == (
+        "mine",
+        "send_email",
+        "emails",
+        1,
+    )
+    assert fields["message_id"] == "m-1"
+
+
+def test_an_async_handler_is_run_to_its_end(bench: Bench) -> None:
+    """So is an async failed()."""
+    told: list[str] = []
+
+    class Fetch(Job, max_attempts=1):
+        fails: bool
+
+        async def handle(self) -> str:
+            await asyncio.sleep(0)
+            if self.fails:
+                raise ValueError("no")
+            return "fetched"
+
+        async def failed(self, error: BaseException) -> None:
+            await asyncio.sleep(0)
+            told.append(str(error))
+
+    bench.relayq.dispatch(Fetch(fails=False), job_id="mine")
+    next_run(bench)
+    assert row(bench).result == "fetched"
+    bench.relayq.dispatch(Fetch(fails=True), job_id="other")
+    assert next_run(bench) is Ended.FAILED
+    assert told == ["no"]
+
+
+@pytest.mark.parametrize(
+    ("value", "kept"),
+    [
+        (None, None),
+        ({"a": [1, 2.5, "ü", None, True]}, {"a": [1, 2.5, "ü", None, True]}),
+        ("x" * 32_766, "x" * 32_766),
+    ],
+)
+def test_a_result_that_is_json_is_kept(bench: Bench, value: Any, kept: Any) -> None:
+    """Up to 32 KB, for a status page."""
+
+    @job
+    def compute() -> Any:
+        return value
+
+    bench.relayq.dispatch(compute, job_id="mine")
+    next_run(bench)
+    assert row(bench).result == kept
+
+
+@pytest.mark.parametrize(
+    ("value", "why"),
+    [
+        (object(), "not JSON serializable"),
+        (float("nan"), "ValueError"),
+        ("x" * 32_767, "32769 bytes, the limit is 32768"),
+        ({(1, 2): 3}, "TypeError"),
+    ],
+)
+def test_a_result_that_cannot_be_kept_costs_nothing_but_itself(
+    bench: Bench, caplog: pytest.LogCaptureFixture, value: Any, why: str
+) -> None:
+    """The work is done: failing the job over it would do it again."""
+
+    @job
+    def compute() -> Any:
+        return value
+
+    bench.relayq.dispatch(compute, job_id="mine")
+    assert next_run(bench) is Ended.COMPLETED
+    assert row(bench).result is None
+    assert "the result is not kept" in caplog.text
+    assert why in caplog.text
+
+
+def test_without_retention_a_completed_job_is_deleted_at_once() -> None:
+    """And its unique key is free."""
+    bench = Bench(retention_seconds=0)
+
+    @job
+    def forgettable() -> None: ...
+
+    bench.relayq.dispatch(forgettable.job().with_options(unique="k"), job_id="mine")
+    assert next_run(bench) is Ended.COMPLETED
+    assert bench.relayq.get("mine") is None
+    assert bench.store.jobs == {}
+    assert not bench.relayq.dispatch(forgettable.job().with_options(unique="k")).duplicate
+
+
+# --- failures ---
+
+
+def test_a_failed_attempt_is_tried_again_after_its_backoff(bench: Bench) -> None:
+    """Each retry waits as the backoff says, and is handed off if a runner can sleep that long."""
+
+    class Flaky(Job, max_attempts=4, backoff=[10, 60, 600]):
+        def handle(self, context: JobContext) -> None:
+            raise ValueError(f"attempt {context.attempt}")
+
+    bench.relayq.dispatch(Flaky(), job_id="mine")
+    for attempt, wait in enumerate([10, 60, 600], start=1):
+        assert bench.run("mine").ended is Ended.RETRYING
+        waiting = row(bench)
+        assert (waiting.status, waiting.attempt) == (Status.RETRYING, attempt)
+        assert waiting.available_at == bench.clock.now() + wait * SECOND
+        assert waiting.error is not None
+        assert waiting.error.startswith(f"ValueError: attempt {attempt}")
+        bench.clock.advance(seconds=wait)
+    assert [offer.run_at for offer in bench.handoff.offers] == [NOW, NOW + 10 * SECOND, NOW + 70 * SECOND]
+    assert bench.run("mine").ended is Ended.FAILED
+    assert [error["error"] for error in row(bench).errors] == [f"ValueError: attempt {n}" for n in (1, 2, 3, 4)]
+
+
+def test_after_the_last_attempt_failed_is_told_and_the_job_is_buried(bench: Bench) -> None:
+    """It moves to the failed table with its error, its payload and its history."""
+    told: list[tuple[str, BaseException]] = []
+
+    class Pay(Job, queue="money", max_attempts=2, backoff=0):
+        amount: int
+
+        def handle(self) -> None:
+            raise ValueError(f"no {self.amount}")
+
+        def failed(self, error: BaseException) -> None:
+            told.append((f"{self.amount}", error))
+
+    bench.relayq.dispatch(Pay(amount=5), job_id="mine")
+    assert next_run(bench) is Ended.RETRYING
+    assert told == []
+    assert next_run(bench) is Ended.FAILED
+    ((amount, error),) = told
+    assert (amount, type(error), str(error)) == ("5", ValueError, "no 5")
+    assert bench.store.jobs == {}
+    failed = bench.store.failures["mine"]
+    assert (failed.status, failed.attempt, failed.payload) == (Status.FAILED, 2, {"amount": 5})
+    assert failed.error is not None
+    assert "ValueError: no 5" in failed.error
+    assert "test_run.py" in failed.error  # where it was raised
+    assert [error["attempt"] for error in failed.errors] == [1, 2]
+    assert bench.handoff.offers == []
+
+
+def test_only_the_last_five_errors_are_kept(bench: Bench) -> None:
+    """A job that is tried a thousand times must still fit its row."""
+
+    @job(max_attempts=10, backoff=0)
+    def flaky(context: JobContext) -> None:
+        raise ValueError("x" * 10_000)
+
+    bench.relayq.dispatch(flaky, job_id="mine")
+    for _ in range(7):
+        next_run(bench)
+    errors = row(bench).errors
+    assert [error["attempt"] for error in errors] == [3, 4, 5, 6, 7]
+    assert all(len(error["error"].encode()) <= 500 for error in errors)
+
+
+def test_retry_after_overrides_the_backoff_and_uses_up_an_attempt(bench: Bench) -> None:
+    """The other side knows best when to come again."""
+
+    @job(max_attempts=2, backoff=10)
+    def call() -> None:
+        raise RetryAfter(33, "busy")
+
+    bench.relayq.dispatch(call, job_id="mine")
+    assert next_run(bench) is Ended.RETRYING
+    assert row(bench).available_at == NOW + 33 * SECOND
+    assert (row(bench).attempt, row(bench).errors[0]["error"]) == (1, "RetryAfter: busy")
+    bench.clock.advance(seconds=33)
+    assert bench.run("mine").ended is Ended.FAILED
+
+
+def test_a_snooze_uses_up_no_attempt_however_often(bench: Bench) -> None:
+    """Not now is no failure."""
+    starts: list[int] = []
+
+    @job(max_attempts=1)
+    def wait_for_file(context: JobContext) -> None:
+        starts.append(context.attempt)
+        if len(starts) < 5:
+            raise Snooze(20)
+
+    bench.relayq.dispatch(wait_for_file, job_id="mine")
+    for n in range(4):
+        assert bench.run("mine").ended is Ended.SNOOZED
+        assert (row(bench).status, row(bench).attempt, row(bench).error) == (Status.RETRYING, 0, None)
+        assert row(bench).available_at == NOW + (n + 1) * 20 * SECOND
+        bench.clock.advance(seconds=20)
+    assert bench.run("mine").ended is Ended.COMPLETED
+    assert starts == [1, 1, 1, 1, 1]
+
+
+def test_bury_ends_all_trying_at_once(bench: Bench) -> None:
+    """The handler knows that trying again is useless; failed() is told all the same."""
+    told: list[str] = []
+
+    class Call(Job, max_attempts=5):
+        def handle(self) -> None:
+            raise Bury("410 Gone")
+
+        def failed(self, error: BaseException) -> None:
+            told.append(repr(error))
+
+    bench.relayq.dispatch(Call(), job_id="mine")
+    assert next_run(bench) is Ended.FAILED
+    assert told == ["Bury('410 Gone')"]
+    assert row(bench).attempt == 1
+    assert (row(bench).error or "").startswith("Bury: 410 Gone")
+
+
+@pytest.mark.parametrize("error", [SystemExit(3), KeyboardInterrupt(), GeneratorExit(), BaseException("odd")])
+def test_whatever_a_handler_raises_is_a_failed_attempt(bench: Bench, error: BaseException) -> None:
+    """sys.exit() in a library must not take the runner with it: Lambda would lose the error."""
+
+    @job
+    def misbehave() -> None:
+        raise error
+
+    bench.relayq.dispatch(misbehave, job_id="mine")
+    assert next_run(bench) is Ended.RETRYING
+    assert (row(bench).error or "").startswith(type(error).__name__)
+
+
+def test_an_error_that_cannot_be_told_is_still_recorded(bench: Bench) -> None:
+    """Its own __str__ raises."""
+
+    class Broken(Exception):
+        def __str__(self) -> str:
+            raise RuntimeError
+
+    @job
+    def misbehave() -> None:
+        raise Broken
+
+    bench.relayq.dispatch(misbehave, job_id="mine")
+    assert next_run(bench) is Ended.RETRYING
+    assert (row(bench).error or "").startswith("Broken: (its message cannot be read")
+
+
+def test_a_bad_payload_that_a_handler_dispatches_fails_the_attempt_only(bench: Bench) -> None:
+    """Its own payload was good: what it tried to dispatch is an error like any other, and may be tried again."""
+
+    @job
+    def second(n: int) -> None: ...
+
+    @job(max_attempts=2, backoff=0)
+    def first() -> None:
+        bench.relayq.dispatch("second", {"n": "many"})
+
+    bench.relayq.dispatch(first, job_id="mine")
+    assert next_run(bench) is Ended.RETRYING
+    assert next_run(bench) is Ended.FAILED
+
+
+# --- failed() ---
+
+
+def test_what_failed_raises_is_logged_and_changes_nothing(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:
+    """The job is buried with its own error, not with that of its obituary."""
+
+    class Pay(Job, max_attempts=1):
+        def handle(self) -> None:
+            raise ValueError("no")
+
+        def failed(self, error: BaseException) -> None:
+            raise SystemExit(1)
+
+    bench.relayq.dispatch(Pay(), job_id="mine")
+    assert next_run(bench) is Ended.FAILED
+    assert (row(bench).error or "").startswith("ValueError: no")
+    assert "the job's failed() raised" in caplog.text
+
+
+def test_failed_may_dispatch_and_is_the_parent(bench: Bench) -> None:
+    """To tell somebody is what it is for."""
+
+    @job
+    def alert(text: str) -> None: ...
+
+    class Pay(Job, max_attempts=1):
+        def handle(self) -> None:
+            raise ValueError("no")
+
+        def failed(self, error: BaseException) -> None:
+            bench.relayq.dispatch(alert.job(str(error)), job_id="alert")
+
+    bench.relayq.dispatch(Pay(), job_id="mine")
+    next_run(bench)
+    assert (row(bench, "alert").payload, row(bench, "alert").parent_id) == ({"text": "no"}, "mine")
+
+
+def test_a_failed_that_does_not_end_is_stopped(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:
+    """It runs inside the lease: the burial comes in time."""
+    bench = Bench(lease_grace_seconds=1)
+
+    class Pay(Job, max_attempts=1, timeout=60):
+        def handle(self) -> None:
+            bench.clock.advance(seconds=61, milliseconds=-280)  # all but a little of the lease is used up
+            raise ValueError("no")
+
+        def failed(self, error: BaseException) -> None:
+            time.sleep(5)
+
+    bench.relayq.dispatch(Pay(), job_id="mine")
+    assert next_run(bench) is Ended.FAILED
+    assert "JobTimeout" in caplog.text
+
+
+# --- waiting ---
+
+
+def test_a_handoff_that_comes_early_sleeps_the_rest(bench: Bench) -> None:
+    """A short delay is slept in the runner, before the claim: whoever dies asleep holds nothing."""
+
+    @job
+    def greet() -> None: ...
+
+    bench.relayq.dispatch(greet, job_id="mine", delay=40)
+    assert next_run(bench) is Ended.COMPLETED
+    assert bench.clock.now() == NOW + 40 * SECOND
+    assert row(bench).started_at == NOW + 40 * SECOND
+
+
+def test_a_claim_that_comes_early_sleeps_the_rest(bench: Bench) -> None:
+    """Its handoff said now, the row says in two seconds: the clocks differ. It is never started early."""
+
+    @job
+    def greet() -> None: ...
+
+    bench.relayq.dispatch(greet, job_id="mine", delay=2)
+    assert bench.run("mine", NOW).ended is Ended.COMPLETED
+    assert row(bench).started_at == NOW + 2 * SECOND
+
+
+def test_a_wait_that_is_too_long_is_left_to_the_sweeper(bench: Bench) -> None:
+    """Somebody invoked the runner for a job of tomorrow."""
+
+    @job
+    def greet() -> None: ...
+
+    bench.relayq.dispatch(greet, job_id="mine", delay=86_400)
+    assert bench.run("mine").ended is Ended.NOT_CLAIMED
+    assert bench.run("mine", NOW + 86_400 * SECOND).ended is Ended.NOT_CLAIMED
+    assert bench.clock.now() == NOW
+    assert row(bench).attempt == 0
+
+
+def test_with_too_little_time_left_after_a_wait_the_job_is_handed_on(bench: Bench) -> None:
+    """A fresh invocation has the time that this one has slept away."""
+
+    @job
+    def greet() -> None: ...
+
+    bench.relayq.dispatch(greet, job_id="mine", delay=60)
+    bench.handoff.offers.clear()
+    assert bench.run("mine", NOW + 30 * SECOND, seconds=60).ended is Ended.HANDED_ON
+    assert bench.handoff.offers == [Offer("mine", None, NOW + 60 * SECOND)]
+    assert row(bench).attempt == 0
+
+
+def test_a_runner_that_is_too_short_for_any_wait_says_so_and_does_not_invoke_itself_for_ever(
+    bench: Bench, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Handing on would end in the same place; the sweeper starts the job at its time."""
+    bench.relayq.dispatch("greet", job_id="mine", delay=60)
+    bench.handoff.offers.clear()
+    assert bench.run("mine", NOW + 60 * SECOND, seconds=30).ended is Ended.NOT_CLAIMED
+    assert "this runner's timeout is too short" in caplog.text
+    assert bench.handoff.offers == []
+
+
+def test_a_job_is_not_claimed_in_the_last_seconds_of_an_invocation(bench: Bench) -> None:
+    """A handler that is killed at once spends an attempt on nothing."""
+
+    @job
+    def greet() -> None: ...
+
+    bench.relayq.dispatch(greet, job_id="mine")
+    assert bench.run("mine", seconds=14.9).ended is Ended.NOT_CLAIMED
+    assert row(bench).attempt == 0
+    assert bench.run("mine", seconds=15).ended is Ended.COMPLETED
+
+
+def test_a_failed_handing_on_is_the_sweepers(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:
+    """A handoff is a hint."""
+    bench.relayq.dispatch("greet", job_id="mine", delay=60)
+    bench.handoff.error = RuntimeError("throttled")
+    assert bench.run("mine", NOW + 30 * SECOND, seconds=60).ended is Ended.NOT_CLAIMED
+    assert "the sweeper will start the job" in caplog.text
+
+
+# --- who may run it ---
+
+
+def test_a_doubled_handoff_runs_the_job_once(bench: Bench) -> None:
+    """Events are delivered at least once."""
+    runs: list[int] = []
+
+    @job
+    def greet() -> None:
+        runs.append(1)
+
+    bench.relayq.dispatch(greet, job_id="mine")
+    assert [bench.run("mine").ended for _ in range(3)] == [Ended.COMPLETED, Ended.NOT_CLAIMED, Ended.NOT_CLAIMED]
+    assert runs == [1]
+    assert bench.run("nobody").ended is Ended.NOT_CLAIMED
+
+
+def test_a_stale_runner_cannot_settle_a_job_claimed_again(
+    bench: Bench, caplog: pytest.LogCaptureFixture, told: list[str]
+) -> None:
+    """It was frozen past its lease; meanwhile another has done the job. Its outcome is discarded, and said so."""
+    results = iter(["from the second", "from the first"])
+
+    @job(backoff=0)
+    def slow(context: JobContext) -> str:
+        if context.attempt == 1:
+            bench.clock.advance(minutes=20)  # the process slept
+            bench.sweep()
+            assert bench.run("mine").ended is Ended.COMPLETED
+        return next(results)
+
+    bench.relayq.dispatch(slow, job_id="mine")
+    assert bench.run("mine").ended is Ended.LEASE_LOST
+    assert row(bench).result == "from the second"
+    assert row(bench).attempt == 2
+    assert "no longer this runner's" in caplog.text
+    assert told[-1] == "lease_lost"
+
+
+def test_the_failure_of_a_stale_runner_neither_retries_nor_buries(bench: Bench) -> None:
+    """Nor is anything of it to be seen in the row of the job that runs now."""
+
+    @job(max_attempts=2, backoff=0)
+    def slow(context: JobContext) -> None:
+        if context.attempt == 1:
+            bench.clock.advance(minutes=20)
+            bench.sweep()
+            bench.store.claim("mine", a_lease("another", now=bench.clock.now()))
+        raise ValueError
+
+    bench.relayq.dispatch(slow, job_id="mine")
+    assert bench.run("mine").ended is Ended.LEASE_LOST
+    assert (row(bench).status, row(bench).lease_id) == (Status.PROCESSING, "another")
+    assert bench.store.failures == {}
+
+
+# --- time ---
+
+
+def test_a_handler_that_takes_too_long_is_stopped_and_its_error_recorded(bench: Bench) -> None:
+    """Lambda's own timeout kills without a word; this one tells where the handler was."""
+
+    @job(timeout=0.05, max_attempts=1)
+    def slow() -> None:
+        time.sleep(20)
+
+    bench.relayq.dispatch(slow, job_id="mine")
+    assert next_run(bench) is Ended.FAILED
+    assert (row(bench).error or "").startswith("JobTimeout: the handler was stopped after 0.05 s")
+    assert "in slow" in (row(bench).error or "")
+
+
+def test_a_handler_that_cleans_up_in_time_fails_with_its_timeout(bench: Bench) -> None:
+    """JobTimeout is an exception like any other: finally and except work."""
+    cleaned: list[str] = []
+
+    @job(timeout=0.05)
+    def slow() -> None:
+        try:
+            time.sleep(20)
+        except JobTimeout:
+            cleaned.append("caught")
+            raise
+        finally:
+            cleaned.append("finally")
+
+    bench.relayq.dispatch(slow, job_id="mine")
+    assert next_run(bench) is Ended.RETRYING
+    assert cleaned == ["caught", "finally"]
+
+
+def test_an_async_handler_that_takes_too_long_is_stopped(bench: Bench) -> None:
+    """Wherever the event loop is."""
+
+    @job(timeout=0.05)
+    async def slow() -> None:
+        await asyncio.sleep(20)
+
+    bench.relayq.dispatch(slow, job_id="mine")
+    assert next_run(bench) is Ended.RETRYING
+    assert (row(bench).error or "").startswith("JobTimeout")
+
+
+def test_without_a_timeout_a_handler_ends_in_time_for_its_settle(bench: Bench) -> None:
+    """Ten seconds of the invocation are kept for what comes after it."""
+    deadlines: list[int] = []
+
+    @job
+    def greet(context: JobContext) -> None:
+        deadlines.append(context.deadline_ms)
+
+    bench.relayq.dispatch(greet, job_id="mine")
+    bench.run("mine", seconds=300)
+    assert deadlines == [NOW + 290 * SECOND]
+
+
+def test_the_settings_timeout_is_for_jobs_that_have_none() -> None:
+    """The job's own goes first."""
+    bench = Bench(timeout=30)
+    deadlines: list[int] = []
+
+    @job
+    def plain(context: JobContext) -> None:
+        deadlines.append(context.deadline_ms - bench.clock.now())
+
+    @job(timeout=45)
+    def timed(context: JobContext) -> None:
+        deadlines.append(context.deadline_ms - bench.clock.now())
+
+    for each in (plain, timed):
+        bench.relayq.dispatch(each)
+        next_run(bench)
+    assert deadlines == [30 * SECOND, 45 * SECOND]
+
+
+def test_a_timeout_that_can_never_fit_is_buried_with_the_remedy(bench: Bench) -> None:
+    """Trying it again in the same runner would end the same way."""
+    told: list[str] = []
+
+    class Report(Job, timeout=600):
+        def handle(self) -> None:
+            told.append("handled")
+
+        def failed(self, error: BaseException) -> None:
+            told.append(type(error).__name__)
+
+    bench.relayq.dispatch(Report(), job_id="mine")
+    assert bench.run("mine", seconds=300).ended is Ended.FAILED
+    assert told == ["Bury"]
+    error = row(bench).error or ""
+    assert "its timeout of 600 s can never fit: this runner lives 300 s" in error
+    assert "raise the runner's timeout" in error
+
+
+def test_the_settings_timeout_never_buries_a_job(bench: Bench) -> None:
+    """It is a wish about all jobs, not a demand of this one."""
+    bench = Bench(timeout=600)
+
+    @job
+    def greet() -> None: ...
+
+    bench.relayq.dispatch(greet, job_id="mine")
+    assert bench.run("mine", seconds=300).ended is Ended.COMPLETED
+
+
+def test_a_handler_that_ignores_its_timeout_is_ended_with_its_process() -> None:
+    """It must not outlive its lease; whoever waits for the process sees why it ended."""
+    code = """
+        import time
+        from relayq_core import JobTimeout, job
+        from relayq_core.testing import Bench
+
+        @job(timeout=0.05)
+        def stubborn() -> None:
+            while True:
+                try:
+                    time.sleep(60)
+                except JobTimeout:
+                    pass
+
+        bench = Bench(lease_grace_seconds=1)
+        bench.relayq.dispatch(stubborn, job_id="mine")
+        bench.run("mine")
+        print("survived")
+    """
+    ended = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(code)], capture_output=True, text=True, timeout=30, check=False
+    )
+    assert ended.returncode == 70
+    assert "the handler ignored its timeout; its process ends now" in ended.stderr
+    assert "survived" not in ended.stdout
+
+
+# --- crashes ---
+
+
+def test_attempts_never_exceed_max_attempts_though_runners_die(bench: Bench, crash: Callable[[str], JobRecord]) -> None:
+    """A poison job kills each runner that takes it: it is started so often and no more, and ends failed."""
+    told: list[BaseException] = []
+
+    class Poison(Job, max_attempts=3, backoff=0):
+        def handle(self) -> None:
+            raise AssertionError("the handler is not to be started again")
+
+        def failed(self, error: BaseException) -> None:
+            told.append(error)
+
+    bench.relayq.dispatch(Poison(), job_id="mine")
+    for attempt in (1, 2, 3):
+        assert crash("mine").attempt == attempt
+        bench.clock.advance(minutes=20)
+        assert bench.sweep().counts == {"released": 1}
+    assert row(bench).exhausted
+    assert next_run(bench) is Ended.FAILED
+    (error,) = told
+    assert isinstance(error, JobCrashed)
+    assert row(bench).attempt == 3
+    assert (row(bench).error or "").startswith("JobCrashed: the runner of attempt 3 ended without settling")
+    assert [error["attempt"] for error in row(bench).errors] == [1, 2, 3]
+
+
+def test_a_job_whose_failed_kills_its_runner_too_is_buried_by_the_sweeper(
+    bench: Bench, crash: Callable[[str], JobRecord]
+) -> None:
+    """Nothing is left to be tried."""
+
+    class Poison(Job, max_attempts=1):
+        def handle(self) -> None: ...
+
+    bench.relayq.dispatch(Poison(), job_id="mine")
+    for _ in range(2):
+        crash("mine")
+        bench.clock.advance(minutes=20)
+        bench.sweep()
+    assert bench.store.jobs == {}
+    assert (row(bench).status, row(bench).attempt) == (Status.FAILED, 1)
+    assert (row(bench).error or "").startswith("JobCrashed")
+
+
+def test_the_types_own_bound_holds_for_a_job_dispatched_by_name(
+    bench: Bench, crash: Callable[[str], JobRecord]
+) -> None:
+    """The row does not say how many tries; the sweeper guesses from the settings, the runner knows better."""
+    bench.relayq.dispatch("Poison", job_id="mine")
+
+    class Poison(Job, max_attempts=1):
+        def handle(self) -> None:
+            raise AssertionError("one start is all it has")
+
+    crash("mine")
+    bench.clock.advance(minutes=20)
+    bench.sweep()
+    bench.clock.advance(minutes=1)
+    assert bench.run("mine").ended is Ended.FAILED
+    assert row(bench).attempt == 1
+
+
+def test_a_runner_that_cannot_settle_says_so_and_does_not_raise(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """An exception would make Lambda count an error of the function; the lease runs out, and the job goes on."""
+    bench = FaultyBench()
+
+    @job
+    def greet() -> None: ...
+
+    bench.relayq.dispatch(greet, job_id="mine")
+    bench.faults["settle"] = ["unsent"]
+    assert bench.run("mine").ended is Ended.UNSETTLED
+    assert "its lease will run out" in caplog.text
+    bench.clock.advance(minutes=20)
+    assert bench.sweep().counts == {"released": 1}
+
+
+def test_a_settle_that_was_done_but_not_answered_stays_done() -> None:
+    """The sweeper finds nothing to do."""
+    bench = FaultyBench()
+
+    @job
+    def greet() -> None: ...
+
+    bench.relayq.dispatch(greet, job_id="mine")
+    bench.faults["settle"] = ["lost"]
+    assert bench.run("mine").ended is Ended.UNSETTLED
+    assert row(bench).status is Status.COMPLETED
+    bench.clock.advance(minutes=20)
+    assert bench.sweep().counts == {}
+
+
+@pytest.mark.parametrize("fault", ["denied", "unsent"])
+def test_a_claim_that_fails_is_the_functions_error(fault: str) -> None:
+    """Nothing is held yet, so nothing is lost: whoever watches the function sees it."""
+    bench = FaultyBench()
+    bench.relayq.dispatch("greet", job_id="mine")
+    bench.faults["claim"] = [fault]  # type: ignore[list-item]
+    with pytest.raises(StoreError):
+        bench.run("mine")
+    assert row(bench).attempt == 0
+
+
+def test_a_defect_after_the_claim_is_logged_and_does_not_raise(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Even a bug of RelayQ's own must not lose the job."""
+
+    @job
+    def greet() -> None: ...
+
+    bench.relayq.dispatch(greet, job_id="mine")
+    monkeypatch.setattr("relayq_core.lifecycle.settle", None)
+    assert bench.run("mine").ended is Ended.UNSETTLED
+    assert "a defect of RelayQ; the job's lease will run out" in caplog.text
+
+
+# --- names ---
+
+
+def test_an_unknown_name_is_given_back_each_minute_and_buried_after_fifteen(
+    bench: Bench, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A deploy may be under way; after a quarter of an hour it is not."""
+    bench.relayq.dispatch("send_emial", job_id="mine", max_attempts=2)
+
+    @job
+    def send_email() -> None: ...
+
+    for minute in range(15):
+        assert bench.run("mine").ended is Ended.GIVEN_BACK
+        waiting = row(bench)
+        assert (waiting.status, waiting.attempt, waiting.error) == (Status.RETRYING, 0, None)
+        assert waiting.available_at == bench.clock.now() + MINUTE
+        assert bench.clock.now() == NOW + minute * MINUTE
+        bench.clock.advance(minutes=1)
+    assert "no job named 'send_emial'. Did you mean \"send_email\"?" in caplog.text
+    assert bench.run("mine").ended is Ended.FAILED
+    assert (row(bench).error or "").startswith("UnknownJob: no job named 'send_emial'")
+
+
+def test_a_claim_that_knows_the_name_clears_the_mark(bench: Bench) -> None:
+    """The next time it is unknown, a new quarter of an hour begins."""
+    bench.relayq.dispatch("late", job_id="mine", max_attempts=5, backoff=60)
+    for _ in range(10):
+        assert bench.run("mine").ended is Ended.GIVEN_BACK
+        bench.clock.advance(minutes=1)
+
+    @job
+    def late() -> None:
+        raise ValueError("still starting")
+
+    assert bench.run("mine").ended is Ended.RETRYING
+    assert row(bench).unknown_since is None
+    bench.clock.advance(minutes=1)
+    known, registry._types = registry._types, {}
+    for _ in range(15):
+        assert bench.run("mine").ended is Ended.GIVEN_BACK
+        bench.clock.advance(minutes=1)
+    registry._types = known
+    assert bench.run("mine").ended is Ended.RETRYING
+    assert row(bench).attempt == 2
+
+
+def test_failed_is_not_told_where_the_code_is_not_known(bench: Bench, told: list[str]) -> None:
+    """There is nothing to tell."""
+    bench.relayq.dispatch("nobody", job_id="mine")
+    bench.run("mine")
+    bench.clock.advance(minutes=15)
+    assert bench.run("mine").ended is Ended.FAILED
+    assert told == ["dispatched", "failed"]
+
+
+def test_nothing_is_imported_or_built_by_a_name_found_in_data(bench: Bench) -> None:
+    """Whoever can write the table could run anything."""
+    for name in ("os.system", "builtins.exit", "__class__", "Job"):
+        bench.relayq.dispatch(name, job_id="mine")
+        assert bench.run("mine").ended is Ended.GIVEN_BACK
+        del bench.store.jobs["mine"]
+
+
+# --- progress ---
+
+
+def test_progress_is_written_at_most_every_two_seconds(bench: Bench) -> None:
+    """A handler may call it in a loop of a million rows; the first and the last always count."""
+    written: list[tuple[float, bool]] = []
+
+    @job
+    def export(context: JobContext) -> None:
+        for percent in range(0, 101, 10):
+            written.append((percent / 100, context.progress(percent / 100, f"{percent} %")))
+            bench.clock.advance(seconds=0.5)
+        assert row(bench).progress == {"fraction": 1.0, "note": "100 %"}
+
+    bench.relayq.dispatch(export, job_id="mine")
+    next_run(bench)
+    assert [fraction for fraction, was in written if was] == [0.0, 0.4, 0.8, 1.0]
+    assert row(bench).progress == {"fraction": 1.0, "note": "100 %"}
+
+
+def test_progress_tells_a_handler_that_its_lease_is_lost(bench: Bench) -> None:
+    """It may stop: what it does is not wanted any more."""
+    answers: list[bool] = []
+
+    @job(backoff=0)
+    def export(context: JobContext) -> None:
+        answers.append(context.progress(0.1))
+        bench.clock.advance(minutes=20)
+        bench.sweep()
+        answers.append(context.progress(0.2))
+
+    bench.relayq.dispatch(export, job_id="mine")
+    assert bench.run("mine").ended is Ended.LEASE_LOST
+    assert answers == [True, False]
+
+
+def test_progress_that_cannot_be_written_does_not_fail_the_job(caplog: pytest.LogCaptureFixture) -> None:
+    """It is a courtesy."""
+    bench = FaultyBench()
+
+    @job
+    def export(context: JobContext) -> None:
+        assert context.progress(0.1) is False
+
+    bench.relayq.dispatch(export, job_id="mine")
+    bench.faults["progress"] = ["unsent"]
+    assert bench.run("mine").ended is Ended.COMPLETED
+    assert "progress was not kept" in caplog.text
+
+
+def test_progress_is_a_fraction(bench: Bench) -> None:
+    """Fifty per cent is 0.5: the sentence says so."""
+
+    @job(max_attempts=1)
+    def export(context: JobContext) -> None:
+        context.progress(50)
+
+    bench.relayq.dispatch(export, job_id="mine")
+    assert next_run(bench) is Ended.FAILED
+    assert "InvalidOption: progress: expected a fraction from 0 to 1, got 50" in (row(bench).error or "")
+
+
+# --- queues and retries ---
+
+
+def test_a_retry_is_handed_to_the_runner_of_its_queue(bench: Bench) -> None:
+    """A queue may have a function of its own."""
+
+    @job(queue="reports", backoff=5)
+    def report() -> None:
+        raise ValueError
+
+    bench.relayq.dispatch(report, job_id="mine")
+    bench.handoff.offers.clear()
+    bench.run("mine")
+    assert bench.handoff.offers == [Offer("mine", "reports", NOW + 5 * SECOND)]
+
+
+def test_a_retry_whose_handoff_fails_is_the_sweepers(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:
+    """The row waits in the index all the same."""
+
+    @job(backoff=5)
+    def flaky() -> None:
+        raise ValueError
+
+    bench.relayq.dispatch(flaky, job_id="mine")
+    bench.handoff.offers.clear()
+    bench.handoff.error = RuntimeError("throttled")
+    assert bench.run("mine").ended is Ended.RETRYING
+    assert row(bench).due_at == NOW + 35 * SECOND
+    assert "the sweeper will start the job" in caplog.text
+
+
+def test_no_log_line_and_no_stored_error_shows_the_payload(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:
+    """A payload may hold what only the handler is to see."""
+    caplog.set_level(logging.DEBUG)
+
+    class Login(Job, max_attempts=2, backoff=0):
+        password: str
+
+        def handle(self) -> None:
+            raise ValueError("wrong")
+
+        def failed(self, error: BaseException) -> None:
+            Login.model_validate({"password": {self.password: 1}})
+
+    bench.relayq.dispatch(Login(password="hunter2"), job_id="mine")
+    next_run(bench)
+    next_run(bench)
+    assert "hunter2" in bench.store.failures["mine"].payload_json
+    assert "hunter2" not in caplog.text
+    assert "hunter2" not in json.dumps([bench.store.failures["mine"].error, bench.store.failures["mine"].errors])
