@@ -50,6 +50,12 @@ def headline(error: BaseException, limit: int = 500) -> str:
     return cut(f"{type(error).__name__}: {_message(error)}", limit)
 
 
+def located(error: BaseException, limit: int = 500) -> str:
+    """`Type: message, at file:line in function` in at most `limit` bytes: the innermost frame alone. Never raises."""
+    frames = _frames(error).splitlines()
+    return cut(f"{headline(error)}, {frames[-1].strip()}" if frames else headline(error), limit)
+
+
 def _message(error: BaseException) -> str:
     errors = getattr(error, "errors", None)
     if type(error).__name__ == "ValidationError" and callable(errors):

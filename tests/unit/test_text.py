@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import BaseModel, ValidationError
 
-from relayq_core.text import clean, cut, describe, headline
+from relayq_core.text import clean, cut, describe, headline, located
 
 any_text = st.text(st.characters(codec=None, categories=None), max_size=400)
 
@@ -141,3 +141,14 @@ def test_only_the_innermost_frames_are_told() -> None:
     with pytest.raises(ZeroDivisionError) as caught:
         deep(50)
     assert describe(caught.value, 8192).count("  at ") == 8
+
+
+def test_an_error_is_located_by_its_innermost_frame_alone() -> None:
+    """One sentence for a terminal: what broke, and where."""
+    with pytest.raises(ZeroDivisionError) as caught:
+        deep(3)
+    told = located(caught.value)
+    assert told.startswith("ZeroDivisionError: division by zero, at ")
+    assert told.endswith("in deep")
+    assert "\n" not in told
+    assert located(ValueError("x")) == "ValueError: x"
