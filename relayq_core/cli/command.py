@@ -22,7 +22,7 @@ from relayq_core.client import RelayQ
 from relayq_core.errors import RelayQError, SettingsError
 from relayq_core.registry import Registry, import_jobs, registry
 from relayq_core.settings import Settings
-from relayq_core.text import headline
+from relayq_core.text import headline, located
 
 P = ParamSpec("P")
 
@@ -86,7 +86,7 @@ class Cli:
             raise
         except Exception as error:
             raise Stop(
-                f"the job modules {', '.join(settings.job_modules)} cannot be imported: {headline(error)}",
+                f"the job modules {', '.join(settings.job_modules)} cannot be imported: {located(error)}",
                 kind=type(error).__name__,
             ) from error
         return registry

@@ -58,7 +58,7 @@ class EmbeddedAws:
             "AWS_EC2_METADATA_DISABLED": "true",
             "RELAYQ_JOBS_TABLE": JOBS_TABLE,
             "RELAYQ_FAILED_TABLE": FAILED_TABLE,
-            "NO_PROXY": _not_proxied(os.environ),
+            **dict.fromkeys(("NO_PROXY", "no_proxy"), _not_proxied(os.environ)),
         }
         self._until = ExitStack()
         self._until.callback(self._server.close)

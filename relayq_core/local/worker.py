@@ -17,7 +17,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from relayq_core.text import describe
+from relayq_core.text import describe, located
 
 Handler = Callable[[Any, Any], Any]
 
@@ -50,7 +50,7 @@ def main() -> None:
     try:
         handler = _loaded(sys.argv[2])
     except BaseException as error:
-        _say(control, {"failed": describe(error, 2000)})
+        _say(control, {"failed": located(error)})
         raise
     _say(control, {"ready": os.getpid()})
     while True:
