@@ -26,7 +26,7 @@ picks = st.integers(0, 5)
 ages = st.sampled_from([0, 0, 0, 1, 2, 4])
 #: what a caller's clock is ahead of the store's, milliseconds
 skews = st.sampled_from([0, 0, 0, -5_000, 5_000, 1])
-leases = st.sampled_from(["lease-a", "lease-b", "lease-c"])
+leases = st.sampled_from("abc")
 waits = st.sampled_from([0, 0.001, 5, 60, 86_400])
 texts = st.sampled_from(["ValueError: no", "", "ü" * 6_000, "two\nlines", "#"])
 limits = st.sampled_from([1, 2, 5])
@@ -94,6 +94,8 @@ class StoresAgree(RuleBasedStateMachine):
         self.clock = self.twins.clock
         #: every record of a job that somebody was shown, oldest first
         self.seen: dict[str, list[JobRecord]] = {job_id: [] for job_id in self.twins.ids}
+        #: how often an id was given to a new job: leases are made at random, and never those of an earlier one
+        self.lives = dict.fromkeys(self.twins.ids, 0)
         self.page: tuple[str, int, tuple[Any, Any]] | None = None
 
     # --- what was seen ---
@@ -114,7 +116,7 @@ class StoresAgree(RuleBasedStateMachine):
         record = self._known(pick, age, _runs)
         match twist:
             case "other lease":
-                return record.evolve(lease_id="lease-c")
+                return record.evolve(lease_id=self._lease("c", record.id))
             case "no lease":
                 return record.evolve(lease_id=None)
             case "fewer attempts":
@@ -124,6 +126,9 @@ class StoresAgree(RuleBasedStateMachine):
             case "no key":
                 return record.evolve(unique_pk=None, unique_for_ms=None)
         return record
+
+    def _lease(self, letter: str, job_id: str) -> str:
+        return f"lease-{letter}{self.lives[job_id]}"
 
     def _ask(self, verb: str, *args: Any) -> Any:
         """Ask both stores, and remember the records that they show."""
@@ -136,6 +141,8 @@ class StoresAgree(RuleBasedStateMachine):
             self._remember(answer.record)
         if isinstance(answer, Added):
             self._remember(answer.found)
+        if answer == Added():
+            self.lives[args[0].id] += 1
         return answer
 
     def _remember(self, record: object) -> None:
@@ -157,7 +164,7 @@ class StoresAgree(RuleBasedStateMachine):
         for job, (life, window) in enumerate(lives):
             self.dispatch(job, 0, (0, 1, None)[job], window, 0, policy, {})
             if life != "waiting":
-                self.claim_any(job, "lease-a")
+                self.claim_any(job, "a")
             running = self.seen[self.twins.ids[job]][-1]
             if life == "failed":
                 self._settle(running, _outcome("bury", running, policy, self.clock.now(), 0, "ValueError: no"))
@@ -222,14 +229,15 @@ class StoresAgree(RuleBasedStateMachine):
     @rule(pick=picks, lease=leases, skew=skews, budget=st.sampled_from([1_000, 890_000]))
     def claim(self, pick: int, lease: str, skew: int, budget: int) -> None:
         """A handoff has come, perhaps a late one."""
-        job = self._known(pick, 0, _waits)
-        self._ask("claim", job.id, Lease(lease, self.clock.now() + skew, budget, 10_000))
+        job_id = self._known(pick, 0, _waits).id
+        self._ask("claim", job_id, Lease(self._lease(lease, job_id), self.clock.now() + skew, budget, 10_000))
 
     @knows(_any)
     @rule(job=jobs, lease=leases)
     def claim_any(self, job: int, lease: str) -> None:
         """A handoff of a job that has ended, or never was."""
-        self._ask("claim", self.twins.ids[job], Lease(lease, self.clock.now(), 60_000, 10_000))
+        job_id = self.twins.ids[job]
+        self._ask("claim", job_id, Lease(self._lease(lease, job_id), self.clock.now(), 60_000, 10_000))
 
     @knows(_runs)
     @rule(pick=picks, policy=policies, text=texts)

@@ -11,6 +11,7 @@ from relayq_core.record import JobRecord, Status
 from relayq_core.testing import MemoryStore
 from tests.differential.campaign import compare
 from tests.differential.twins import Engine, engine_at
+from tests.figures import tell
 
 pytestmark = pytest.mark.dynamodb_local
 
@@ -30,7 +31,7 @@ def test_both_stores_answer_alike_whatever_they_are_asked(engine: Engine) -> Non
     """Without this the simulation would prove nothing of DynamoDB."""
     compare(engine, SEQUENCES, first_seed=1)
     assert engine.report.sequences >= SEQUENCES
-    print(f"{engine.report.sequences:,} sequences, {engine.report.answers.total():,} answers compared")
+    tell(f"{engine.report.sequences:,} sequences of calls: {engine.report.answers.total():,} answers compared")
 
 
 def _late(store: MemoryStore, expires_at: int | None) -> bool:
