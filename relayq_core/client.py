@@ -15,7 +15,7 @@ from relayq_core.errors import SettingsError
 from relayq_core.events import events as all_events
 from relayq_core.operations import Operations, QueueView
 from relayq_core.options import BackoffLike, Options, Seconds
-from relayq_core.ports import Clock, Handoff, JobStore
+from relayq_core.ports import Clock, Handoff, JobStore, UniqueHint
 from relayq_core.record import JobRecord, Status
 from relayq_core.registry import registry as all_jobs
 from relayq_core.settings import Settings
@@ -33,7 +33,7 @@ class RelayQ:
     """Everything one can do with jobs, for one pair of tables.
 
     `settings` come from the environment unless given; `store`, `handoff` and `clock` are boto3's and the system's
-    unless given. AWS clients are made when they are first needed.
+    unless given; `hint` is Redis's where RELAYQ_REDIS_URL is set. Clients are made when they are first needed.
     """
 
     def __init__(
@@ -42,6 +42,7 @@ class RelayQ:
         *,
         store: JobStore | None = None,
         handoff: Handoff | None = None,
+        hint: UniqueHint | None = None,
         clock: Clock | None = None,
         session: Any = None,
         validate_parameters: bool = False,
@@ -55,6 +56,7 @@ class RelayQ:
         self._lock = threading.Lock()
         self.store: JobStore = store or self._dynamo_store()
         self.handoff: Handoff = handoff or self._made_handoff()
+        self.hint: UniqueHint | None = self._redis_hint() if hint is None else hint
 
     # --- what applications do ---
 
@@ -151,6 +153,7 @@ class RelayQ:
             all_events,
             default_queue=self.settings.default_queue,
             max_depth=self.settings.max_depth,
+            hint=self.hint,
         )
 
     def _dynamo_store(self) -> JobStore:
@@ -190,6 +193,13 @@ class RelayQ:
         from relayq_core.adapters.http_tokens import HttpTokens
 
         return HttpTokens(self.settings.http_token, self.settings.http_token_secret, self._client, self.clock)
+
+    def _redis_hint(self) -> UniqueHint | None:
+        if not self.settings.redis_url:
+            return None
+        from relayq_core.adapters.redis_hint import RedisHint
+
+        return RedisHint(self.settings.redis_url, self.settings.redis_prefix)
 
     def _client(self, service: str) -> Any:
         """The low-level client of a service; made once, when it is first needed."""

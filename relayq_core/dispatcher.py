@@ -18,9 +18,10 @@ from relayq_core.errors import (
 )
 from relayq_core.events import Events, JobEvent
 from relayq_core.handing import hand_off
+from relayq_core.hinting import Hints
 from relayq_core.lifecycle import Policy
 from relayq_core.options import Options
-from relayq_core.ports import Added, Clock, Handoff, JobStore
+from relayq_core.ports import Added, Clock, Handoff, JobStore, UniqueHint
 from relayq_core.record import JobRecord, new_id, unique_pk
 from relayq_core.registry import Registry
 from relayq_core.request import JobRequest, request_of
@@ -50,6 +51,7 @@ class Dispatcher:
         *,
         default_queue: str,
         max_depth: int,
+        hint: UniqueHint | None = None,
     ) -> None:
         self._store = store
         self._handoff = handoff
@@ -59,6 +61,7 @@ class Dispatcher:
         self._events = events
         self._default_queue = default_queue
         self._max_depth = max_depth
+        self._hints = Hints(hint, events, clock)
         self._registered: set[str] = set()
 
     def dispatch(self, job: Any, args: Mapping[str, Any] | None, given: Options) -> Dispatched:
@@ -67,22 +70,29 @@ class Dispatcher:
         Raises InvalidPayload, PayloadTooLarge, InvalidOption, ChainTooDeep, StoreError, DispatchUnknown.
         """
         request = request_of(job, args, self._registry)
-        record, hand_off_now = self._record(request, given)
+        options = given.over(request.options)
+        record, hand_off_now = self._record(request, options)
         self._register(record.queue)
+        # an id of the caller's own may have been accepted before, which only the transaction sees
+        hinted = self._hinted(record) if options.job_id is None else None
+        if hinted is not None:
+            return Dispatched(hinted, duplicate=True, handed_off=False)
         added = self._add(record)
         if added.holder is not None:
+            self._hints.remember(record, added.holder)
             return Dispatched(added.holder, duplicate=True, handed_off=False)
         if added.found is not None:
             return self._again(record, added.found)
         self._events.emit(JobEvent(kind="dispatched", job=record))
         taken = hand_off_now and hand_off(self._handoff, self._events, record, record.available_at)
+        self._hints.remember(record, record.id)
         return Dispatched(record.id, duplicate=False, handed_off=taken)
 
-    def _record(self, request: JobRequest, given: Options) -> tuple[JobRecord, bool]:
+    def _record(self, request: JobRequest, options: Options) -> tuple[JobRecord, bool]:
         """The job as it will be written, and whether to hand it off now."""
         if (size := len(request.payload_json.encode())) > lifecycle.PAYLOAD_BYTES:
             raise PayloadTooLarge(request.name, size, lifecycle.PAYLOAD_BYTES)
-        options = given.over(request.options).checked()
+        options = options.checked()
         if request.job_type is not None:
             options = options.over(request.job_type.options)
         options.warn_of_unused_backoff()
@@ -118,6 +128,16 @@ class Dispatcher:
         if queue not in self._registered:
             self._store.register_queue(queue)
             self._registered.add(queue)
+
+    def _hinted(self, record: JobRecord) -> str | None:
+        """The other job that has my unique key, if a hint names it and one read of the key's item says the same."""
+        named = self._hints.holder(record)
+        if named is None or record.unique_pk is None:
+            return None
+        try:
+            return named if named == self._store.holder(record.unique_pk) else None
+        except StoreError:
+            return None  # the transaction will say what is wrong
 
     def _add(self, record: JobRecord) -> Added:
         """Write the job; where no try was answered, look whether it is there."""

@@ -17,7 +17,8 @@ logger = logging.getLogger("relayq")
 #: dispatched: accepted and written. started: claimed, the handler is about to run. processed: the handler
 #: returned and that is settled. failed: an attempt failed; `will_retry` says whether another follows.
 #: snoozed, cancelled: settled so. lease_lost: an outcome was discarded, another runner holds the job.
-#: handoff_failed: no runner could be told, the sweeper will.
+#: handoff_failed: no runner could be told, the sweeper will. hint_failed: Redis was asked about a unique key in vain,
+#: DynamoDB is asked alone for a while.
 KINDS = (
     "dispatched",
     "started",
@@ -27,6 +28,7 @@ KINDS = (
     "cancelled",
     "lease_lost",
     "handoff_failed",
+    "hint_failed",
 )
 
 

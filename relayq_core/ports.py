@@ -106,6 +106,10 @@ class JobStore(Protocol):
         """The job from the jobs table, read consistently; None if there is none or it has expired."""
         ...
 
+    def holder(self, unique_pk: str) -> str | None:
+        """The id of the job that has the unique key, read consistently; None if it is free or its window is over."""
+        ...
+
     def get_many(self, job_ids: Iterable[str]) -> list[JobRecord]:
         """The jobs of these ids that are there, in no order; rows that cannot be read are left out."""
         ...
@@ -151,6 +155,18 @@ class Handoff(Protocol):
 
         May raise anything: the job is safe all the same.
         """
+        ...
+
+
+class UniqueHint(Protocol):
+    """Remembers who took a unique key: a hint, never the truth. Its methods may raise anything, and take 25 ms each."""
+
+    def holder(self, unique_pk: str) -> str | None:
+        """The id of the job that is said to have the unique key; None if nothing is known of it."""
+        ...
+
+    def remember(self, unique_pk: str, job_id: str, ttl_ms: int) -> None:
+        """Say for so many milliseconds, more than 0, that this job has the unique key."""
         ...
 
 

@@ -25,6 +25,12 @@ HTTP_PATH = "/_relayq/run"
 #: Names of this machine: what is sent to them in the clear stays on it.
 _LOOPBACK = re.compile(r"localhost|[\w.-]+\.localhost|127(\.\d{1,3}){3}|\[::1\]", re.ASCII)
 _ENDPOINT = re.compile(r"(?P<scheme>https?)://(?P<host>[\w.-]+|\[[\da-f:]+\])(?P<port>:\d{1,5})?(/[\w.~-]+)*", re.ASCII)
+#: What redis-py takes, with or without user and password.
+_REDIS = re.compile(
+    r"rediss?://(\S*@)?([\w.-]+|\[[\da-fA-F:.]+\])(:(?P<port>\d{1,5}))?(/\d*)?(\?\S*)?|unix://(\S*@)?/\S+",
+    re.ASCII,
+)
+_LAST_PORT = 65_535
 T = TypeVar("T")
 
 
@@ -77,6 +83,17 @@ def _modules(text: str) -> tuple[str, ...]:
     if not names or not all(re.fullmatch(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*", name, re.ASCII) for name in names):
         raise InvalidOption("", f"expected module names separated by commas, got {text[:80]!r}")
     return names
+
+
+def _redis_url(text: str) -> str:
+    found = _REDIS.fullmatch(text)
+    if found is None or int(found["port"] or 0) > _LAST_PORT:
+        raise InvalidOption(
+            "",
+            "expected redis://HOST:PORT/DB, rediss:// with TLS, or unix:///PATH; "
+            "what was found is not shown, it may hold a password",
+        )
+    return text
 
 
 def _attempts(text: str) -> int:
@@ -132,6 +149,10 @@ class Settings:
     timeout: int = _setting(0, _whole(0, 86_400))
     #: how long a chain of jobs that dispatch jobs may grow
     max_depth: int = _setting(100, _whole(1, 100_000))
+    #: a Redis or Valkey that remembers who has a unique key, to spare duplicates a transaction
+    redis_url: str = _setting("", _redis_url, secret=True)
+    #: what the names of its entries begin with
+    redis_prefix: str = _setting("relayq:", _text)
 
     @classmethod
     def from_environ(cls, environ: Mapping[str, str] | None = None) -> Settings:

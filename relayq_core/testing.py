@@ -16,7 +16,7 @@ from relayq_core.clock import SystemClock
 from relayq_core.errors import InvalidOption, UnreadableRow
 from relayq_core.events import events
 from relayq_core.lifecycle import Event, Lease, Settlement
-from relayq_core.ports import Added, Answer, Clock, Due, JobStore, Page, Settled
+from relayq_core.ports import Added, Answer, Clock, Due, JobStore, Page, Settled, UniqueHint
 from relayq_core.record import JobRecord, Status, due_shard
 from relayq_core.registry import registry
 from relayq_core.runner import Ran
@@ -291,6 +291,11 @@ class MemoryStore:
             row = None if found is None else self._read(found)
             return None if row is None or self._has_expired(row.expires_at) else row
 
+    def holder(self, unique_pk: str) -> str | None:
+        with self._lock:
+            key = self._keys.get(unique_pk)
+            return None if key is None or self._has_expired(key.expires_at) else key.job_id
+
     def get_many(self, job_ids: Iterable[str]) -> list[JobRecord]:
         with self._lock:
             wanted = [job_id for job_id in dict.fromkeys(job_ids) if job_id not in self._spoilt]
@@ -384,7 +389,7 @@ class Bench:
     """RelayQ on fakes, with the parts at hand: `relayq`, `store`, `handoff`, `clock`.
 
     Keyword arguments are those of Settings: `Bench(max_attempts=1)`. `through` may put something between RelayQ and
-    the store: it is given the one and answers with what RelayQ is to use.
+    the store: it is given the one and answers with what RelayQ is to use. `hint` may say who has a unique key.
     """
 
     def __init__(
@@ -392,13 +397,16 @@ class Bench:
         *,
         clock: ManualClock | None = None,
         through: Callable[[MemoryStore], JobStore] = lambda store: store,
+        hint: UniqueHint | None = None,
         **settings: Any,
     ) -> None:
         self.clock = clock or ManualClock()
         self.store = MemoryStore(self.clock)
         self.handoff = RecordingHandoff()
         named = {"jobs_table": "jobs", "failed_table": "failed", "runner_function": "runner", **settings}
-        self.relayq = RelayQ(Settings(**named), store=through(self.store), handoff=self.handoff, clock=self.clock)
+        self.relayq = RelayQ(
+            Settings(**named), store=through(self.store), handoff=self.handoff, hint=hint, clock=self.clock
+        )
 
     @contextmanager
     def installed(self) -> Iterator[None]:

@@ -340,6 +340,12 @@ class DynamoStore:
         item = self._get(self._jobs, job_key(job_id))
         return None if item is None else self._unless_expired(read_job(item))
 
+    def holder(self, unique_pk: str) -> str | None:
+        item = self._get(self._jobs, {"pk": {"S": unique_pk}})
+        if item is None or _has_expired(item, self._now()):
+            return None
+        return _holder_in(item)
+
     def get_many(self, job_ids: Iterable[str]) -> list[JobRecord]:
         wanted = [job_key(job_id) for job_id in dict.fromkeys(job_ids)]
         found: list[JobRecord] = []
@@ -546,8 +552,17 @@ def _job(refused: Refused) -> JobRecord | None:
 
 def _holder(refused: Refused | None) -> str:
     """The job that has the unique key; a row without one was not written by RelayQ."""
-    item = refused.item if refused is not None else None
+    return _holder_in(refused.item if refused is not None else None)
+
+
+def _holder_in(item: Item | None) -> str:
     return str((item or {}).get("job_id", {}).get("S", "unknown"))
+
+
+def _has_expired(item: Item, now: int) -> bool:
+    """As `expires_at <= :now` in a condition has it: false where there is no number."""
+    ends = item.get("expires_at", {}).get("N")
+    return ends is not None and float(ends) <= now // 1000
 
 
 def _number(value: int) -> dict[str, str]:

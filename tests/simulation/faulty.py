@@ -20,7 +20,7 @@ READ_FAULTS = ("killed before", "killed after", "not sent", "slow")
 #: What can happen to a handoff. "refused" raises; the invocation may have been taken all the same.
 HANDOFF_FAULTS = ("killed before", "killed after", "dropped", "refused", "refused but taken", "doubled", "late", "slow")
 
-_READS = frozenset({"queues", "due", "get", "get_many", "get_failed", "failed", "last_tick"})
+_READS = frozenset({"queues", "due", "get", "holder", "get_many", "get_failed", "failed", "last_tick"})
 
 
 def faults_of(site: str) -> tuple[str, ...]:
@@ -201,6 +201,9 @@ class FaultyStore:
 
     def get(self, job_id: str) -> JobRecord | None:
         return self._read("get", lambda: self._memory.get(job_id))  # type: ignore[no-any-return]
+
+    def holder(self, unique_pk: str) -> str | None:
+        return self._read("holder", lambda: self._memory.holder(unique_pk))  # type: ignore[no-any-return]
 
     def get_many(self, job_ids: Iterable[str]) -> list[JobRecord]:
         wanted = list(job_ids)

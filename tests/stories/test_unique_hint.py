@@ -1,4 +1,4 @@
-"""The unique hint: what it says saves a transaction if the row agrees, and nothing that it does can change an answer."""
+"""The unique hint: what it says saves a transaction if the row agrees, and whatever it does changes no answer."""
 
 from __future__ import annotations
 
@@ -196,9 +196,9 @@ def test_a_window_that_ended_during_its_dispatch_is_not_remembered(stage: Stage)
     """Redis takes no lifetime of nothing."""
     offer = stage.bench.handoff.offer
 
-    def slowly(*args: Any) -> None:
+    def slowly(job_id: str, queue: str | None, run_at: int) -> None:
         stage.clock.advance(seconds=2)
-        offer(*args)
+        offer(job_id, queue, run_at)
 
     stage.bench.handoff.offer = slowly  # type: ignore[method-assign]
     stage.dispatch(window=1)

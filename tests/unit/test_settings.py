@@ -39,6 +39,12 @@ GOOD: dict[str, tuple[str, str, Any]] = {
     "RELAYQ_BACKOFF": ("10,30,60", "backoff", backoff_of([10.0, 30.0, 60.0])),
     "RELAYQ_TIMEOUT": ("0", "timeout", 0),
     "RELAYQ_MAX_DEPTH": ("1", "max_depth", 1),
+    "RELAYQ_REDIS_URL": (
+        "rediss://user:p%40ss@cache.example:6380/1?ssl_cert_reqs=none",
+        "redis_url",
+        "rediss://user:p%40ss@cache.example:6380/1?ssl_cert_reqs=none",
+    ),
+    "RELAYQ_REDIS_PREFIX": ("shop:", "redis_prefix", "shop:"),
 }
 
 #: (variable, text, what the sentence says)
@@ -93,6 +99,13 @@ BAD = [
     ("RELAYQ_BACKOFF", "exponental:10", 'Did you mean "exponential"?'),
     ("RELAYQ_TIMEOUT", "none", "expected a whole number from 0 to 86400"),
     ("RELAYQ_MAX_DEPTH", "0", "expected a whole number from 1 to 100000"),
+    ("RELAYQ_REDIS_URL", "localhost:6379", "expected redis://HOST:PORT/DB, rediss:// with TLS, or unix:///PATH"),
+    ("RELAYQ_REDIS_URL", "https://:s3cret@cache.example", "what was found is not shown, it may hold a password"),
+    ("RELAYQ_REDIS_URL", "redis://", "expected redis://HOST:PORT/DB"),
+    ("RELAYQ_REDIS_URL", "redis://:s3cret@cache.example:65536", "expected redis://HOST:PORT/DB"),
+    ("RELAYQ_REDIS_URL", "redis://cache.example:port", "expected redis://HOST:PORT/DB"),
+    ("RELAYQ_REDIS_URL", "redis://cache.example/0 ", "expected redis://HOST:PORT/DB"),
+    ("RELAYQ_REDIS_PREFIX", " ", "expected a name without spaces around it, got ' '"),
 ]
 
 
@@ -205,6 +218,8 @@ def test_the_defaults_are_those_of_the_promise() -> None:
         backoff=Exponential(10, cap=3600, jitter=0.1),
         timeout=0,
         max_depth=100,
+        redis_url="",
+        redis_prefix="relayq:",
     )
 
 
