@@ -101,10 +101,12 @@ class Sweeper:
     def _overdue_then_ahead(self, scope: Scope, ahead: list[Due], remaining: Callable[[], int]) -> Iterator[Due]:
         """Rows, each when it is time to look at it; ends before the invocation does."""
         for row in self._nominated(scope, remaining):
-            if row.due_at <= self._overdue_before(scope):
-                yield row
-            else:
+            if row.due_at > self._overdue_before(scope):
                 heapq.heappush(ahead, row)
+            elif remaining() < _LAST_MS:
+                return
+            else:
+                yield row
         while ahead:
             row = heapq.heappop(ahead)
             wait = row.due_at - self._clock.now()
@@ -119,7 +121,8 @@ class Sweeper:
         queues = self._store.queues() if scope.queues is None else scope.queues
         shards = [shard for queue in queues for shard in shards_of(queue)]
         turn = random.randrange(len(shards)) if shards else 0
-        until = max(self._clock.now() + scope.lookahead_ms, self._overdue_before(scope))
+        # whoever asks for handoffs of a certain age asks for no others: there is nothing to look ahead for
+        until = self._overdue_before(scope) + (scope.lookahead_ms if scope.stale_ms is None else 0)
         pages: deque[tuple[str, object | None]] = deque((shard, None) for shard in shards[turn:] + shards[:turn])
         while pages and remaining() >= _LAST_MS:
             shard, cursor = pages.popleft()
