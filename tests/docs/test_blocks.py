@@ -42,12 +42,18 @@ def test_a_page_does_what_it_says(page: Path, tmp_path: Path) -> None:
 
 
 def test_the_demo_looks_as_the_readme_shows(tmp_path: Path) -> None:
-    """In a terminal, at its end; what the README leaves out after … are the ids of that run."""
+    """In a terminal, at its end; what the README leaves out after … are the commands with the ids of that run."""
     page = ROOT / "README.md"
     (shown,) = (output for block, output in printed_after(page).items() if block.commands == ["make demo"])
-    lines = normalised(shown.text)
+    lines = _whatever_the_tries(shown.text)
     assert lines.pop() == "…"
-    assert normalised(in_a_terminal([str(Path(sys.prefix) / "bin/relayq"), "demo"], tmp_path))[: len(lines)] == lines
+    printed = in_a_terminal([str(Path(sys.prefix) / "bin/relayq"), "demo"], tmp_path)
+    assert _whatever_the_tries(printed)[: len(lines)] == lines
+
+
+def _whatever_the_tries(output: str) -> list[str]:
+    """A busy machine may take one try more to come to the same end."""
+    return [re.sub(r"\b\d+/(?=\d+\b)", "", line) for line in normalised(output)]
 
 
 def in_a_terminal(command: list[str], folder: Path) -> str:
