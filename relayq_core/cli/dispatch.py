@@ -1,9 +1,8 @@
-"""`relayq dispatch` and `relayq run`: start a job there, or here."""
+"""`relayq dispatch`: start a job there, and wait for it if asked to."""
 
 from __future__ import annotations
 
 import contextlib
-import logging
 import re
 import sys
 import time
@@ -14,24 +13,18 @@ from typing import Annotated, Any
 import typer
 
 from relayq_core.cli.command import Cli, command
-from relayq_core.cli.exits import ERROR, JOB_FAILED, OK, STILL_RUNNING, Stop, no_such_job
-from relayq_core.cli.output import age, complain, is_fancy, say
-from relayq_core.cli.values import Attempts, JobName, at_time, duration, epoch_ms, payload, queue_name
-from relayq_core.cli.view import headline, job_json
+from relayq_core.cli.exits import OK, Stop
+from relayq_core.cli.output import complain, is_fancy, say
+from relayq_core.cli.values import Attempts, JobName, at_time, duration, payload, queue_name
+from relayq_core.cli.view import exit_of, job_json, show_ended
 from relayq_core.client import RelayQ
-from relayq_core.errors import InvalidOption, RelayQError, UnknownJob, did_you_mean
-from relayq_core.options import checked_job_id
-from relayq_core.record import JobRecord, Status
-from relayq_core.runner import Ended, Ran
+from relayq_core.errors import RelayQError, did_you_mean
+from relayq_core.record import JobRecord
 from relayq_core.settings import Settings
 
 #: How long --wait waits where nothing else is said, in seconds.
 _PATIENCE = 60
-#: As long as a Lambda function may live, so that what fits here fits there.
-_INVOCATION_MS = 900_000
 _DURATION = re.compile(r"[\d.]+(ms|s|m|h|d)?([\d.]+(ms|s|m|h|d))*", re.ASCII)
-
-_EXITS = {Status.COMPLETED: OK, Status.FAILED: JOB_FAILED, Status.CANCELLED: JOB_FAILED}
 
 
 def with_wait_value(argv: Sequence[str]) -> list[str]:
@@ -44,13 +37,12 @@ def with_wait_value(argv: Sequence[str]) -> list[str]:
 
 
 def add_to(app: typer.Typer) -> None:
-    """Add these commands."""
+    """Add this command."""
     command(
         app,
         "dispatch",
         example='relayq dispatch send_email \'{"to": "ada@example.com", "subject": "Hi"}\' --delay 5m --wait',
     )(dispatch)
-    command(app, "run", example="relayq run --id 01KAM3ZJ5Y8W4T9Q2N6R7B1C0D")(run)
 
 
 def dispatch(
@@ -126,47 +118,8 @@ def dispatch(
         _show_dispatched(cli, answer)
     job = _waited_for(relayq, done.job_id, wait)
     answer["job"] = None if job is None else job_json(job, whole=True)
-    cli.answer(answer, lambda: _show_ended(job, wait))
-    return OK if job is None else _EXITS.get(job.status, STILL_RUNNING)
-
-
-def run(
-    cli: Cli,
-    job_id: Annotated[str, typer.Option("--id", metavar="ID", help="The job's id, as dispatch printed it.")],
-    run_at: Annotated[
-        int | None,
-        typer.Option("--run-at", metavar="TIME", help="Wait until then first: epoch ms or ISO 8601.", parser=epoch_ms),
-    ] = None,
-) -> int:
-    """Run one job here, as the runner function would.
-
-    Claims, performs and settles it in this process. Its code is found through RELAYQ_JOB_MODULES, in this folder or
-    in functions/runner. For debugging, and for machines that can do what a Lambda cannot.
-
-    JSON: {"ended", "job"}, the job as it then is.
-    """
-    job_id = _checked_id(job_id)
-    relayq = cli.relayq()
-    job = relayq.get(job_id)
-    if job is None:
-        raise no_such_job(job_id)
-    if not job.status.is_waiting:
-        return _not_waiting(cli, job, relayq.clock.now())
-    jobs = cli.jobs(relayq.settings)
-    if job.name not in jobs:
-        raise UnknownJob(job.name, jobs)
-    logging.getLogger("relayq.job").setLevel(logging.INFO)  # context.logger
-    # what the job prints is no part of the JSON
-    with contextlib.redirect_stdout(sys.stderr) if cli.json else contextlib.nullcontext(), _dispatching_by(relayq):
-        ends = time.monotonic() * 1000 + _INVOCATION_MS
-        ran = relayq.runner.run(job_id, run_at, lambda: int(ends - time.monotonic() * 1000))
-    after = relayq.get(job_id) or ran.job or job
-    answer = {"ended": ran.ended.value, "job": job_json(after, whole=True)}
-    cli.answer(answer, lambda: _show_ran(ran, after, relayq.clock.now()))
-    return _EXITS.get(after.status, STILL_RUNNING) if ran.ended is Ended.NOT_CLAIMED else _exit_of(ran)
-
-
-# --- dispatch ---
+    cli.answer(answer, lambda: show_ended(job, wait))
+    return OK if job is None else exit_of(job)
 
 
 def _advise(cli: Cli, settings: Settings, name: str) -> None:
@@ -218,81 +171,3 @@ def _spinner() -> Iterator[Any]:
 
     with Console(stderr=True).status("waiting") as status:
         yield status.update
-
-
-def _show_ended(job: JobRecord | None, patience: float) -> None:
-    if job is None:
-        say("it has ended, and is not kept (RELAYQ_RETENTION_SECONDS)")
-    elif job.status is Status.COMPLETED:
-        say("completed" if job.result_json is None else f"completed: {job.result_json}", style="green")
-    elif job.status.is_ended:
-        say(f"{job.status.value}: {headline(job)}".rstrip(": "), style="red")
-    else:
-        say(f"still {job.status.value} after {patience:g} s, try {job.attempt}", style="yellow")
-
-
-# --- run ---
-
-
-def _checked_id(text: str) -> str:
-    try:
-        return checked_job_id(text)
-    except InvalidOption as error:
-        raise typer.BadParameter(str(error).removeprefix("job_id: "), param_hint="'--id'") from None
-
-
-@contextlib.contextmanager
-def _dispatching_by(relayq: RelayQ) -> Iterator[None]:
-    """What the handler dispatches goes to the same tables."""
-    from relayq_core import api
-
-    former = api.use(relayq)
-    try:
-        yield
-    finally:
-        api.use(former)
-
-
-def _not_waiting(cli: Cli, job: JobRecord, now: int) -> int:
-    """It cannot be claimed; say what is the matter."""
-    more = {
-        Status.PROCESSING: f": a runner has it since {age(job.started_at, now)}",
-        Status.FAILED: f": bring it back first, relayq failed redrive {job.id}",
-    }.get(job.status, ": there is nothing to run")
-    cli.answer(
-        {"ended": Ended.NOT_CLAIMED.value, "job": job_json(job, whole=True)},
-        lambda: say(f"{job.id} is {job.status.value}{more}"),
-    )
-    return _EXITS.get(job.status, STILL_RUNNING)
-
-
-def _show_ran(ran: Ran, job: JobRecord, now: int) -> None:
-    match ran.ended:
-        case Ended.COMPLETED:
-            _show_ended(job, 0)
-        case Ended.FAILED | Ended.CANCELLED:
-            say(f"{ran.ended.value} at try {job.attempt}: {headline(job)}".rstrip(": "), style="red")
-        case Ended.RETRYING:
-            last = job.errors[-1]["error"] if job.errors else ""
-            say(f"try {job.attempt} failed: {last}", style="red")
-            say(f"it is tried again {age(job.available_at, now)}")
-        case Ended.NOT_CLAIMED if job.available_at > now:
-            say(f"not run: its time comes {age(job.available_at, now)}", style="yellow")
-        case Ended.NOT_CLAIMED:
-            say(f"not run: a runner took it first; it is {job.status.value}", style="yellow")
-        case Ended.SNOOZED | Ended.GIVEN_BACK:
-            say(f"{ran.ended.value}; again {age(job.available_at, now)}", style="yellow")
-        case _:
-            say(f"{ran.ended.value}; it is {job.status.value}", style="red")
-
-
-def _exit_of(ran: Ran) -> int:
-    match ran.ended:
-        case Ended.COMPLETED:
-            return OK
-        case Ended.FAILED | Ended.RETRYING | Ended.CANCELLED:
-            return JOB_FAILED
-        case Ended.SNOOZED | Ended.HANDED_ON | Ended.GIVEN_BACK:
-            return STILL_RUNNING
-        case _:
-            return ERROR

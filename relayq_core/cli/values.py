@@ -123,11 +123,10 @@ def _live(text: str) -> Status:
     raise InvalidOption("", f"expected {', '.join(_LIVE)}, got {text!r}{elsewhere}{'.' + near + '?' if near else ''}")
 
 
+id_of_job = _checked(checked_job_id)
 queue_name = _checked(checked_queue)
 
-JobId = Annotated[
-    str, typer.Argument(metavar="ID", help="The job's id, as dispatch printed it.", parser=_checked(checked_job_id))
-]
+JobId = Annotated[str, typer.Argument(metavar="ID", help="The job's id, as dispatch printed it.", parser=id_of_job)]
 JobName = Annotated[
     str,
     typer.Argument(metavar="NAME", help="The job's name; `relayq registry` lists them.", parser=_checked(checked_name)),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from relayq_core.cli.exits import JOB_FAILED, OK, STILL_RUNNING
 from relayq_core.cli.output import STATUS_STYLES, Column, age, iso, moment, print_details, say, span
 from relayq_core.record import JobRecord, Status
 
@@ -140,3 +141,22 @@ def _pretty(text: str | None) -> str:
     value = decoded(text)
     short = json.dumps(value, ensure_ascii=False)
     return short if len(short) <= 60 else json.dumps(value, ensure_ascii=False, indent=2)
+
+
+def exit_of(job: JobRecord) -> int:
+    """The exit code that tells how a job stands."""
+    if job.status is Status.COMPLETED:
+        return OK
+    return JOB_FAILED if job.status.is_ended else STILL_RUNNING
+
+
+def show_ended(job: JobRecord | None, patience: float) -> None:
+    """How a job ended that was waited for, or run."""
+    if job is None:
+        say("it has ended, and is not kept (RELAYQ_RETENTION_SECONDS)")
+    elif job.status is Status.COMPLETED:
+        say("completed" if job.result_json is None else f"completed: {job.result_json}", style="green")
+    elif job.status.is_ended:
+        say(f"{job.status.value}: {headline(job)}".rstrip(": "), style="red")
+    else:
+        say(f"still {job.status.value} after {patience:g} s, try {job.attempt}", style="yellow")

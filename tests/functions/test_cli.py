@@ -367,6 +367,14 @@ def test_job_modules_that_do_not_import_are_told_in_a_sentence(
     assert "no module named 'cli_nowhere'" in relayq("registry").err
 
 
+def test_a_malformed_id_is_a_usage_error(relayq: Relayq) -> None:
+    """It is not looked for."""
+    for argv in (("status", "no id!"), ("run", "--id", "no id!"), ("failed", "show", "no id!")):
+        ran = relayq(*argv)
+        assert ran.code == 2
+        assert "expected 1 to 64 letters, digits, '_' or '-', got 'no id!'" in ran.err
+
+
 # --- look ---
 
 
