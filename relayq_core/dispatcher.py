@@ -81,7 +81,7 @@ class Dispatcher:
         if added.holder is not None:
             self._hints.remember(record, added.holder)
             return Dispatched(added.holder, duplicate=True, handed_off=False)
-        if added.found is not None:
+        if added.found is not None and added.found != record:  # equal: this very write, sent again by the SDK
             return self._again(record, added.found)
         self._events.emit(JobEvent(kind="dispatched", job=record))
         taken = hand_off_now and hand_off(self._handoff, self._events, record, record.available_at)
@@ -150,8 +150,6 @@ class Dispatcher:
                 found = None
             if found is None:
                 raise DispatchUnknown(record.id) from None
-            if found == record:
-                return Added()
             return Added(found=found)
 
     def _again(self, record: JobRecord, found: JobRecord) -> Dispatched:

@@ -79,7 +79,7 @@ class Operations:
             return None
         if added.holder is not None:
             raise KeyTaken(failed.id, added.holder)
-        if added.found is not None:
+        if added.found is not None and added.found != settlement.after:  # equal: this very write, sent again
             return added.found
         if settlement.hand_off:
             hand_off(self._handoff, self._events, settlement.after, settlement.run_at)
