@@ -6,18 +6,16 @@ import os
 from dataclasses import replace
 from typing import Any
 
-from aws_lambda_powertools import Metrics
-
 from relayq_core import api
 from relayq_core.client import RelayQ
 from relayq_core.errors import InvalidOption
 from relayq_core.events import events
 from relayq_core.handlers.events import LambdaContext, runner_event
-from relayq_core.handlers.telemetry import NAMESPACE, SERVICE, counted, flushing, structured_logger
+from relayq_core.handlers.telemetry import counted, flushing, own_metrics, structured_logger
 from relayq_core.registry import import_jobs
 from relayq_core.settings import Settings
 
-metrics = Metrics(namespace=NAMESPACE, service=SERVICE)
+metrics = own_metrics()
 counted(events, metrics)
 
 
@@ -45,7 +43,9 @@ def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
             logger.error("the event is not a handoff: %s", error)
             return {"error": str(error)}
         logger.append_keys(job_id=asked.job_id)
-        ran = _made.runner.run(asked.job_id, asked.run_at, context.get_remaining_time_in_millis)
-        logger.debug("run ended: %s", ran.ended)
-        logger.remove_keys(["job_id"])
+        try:
+            ran = _made.runner.run(asked.job_id, asked.run_at, context.get_remaining_time_in_millis)
+            logger.debug("run ended: %s", ran.ended)
+        finally:
+            logger.remove_keys(["job_id"])
         return {"job_id": asked.job_id, "ended": ran.ended.value}

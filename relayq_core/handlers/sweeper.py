@@ -4,18 +4,17 @@ from __future__ import annotations
 
 from typing import Any
 
-from aws_lambda_powertools import Metrics
 from aws_lambda_powertools.metrics import MetricUnit
 
 from relayq_core.client import RelayQ
 from relayq_core.events import events
 from relayq_core.handlers.events import LambdaContext
-from relayq_core.handlers.telemetry import NAMESPACE, SERVICE, counted, flushing, structured_logger
+from relayq_core.handlers.telemetry import counted, flushing, own_metrics, structured_logger
 from relayq_core.settings import Settings
 from relayq_core.sweeper import Scope
 
 logger = structured_logger()
-metrics = Metrics(namespace=NAMESPACE, service=SERVICE)
+metrics = own_metrics()
 counted(events, metrics)
 
 _made = RelayQ(Settings.from_environ().needed("jobs_table", "failed_table", "runner_function"))

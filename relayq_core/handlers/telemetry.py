@@ -8,8 +8,8 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager, contextmanager
 from typing import TYPE_CHECKING
 
-from aws_lambda_powertools import Logger, Metrics
-from aws_lambda_powertools.metrics import MetricUnit
+from aws_lambda_powertools import Logger
+from aws_lambda_powertools.metrics import EphemeralMetrics, MetricUnit
 
 from relayq_core.events import Events, JobEvent
 
@@ -35,7 +35,12 @@ def structured_logger(*others: str) -> Logger:
     return logger
 
 
-def counted(events: Events, metrics: Metrics) -> None:
+def own_metrics() -> EphemeralMetrics:
+    """RelayQ's metrics. Powertools' `Metrics` share one set: those of a job's own code would be counted as ours."""
+    return EphemeralMetrics(namespace=NAMESPACE, service=SERVICE)
+
+
+def counted(events: Events, metrics: EphemeralMetrics) -> None:
     """Count every event of the core: one metric each."""
     for kind, listener in {
         "dispatched": _counter(metrics, "Dispatched"),
@@ -46,18 +51,19 @@ def counted(events: Events, metrics: Metrics) -> None:
         "cancelled": _counter(metrics, "Cancelled"),
         "lease_lost": _counter(metrics, "LeaseLost"),
         "handoff_failed": _counter(metrics, "HandoffFailed"),
+        "hint_failed": _counter(metrics, "HintFailed"),
     }.items():
         events.on(kind)(listener)
 
 
-def _counter(metrics: Metrics, name: str) -> Callable[[JobEvent], None]:
+def _counter(metrics: EphemeralMetrics, name: str) -> Callable[[JobEvent], None]:
     def count(event: JobEvent) -> None:
         metrics.add_metric(name, MetricUnit.Count, 1)
 
     return count
 
 
-def _on_started(metrics: Metrics) -> Callable[[JobEvent], None]:
+def _on_started(metrics: EphemeralMetrics) -> Callable[[JobEvent], None]:
     def started(event: JobEvent) -> None:
         metrics.add_metric("Started", MetricUnit.Count, 1)
         metrics.add_metric("Wait", MetricUnit.Milliseconds, event.wait_ms or 0)
@@ -65,7 +71,7 @@ def _on_started(metrics: Metrics) -> Callable[[JobEvent], None]:
     return started
 
 
-def _on_processed(metrics: Metrics) -> Callable[[JobEvent], None]:
+def _on_processed(metrics: EphemeralMetrics) -> Callable[[JobEvent], None]:
     def processed(event: JobEvent) -> None:
         metrics.add_metric("Completed", MetricUnit.Count, 1)
         metrics.add_metric("Duration", MetricUnit.Milliseconds, event.duration_ms or 0)
@@ -73,7 +79,7 @@ def _on_processed(metrics: Metrics) -> Callable[[JobEvent], None]:
     return processed
 
 
-def _on_failed(metrics: Metrics) -> Callable[[JobEvent], None]:
+def _on_failed(metrics: EphemeralMetrics) -> Callable[[JobEvent], None]:
     def failed(event: JobEvent) -> None:
         metrics.add_metric("Retried" if event.will_retry else "Failed", MetricUnit.Count, 1)
         if event.duration_ms is not None:
@@ -82,7 +88,7 @@ def _on_failed(metrics: Metrics) -> Callable[[JobEvent], None]:
     return failed
 
 
-def flushing(metrics: Metrics) -> AbstractContextManager[None]:
+def flushing(metrics: EphemeralMetrics) -> AbstractContextManager[None]:
     """Write the metrics of one invocation at its end, also when it raised; nothing where there are none."""
 
     @contextmanager
@@ -92,5 +98,6 @@ def flushing(metrics: Metrics) -> AbstractContextManager[None]:
         finally:
             if metrics.metric_set:
                 metrics.flush_metrics()
+                metrics.clear_metrics()  # a flush keeps them where POWERTOOLS_METRICS_DISABLED is set
 
     return flush()
