@@ -159,7 +159,7 @@ class KilledRunner(Chapter):
         page = str(job.progress["note"]) if job.progress else ""
         if self.pid is None:
             return page
-        if not job.errors:
+        if not self._crashes(job):
             lease = _in(job.lease_until or 0)
             return f"runner {self.pid} killed; its lease {'is over' if lease == 'now' else f'ends {lease}'}"
         if job.status is not Status.COMPLETED:

@@ -87,8 +87,8 @@ def test_without_a_terminal_the_story_is_told_line_by_line(played: Played) -> No
         r"a delayed job +completed +1/3  'Tea is ready'",
         r"a duplicate +duplicate +turned away",
         r"a flaky webhook +completed +3/5  503, 503, 200",
-        r"a killed runner +processing +1/3  runner \d+ killed",
-        r"a killed runner +completed +2/3  its runner was killed, the sweeper saved it",
+        r"a killed runner +processing +\d/3  runner \d+ killed",
+        r"a killed runner +completed +\d/3  its runner was killed, the sweeper saved it",
         r"a poison job +failed +3/3  failed table: no printer in the cloud",
     ):
         assert re.search(rf"^ +\d+\.\d s  {line}", out, re.MULTILINE), line
@@ -110,7 +110,7 @@ def test_every_command_it_prints_works_after_it_has_exited(stranger: Stranger, p
     assert "| fragile |" in said["run --id"]
     assert 'completed: "printed"' in said["run --id"]
     killed = next(text for key, text in said.items() if key.startswith("status"))
-    assert "JobCrashed: the runner of attempt 1 ended without settling" in killed
+    assert re.search(r"JobCrashed: the runner of attempt \d ended without settling", killed)
 
 
 def test_a_story_that_does_not_come_true_exits_1(stranger: Stranger, tmp_path: Path) -> None:
