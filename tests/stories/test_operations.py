@@ -342,8 +342,8 @@ def test_a_second_redrive_leaves_the_job_that_lives_alone(
 
     def another_first(*args: Any) -> Any:
         monkeypatch.undo()
-        bench.relayq.redrive("mine")
         bench.clock.advance(seconds=1)
+        bench.relayq.redrive("mine")
         return original(*args)
 
     monkeypatch.setattr(bench.store, "redrive", another_first)
