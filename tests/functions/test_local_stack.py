@@ -65,7 +65,7 @@ def echo(event, context):
     if event.get("raise"):
         raise RuntimeError("said no")
     with open(event["to"], "a") as file:
-        file.write(f"{event['say']} {os.getpid()} {context.function_name} {context.get_remaining_time_in_millis() > 0}\\n")
+        file.write(f"{event['say']} {os.getpid()} {context.function_name}\\n")
 '''
 
 
