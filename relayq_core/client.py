@@ -235,6 +235,6 @@ class RelayQ:
         except BotoCoreError as error:
             raise StoreError(
                 f"no {service} client can be made: {error}",
-                "set AWS_REGION (or AWS_DEFAULT_REGION) and the profile or credentials of the stack's account",
+                "set AWS_DEFAULT_REGION and the profile or credentials of the stack's account",
                 code=type(error).__name__,
             ) from error

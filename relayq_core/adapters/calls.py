@@ -160,7 +160,7 @@ def _misconfigured(operation: str, error: BotoCoreError) -> StoreError:
         case NoCredentialsError() | PartialCredentialsError():
             fix = "configure AWS credentials (`aws configure`, a role, or AWS_ACCESS_KEY_ID and its secret)"
         case NoRegionError():
-            fix = "set AWS_REGION or AWS_DEFAULT_REGION to the region of the stack"
+            fix = "set AWS_DEFAULT_REGION to the region of the stack"
         case ParamValidationError():
             fix = "this is a defect of RelayQ, or a table name that cannot be one"
         case _:
