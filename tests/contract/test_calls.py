@@ -200,7 +200,7 @@ def test_a_missing_region_is_named(clock: ManualClock, monkeypatch: pytest.Monke
     monkeypatch.setenv("AWS_CONFIG_FILE", "/nowhere")
     settings = Settings(jobs_table="jobs", runner_function="runner")
     relayq = RelayQ(settings, handoff=RecordingHandoff(), clock=clock)
-    with refused_with("AWS_REGION", "AWS_DEFAULT_REGION"):
+    with refused_with("AWS_DEFAULT_REGION"):
         relayq.dispatch("send_email")
 
 
