@@ -11,6 +11,8 @@ from relayq_core.ports import Clock
 
 #: What was fetched is used so long: a token that was taken back opens nothing after that.
 LIFETIME_MS = 300_000
+#: Where fetching fails, nothing is open, and nobody can have us ask more often than this.
+PAUSE_MS = 5_000
 
 
 class HttpTokens:
@@ -28,18 +30,23 @@ class HttpTokens:
         self._until = 0
 
     def all(self) -> tuple[str, ...]:
-        """The tokens that are valid now. Raises SettingsError for what is no token, and whatever boto3 raises."""
+        """The tokens that are valid now. Raises SettingsError for what is no token, and whatever boto3 raises;
+        for a moment after that there are none."""
         if self._given or not self._kept_as:
             return self._given
         now = self._clock.now()
         if now >= self._until:
+            self._fetched, self._until = (), now + PAUSE_MS
             self._fetched = self._fetch()
             self._until = now + LIFETIME_MS
         return self._fetched
 
     def first(self) -> str:
-        """The one to send."""
-        return self.all()[0]
+        """The one to send. Raises SettingsError where none could be fetched lately, or what `all` raises."""
+        tokens = self.all()
+        if not tokens:
+            raise SettingsError("RELAYQ_HTTP_TOKEN_SECRET", "what is kept there could not be read a moment ago")
+        return tokens[0]
 
     def _fetch(self) -> tuple[str, ...]:
         try:

@@ -15,7 +15,7 @@ import urllib3
 from relayq_core import RelayQ, Settings, SettingsError, Status
 from relayq_core.adapters import http_handoff
 from relayq_core.adapters.http_handoff import HttpHandoff
-from relayq_core.adapters.http_tokens import LIFETIME_MS, HttpTokens
+from relayq_core.adapters.http_tokens import LIFETIME_MS, PAUSE_MS, HttpTokens
 from relayq_core.errors import HandoffRefused
 from relayq_core.testing import ManualClock, MemoryStore
 
@@ -61,7 +61,11 @@ def endpoint() -> Iterator[Endpoint]:
         def log_message(self, format: str, *args: object) -> None:
             """Say nothing."""
 
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+    class Server(ThreadingHTTPServer):
+        def handle_error(self, request: object, client_address: object) -> None:
+            """A client that hangs up is no news."""
+
+    with Server(("127.0.0.1", 0), Handler) as server:
         thread = threading.Thread(target=server.serve_forever, daemon=True)
         thread.start()
         state.url = f"http://127.0.0.1:{server.server_port}/_relayq/run"
@@ -285,6 +289,20 @@ def test_tokens_are_fetched_once_and_again_after_their_lifetime() -> None:
     assert (tokens.first(), len(keeper.asked)) == (TOKEN, 1)
     clock.advance(milliseconds=1)
     assert (tokens.all(), len(keeper.asked)) == (("another-token-of-all", TOKEN), 2)
+
+
+def test_a_fetch_that_failed_is_not_tried_again_at_once() -> None:
+    """Whoever knocks at a closed door cannot have us call AWS each time."""
+    keeper, clock = Keeper("hunter2"), ManualClock()
+    tokens = HttpTokens((), "relayq-token", keeper, clock)
+    with pytest.raises(SettingsError):
+        tokens.all()
+    keeper.value = TOKEN
+    assert (tokens.all(), len(keeper.asked)) == ((), 1)
+    with pytest.raises(SettingsError, match="could not be read a moment ago"):
+        tokens.first()
+    clock.advance(milliseconds=PAUSE_MS)
+    assert tokens.first() == TOKEN
 
 
 def test_what_is_kept_is_checked_like_the_variable() -> None:

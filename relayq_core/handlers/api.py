@@ -1,0 +1,356 @@
+"""The API function's handler: jobs over HTTP, for whoever holds the token. Nothing runs or waits in here."""
+
+from __future__ import annotations
+
+import json
+import re
+import traceback
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, replace
+from datetime import UTC, datetime
+from http import HTTPStatus
+from typing import Any
+
+from aws_lambda_powertools.event_handler import LambdaFunctionUrlResolver, Response
+
+from relayq_core import backoff
+from relayq_core.client import RelayQ
+from relayq_core.errors import (
+    DispatchUnknown,
+    InvalidOption,
+    KeyTaken,
+    PayloadTooLarge,
+    RelayQError,
+    SettingsError,
+    StoreError,
+    did_you_mean,
+)
+from relayq_core.events import events
+from relayq_core.handlers.http import (
+    Refused,
+    answer,
+    as_event,
+    failure,
+    is_authorised,
+    json_object,
+    no_body,
+    query,
+    text_headers,
+)
+from relayq_core.handlers.telemetry import counted, flushing, own_metrics, structured_logger
+from relayq_core.options import checked_job_id
+from relayq_core.record import JobRecord, shards_of
+from relayq_core.settings import Settings
+from relayq_core.text import cut, headline
+
+#: `{"job_id": "..."}` needs less than 100.
+_RUN_BYTES = 4096
+#: A payload may have 300 KB; the rest is for escapes and options.
+_JOB_BYTES = 512 * 1024
+#: Three ticks: by then somebody should look.
+_LATE_MS = 180_000
+_OPTIONS = ("queue", "delay", "at", "max_attempts", "backoff", "timeout", "unique", "unique_for", "job_id")
+_TIMES = ("created_at", "updated_at", "available_at", "started_at", "finished_at", "cancel_requested_at")
+
+metrics = own_metrics()
+counted(events, metrics)
+logger = structured_logger()
+
+
+def _relayq() -> RelayQ:
+    settings = Settings.from_environ().needed("jobs_table", "failed_table", "runner_function")
+    if settings.handoff == "http":  # it would ask itself
+        settings = replace(settings, handoff="lambda")
+    return RelayQ(settings)
+
+
+_made = _relayq()
+app = LambdaFunctionUrlResolver(debug=False)  # POWERTOOLS_DEV would show tracebacks to whoever asks
+
+
+def handler(event: Any, context: Any) -> dict[str, Any]:
+    """Answer one request of a Function URL. Never raises."""
+    with flushing(metrics):
+        try:
+            answered = _answered(event, context)
+            logger.info("answered", extra={"route": _route(event), "status": answered["statusCode"]})
+        finally:
+            logger.remove_keys(["job_id"])
+        return answered
+
+
+def _answered(event: Any, context: Any) -> dict[str, Any]:
+    if not is_authorised(event, _tokens()):
+        return as_event(
+            failure(HTTPStatus.UNAUTHORIZED, "Unauthorized", "send a valid token in the header X-RelayQ-Token")
+        )
+    try:
+        return app.resolve({**event, "headers": text_headers(event)}, context)
+    except Exception as error:
+        return as_event(_defect(error))
+
+
+def _tokens() -> tuple[str, ...]:
+    """Tokens that cannot be read open nothing."""
+    try:
+        return _made.http_tokens.all()
+    except Exception as error:
+        logger.error("the tokens cannot be read, so nobody is let in: %s", headline(error))
+        return ()
+
+
+# ---------------------------------------------------------------- the routes
+
+
+@app.post("/_relayq/run")
+def run() -> Response[str]:
+    """A handoff. The answer is the same whether or not there is such a job."""
+    event = _event()
+    query(event)
+    found = json_object(event, _RUN_BYTES)
+    if set(found) != {"job_id"}:
+        raise Refused(HTTPStatus.BAD_REQUEST, "expected a JSON object with job_id and nothing else")
+    job_id = _named(found["job_id"])
+    try:
+        _made.handoff.offer(job_id, _queue_of(job_id), _made.clock.now())
+    except Exception as error:
+        logger.warning("the runner could not be invoked: %s", headline(error))
+        raise Refused(HTTPStatus.SERVICE_UNAVAILABLE, "the runner could not be invoked; try again") from None
+    return answer(HTTPStatus.ACCEPTED, {"accepted": True})
+
+
+@app.post("/jobs")
+def dispatch() -> Response[str]:
+    """Dispatch by name: `{"name", "args", ...options}`; `at` in ISO 8601 with its offset."""
+    event = _event()
+    query(event)
+    found = json_object(event, _JOB_BYTES)
+    known = ("name", "args", *_OPTIONS)
+    for field in found:
+        if field not in known:
+            raise InvalidOption(
+                cut(field, 80), f"there is no such field.{did_you_mean(field, known)} Known: {', '.join(known)}"
+            )
+    options = {name: found[name] for name in _OPTIONS if found.get(name) is not None}
+    if "at" in options:
+        options["at"] = _moment(options["at"])
+    if isinstance(options.get("backoff"), str):
+        options["backoff"] = backoff.parse(options["backoff"])
+    name = found.get("name")
+    if not isinstance(name, str):
+        raise InvalidOption("name", "expected the name of a job")
+    dispatched = _made.dispatch(name, found.get("args"), **options)
+    logger.append_keys(job_id=dispatched.job_id)
+    return answer(HTTPStatus.ACCEPTED, asdict(dispatched))
+
+
+@app.get("/jobs/<job_id>")
+def job(job_id: str) -> Response[str]:
+    """The job as it now is, with its payload."""
+    query(_event())
+    return _job_or_404(_made.get(_named(job_id)))
+
+
+@app.post("/jobs/<job_id>/cancel")
+def cancel(job_id: str) -> Response[str]:
+    """Cancel a waiting job, mark a running one; the job as it then is."""
+    query(_event())
+    no_body(_event())
+    return _job_or_404(_made.cancel(_named(job_id)))
+
+
+@app.get("/queues")
+def queues() -> Response[str]:
+    """Every queue at a glance."""
+    query(_event())
+    return answer(HTTPStatus.OK, {"queues": [asdict(view) for view in _made.queues()]})
+
+
+@app.get("/failed")
+def failed() -> Response[str]:
+    """Failed jobs, newest first, without their payload: `?queue=emails&limit=20`."""
+    asked = query(_event(), "queue", "limit")
+    limit = asked.get("limit", "100")
+    if not re.fullmatch(r"[1-9]\d?|100", limit, re.ASCII):
+        raise InvalidOption("limit", "expected a whole number from 1 to 100")
+    found = _made.failed(asked.get("queue"), limit=int(limit))
+    return answer(HTTPStatus.OK, {"failed": [_shown(record) for record in found]})
+
+
+@app.post("/failed/<job_id>/redrive")
+def redrive(job_id: str) -> Response[str]:
+    """Bring a failed job back; the job as it then is."""
+    query(_event())
+    no_body(_event())
+    return _job_or_404(_made.redrive(_named(job_id)))
+
+
+@app.get("/health")
+def health() -> Response[str]:
+    """200 if both tables answer, the sweeper ticks and nothing is long overdue; else 503, and why."""
+    query(_event())
+    store, now = _made.store, _made.clock.now()
+    try:
+        tick = store.last_tick()
+        due = [page.rows[0].due_at for page in map(_first_due(now), _shards()) if page.rows]
+        store.get_failed("health")
+    except StoreError as error:
+        return answer(HTTPStatus.SERVICE_UNAVAILABLE, {"healthy": False, "problems": [str(error)]})
+    swept = None if tick is None else now - tick[0]
+    overdue = now - min(due, default=now)
+    problems = []
+    if swept is None or swept > _LATE_MS:
+        problems.append("the sweeper has never run" if swept is None else "the sweeper has not run for 3 minutes")
+    if overdue > _LATE_MS:
+        problems.append("a job has been overdue for more than 3 minutes")
+    body = {"last_sweep_age_ms": swept, "oldest_due_age_ms": overdue, "problems": problems}
+    status = HTTPStatus.SERVICE_UNAVAILABLE if problems else HTTPStatus.OK
+    return answer(status, {"healthy": not problems, **body})
+
+
+# ---------------------------------------------------------------- what goes wrong
+
+
+def _refused(error: Refused) -> Response[str]:
+    return failure(error.status, error.status.phrase.replace(" ", ""), str(error), error.headers)
+
+
+def _told(error: RelayQError) -> Response[str]:
+    match error:
+        case PayloadTooLarge():
+            status = HTTPStatus.REQUEST_ENTITY_TOO_LARGE
+        case KeyTaken():
+            status = HTTPStatus.CONFLICT
+        case StoreError() | DispatchUnknown() | SettingsError():
+            status = HTTPStatus.SERVICE_UNAVAILABLE
+            logger.error("%s", headline(error))
+        case _:
+            status = HTTPStatus.BAD_REQUEST
+    body = {"error": type(error).__name__, "message": cut(error, 2000)}
+    if isinstance(error, DispatchUnknown):
+        body["job_id"] = error.job_id  # dispatching again with it is safe
+    return answer(status, body)
+
+
+def _defect(error: Exception) -> Response[str]:
+    """Where, but not what: the text of an error that nobody foresaw may hold a payload."""
+    logger.error(
+        "a defect of RelayQ: %s", type(error).__name__, extra={"at": traceback.format_tb(error.__traceback__)[-4:]}
+    )
+    return failure(HTTPStatus.INTERNAL_SERVER_ERROR, "InternalError", "this is a defect; the log has the place")
+
+
+for kind, told in ((Refused, _refused), (RelayQError, _told), (Exception, _defect)):
+    app.exception_handler(kind)(told)
+
+#: Each path with its only method; `route` in the log, since a path that is none of these may hold anything.
+_METHODS = {
+    r"/_relayq/run": "POST",
+    r"/jobs": "POST",
+    r"/jobs/[^/]+": "GET",
+    r"/jobs/[^/]+/cancel": "POST",
+    r"/queues": "GET",
+    r"/failed": "GET",
+    r"/failed/[^/]+/redrive": "POST",
+    r"/health": "GET",
+}
+
+
+@app.not_found
+def _no_route(error: Exception) -> Response[str]:
+    for path, method in _METHODS.items():
+        if re.fullmatch(path, app.current_event.path) and method != app.current_event.http_method:
+            return failure(
+                HTTPStatus.METHOD_NOT_ALLOWED, "MethodNotAllowed", f"this path takes {method}", {"Allow": method}
+            )
+    return failure(HTTPStatus.NOT_FOUND, "NotFound", "there is no such route")
+
+
+# ---------------------------------------------------------------- the parts
+
+
+def _event() -> Mapping[str, Any]:
+    return app.current_event.raw_event
+
+
+def _route(event: Any) -> str | None:
+    path = event.get("rawPath") if isinstance(event, Mapping) else None
+    return next((known for known in _METHODS if isinstance(path, str) and re.fullmatch(known, path)), None)
+
+
+def _named(job_id: Any) -> str:
+    """The id, checked, and in the log line of this request."""
+    checked = checked_job_id(job_id)
+    logger.append_keys(job_id=checked)
+    return checked
+
+
+def _queue_of(job_id: str) -> str:
+    """Needed only where queues have runners of their own; else no row is read."""
+    if _made.settings.runner_functions:
+        try:
+            record = _made.store.get(job_id)
+        except StoreError:
+            record = None  # a runner that is the wrong one gives the job back
+        if record is not None:
+            return record.queue
+    return _made.settings.default_queue
+
+
+def _moment(text: Any) -> datetime:
+    try:
+        return datetime.fromisoformat(text)
+    except (TypeError, ValueError):
+        raise InvalidOption("at", "expected a moment such as 2026-12-24T18:00:00+01:00") from None
+
+
+def _shards() -> list[str]:
+    return [shard for queue in _made.store.queues() for shard in shards_of(queue)]
+
+
+def _first_due(now: int) -> Callable[[str], Any]:
+    return lambda shard: _made.store.due(shard, now, 1)
+
+
+def _job_or_404(record: JobRecord | None) -> Response[str]:
+    if record is None:
+        return failure(HTTPStatus.NOT_FOUND, "NotFound", "there is no such job, or it is no longer kept")
+    return answer(HTTPStatus.OK, {**_shown(record), **_inside(record)})
+
+
+def _shown(record: JobRecord) -> dict[str, Any]:
+    """As `relayq --json` shows it: times in ISO 8601, and as `..._ms` in epoch milliseconds."""
+    found: dict[str, Any] = {
+        "id": record.id,
+        "name": record.name,
+        "queue": record.queue,
+        "status": record.status.value,
+        "attempt": record.attempt,
+        "max_attempts": record.max_attempts,
+        "error": record.error,
+    }
+    for name in _TIMES:
+        at: int | None = getattr(record, name)
+        found[name] = None if at is None else datetime.fromtimestamp(at / 1000, UTC).isoformat(timespec="milliseconds")
+        found[f"{name}_ms"] = at
+    return found
+
+
+def _inside(record: JobRecord) -> dict[str, Any]:
+    return {
+        "payload": _decoded(record.payload_json),
+        "result": _decoded(record.result_json),
+        "progress": _decoded(record.progress_json),
+        "errors": record.errors,
+        "parent_id": record.parent_id,
+        "root_id": record.root_id,
+        "depth": record.depth,
+    }
+
+
+def _decoded(text: str | None) -> Any:
+    """JSON of a row, decoded; a row edited by hand may hold what is none."""
+    try:
+        return None if text is None else json.loads(text)
+    except ValueError:
+        return text
