@@ -19,12 +19,16 @@ from relayq_core.errors import JobTimeout
 
 #: The exit status of a process that was ended because its handler would not stop.
 STUBBORN_EXIT = 70
+#: botocore and others take whatever is raised in a call for a failed connection, and try again: then so do we.
+_AGAIN = 0.5
 
 
 def _end_process() -> None:
-    sys.stderr.write("relayq: the handler ignored its timeout; its process ends now\n")
-    sys.stderr.flush()
-    os._exit(STUBBORN_EXIT)
+    try:
+        sys.stderr.write("relayq: the handler ignored its timeout; its process ends now\n")
+        sys.stderr.flush()
+    finally:  # a handler may have closed or replaced what it writes to
+        os._exit(STUBBORN_EXIT)
 
 
 @contextmanager
@@ -58,18 +62,26 @@ def _signal_alarm(seconds: float) -> Iterator[None]:
             return
         if frame is not None and frame.f_code.co_filename in _OWN_FILES:
             # on the way in or out, where an error would leave the rest undone: ring again in a moment
-            signal.setitimer(signal.ITIMER_REAL, 0.001)
-            return
-        raise JobTimeout(seconds)
+            signal.setitimer(signal.ITIMER_REAL, 0.001, _AGAIN)
+        elif not _is_on_its_way_out():
+            raise JobTimeout(seconds)
 
     earlier = signal.signal(signal.SIGALRM, ring)
-    signal.setitimer(signal.ITIMER_REAL, max(seconds, 0.001))
+    signal.setitimer(signal.ITIMER_REAL, max(seconds, 0.001), _AGAIN)
     try:
         yield
     finally:
         over = True
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, earlier)
+
+
+def _is_on_its_way_out() -> bool:
+    """The handler was told before, and cleans up: it may do so in peace, as long as there is patience."""
+    error = sys.exc_info()[1]
+    while error is not None and not isinstance(error, JobTimeout):
+        error = error.__context__
+    return error is not None
 
 
 @contextmanager
