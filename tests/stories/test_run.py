@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import socket
 import subprocess
 import sys
 import textwrap
@@ -12,6 +13,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+import boto3
 import pytest
 
 from relayq_core import Bury, Job, JobContext, JobTimeout, RetryAfter, Snooze, StoreError, job
@@ -594,6 +596,46 @@ def test_a_handler_that_cleans_up_in_time_fails_with_its_timeout(bench: Bench) -
     bench.relayq.dispatch(slow, job_id="mine")
     assert next_run(bench) is Ended.RETRYING
     assert cleaned == ["caught", "finally"]
+
+
+def test_a_handler_that_is_stopped_may_clean_up_in_peace(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The alarm rings again for those who did not hear it, not for those who are leaving."""
+    monkeypatch.setattr("relayq_core.deadline._AGAIN", 0.01)
+    cleaned: list[str] = []
+
+    @job(timeout=0.02)
+    def slow() -> None:
+        try:
+            time.sleep(20)
+        finally:
+            time.sleep(0.05)
+            cleaned.append("all")
+
+    bench.relayq.dispatch(slow, job_id="mine")
+    assert next_run(bench) is Ended.RETRYING
+    assert cleaned == ["all"]
+
+
+def test_a_handler_that_waits_in_boto3_is_stopped(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """botocore takes the timeout for a failed connection and tries again: it is told again, until it gives up."""
+    monkeypatch.setattr("relayq_core.deadline._AGAIN", 0.05)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        client = boto3.client(
+            "s3",
+            endpoint_url=f"http://127.0.0.1:{silent.getsockname()[1]}",
+            region_name="eu-central-1",
+            aws_access_key_id="test",
+            aws_secret_access_key="test",
+        )
+
+        @job(timeout=0.05)
+        def upload() -> None:
+            client.list_buckets()
+
+        bench.relayq.dispatch(upload, job_id="mine")
+        assert next_run(bench) is Ended.RETRYING
+        client.close()
+    assert "the handler was stopped after 0.05 s" in (row(bench).error or "")
 
 
 def test_an_async_handler_that_takes_too_long_is_stopped(bench: Bench) -> None:
