@@ -45,9 +45,10 @@ class Hints:
         self._failed_at: int | None = None
 
     def holder(self, record: JobRecord) -> str | None:
-        """Which job is said to have the record's unique key, if anything is said."""
+        """Which job is said to have the record's unique key, if anything is said. Raises SettingsError."""
         key = record.unique_pk
-        return None if key is None else self._ask(record, lambda hint: hint.holder(key))
+        # a mistake in the environment is told here, where nothing is written yet
+        return None if key is None else self._ask(record, lambda hint: hint.holder(key), (JobTimeout, SettingsError))
 
     def remember(self, record: JobRecord, holder: str) -> None:
         """Say that the job `holder` has the record's unique key."""
@@ -55,13 +56,19 @@ class Hints:
         if key is not None and ttl_ms > 0:
             self._ask(record, lambda hint: hint.remember(key, holder, ttl_ms))
 
-    def _ask(self, record: JobRecord, question: Callable[[UniqueHint], T]) -> T | None:
+    def _ask(
+        self,
+        record: JobRecord,
+        question: Callable[[UniqueHint], T],
+        # a handler that dispatches has come to the end of its time: that is not the hint's failure
+        raised: tuple[type[Exception], ...] = (JobTimeout,),
+    ) -> T | None:
         if self._hint is None or rests(self._failed_at, self._clock.now()):
             return None
         try:
             return question(self._hint)
-        except (SettingsError, JobTimeout):
-            raise  # neither is the hint's own: a mistake in the environment, and the end of the handler's time
+        except raised:
+            raise
         except Exception as error:
             self._failed_at = self._clock.now()
             logger.warning(

@@ -296,6 +296,13 @@ def test_what_is_not_the_hints_own_failure_is_raised(stage: Stage, error: BaseEx
     assert stage.calls == []
 
 
+def test_a_mistake_in_the_environment_never_fails_what_was_accepted(stage: Stage, failures: list[JobEvent]) -> None:
+    """An id of the caller's own needs no look: then the note after the commit is the first to find out."""
+    stage.hint.error = SettingsError("RELAYQ_REDIS_URL", "no redis-py")
+    assert stage.dispatch(job_id="mine") == Dispatched("mine", duplicate=False, handed_off=True)
+    assert [event.error for event in failures] == [stage.hint.error]
+
+
 # --- races ---
 
 
