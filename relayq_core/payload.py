@@ -10,6 +10,7 @@ from pydantic import ValidationError
 from pydantic_core import PydanticSerializationError
 
 from relayq_core.errors import InvalidPayload
+from relayq_core.text import complaint
 
 T = TypeVar("T")
 Path: TypeAlias = tuple[int | str, ...]
@@ -74,7 +75,7 @@ def invalid(name: str, error: ValidationError) -> InvalidPayload:
     problem = {
         "extra_forbidden": "the job has no such field",
         "missing": "it is missing",
-    }.get(first["type"], first["msg"])
+    }.get(first["type"], complaint(first))
     more = f" (and {len(complaints) - 1} more)" if len(complaints) > 1 else ""
     return InvalidPayload(name, f"{problem}{more}", field=first_field(error))
 

@@ -4,9 +4,19 @@ from __future__ import annotations
 
 import os
 import traceback
+from collections import deque
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 _CUT = " ... "
+#: A class may be named by a generator of classes.
+_LONGEST_NAME = 200
+#: Of a traceback the innermost frames, of a group the first errors and the groups within it so deep.
+_FRAMES_TOLD = 8
+_MEMBERS_TOLD = 5
+_GROUPS_TOLD = 3
+#: Of what pydantic has to say the first complaints.
+_COMPLAINTS_TOLD = 20
 #: Frames of files below this folder tell a user nothing about their handler.
 _OWN = os.path.dirname(os.path.abspath(__file__)) + os.sep
 
@@ -21,7 +31,8 @@ def clean(text: str) -> str:
 
 def cut(text: Any, limit: int) -> str:
     """At most `limit` bytes of UTF-8: the head and the tail, for an error's last line says the most."""
-    whole = str(text)
+    # a str of the very type: a subclass could slice and measure itself as it likes
+    whole = str.__str__(str(text))
     # bounded before it is cleaned, so that a message of 50 MB costs no more than a long one
     if len(whole) > limit:
         keep = limit
@@ -40,14 +51,14 @@ def describe(error: BaseException, limit: int) -> str:
 
     Never raises, whatever the exception does; a pydantic ValidationError is told without its input.
     """
-    head = f"{type(error).__name__}: {_message(error)}"
+    head = headline(error, limit)
     frames = _frames(error)
     return cut(f"{head}\n{frames}" if frames else head, limit)
 
 
 def headline(error: BaseException, limit: int = 500) -> str:
     """`Type: message` in at most `limit` bytes. Never raises."""
-    return cut(f"{type(error).__name__}: {_message(error)}", limit)
+    return cut(f"{_name(error)}: {_message(error, limit)}", limit)
 
 
 def located(error: BaseException, limit: int = 500) -> str:
@@ -56,26 +67,44 @@ def located(error: BaseException, limit: int = 500) -> str:
     return cut(f"{headline(error)}, {frames[-1].strip()}" if frames else headline(error), limit)
 
 
-def _message(error: BaseException) -> str:
-    errors = getattr(error, "errors", None)
-    if type(error).__name__ == "ValidationError" and callable(errors):
-        try:
-            return "; ".join(
-                f"{'.'.join(str(part) for part in found['loc'])}: {found['msg']}"
-                for found in errors(include_input=False, include_url=False, include_context=False)
-            )
-        except Exception:  # not pydantic's after all, or one that misbehaves
-            return "(a validation error whose text cannot be read)"
+def complaint(found: Mapping[str, Any]) -> str:
+    """What pydantic has to say of one field. Of all its messages one quotes the input: that is told without it."""
+    return "its tag is none of those expected" if found["type"] == "union_tag_invalid" else found["msg"]
+
+
+def _name(error: BaseException) -> str:
+    """The name of its class, whatever its metaclass says."""
+    return cut(type.__dict__["__name__"].__get__(type(error)), _LONGEST_NAME)
+
+
+def _message(error: BaseException, limit: int, depth: int = 0) -> str:
+    """Its text, cut before it is put together with any other; of a group, what the first of it say too."""
     try:
-        return str(error)
+        if _name(error) == "ValidationError" and callable(getattr(error, "errors", None)):
+            return cut(_complaints(error), 2 * limit)
+        text = cut(str(error), 2 * limit)
+        if depth < _GROUPS_TOLD and issubclass(type(error), BaseExceptionGroup):
+            text += f": {'; '.join(_members(error, limit // 4, depth))}"
     except BaseException as broken:
-        return f"(its message cannot be read: {type(broken).__name__})"
+        return f"(its message cannot be read: {_name(broken)})"
+    return text
+
+
+def _complaints(error: Any) -> str:
+    found = error.errors(include_input=False, include_url=False, include_context=False)
+    return "; ".join(f"{'.'.join(map(str, each['loc']))}: {complaint(each)}" for each in found[:_COMPLAINTS_TOLD])
+
+
+def _members(group: Any, limit: int, depth: int) -> Iterator[str]:
+    for error in group.exceptions[:_MEMBERS_TOLD]:
+        yield f"{_name(error)}: {_message(error, limit, depth + 1)}"
 
 
 def _frames(error: BaseException) -> str:
     """Where it was raised: file, line and function of the innermost frames, without RelayQ's own; no values."""
     try:
-        stack = [frame for frame in traceback.extract_tb(error.__traceback__) if not frame.filename.startswith(_OWN)]
-    except Exception:
+        codes = ((frame.f_code, line) for frame, line in traceback.walk_tb(error.__traceback__))
+        told = deque(((code, line) for code, line in codes if not code.co_filename.startswith(_OWN)), _FRAMES_TOLD)
+    except BaseException:
         return ""
-    return "\n".join(f"  at {frame.filename}:{frame.lineno} in {frame.name}" for frame in stack[-8:])
+    return "\n".join(f"  at {code.co_filename}:{line} in {code.co_name}" for code, line in told)
