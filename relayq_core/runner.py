@@ -27,6 +27,7 @@ from relayq_core.errors import (
     StoreError,
     UnknownJob,
     UnreadableRow,
+    checked_wait,
 )
 from relayq_core.events import Events, JobEvent
 from relayq_core.handing import hand_off
@@ -34,7 +35,7 @@ from relayq_core.lifecycle import Event, Failed, Limits, Outcome, Policy, Settle
 from relayq_core.ports import Clock, Handoff, JobStore, Settled
 from relayq_core.record import JobRecord
 from relayq_core.registry import JobType, Registry, RunnableJob
-from relayq_core.text import describe, headline
+from relayq_core.text import cut, describe, headline
 
 logger = logging.getLogger("relayq")
 
@@ -203,7 +204,7 @@ class Runner:
         job: RunnableJob | None = None
         try:
             job, _ = job_type.build(record.payload_json)
-        except Exception as unbuilt:
+        except BaseException as unbuilt:
             logger.warning("failed() is not told: the job cannot be built (%s)", headline(unbuilt))
         return _Attempt(_failure(error, final=True), error, job)
 
@@ -223,16 +224,12 @@ class Runner:
             ):
                 job, ignored = job_type.build(record.payload_json)
                 if ignored:
-                    logger.warning("unknown fields ignored: %s", ", ".join(ignored), extra=job_fields(record))
+                    named = cut(", ".join(ignored), _LOGGED_BYTES)
+                    logger.warning("unknown fields ignored: %s", named, extra=job_fields(record))
                 outcome = Succeeded(_result_json(_awaited(job.handle(context)), record))
-        except Snooze as snooze:
-            outcome = Snoozed(snooze.seconds)
-        except RetryAfter as later:
-            outcome, error = _failure(later, wait=later.seconds), later
         except BaseException as raised:
             # its own payload will not be better next time; one that the handler dispatched may be
-            final = isinstance(raised, Bury) or (job is None and isinstance(raised, InvalidPayload))
-            outcome, error = _failure(raised, final=final), raised
+            outcome, error = _outcome(raised, final=(Bury,) if job is not None else (Bury, InvalidPayload))
         return _Attempt(outcome, error, job, float(self._clock.now() - started))
 
     def _context(self, record: JobRecord, limits: Limits, deadline_ms: int) -> JobContext:
@@ -262,7 +259,7 @@ class Runner:
         seconds = max(0.1, min(lease_left, remaining() - _SETTLE_MS) / 1000)
         try:
             with running(record), self._stop(seconds, patience=self._patience / 5):
-                _awaited(job.failed(error or JobCrashed(record.attempt)))
+                _awaited(job.failed(JobCrashed(record.attempt) if error is None else error))
         except BaseException as raised:
             logger.error("the job's failed() raised %s", describe(raised, _LOGGED_BYTES), extra=job_fields(record))
 
@@ -325,7 +322,7 @@ class Runner:
                 wait = (job.available_at - job.updated_at) / 1000
                 logger.warning(
                     "job failed: %s; %s",
-                    headline(attempt.error) if attempt.error else "no error",
+                    "no error" if attempt.error is None else headline(attempt.error),
                     f"it is tried again in {wait:g} s" if retries else "it is in the failed table",
                     extra=fields,
                 )
@@ -355,6 +352,20 @@ _ENDED = {
 }
 
 
+def _outcome(raised: BaseException, final: tuple[type[BaseException], ...]) -> tuple[Outcome, BaseException | None]:
+    """What is to be done about what a handler raised. Its type is asked, for its `__class__` may say anything."""
+    kind = type(raised)
+    try:
+        if issubclass(kind, Snooze):
+            return Snoozed(checked_wait("Snooze", getattr(raised, "seconds", None))), None  # type: ignore[arg-type]
+        if issubclass(kind, RetryAfter):
+            wait = checked_wait("RetryAfter", getattr(raised, "seconds", None))  # type: ignore[arg-type]
+            return _failure(raised, wait=wait), raised
+    except BaseException as odd:  # seconds that are none
+        return _failure(odd), odd
+    return _failure(raised, final=issubclass(kind, final)), raised
+
+
 def _failure(error: BaseException, *, wait: float | None = None, final: bool = False) -> Failed:
     return Failed(describe(error, lifecycle.ERROR_BYTES), headline(error), wait, final)
 
@@ -364,10 +375,21 @@ def _awaited(value: Any) -> Any:
     if not inspect.isawaitable(value):
         return value
 
-    async def wait() -> Any:
-        return await value
+    # kept out of asyncio's task: asyncio.run asks for the task's repr and so for these, and where that fails it leaves
+    # its signal handler behind, with which every later asyncio.run of this process fails too
+    returned: list[Any] = []
+    raised: list[BaseException] = []
 
-    return asyncio.run(wait())
+    async def wait() -> None:
+        try:
+            returned.append(await value)
+        except BaseException as error:
+            raised.append(error)
+
+    asyncio.run(wait())
+    if raised:
+        raise raised[0]
+    return returned[0]
 
 
 def _result_json(value: Any, record: JobRecord) -> str | None:
@@ -376,7 +398,7 @@ def _result_json(value: Any, record: JobRecord) -> str | None:
         return None
     try:
         text = json.dumps(value, allow_nan=False, separators=(",", ":"))
-    except (TypeError, ValueError, RecursionError) as error:
+    except BaseException as error:  # whatever the value's own methods do: the handler has returned, the job is done
         logger.warning("the result is not kept: %s", headline(error, 200), extra=job_fields(record))
         return None
     if len(text) > lifecycle.RESULT_BYTES:
