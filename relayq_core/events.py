@@ -11,6 +11,7 @@ from typing import TypeAlias, TypeVar
 from relayq_core.context import job_fields
 from relayq_core.errors import InvalidOption, did_you_mean
 from relayq_core.record import JobRecord
+from relayq_core.text import located
 
 logger = logging.getLogger("relayq")
 
@@ -78,8 +79,9 @@ class Events:
         for listener in tuple(self._listeners.get(event.kind, ())):
             try:
                 listener(event)
-            except Exception:
-                logger.exception("a listener raised; the job goes on", extra=job_fields(event.job))
+            except BaseException as error:
+                # not its traceback: that has the texts of all its causes, which may quote the payload, or be anything
+                logger.error("a listener raised; the job goes on: %s", located(error), extra=job_fields(event.job))
 
 
 #: The events that `@on` listens to.

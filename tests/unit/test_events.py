@@ -54,8 +54,9 @@ def test_a_listener_that_raises_is_logged_and_harms_nothing(caplog: pytest.LogCa
         channel.emit(JobEvent(kind="processed", job=a_job()))
     assert len(told) == 1
     (line,) = caplog.records
-    assert line.getMessage() == "a listener raised; the job goes on"
-    assert line.exc_info is not None
+    told_of = "a listener raised; the job goes on: RuntimeError: statistics are down, at "
+    assert line.getMessage().startswith(told_of)
+    assert line.exc_info is None  # a traceback tells of every cause, and what it may quote
     assert (line.job_id, line.job_name, line.queue, line.attempt) == (  # type: ignore[attr-defined]
         a_job().id,
         "send_email",
