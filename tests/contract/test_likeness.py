@@ -1,6 +1,7 @@
 """The store in memory is the one on DynamoDB: any sequence of calls is answered alike, and leaves the same behind.
 
 What is proved on the memory store, by the stories and by the simulation, is worth as much as this likeness.
+This is on moto, which every machine has; tests/differential does it at length on DynamoDB Local.
 """
 
 from __future__ import annotations
@@ -169,11 +170,11 @@ class Story:
 
 
 @pytest.mark.parametrize("seed", range(30))
-def test_any_sequence_of_calls_is_answered_alike(tables: Tables, seed: int) -> None:
+def test_any_sequence_of_calls_is_answered_alike(moto_tables: Tables, seed: int) -> None:
     """Each answer, and then everything that can be read."""
     clocks = ManualClock(), ManualClock()
     memory = Story(MemoryStore(clocks[0]), clocks[0])
-    dynamo = Story(tables.store(clocks[1]), clocks[1])
+    dynamo = Story(moto_tables.store(clocks[1]), clocks[1])
     made = []
     for call in some_calls(seed):
         made.append(call)
