@@ -121,6 +121,10 @@ class RelayQ:
 
     # --- the parts ---
 
+    def prepare(self) -> None:
+        """Make the DynamoDB client now, in a function's start, and not while a job waits for it. Raises StoreError."""
+        self._client("dynamodb")
+
     @functools.cached_property
     def operations(self) -> Operations:
         """Questions and single writes."""

@@ -93,11 +93,15 @@ class StoreUnavailable(StoreError):
     """DynamoDB did not answer, or throttled, through all tries: a write may or may not have happened."""
 
     def __init__(self, operation: str, cause: str) -> None:
+        unknown = "" if operation in _READS else "whether it took effect is unknown; "
         super().__init__(
             f"{operation} was not answered: {cause}",
-            "whether it took effect is unknown; check the network, the credentials' region and throttling",
+            f"{unknown}check the network, the credentials' region and throttling",
             code="Unavailable",
         )
+
+
+_READS = frozenset({"GetItem", "BatchGetItem", "Query"})
 
 
 class UnreadableRow(StoreError):

@@ -32,6 +32,7 @@ logger = structured_logger(*{name.partition(".")[0] for name in _made.settings.j
 api.use(_made)  # dispatch() within a job finds this runner too
 # a module that fails to import fails the start: nothing is claimed that could not be run
 import_jobs(_made.settings.job_modules)
+_made.prepare()
 
 
 def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:

@@ -18,6 +18,7 @@ metrics = own_metrics()
 counted(events, metrics)
 
 _made = RelayQ(Settings.from_environ().needed("jobs_table", "failed_table", "runner_function"))
+_made.prepare()
 
 
 def handler(event: object, context: LambdaContext) -> dict[str, Any]:
