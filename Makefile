@@ -19,6 +19,7 @@ LAYER_ENV := $(if $(ARCH),RELAYQ_ARCH=$(ARCH)) $(if $(RUNTIME),LAYER_PYTHON=$(RU
 TEMPLATES := template.yaml $(wildcard examples/*/template.yaml)
 
 export SAM_CLI_TELEMETRY := 0
+export UV_COMPILE_BYTECODE := 1
 .DEFAULT_GOAL := help
 
 .PHONY: help
