@@ -31,6 +31,7 @@ EXPECTED = {
     "get": ("yes", "none", "UnreadableRow"),
     "get_many": ("yes", "none"),
     "get_failed": ("yes", "none"),
+    "holder": ("yes", "none"),
     "failed": ("yes", "none"),
     "cancel_waiting": ("yes", "none"),
     "mark_cancelled": ("done", "refused", "not there", "UnreadableRow"),

@@ -340,7 +340,7 @@ class StoresAgree(RuleBasedStateMachine):
 
     @knows(_any)
     @rule(
-        question=st.sampled_from(["get", "get_failed", "get_many", "failed"]),
+        question=st.sampled_from(["get", "get_failed", "get_many", "failed", "holder"]),
         chosen=st.lists(jobs, min_size=1, max_size=4),
         limit=limits,
     )
@@ -351,6 +351,8 @@ class StoresAgree(RuleBasedStateMachine):
                 self._ask(question, [self.twins.ids[job] for job in chosen])
             case "failed":
                 self._ask(question, self.twins.queues[chosen[0] % 2], limit)
+            case "holder":
+                self._ask(question, self.twins.keys[chosen[0] % 2])
             case _:
                 self._ask(question, self.twins.ids[chosen[0]])
 
