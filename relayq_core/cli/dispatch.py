@@ -15,7 +15,7 @@ import typer
 from relayq_core.cli.command import Cli, command
 from relayq_core.cli.exits import OK, Stop
 from relayq_core.cli.output import complain, is_fancy, say
-from relayq_core.cli.values import Attempts, JobName, at_time, duration, payload, queue_name
+from relayq_core.cli.values import Attempts, JobName, at_time, duration, id_of_job, payload, queue_name
 from relayq_core.cli.view import exit_of, job_json, show_ended
 from relayq_core.client import RelayQ
 from relayq_core.errors import RelayQError, did_you_mean
@@ -73,6 +73,21 @@ def dispatch(
         ),
     ] = None,
     max_attempts: Attempts = None,
+    timeout: Annotated[
+        float | None,
+        typer.Option(
+            "--timeout",
+            metavar="TIME",
+            help="How long its handler may take; also how soon a crash is noticed.",
+            parser=duration,
+        ),
+    ] = None,
+    job_id: Annotated[
+        str | None,
+        typer.Option(
+            "--job-id", metavar="ID", help="Its id; dispatching an id again is no second job.", parser=id_of_job
+        ),
+    ] = None,
     wait: Annotated[
         float | None,
         typer.Option(
@@ -109,6 +124,8 @@ def dispatch(
         unique=unique,
         unique_for=unique_for,
         max_attempts=max_attempts,
+        timeout=timeout,
+        job_id=job_id,
     )
     answer: dict[str, Any] = {"job_id": done.job_id, "duplicate": done.duplicate, "handed_off": done.handed_off}
     if wait is None:

@@ -220,6 +220,14 @@ def test_a_dispatched_job_is_in_the_table_as_it_was_asked_for(relayq: Relayq) ->
     assert job["available_at"].endswith("Z")
 
 
+def test_an_id_given_twice_is_one_job(relayq: Relayq) -> None:
+    """Whoever does not know whether a dispatch was taken dispatches again."""
+    again = [dispatched(relayq, "x", "--job-id", "order-7", "--timeout", "90s") for _ in range(2)]
+    assert again == ["order-7", "order-7"]
+    assert [job["id"] for job in relayq("list", "--json").json["jobs"]] == ["order-7"]
+    assert relayq("status", "order-7", "--json").json["timeout"] == 90
+
+
 def test_at_takes_a_moment_with_its_zone(relayq: Relayq) -> None:
     """Nine o'clock in Berlin is eight in UTC."""
     job = relayq("status", dispatched(relayq, "later", "--at", "2040-01-31T09:00+01:00"), "--json").json
