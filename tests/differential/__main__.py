@@ -1,6 +1,6 @@
 """`python -m tests.differential`: the memory store beside DynamoDB Local; prints what was compared.
 
-Exits with 1 if they answered differently, or if some answer was never met.
+Exits with 1 if they answered differently, or if some answer was never met in a long run.
 """
 
 from __future__ import annotations
@@ -13,6 +13,10 @@ import time
 
 from tests import engines
 from tests.differential.campaign import compare_in_processes, never_met
+
+
+#: So many sequences meet every answer.
+ENOUGH = 5_000
 
 
 def main() -> int:
@@ -34,7 +38,7 @@ def main() -> int:
     for verb in sorted({verb for verb, _ in report.answers}):
         met = {answer: count for (of, answer), count in sorted(report.answers.items()) if of == verb}
         print(f"  {verb:20} {', '.join(f'{answer} {count:,}' for answer, count in met.items())}")
-    missing = never_met(report)
+    missing = never_met(report) if asked.examples >= ENOUGH else []
     for answer in missing:
         print(f"never met: {answer}")
     # the line a test runner would print, for whoever counts
