@@ -9,7 +9,7 @@ from typing import Any, TypeAlias, TypeVar
 from pydantic import ValidationError
 from pydantic_core import PydanticSerializationError
 
-from relayq_core.errors import InvalidPayload
+from relayq_core.errors import InvalidPayload, did_you_mean
 from relayq_core.text import complaint
 
 T = TypeVar("T")
@@ -69,20 +69,29 @@ def changed(name: str, field: str | None) -> InvalidPayload:
 
 
 def invalid(name: str, error: ValidationError) -> InvalidPayload:
-    """The error for a payload that does not fit: the first complaint, how many more there are, never the input."""
+    """The error for a payload that does not fit: one complaint, how many more there are, never the input.
+
+    A field that the job does not have comes first: it is often the one that is missing, misspelt.
+    """
     complaints = error.errors(include_input=False, include_url=False, include_context=False)
-    first = complaints[0]
+    told = next((found for found in complaints if found["type"] == "extra_forbidden"), complaints[0])
+    field = _joined(told["loc"])
     problem = {
         "extra_forbidden": "the job has no such field",
         "missing": "it is missing",
-    }.get(first["type"], complaint(first))
+    }.get(told["type"], complaint(told))
     more = f" (and {len(complaints) - 1} more)" if len(complaints) > 1 else ""
-    return InvalidPayload(name, f"{problem}{more}", field=first_field(error))
+    missing = [_joined(found["loc"]) or "" for found in complaints if found["type"] == "missing"]
+    hint = did_you_mean(field or "", missing) if told["type"] == "extra_forbidden" else ""
+    return InvalidPayload(name, f"{problem}{more}{'.' if hint else ''}{hint}", field=field)
 
 
 def first_field(error: ValidationError) -> str | None:
     """Where the first complaint is: `items.0.name`, or None for the payload as a whole."""
-    location = error.errors(include_input=False, include_url=False, include_context=False)[0]["loc"]
+    return _joined(error.errors(include_input=False, include_url=False, include_context=False)[0]["loc"])
+
+
+def _joined(location: Iterable[int | str]) -> str | None:
     return ".".join(str(part) for part in location) or None
 
 
