@@ -14,7 +14,6 @@ import time
 from tests import engines
 from tests.differential.campaign import compare_in_processes, never_met
 
-
 #: So many sequences meet every answer.
 ENOUGH = 5_000
 
