@@ -18,6 +18,7 @@ from tests.e2e import harness
 from tests.e2e.harness import REGION, ROOT, Emulator, copied
 
 OWN_QUEUES = {"reports": "own-jobs-runner"}
+API_TOKEN = "the-token-of-the-end-to-end-tests"
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
@@ -76,6 +77,8 @@ def deployment(tmp_path_factory: pytest.TempPathFactory, request: pytest.Fixture
             relayq,
             "relayq",
             WebhookAllowPrivate="true",
+            EnableApi="true",
+            ApiToken=API_TOKEN,
             MailFrom="ada@example.com",
             SesIdentityArn=f"arn:aws:ses:{REGION}:000000000000:identity/example.com",
             RunnerFunctions=json.dumps(OWN_QUEUES),

@@ -30,6 +30,7 @@ from relayq_core.lifecycle import Policy
 from relayq_core.ports import JobStore
 from relayq_core.testing import MemoryStore
 from tests.factories import a_burial, a_job, a_lease
+from tests.template.grants import grants, needed
 
 ROOT = Path(__file__).parents[2]
 EVENTS = {path.stem: json.loads(path.read_text()) for path in sorted(ROOT.glob("events/api_*.json"))}
@@ -597,6 +598,33 @@ def test_health_says_which_table_is_missing(load: Load) -> None:
     status, told = load(on_aws=True, RELAYQ_FAILED_TABLE="nowhere").ask("GET", "/health")
     assert (status, told["healthy"]) == (503, False)
     assert "table 'nowhere' does not exist" in told["problems"][0]
+
+
+@pytest.mark.usefixtures("aws")
+def test_the_function_is_granted_what_it_calls_and_no_more(load: Load) -> None:
+    """Every route once, on tables; the calls that were recorded are the grants of the template, both ways."""
+    api = load(on_aws=True)
+    recorded = {("runners", "lambda:InvokeFunction"), ("token", "secretsmanager:GetSecretValue")}
+    recorded |= {("token", "ssm:GetParameter")}  # those have tests of their own
+
+    def record(params: dict[str, Any], model: Any, **_: Any) -> None:
+        recorded.update(needed(model.name, params, jobs_table="jobs-table", failed_table="failed-table"))
+
+    api.relayq._client("dynamodb").meta.events.register("before-parameter-build.dynamodb", record)
+    body = {"name": "send_email", "queue": "emails", "unique": "k", "delay": 3600}
+    job_id = api.ask("POST", "/jobs", body)[1]["job_id"]
+    assert api.ask("POST", "/_relayq/run", {"job_id": job_id})[0] == 202
+    recorded |= {("runner", "lambda:InvokeFunction") for _ in api.lambda_.invoked}
+    assert api.ask("GET", f"/jobs/{job_id}")[0] == 200
+    assert api.ask("GET", "/queues")[0] == 200
+    assert api.ask("GET", "/health")[0] == 503
+    assert api.ask("POST", f"/jobs/{job_id}/cancel")[1]["status"] == "cancelled"
+    kept = set(recorded)
+    api.bury("failed-1", unique_pk="unique#send_email#l")
+    recorded = kept  # a burial is the runner's
+    assert api.ask("GET", "/failed")[1]["failed"][0]["id"] == "failed-1"
+    assert api.ask("POST", "/failed/failed-1/redrive")[0] == 200
+    assert recorded == grants("api")
 
 
 # ---------------------------------------------------------------- what goes wrong inside

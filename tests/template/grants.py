@@ -17,14 +17,17 @@ PRINCIPALS = {
     "dispatcher": "DispatchPolicy",
     "runner": "RunnerFunctionRole",
     "sweeper": "SweeperFunctionRole",
+    "api": "ApiFunctionRole",
 }
 
 _KINDS = {
     "JobsTable.Arn": "jobs",
     "FailedJobsTable.Arn": "failed",
     "${JobsTable.Arn}/index/due": "jobs/due",
+    "${FailedJobsTable.Arn}/index/by_queue": "failed/by_queue",
     "RunnerFunction.Arn": "runner",
     "RunnerFunctionArns": "runners",
+    "ApiTokenSecretArn": "token",
     "SesIdentityArn": "mail",
     "arn:${AWS::Partition}:ses:${AWS::Region}:${AWS::AccountId}:template/*": "mail",
     "arn:${AWS::Partition}:ses:${AWS::Region}:${AWS::AccountId}:configuration-set/*": "mail",

@@ -27,6 +27,20 @@ ALLOWED: dict[str, set[Grant]] = {
         ("mail", "ses:SendEmail"),
         ("mail", "ses:SendTemplatedEmail"),
     },
+    "api": {
+        ("jobs", "dynamodb:PutItem"),  # dispatch, redrive
+        ("jobs", "dynamodb:GetItem"),
+        ("jobs", "dynamodb:UpdateItem"),  # cancel, and a queue's first dispatch
+        ("jobs", "dynamodb:DeleteItem"),  # cancelling releases the unique key
+        ("jobs/due", "dynamodb:Query"),  # queues, health
+        ("failed", "dynamodb:GetItem"),
+        ("failed", "dynamodb:DeleteItem"),  # redrive
+        ("failed/by_queue", "dynamodb:Query"),
+        ("runner", "lambda:InvokeFunction"),
+        ("runners", "lambda:InvokeFunction"),
+        ("token", "secretsmanager:GetSecretValue"),
+        ("token", "ssm:GetParameter"),
+    },
     "sweeper": {
         ("jobs/due", "dynamodb:Query"),
         ("jobs", "dynamodb:GetItem"),
@@ -54,9 +68,11 @@ def test_no_grant_is_a_wildcard_or_a_scan(principal: str) -> None:
         assert not action.endswith(":Scan")
 
 
-def test_a_dispatcher_deletes_unique_keys_only() -> None:
-    """A caller of dispatch() cannot delete a job, not even by mistake."""
-    (deleting,) = [s for s in statements("DispatchPolicy") if "dynamodb:DeleteItem" in s["Action"]]
+@pytest.mark.parametrize("holder", ["DispatchPolicy", "ApiFunctionRole"])
+def test_a_dispatcher_deletes_unique_keys_only(holder: str) -> None:
+    """A caller of dispatch(), or of the API, cannot delete a job, not even by mistake."""
+    jobs = {"Fn::GetAtt": ["JobsTable", "Arn"]}
+    (deleting,) = [s for s in statements(holder) if "dynamodb:DeleteItem" in s["Action"] and s["Resource"] == jobs]
     assert deleting["Action"] == "dynamodb:DeleteItem"
     assert deleting["Condition"] == {"ForAllValues:StringLike": {"dynamodb:LeadingKeys": ["unique#*"]}}
 
@@ -71,7 +87,7 @@ def test_mail_may_be_sent_as_the_given_identity_only() -> None:
 
 def test_the_functions_hold_no_other_policy_than_that_for_logs() -> None:
     """What SAM adds by itself is the right to write logs."""
-    for role in ("RunnerFunctionRole", "SweeperFunctionRole"):
+    for role in ("RunnerFunctionRole", "SweeperFunctionRole", "ApiFunctionRole"):
         assert translated()["Resources"][role]["Properties"]["ManagedPolicyArns"] == [
             "arn:aws:iam::aws:policy/service-role/AWSLambdaBasicExecutionRole"
         ]

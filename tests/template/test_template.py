@@ -1,6 +1,7 @@
 """The template says what the code relies on. The emulator ignores half of it, so the translation is read."""
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -13,7 +14,7 @@ from relayq_core.settings import KNOWN
 from tests.template.grants import translated
 from tests.template.translate import ROOT, TEMPLATES, read, translate
 
-FUNCTIONS = ("RunnerFunction", "SweeperFunction")
+FUNCTIONS = ("RunnerFunction", "SweeperFunction", "ApiFunction")
 TABLES = {"JobsTable": jobs_table, "FailedJobsTable": failed_table}
 
 
@@ -81,6 +82,45 @@ def test_a_function_logs_json_into_a_group_of_the_stack(function: str) -> None:
     assert properties(logging["LogGroup"]["Ref"])["RetentionInDays"] == {"Ref": "LogRetentionDays"}
 
 
+def test_without_the_api_enabled_nothing_of_it_is_made() -> None:
+    """Neither a function nor a URL nor a permission: a first deploy opens nothing to the world."""
+    template = translated()
+    assert read()["Parameters"]["EnableApi"]["Default"] == "false"
+    parts = {name: part for name, part in template["Resources"].items() if name.startswith("Api")}
+    assert {part["Type"] for part in parts.values()} >= {"AWS::Lambda::Function", "AWS::Lambda::Url"}
+    assert [name for name, part in parts.items() if part.get("Condition") != "HasApi"] == []
+    assert template["Outputs"]["ApiUrl"]["Condition"] == "HasApi"
+
+
+def test_the_url_of_the_api_has_both_permissions_and_no_other() -> None:
+    """With one of the two AWS answers 403; the function itself asks for the token."""
+    assert properties("ApiFunctionUrl")["AuthType"] == "NONE"
+    open_to_all = {
+        part["Properties"]["Action"]: part["Properties"]
+        for part in translated()["Resources"].values()
+        if part["Type"] == "AWS::Lambda::Permission" and part["Properties"]["Principal"] == "*"
+    }
+    assert {given["FunctionName"]["Ref"] for given in open_to_all.values()} == {"ApiFunction"}
+    assert open_to_all["lambda:InvokeFunctionUrl"]["FunctionUrlAuthType"] == "NONE"
+    assert open_to_all["lambda:InvokeFunction"]["InvokedViaFunctionUrl"] is True
+    assert len(open_to_all) == 2
+
+
+def test_the_token_of_the_api_is_shown_by_nobody() -> None:
+    """Not by CloudFormation, and a token that the function would refuse is refused at deploy."""
+    parameter = read()["Parameters"]["ApiToken"]
+    assert (parameter["NoEcho"], parameter["Default"]) == (True, "")
+    allowed = re.compile(parameter["AllowedPattern"])
+    for token, fits in {
+        "": True,
+        "a" * 15: False,
+        "a" * 16: True,
+        f"{'a' * 16},{'b' * 16}": True,
+        "a" * 17 + ",": False,
+    }.items():
+        assert bool(allowed.fullmatch(token)) == fits
+
+
 @pytest.mark.parametrize("table", TABLES)
 def test_a_table_is_what_the_adapter_expects(table: str) -> None:
     """The same keys and indexes that `relayq tables create` makes."""
@@ -116,6 +156,7 @@ def test_the_outputs_are_what_other_stacks_import() -> None:
         "SweeperFunctionName",
         "DispatchPolicyArn",
         "RunnerPolicyArn",
+        "ApiUrl",
     }
     assert set(outputs) - exported == {"CoreLayerArn"}
     for name in exported:
