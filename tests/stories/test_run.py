@@ -18,11 +18,13 @@ import pytest
 
 from relayq_core import Bury, Job, JobContext, JobTimeout, RetryAfter, Snooze, StoreError, job
 from relayq_core.errors import JobCrashed
+from relayq_core.lifecycle import Lease
+from relayq_core.ports import Answer
 from relayq_core.record import JobRecord, Status
 from relayq_core.registry import registry
 from relayq_core.runner import Ended
 from relayq_core.testing import Bench, Offer
-from tests.factories import NOW, a_lease
+from tests.factories import NOW, a_job, a_lease
 from tests.stories.faulty import FaultyBench
 
 SECOND = 1_000
@@ -507,6 +509,22 @@ def test_a_failed_handing_on_is_the_sweepers(bench: Bench, caplog: pytest.LogCap
     assert "the sweeper will start the job" in caplog.text
 
 
+def test_a_claim_that_is_early_again_and_again_is_left_to_the_sweeper(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A clock that runs backwards must not keep a runner, and its bill, for ever."""
+    bench.relayq.dispatch("greet", job_id="mine")
+    tries: list[int] = []
+
+    def always_early(job_id: str, lease: Lease) -> Answer:
+        tries.append(bench.clock.now())
+        return Answer(False, row(bench).evolve(available_at=bench.clock.now() + SECOND))
+
+    monkeypatch.setattr(bench.store, "claim", always_early)
+    assert bench.run("mine").ended is Ended.NOT_CLAIMED
+    assert tries == [NOW, NOW + SECOND, NOW + 2 * SECOND]
+
+
 # --- who may run it ---
 
 
@@ -561,6 +579,48 @@ def test_the_failure_of_a_stale_runner_neither_retries_nor_buries(bench: Bench) 
     assert bench.run("mine").ended is Ended.LEASE_LOST
     assert (row(bench).status, row(bench).lease_id) == (Status.PROCESSING, "another")
     assert bench.store.failures == {}
+
+
+def test_a_claim_whose_answer_came_when_its_lease_was_over_starts_nothing(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, told: list[str]
+) -> None:
+    """The sweeper may have given the job to another by now."""
+
+    @job(timeout=5)
+    def greet() -> None:
+        raise AssertionError
+
+    bench.relayq.dispatch(greet, job_id="mine")
+    original = bench.store.claim
+
+    def slowly(job_id: str, lease: Lease) -> Answer:
+        answer = original(job_id, lease)
+        bench.clock.advance(seconds=14)
+        return answer
+
+    monkeypatch.setattr(bench.store, "claim", slowly)
+    assert bench.run("mine").ended is Ended.LEASE_LOST
+    assert told == ["dispatched", "lease_lost"]
+
+
+def test_a_job_dispatched_by_name_is_completed_by_its_type(bench: Bench) -> None:
+    """The caller knew only the name: tries, backoff and timeout are the type's, wherever the row says nothing."""
+    deadlines: list[float] = []
+    bench.relayq.dispatch("pay", job_id="mine")
+    bench.relayq.dispatch("pay", job_id="other", backoff=7)
+
+    @job(max_attempts=2, backoff=40, timeout=120)
+    def pay(context: JobContext) -> None:
+        deadlines.append(context.remaining())
+        raise ValueError
+
+    assert bench.run("mine").ended is Ended.RETRYING
+    assert row(bench).available_at == NOW + 40 * SECOND
+    assert bench.run("other").ended is Ended.RETRYING
+    assert row(bench, "other").available_at == NOW + 7 * SECOND
+    bench.clock.advance(seconds=40)
+    assert bench.run("mine").ended is Ended.FAILED
+    assert deadlines == [120, 120, 120]
 
 
 # --- time ---
@@ -783,6 +843,26 @@ def test_a_job_whose_failed_kills_its_runner_too_is_buried_by_the_sweeper(
         bench.sweep()
     assert bench.store.jobs == {}
     assert (row(bench).status, row(bench).attempt) == (Status.FAILED, 1)
+    assert (row(bench).error or "").startswith("JobCrashed")
+
+
+def test_an_exhausted_job_that_cannot_be_built_is_buried_without_failed(
+    bench: Bench, crash: Callable[[str], JobRecord], caplog: pytest.LogCaptureFixture
+) -> None:
+    """There is no object to call it on; the log says so."""
+
+    class Pay(Job, max_attempts=1):
+        amount: int
+
+        def handle(self) -> None: ...
+
+    bench.store.add(a_job(id="mine", name="Pay", queue="default", max_attempts=1, payload_json="{}"))
+    bench.store.register_queue("default")
+    crash("mine")
+    bench.clock.advance(minutes=3)
+    bench.sweep()
+    assert bench.run("mine").ended is Ended.FAILED
+    assert "failed() is not told: the job cannot be built" in caplog.text
     assert (row(bench).error or "").startswith("JobCrashed")
 
 

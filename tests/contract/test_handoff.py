@@ -1,0 +1,78 @@
+"""Contract of the Lambda handoff: one asynchronous invocation of the queue's runner, and its answer read to the end."""
+
+from __future__ import annotations
+
+import io
+import json
+from typing import Any
+
+import pytest
+
+from relayq_core.adapters.lambda_invoke import LambdaInvoke, NoHandoff
+
+
+class Lambda:
+    """As much of boto3's client as a handoff needs."""
+
+    def __init__(self) -> None:
+        self.invoked: list[dict[str, Any]] = []
+        self.body = io.BytesIO(b"")
+
+    def invoke(self, **request: Any) -> dict[str, Any]:
+        """Remember the call."""
+        self.invoked.append(request)
+        return {"StatusCode": 202, "Payload": self.body}
+
+
+@pytest.fixture
+def client() -> Lambda:
+    """A Lambda that accepts everything."""
+    return Lambda()
+
+
+def test_an_offer_is_one_event_with_an_id_and_a_time(client: Lambda) -> None:
+    """Nothing of the job itself travels: the row is the truth."""
+    client.body = io.BytesIO(b"unread bytes would keep the connection")
+    LambdaInvoke(lambda: client, "runner", {}).offer("job-1", "emails", 1_767_225_600_000)
+    (request,) = client.invoked
+    assert (request["FunctionName"], request["InvocationType"]) == ("runner", "Event")
+    assert json.loads(request["Payload"]) == {"job_id": "job-1", "run_at": 1_767_225_600_000}
+    assert client.body.read() == b""
+
+
+@pytest.mark.parametrize(
+    ("queue", "this", "function"),
+    [
+        ("emails", "", "runner"),
+        ("reports", "", "heavy"),
+        ("emails", "myself", "runner"),
+        (None, "myself", "myself"),
+        (None, "", "runner"),
+    ],
+)
+def test_an_offer_goes_to_the_runner_of_its_queue(
+    client: Lambda, monkeypatch: pytest.MonkeyPatch, queue: str | None, this: str, function: str
+) -> None:
+    """A queue may have a function of its own; a runner that hands on names itself."""
+    monkeypatch.setenv("AWS_LAMBDA_FUNCTION_NAME", this)
+    LambdaInvoke(lambda: client, "runner", {"reports": "heavy"}).offer("job-1", queue, 0)
+    assert [request["FunctionName"] for request in client.invoked] == [function]
+
+
+def test_no_client_is_made_before_the_first_offer() -> None:
+    """Whoever never hands off, such as a job with a long delay, does not pay for it."""
+    made: list[Lambda] = []
+
+    def make() -> Lambda:
+        made.append(Lambda())
+        return made[-1]
+
+    handoff = LambdaInvoke(make, "runner", {})
+    assert made == []
+    handoff.offer("job-1", "emails", 0)
+    assert len(made) == 1
+
+
+def test_without_handoff_nobody_is_told() -> None:
+    """The sweeper finds the job when it is due."""
+    NoHandoff().offer("job-1", "emails", 0)
