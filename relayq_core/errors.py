@@ -112,7 +112,7 @@ class UnreadableRow(StoreError):
         #: where the index has the row now, if it is there
         self.due_at = due_at
         super().__init__(
-            f"the row of job {job_id!r} cannot be read: {problem}",
+            f"the row of job {job_id[:80]!r} cannot be read: {problem}",
             "it is left as it is; repair or delete it by hand",
             code="UnreadableRow",
         )

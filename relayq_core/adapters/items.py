@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import math
+from collections.abc import Callable, Mapping
 from typing import Any, TypeAlias
 
 from relayq_core.backoff import parse
-from relayq_core.errors import RelayQError, UnreadableRow
+from relayq_core.errors import LONGEST_DELAY, RelayQError, UnreadableRow
+from relayq_core.options import checked_job_id, checked_queue
 from relayq_core.record import JobRecord, Status, due_shard
 from relayq_core.text import cut
 
@@ -52,8 +54,13 @@ ATTRIBUTES: dict[str, tuple[str, str]] = {
     "exhausted": ("next_counts", "N"),
     "expires_at": ("expires_at", "N"),
 }
-#: Arithmetic needs it, so it is there even when it is 0.
-_ALWAYS = frozenset({"attempt"})
+#: Arithmetic needs it, or a reader does, so it is there even when it is 0.
+_ALWAYS = frozenset({"attempt", "created_at", "updated_at", "available_at", "due_at"})
+_ERROR = frozenset({"attempt", "at", "error"})
+_PROGRESS = frozenset({"fraction", "note"})
+#: No count and no epoch millisecond is beyond it, and no duration beyond the other.
+_LARGEST = 10**15
+_LONGEST_MS = round(LONGEST_DELAY * 1000)
 _REQUIRED = ("name", "queue", "status", "attempt", "payload_json", "created_at", "updated_at", "available_at")
 
 
@@ -105,7 +112,10 @@ def read_job(item: Item) -> JobRecord:
 def read_failed(item: Item) -> JobRecord:
     """The job of a row of the failed table. Raises UnreadableRow."""
     renamed = {**item, "finished_at": item.get("failed_at", {"N": "0"})}
-    return _read(item, str(item.get("id", {}).get("S", "")), renamed)
+    record = _read(item, str(item.get("id", {}).get("S", "")), renamed)
+    if record.status is not Status.FAILED:
+        raise UnreadableRow(record.id, f"its status is {record.status}, in the table of failed jobs")
+    return record
 
 
 def read_failed_head(item: Item) -> JobRecord:
@@ -122,7 +132,7 @@ def read_failed_head(item: Item) -> JobRecord:
 
 def moment(number: str) -> int:
     """The millisecond of an index key: written by hand, it may have a fraction."""
-    return int(float(number))
+    return math.floor(float(number))
 
 
 def _attributes(record: JobRecord) -> dict[str, dict[str, str]]:
@@ -140,27 +150,51 @@ def _read(original: Item, job_id: str, item: Item) -> JobRecord:
             field: _value(field, kind, item[name][kind]) for field, (name, kind) in ATTRIBUTES.items() if name in item
         }
         missing = [field for field in _REQUIRED if field not in values]
-        if missing or not job_id:
-            raise ValueError(f"it lacks {', '.join(missing) or 'an id'}")
-        return JobRecord(id=job_id, **values)
-    except (KeyError, TypeError, ValueError, RelayQError) as error:
+        if missing:
+            raise ValueError(f"it lacks {', '.join(missing)}")
+        record = JobRecord(id=checked_job_id(job_id), **values)
+        if record.status is Status.PROCESSING and (record.lease_id is None or record.lease_until is None):
+            raise ValueError("it is said to be processing, but bears no lease")
+        return record
+    except (KeyError, TypeError, ValueError, RecursionError, RelayQError) as error:
         problem = f"attribute of another type ({error})" if isinstance(error, KeyError) else str(error)
         raise UnreadableRow(job_id, cut(problem, 300), due_at=moment(due) if due else None) from None
 
 
 def _value(field: str, kind: str, raw: str) -> Any:
-    if field == "exhausted":
-        return int(raw) == 0
-    if field == "status":
-        return Status(raw)
-    if field == "backoff":
-        return parse(raw)
-    if field == "errors_json":
-        return _checked_errors(raw)
-    return int(raw) if kind == "N" else raw
+    """What an attribute means. Anybody who may write the table may have written it: it is checked, never trusted."""
+    if kind == "N":
+        number = _whole(raw, _LONGEST_MS if field.endswith("_ms") else _LARGEST)
+        return number == 0 if field == "exhausted" else number
+    check = _CHECKS.get(field)
+    return raw if check is None else check(raw)
+
+
+def _whole(raw: str, most: int) -> int:
+    number = int(raw)
+    if not 0 <= number <= most:
+        raise ValueError(f"the number {raw[:40]} cannot be one of its own")
+    return number
 
 
 def _checked_errors(raw: str) -> str:
-    if not isinstance(json.loads(raw), list):
-        raise ValueError("its errors are not a list")
+    errors = json.loads(raw)
+    if not isinstance(errors, list) or not all(isinstance(each, dict) and each.keys() >= _ERROR for each in errors):
+        raise ValueError("its errors are not a list of {attempt, at, error}")
     return raw
+
+
+def _checked_progress(raw: str) -> str:
+    progress = json.loads(raw)
+    if not isinstance(progress, dict) or not progress.keys() >= _PROGRESS:
+        raise ValueError("its progress is not {fraction, note}")
+    return raw
+
+
+_CHECKS: dict[str, Callable[[str], Any]] = {
+    "queue": checked_queue,
+    "status": Status,
+    "backoff": parse,
+    "errors_json": _checked_errors,
+    "progress_json": _checked_progress,
+}
