@@ -21,12 +21,19 @@ from relayq_core.adapters.dynamodb import DynamoStore
 from relayq_core.adapters.tables import failed_table, jobs_table
 from relayq_core.ports import JobStore
 from relayq_core.record import JobRecord
-from relayq_core.testing import ManualClock, MemoryStore
+from relayq_core.testing import ManualClock, MemoryStore, isolated_registry
 from tests.factories import a_job, a_lease
 
 LOCAL = pytest.param("dynamodb_local", marks=pytest.mark.dynamodb_local)
 ENGINES = ["memory", "moto", LOCAL]
 _numbers = itertools.count(1)
+
+
+@pytest.fixture(autouse=True)
+def _no_jobs_of_other_tests() -> Iterator[None]:
+    """Names are dispatched here whose code must not be at hand; another test module may have imported it."""
+    with isolated_registry():
+        yield
 
 
 @dataclass(frozen=True)

@@ -28,9 +28,17 @@ from relayq_core.events import events as all_events
 from relayq_core.handlers.http import is_authorised
 from relayq_core.lifecycle import Policy
 from relayq_core.ports import JobStore
-from relayq_core.testing import MemoryStore
+from relayq_core.testing import MemoryStore, isolated_registry
 from tests.factories import a_burial, a_job, a_lease
 from tests.template.grants import grants, needed
+
+
+@pytest.fixture(autouse=True)
+def _no_jobs_of_other_tests() -> Iterator[None]:
+    """Names are dispatched here whose code must not be at hand; another test module may have imported it."""
+    with isolated_registry():
+        yield
+
 
 ROOT = Path(__file__).parents[2]
 EVENTS = {path.stem: json.loads(path.read_text()) for path in sorted(ROOT.glob("events/api_*.json"))}

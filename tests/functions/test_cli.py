@@ -22,6 +22,7 @@ from relayq_core.cli.main import main
 from relayq_core.local.aws import EmbeddedAws
 from relayq_core.local.environ import isolated
 from relayq_core.local.server import Server
+from relayq_core.testing import isolated_registry
 
 ROOT = Path(__file__).parents[2]
 
@@ -102,6 +103,7 @@ def relayq(
         monkeypatch.setenv(key, value)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(boto3, "Session", _session)
+    monkeypatch.delitem(sys.modules, "cli_jobs", raising=False)
     aws.create_tables()
 
     def run(*argv: str) -> Ran:
@@ -110,7 +112,8 @@ def relayq(
         said = capsys.readouterr()
         return Ran(code, said.out, said.err)
 
-    yield run
+    with isolated_registry():  # nor of those that other tests have imported
+        yield run
     for table in aws.dynamodb.list_tables()["TableNames"]:
         aws.dynamodb.delete_table(TableName=table)
 
@@ -285,7 +288,7 @@ def test_a_mistyped_dispatch_is_told_in_a_sentence(relayq: Relayq, argv: list[st
 def test_the_payload_is_checked_where_the_jobs_code_is_at_hand(project: Relayq) -> None:
     """The mistake is found before the job is written, and its type's options count."""
     wrong = project("dispatch", "cli.greet", '{"nam": "Ada"}')
-    assert (wrong.code, "field 'name': it is missing" in wrong.err) == (1, True)
+    assert (wrong.code, "field 'nam': the job has no such field" in wrong.err) == (1, True)
     right = project("status", dispatched(project, "cli.greet", '{"name": "Ada"}'), "--json").json
     assert (right["queue"], right["max_attempts"]) == ("greetings", 4)
 
