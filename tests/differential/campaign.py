@@ -82,7 +82,7 @@ def compare_in_processes(endpoint: str, sequences: int, *, first_seed: int, proc
 
 def _part(asked: tuple[str, int, int]) -> Report:
     endpoint, sequences, first_seed = asked
-    with engine_at(endpoint, str(first_seed)) as engine:
+    with engine_at(endpoint) as engine:
         compare(engine, sequences, first_seed=first_seed)
         return engine.report
 

@@ -22,7 +22,7 @@ SEQUENCES = 300
 @pytest.fixture
 def engine(dynamodb_local: str) -> Iterator[Engine]:
     """Tables for the sequences."""
-    with engine_at(dynamodb_local, "differential") as engine:
+    with engine_at(dynamodb_local) as engine:
         yield engine
 
 

@@ -9,18 +9,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-import boto3
-from botocore.config import Config
-
 from relayq_core.adapters.dynamodb import DynamoStore
 from relayq_core.adapters.items import Item, job_key, read_failed, read_job
-from relayq_core.adapters.tables import failed_table, jobs_table
 from relayq_core.errors import RelayQError, UnreadableRow
 from relayq_core.ports import Added, Answer, Due, Page, Settled
 from relayq_core.record import JobRecord, due_shard
 from relayq_core.testing import ManualClock, MemoryStore
-
-JOBS, FAILED = "jobs", "failed"
+from tests import dynamo
 
 
 @dataclass
@@ -39,14 +34,12 @@ class Report:
 class Engine:
     """DynamoDB Local with one pair of tables, in which every sequence has ids, keys and queues of its own."""
 
-    def __init__(self, client: Any, name: str) -> None:
-        self.client = client
-        self.jobs = f"{JOBS}-{name}"
-        self.failed = f"{FAILED}-{name}"
+    def __init__(self, tables: dynamo.Tables) -> None:
+        self.client = tables.client
+        self.jobs = tables.jobs
+        self.failed = tables.failed
         self.report = Report()
         self._numbers = itertools.count(1)
-        client.create_table(**jobs_table(self.jobs))
-        client.create_table(**failed_table(self.failed))
 
     def next_prefix(self) -> str:
         """What the ids of the next sequence begin with."""
@@ -54,20 +47,10 @@ class Engine:
 
 
 @contextmanager
-def engine_at(endpoint: str, name: str) -> Iterator[Engine]:
-    """Tables of this name on the DynamoDB Local at this endpoint, for one process; dropped afterwards."""
-    session = boto3.Session(aws_access_key_id="test", aws_secret_access_key="test")
-    config = Config(
-        user_agent="relayq", parameter_validation=False, retries={"mode": "standard", "total_max_attempts": 4}
-    )
-    client = session.client("dynamodb", endpoint_url=endpoint, region_name="eu-central-1", config=config)
-    engine = Engine(client, name)
-    try:
-        yield engine
-    finally:
-        client.delete_table(TableName=engine.jobs)
-        client.delete_table(TableName=engine.failed)
-        client.close()
+def engine_at(endpoint: str) -> Iterator[Engine]:
+    """Tables on the DynamoDB Local at this endpoint."""
+    with dynamo.clients(endpoint, 1) as (client,), dynamo.tables(client) as tables:
+        yield Engine(tables)
 
 
 class Twins:

@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-import itertools
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from functools import partial
 from typing import Any, TypeVar
 
-import boto3
 import pytest
 
-from relayq_core.adapters.tables import failed_table, jobs_table
 from relayq_core.client import RelayQ
 from relayq_core.ports import JobStore
-from relayq_core.settings import Settings
 from relayq_core.testing import ManualClock, RecordingHandoff, isolated_registry
+from tests import dynamo
 from tests.figures import pytest_terminal_summary
 
 __all__ = ["pytest_terminal_summary"]
@@ -26,25 +22,13 @@ T = TypeVar("T")
 
 #: As many as ever race each other.
 MOST = 64
-_numbers = itertools.count(1)
-
-
-class _Session:
-    """As much of a boto3 session as RelayQ asks for."""
-
-    def __init__(self, client: Callable[..., Any]) -> None:
-        self.client = client
 
 
 @pytest.fixture(scope="session")
 def clients(dynamodb_local: str) -> Iterator[list[Any]]:
     """A client for each thread, as production has it."""
-    boto = boto3.Session("test", "test", region_name="eu-central-1")
-    session = _Session(partial(boto.client, endpoint_url=dynamodb_local))
-    made = [RelayQ(Settings(jobs_table="none"), session=session)._client("dynamodb") for _ in range(MOST)]
-    yield made
-    for client in made:
-        client.close()
+    with dynamo.clients(dynamodb_local, MOST) as made:
+        yield made
 
 
 @pytest.fixture(scope="session")
@@ -60,8 +44,7 @@ class Track:
 
     clients: Sequence[Any]
     pool: ThreadPoolExecutor
-    jobs_table: str
-    failed_table: str
+    tables: dynamo.Tables
     clock: ManualClock = field(default_factory=ManualClock)
     handoff: RecordingHandoff = field(default_factory=RecordingHandoff)
 
@@ -74,12 +57,8 @@ class Track:
         **settings: Any,
     ) -> RelayQ:
         """The RelayQ of one thread; `gate` is where its store is held up, and at what: see Gate."""
-        tables = {"jobs_table": self.jobs_table, "failed_table": self.failed_table, "runner_function": "runner"}
-        made = RelayQ(
-            Settings(**{**tables, **settings}),
-            handoff=self.handoff,
-            clock=clock or self.clock,
-            session=_Session(lambda service, **more: self.clients[number]),
+        made = self.tables.relayq(
+            self.clients[number], settings=settings, handoff=self.handoff, clock=clock or self.clock
         )
         if gate[1:]:
             made.store = Gate(made.store, *gate)
@@ -102,7 +81,7 @@ class Track:
 
     def job_rows(self) -> set[str]:
         """The ids of all jobs in the jobs table."""
-        pages = self.clients[0].get_paginator("scan").paginate(TableName=self.jobs_table, ConsistentRead=True)
+        pages = self.clients[0].get_paginator("scan").paginate(TableName=self.tables.jobs, ConsistentRead=True)
         keys = [item["pk"]["S"] for page in pages for item in page["Items"]]
         return {key.removeprefix("job#") for key in keys if key.startswith("job#")}
 
@@ -110,15 +89,8 @@ class Track:
 @pytest.fixture
 def track(clients: list[Any], pool: ThreadPoolExecutor) -> Iterator[Track]:
     """Empty tables, deleted afterwards; jobs that the test defines are forgotten."""
-    number = next(_numbers)
-    made = Track(clients, pool, f"races-jobs-{number}", f"races-failed-{number}")
-    client = clients[0]
-    client.create_table(**jobs_table(made.jobs_table))
-    client.create_table(**failed_table(made.failed_table))
-    with isolated_registry():
-        yield made
-    client.delete_table(TableName=made.jobs_table)
-    client.delete_table(TableName=made.failed_table)
+    with dynamo.tables(clients[0]) as tables, isolated_registry():
+        yield Track(clients, pool, tables)
 
 
 class Gate:
