@@ -15,8 +15,11 @@ from relayq_core.backoff import Backoff
 #: The index key is `<queue>#<n>` with n below this: DynamoDB limits writes per key, so one queue is spread.
 SHARDS = 8
 
+#: What the key of a unique key's item begins with.
+UNIQUE_PREFIX = "unique#"
 #: A longer unique key is hashed.
 _LONGEST_PLAIN_KEY = 1024
+_HASHED = "sha256:"
 
 _CROCKFORD = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 
@@ -134,10 +137,11 @@ def shards_of(queue: str) -> list[str]:
 
 def unique_pk(name: str, key: str) -> str:
     """The key of a unique key's item. DynamoDB takes 2 KB of key; a long one is stored as its hash."""
-    pk = f"unique#{name}#{key}"
-    if len(pk.encode()) <= _LONGEST_PLAIN_KEY:
+    pk = f"{UNIQUE_PREFIX}{name}#{key}"
+    # a key that looks like a hash is hashed too: then no key can be that of another
+    if len(pk.encode()) <= _LONGEST_PLAIN_KEY and not key.startswith(_HASHED):
         return pk
-    return f"unique#{name}#sha256:{hashlib.sha256(key.encode()).hexdigest()}"
+    return f"{UNIQUE_PREFIX}{name}#{_HASHED}{hashlib.sha256(key.encode()).hexdigest()}"
 
 
 def new_id(now: int) -> str:
