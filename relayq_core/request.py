@@ -68,7 +68,7 @@ class Dispatchable(Protocol):
 def request_of(job: Any, args: Mapping[str, Any] | None, registry: Registry) -> JobRequest:
     """The request that a call of dispatch(job, args) means. Raises InvalidPayload, InvalidOption, TypeError."""
     if isinstance(job, JobRequest):
-        _no_args(job.name, args)
+        _no_args(checked_name(job.name), args)
         return job
     if isinstance(job, str):
         return _by_name(checked_name(job), args, registry)
