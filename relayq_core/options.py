@@ -95,9 +95,14 @@ class Options:
             )
 
 
+def is_queue(queue: str) -> bool:
+    """It is 1 to 64 letters, digits, '_', '.' or '-', a letter or digit first."""
+    return _QUEUE.fullmatch(queue) is not None
+
+
 def checked_queue(queue: Any) -> str:
-    """The queue name, if it is one: 1 to 64 letters, digits, '_', '.' or '-', a letter or digit first."""
-    if not isinstance(queue, str) or not _QUEUE.fullmatch(queue):
+    """The queue name, if it is one. Raises InvalidOption."""
+    if not isinstance(queue, str) or not is_queue(queue):
         raise InvalidOption(
             "queue",
             "expected 1 to 64 letters, digits, '_', '.' or '-', beginning with a letter or digit, "

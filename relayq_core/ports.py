@@ -119,7 +119,7 @@ class JobStore(Protocol):
         ...
 
     def failed(self, queue: str, limit: int) -> Iterator[JobRecord]:
-        """Failed jobs of one queue, newest first."""
+        """Failed jobs of one queue, newest first; rows that cannot be read are left out."""
         ...
 
     def cancel_waiting(self, before: JobRecord, settlement: Settlement) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
+import logging
 import secrets
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -22,13 +23,17 @@ from relayq_core.adapters.items import (
     read_failed,
     read_failed_head,
     read_job,
+    read_tick,
     unique_item,
 )
 from relayq_core.adapters.tables import BY_QUEUE_INDEX, DUE_INDEX
 from relayq_core.errors import InvalidOption, SettingsError, StoreError, UnreadableRow
 from relayq_core.lifecycle import MOST_QUEUES, YIELDS_TO_CANCEL, Event, Lease, Settlement
+from relayq_core.options import is_queue
 from relayq_core.ports import Added, Answer, Due, Page, Settled
 from relayq_core.record import JobRecord, due_shard
+
+logger = logging.getLogger("relayq")
 
 _QUEUES_KEY = {"pk": {"S": "queues"}}
 _SWEEPER_KEY = {"pk": {"S": "sweeper"}}
@@ -90,8 +95,9 @@ class DynamoStore:
             ) from None
 
     def queues(self) -> list[str]:
-        item = self._get(self._jobs, _QUEUES_KEY)
-        return sorted(item.get("queue_names", {}).get("SS", [])) if item else []
+        item = self._get(self._jobs, _QUEUES_KEY) or {}
+        # a name that is none was put there by hand: to ask the index for it may be refused, and would end every sweep
+        return sorted(name for name in item.get("queue_names", {}).get("SS", []) if is_queue(name))
 
     # --- dispatch ---
 
@@ -280,6 +286,7 @@ class DynamoStore:
         rows = tuple(
             Due(moment(item["due_at"]["N"]), item["pk"]["S"].removeprefix(JOB_PREFIX), queue)
             for item in answer["Items"]
+            if item["pk"]["S"].startswith(JOB_PREFIX)  # what bears another key is no job, whoever put it in the index
         )
         return Page(rows, answer.get("LastEvaluatedKey"))
 
@@ -332,7 +339,7 @@ class DynamoStore:
 
     def last_tick(self) -> tuple[int, dict[str, int]] | None:
         item = self._get(self._jobs, _SWEEPER_KEY)
-        return None if item is None else (int(item["ticked_at"]["N"]), json.loads(item["counts"]["S"]))
+        return None if item is None else read_tick(item)
 
     # --- operations ---
 
@@ -381,7 +388,11 @@ class DynamoStore:
                 Limit=limit,
                 **start,
             )
-            yield from (read_failed_head(item) for item in answer["Items"])
+            for item in answer["Items"]:
+                try:
+                    yield read_failed_head(item)
+                except UnreadableRow as error:
+                    logger.error("%s", error, extra={"job_id": error.job_id})
             if "LastEvaluatedKey" not in answer:
                 return
             start = {"ExclusiveStartKey": answer["LastEvaluatedKey"]}

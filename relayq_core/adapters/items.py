@@ -9,8 +9,8 @@ from typing import Any, TypeAlias
 
 from relayq_core.backoff import parse
 from relayq_core.errors import LONGEST_DELAY, RelayQError, UnreadableRow
-from relayq_core.options import checked_job_id, checked_queue
-from relayq_core.record import JobRecord, Status, due_shard
+from relayq_core.options import checked_job_id, checked_name, checked_queue
+from relayq_core.record import UNIQUE_PREFIX, JobRecord, Status, due_shard
 from relayq_core.text import cut
 
 Item: TypeAlias = Mapping[str, Mapping[str, Any]]
@@ -56,6 +56,8 @@ ATTRIBUTES: dict[str, tuple[str, str]] = {
 }
 #: Arithmetic needs it, or a reader does, so it is there even when it is 0.
 _ALWAYS = frozenset({"attempt", "created_at", "updated_at", "available_at", "due_at"})
+#: DynamoDB takes no longer key.
+_LONGEST_PK = 2048
 _ERROR = frozenset({"attempt", "at", "error"})
 _PROGRESS = frozenset({"fraction", "note"})
 #: No count and no epoch millisecond is beyond it, and no duration beyond the other.
@@ -130,6 +132,15 @@ def read_failed_head(item: Item) -> JobRecord:
     return _read(item, str(item.get("id", {}).get("S", "")), {**item, **filled})
 
 
+def read_tick(item: Item) -> tuple[int, dict[str, int]] | None:
+    """When the sweeper last ran, and what it did; None where that makes no sense: the next tick writes it anew."""
+    try:
+        counts = json.loads(item["counts"]["S"])
+        return int(item["ticked_at"]["N"]), {str(action): int(count) for action, count in counts.items()}
+    except (KeyError, ValueError, TypeError, AttributeError, RecursionError):
+        return None
+
+
 def moment(number: str) -> int:
     """The millisecond of an index key: written by hand, it may have a fraction."""
     return math.floor(float(number))
@@ -191,8 +202,16 @@ def _checked_progress(raw: str) -> str:
     return raw
 
 
+def _checked_unique_pk(raw: str) -> str:
+    if not raw.startswith(UNIQUE_PREFIX) or len(raw.encode()) > _LONGEST_PK:
+        raise ValueError("its unique key cannot be one")
+    return raw
+
+
 _CHECKS: dict[str, Callable[[str], Any]] = {
+    "name": checked_name,
     "queue": checked_queue,
+    "unique_pk": _checked_unique_pk,
     "status": Status,
     "backoff": parse,
     "errors_json": _checked_errors,

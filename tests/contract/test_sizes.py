@@ -43,7 +43,7 @@ def the_largest_job(**changes: object) -> JobRecord:
             "parent_id": "p" * 64,
             "root_id": "r" * 64,
             "depth": 100,
-            "unique_pk": "u" * 1024,
+            "unique_pk": "unique#".ljust(1024, "u"),
             **changes,
         }
     )
