@@ -23,6 +23,8 @@ logger = logging.getLogger("relayq")
 
 #: A tick ends with this much of its invocation left.
 _LAST_MS = 5_000
+#: DynamoDB's word for a write that can never be, such as of a row that is too large for one attribute more.
+_REFUSED_FOR_GOOD = frozenset({"ValidationException", "TransactionCanceledException"})
 #: So many rows in a row that could not be worked on mean that the table itself is in trouble.
 _ERRORS_IN_A_ROW = 25
 
@@ -144,19 +146,24 @@ class Sweeper:
             return self._rehearse(row, scope) if scope.dry_run else self._visit(row, scope)
         except UnreadableRow as error:
             logger.error("%s; looked at again in an hour", error, extra={"job_id": row.job_id})
-            return "unreadable" if scope.dry_run else self._set_aside(row, error.due_at)
-        except Exception:
+            return self._set_aside("unreadable", row, scope, error.due_at)
+        except StoreError as error:
             logger.exception("a row could not be worked on", extra={"job_id": row.job_id})
-            return "error"
+            # what is refused for good would be refused at every tick: it is the row, not the table
+            return self._set_aside("unreadable", row, scope) if error.code in _REFUSED_FOR_GOOD else "error"
+        except Exception:
+            logger.exception("a defect of RelayQ, met at one row", extra={"job_id": row.job_id})
+            return self._set_aside("error", row, scope)
 
-    def _set_aside(self, row: Due, due_at: int | None) -> str:
-        """Get a row that nobody can read out of the way, from wherever the index has it by now."""
-        try:
-            seen = row if due_at is None else replace(row, due_at=due_at)
-            self._store.postpone(seen, self._clock.now() + lifecycle.UNREADABLE_MS)
-        except StoreError:
-            logger.exception("an unreadable row could not be set aside", extra={"job_id": row.job_id})
-        return "unreadable"
+    def _set_aside(self, action: str, row: Due, scope: Scope, due_at: int | None = None) -> str:
+        """Get a row that nobody can work on out of the way, from wherever the index has it by now."""
+        if not scope.dry_run:
+            try:
+                seen = row if due_at is None else replace(row, due_at=due_at)
+                self._store.postpone(seen, self._clock.now() + lifecycle.UNREADABLE_MS)
+            except StoreError:
+                logger.exception("the row could not be set aside", extra={"job_id": row.job_id})
+        return action
 
     def _visit(self, row: Due, scope: Scope) -> str:
         """Most rows wait for a first nudge: that is tried unread, and only a refusal shows the row."""
