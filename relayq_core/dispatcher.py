@@ -20,7 +20,7 @@ from relayq_core.events import Events, JobEvent
 from relayq_core.handing import hand_off
 from relayq_core.hinting import Hints
 from relayq_core.lifecycle import Policy
-from relayq_core.options import Options
+from relayq_core.options import Options, checked_queue
 from relayq_core.ports import Added, Clock, Handoff, JobStore, UniqueHint
 from relayq_core.record import JobRecord, new_id, unique_pk
 from relayq_core.registry import Registry
@@ -104,7 +104,8 @@ class Dispatcher:
         record = JobRecord(
             id=job_id,
             name=request.name,
-            queue=options.queue or self._default_queue,
+            # checked here too, for settings and requests may be made by hand: a queue that is none is never swept
+            queue=checked_queue(options.queue or self._default_queue),
             max_attempts=options.max_attempts,
             backoff=options.backoff,
             timeout_ms=None if options.timeout is None else max(1, round(options.timeout * 1000)),
