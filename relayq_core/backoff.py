@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal, TypeAlias
 
-from relayq_core.errors import LONGEST_DELAY, InvalidOption, did_you_mean
+from relayq_core.errors import LONGEST_DELAY, InvalidOption, did_you_mean, shown
 
 Kind: TypeAlias = Literal["fixed", "linear", "exponential", "list"]
 
@@ -38,7 +38,7 @@ class Backoff:
         for value in (*self.values, *(() if self.cap is None else (self.cap,))):
             _checked_seconds(value)
         if isinstance(self.jitter, bool) or not isinstance(self.jitter, int | float) or not 0 <= self.jitter <= 1:
-            raise InvalidOption("backoff", f"expected a jitter from 0 to 1, got {self.jitter!r}")
+            raise InvalidOption("backoff", f"expected a jitter from 0 to 1, got {shown(self.jitter)}")
 
     def delay(self, retry: int, luck: float = 0.5) -> float:
         """Seconds before retry number `retry` (>= 1). `luck` in [0, 1): 0.5 is the middle of the jitter."""
@@ -60,13 +60,18 @@ class Backoff:
 
     def __str__(self) -> str:
         """The form `parse` reads, as it stands in the table and in RELAYQ_BACKOFF."""
-        head = ",".join(f"{value:.15g}" for value in self.values)
+        head = ",".join(map(_text, self.values))
         text = head if self.kind == "list" else f"{self.kind}:{head}"
         if self.cap is not None:
-            text += f",cap={self.cap:.15g}"
+            text += f",cap={_text(self.cap)}"
         if self.jitter:
-            text += f",jitter={self.jitter:.15g}"
+            text += f",jitter={_text(self.jitter)}"
         return text
+
+
+def _text(value: float) -> str:
+    """A number as `_number` reads it; minus nought is nought."""
+    return f"{value + 0:.15g}"
 
 
 def Fixed(base: float, *, cap: float | None = None, jitter: float = 0.0) -> Backoff:  # noqa: N802 - reads as a type
@@ -131,7 +136,7 @@ def _number(text: str) -> float:
 
 def _checked_seconds(value: float) -> None:
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= LONGEST_DELAY:
-        raise InvalidOption("backoff", f"expected seconds from 0 to {LONGEST_DELAY:.0f}, got {value!r}")
+        raise InvalidOption("backoff", f"expected seconds from 0 to {LONGEST_DELAY:.0f}, got {shown(value)}")
 
 
 DEFAULT_BACKOFF = Exponential(10, cap=3600, jitter=0.1)

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from relayq_core.errors import InvalidOption
+from relayq_core.errors import InvalidOption, shown
 from relayq_core.text import cut
 
 if TYPE_CHECKING:
@@ -93,7 +93,7 @@ class JobContext:
         if it was skipped, or if the lease is no longer this runner's. Raises InvalidOption.
         """
         if isinstance(fraction, bool) or not isinstance(fraction, int | float) or not 0 <= fraction <= 1:
-            raise InvalidOption("progress", f"expected a fraction from 0 to 1, got {fraction!r}")
+            raise InvalidOption("progress", f"expected a fraction from 0 to 1, got {shown(fraction)}")
         now = self._now()
         recently = self._reported_at is not None and now - self._reported_at < _PROGRESS_EVERY_MS
         if recently and not math.isclose(fraction, 1.0):

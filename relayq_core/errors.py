@@ -12,6 +12,20 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
     return f' Did you mean "{near[0]}"?' if near else ""
 
 
+def shown(value: object) -> str:
+    """A value as an error shows it: text and numbers in few letters; of anything else, which may hold a payload and
+    be of any depth, only its type."""
+    if isinstance(value, str):
+        return repr(value[:80])
+    if value is None or isinstance(value, float) or (isinstance(value, int) and value.bit_length() <= _BITS_SHOWN):
+        return repr(value)
+    return type(value).__name__
+
+
+#: Python itself refuses to write numbers of many digits.
+_BITS_SHOWN = 256
+
+
 class RelayQError(Exception):
     """The base of every error that RelayQ raises."""
 
@@ -223,5 +237,5 @@ def checked_wait(option: str, seconds: float) -> float:
     if isinstance(seconds, bool) or not isinstance(seconds, int | float):
         raise InvalidOption(option, f"expected a number of seconds, got {type(seconds).__name__}")
     if not 0 <= seconds <= LONGEST_DELAY:
-        raise InvalidOption(option, f"expected 0 to {LONGEST_DELAY:.0f} seconds (ten years), got {seconds}")
+        raise InvalidOption(option, f"expected 0 to {LONGEST_DELAY:.0f} seconds (ten years), got {shown(seconds)}")
     return float(seconds)

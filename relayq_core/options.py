@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 from typing import Any, TypeAlias
 
 from relayq_core.backoff import Backoff, backoff_of
-from relayq_core.errors import InvalidOption, checked_wait
+from relayq_core.errors import InvalidOption, checked_wait, shown
 
 Seconds: TypeAlias = float | timedelta
 BackoffLike: TypeAlias = Backoff | float | Sequence[float]
@@ -105,8 +105,7 @@ def checked_queue(queue: Any) -> str:
     if not isinstance(queue, str) or not is_queue(queue):
         raise InvalidOption(
             "queue",
-            "expected 1 to 64 letters, digits, '_', '.' or '-', beginning with a letter or digit, "
-            f"got {str(queue)[:80]!r}",
+            f"expected 1 to 64 letters, digits, '_', '.' or '-', beginning with a letter or digit, got {shown(queue)}",
         )
     return queue
 
@@ -114,7 +113,7 @@ def checked_queue(queue: Any) -> str:
 def checked_job_id(job_id: Any) -> str:
     """The job id, if it is one: 1 to 64 letters, digits, '_' or '-'."""
     if not isinstance(job_id, str) or not _JOB_ID.fullmatch(job_id):
-        raise InvalidOption("job_id", f"expected 1 to 64 letters, digits, '_' or '-', got {str(job_id)[:80]!r}")
+        raise InvalidOption("job_id", f"expected 1 to 64 letters, digits, '_' or '-', got {shown(job_id)}")
     return job_id
 
 
@@ -123,8 +122,7 @@ def checked_name(name: Any) -> str:
     if not isinstance(name, str) or not _NAME.fullmatch(name):
         raise InvalidOption(
             "name",
-            "expected 1 to 128 letters, digits, '_', '.' or '-', beginning with a letter or '_', "
-            f"got {str(name)[:80]!r}",
+            f"expected 1 to 128 letters, digits, '_', '.' or '-', beginning with a letter or '_', got {shown(name)}",
         )
     return name
 
@@ -132,7 +130,9 @@ def checked_name(name: Any) -> str:
 def checked_attempts(option: str, attempts: Any) -> int:
     """The number of tries, if it is a whole number from 1 to 1000."""
     if isinstance(attempts, bool) or not isinstance(attempts, int) or not 1 <= attempts <= _MOST_ATTEMPTS:
-        raise InvalidOption(option, f"expected a whole number of tries from 1 to {_MOST_ATTEMPTS}, got {attempts!r}")
+        raise InvalidOption(
+            option, f"expected a whole number of tries from 1 to {_MOST_ATTEMPTS}, got {shown(attempts)}"
+        )
     return attempts
 
 
