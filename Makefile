@@ -57,6 +57,10 @@ check: .venv/.dev ## format, lint, types, the layers of the house, the templates
 e2e: .venv/.dev .venv-sam/.ready .venv-e2e/.ready ## sam build and sam deploy to an emulator, and jobs through all of it
 	$(BIN)/python -m pytest -m e2e tests/e2e $(ARGS)
 
+.PHONY: chaos
+chaos: .venv/.dev .venv-sam/.ready .venv-e2e/.ready ## JOBS=500 jobs on a deployed stack whose runners are killed, stopped and cut off (SEED=1: as in that run)
+	$(BIN)/python -m pytest -m e2e tests/chaos --chaos-jobs $(or $(JOBS),500) $(if $(SEED),--chaos-seed $(SEED)) $(ARGS)
+
 .PHONY: simulate
 simulate: .venv/.dev ## the protocol under every fault and pair of faults, and N=20000 random schedules
 	@$(BIN)/python -m tests.simulation --schedules $(or $(N),20000)

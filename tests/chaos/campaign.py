@@ -24,6 +24,7 @@ from relayq_core.adapters.items import read_failed, read_job
 from relayq_core.ports import Handoff
 from tests.chaos.history import Ack, CancelAck, History, Moment, Tables
 from tests.chaos.log import Log
+from tests.chaos.mutants import MUTANTS
 from tests.chaos.nemesis import Nemesis
 from tests.chaos.plan import Order, plan
 from tests.chaos.wire import Wire, address, wire
@@ -57,10 +58,12 @@ class Stage:
 
 
 @contextmanager
-def deployed(folder: Path, seed: int) -> Iterator[Stage]:
+def deployed(folder: Path, seed: int, mutant: str | None = None) -> Iterator[Stage]:
     """The shipped template, with one more file of jobs; its functions call AWS through the wire."""
     project = copied(ROOT, "template.yaml", "samconfig.toml", "functions", "relayq_core", to=folder / "relayq")
     (project / "functions/runner/jobs/chaos.py").write_text((ROOT / "tests/chaos/trial.py").read_text())
+    if mutant is not None:
+        MUTANTS[mutant].apply(project / "relayq_core")
     with wire(seed) as before, harness.emulator(folder) as emulator:
         before.target = address(emulator.endpoint)
         outputs = emulator.deploy(project, "relayq", RunnerTimeout=str(RUNNER_TIMEOUT))

@@ -12,6 +12,7 @@ import pytest
 from tests.chaos.campaign import deployed, play
 from tests.chaos.figures import told
 from tests.chaos.history import History
+from tests.chaos.mutants import MUTANTS
 
 _TOLD = pytest.StashKey[list[str]]()
 
@@ -20,6 +21,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     """`make chaos JOBS=500 SEED=7`."""
     parser.addoption("--chaos-jobs", type=int, default=150, help="how many jobs to dispatch into the chaos")
     parser.addoption("--chaos-seed", type=int, default=None, help="have the jobs and the nemesis of an earlier run")
+    parser.addoption("--chaos-mutant", choices=MUTANTS, default=None, help="deploy a broken RelayQ: a law must fail")
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
@@ -33,9 +35,11 @@ def history(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureReq
     seed = request.config.getoption("--chaos-seed", default=None)
     if seed is None:
         seed = random.SystemRandom().randrange(1_000_000)
+    jobs = request.config.getoption("--chaos-jobs", default=150)
+    request.config.stash[_TOLD] = [f"seed {seed}: make chaos JOBS={jobs} SEED={seed}"]
     folder = tmp_path_factory.mktemp("chaos")
-    with deployed(folder, seed) as stage:
-        found = play(stage, seed, request.config.getoption("--chaos-jobs", default=150))
+    with deployed(folder, seed, request.config.getoption("--chaos-mutant", default=None)) as stage:
+        found = play(stage, seed, jobs)
     request.config.stash[_TOLD] = told(found)
     yield found
     if not request.session.testsfailed:

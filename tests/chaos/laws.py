@@ -297,4 +297,4 @@ def _may_follow(history: History, first: Ack, second: Ack) -> bool:
     if first.order.unique_for is not None:
         return second.ended.wall >= first.began.wall + first.order.unique_for * 1000
     row = history.row(_accepted_id(history, first) or "")
-    return row is None or row.finished_at is None or second.ended.wall >= row.finished_at
+    return row is not None and row.finished_at is not None and second.ended.wall >= row.finished_at

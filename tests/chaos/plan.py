@@ -95,7 +95,7 @@ def _orders(seed: int, number: int, span: float, luck: random.Random) -> Iterato
         steps=steps,
         hold=luck.choice((0.0, 0.1, 0.3, 1.0, 2.0)),
         snoozes=luck.choice((0,) * 12 + (1, 2)),
-        delay=_delay(after, span, luck),
+        delay=_delay(number, after, span, luck),
         max_attempts=2 if hopeless else luck.choice((3, 4, 5)),
         backoff=luck.choice((0.0, 0.5, 1.0, 3.0)),
         timeout=luck.choice((3.0, 4.0, 5.0)),
@@ -121,16 +121,11 @@ def _keyed(order: Order, luck: random.Random) -> Iterator[Order]:
             yield replace(keyed, number=f"{order.number}{letter}", after=order.after + after, cancel_after=None)
 
 
-def _delay(after: float, span: float, luck: random.Random) -> float:
-    kind = luck.random()
-    if kind < 0.68:
-        return 0.0
-    if kind < 0.90:
-        return luck.uniform(0.5, 6)
-    if kind < 0.95:
-        return luck.uniform(15, 30)
-    # the run is not to wait for the last ones alone
-    return luck.uniform(*BEYOND_A_TICK) if after < span / 2 else luck.uniform(0.5, 6)
+def _delay(number: int, after: float, span: float, luck: random.Random) -> float:
+    if number % 10 == 5 and after < span / 2:  # the run is not to wait for the last ones alone
+        return luck.uniform(*BEYOND_A_TICK)
+    limits = luck.choices(((0.0, 0.0), (0.5, 6.0), (15.0, 30.0)), (73, 22, 5))[0]
+    return luck.uniform(*limits)
 
 
 def _drawn(scripts: tuple[tuple[int, tuple[str, ...]], ...], luck: random.Random) -> tuple[str, ...]:

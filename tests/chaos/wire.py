@@ -176,8 +176,8 @@ class Wire:
             return f"{cut} cut"
         if not faulty:
             return None
-        if call.ends and call.job_id and coin < 0.08 and self.on_end(call.job_id):
-            return f"stopped {'before' if coin < 0.05 else 'after'} its end was written"
+        if call.ends and call.job_id and coin < 0.15 and self.on_end(call.job_id):
+            return f"stopped {'before' if coin < 0.11 else 'after'} its end was written"
         for name, often in _FAULTS.get(call.operation, {}).items():
             number -= often
             if number < 0:
