@@ -10,7 +10,7 @@ from pydantic import ValidationError
 from pydantic_core import PydanticSerializationError
 
 from relayq_core.errors import InvalidPayload, did_you_mean
-from relayq_core.text import complaint
+from relayq_core.text import complaint, place
 
 T = TypeVar("T")
 Path: TypeAlias = tuple[int | str, ...]
@@ -91,8 +91,8 @@ def first_field(error: ValidationError) -> str | None:
     return _joined(error.errors(include_input=False, include_url=False, include_context=False)[0]["loc"])
 
 
-def _joined(location: Iterable[int | str]) -> str | None:
-    return ".".join(str(part) for part in location) or None
+def _joined(location: Path) -> str | None:
+    return place(location) or None
 
 
 def lenient(name: str, payload_json: str, validate: Callable[[str], T]) -> tuple[T, list[str]]:
@@ -110,7 +110,7 @@ def lenient(name: str, payload_json: str, validate: Callable[[str], T]) -> tuple
                 raise invalid(name, error) from None
             for *path, field in unknown:
                 del _at(data, path)[field]
-                ignored.append(".".join(str(part) for part in (*path, field)))
+                ignored.append(place((*path, field)))
             text = json.dumps(data)
     raise InvalidPayload(name, "it holds fields the job does not know, and they cannot be left out")
 

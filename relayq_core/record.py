@@ -6,7 +6,7 @@ import hashlib
 import json
 import secrets
 import zlib
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any
 
@@ -59,8 +59,9 @@ class JobRecord:
     max_attempts: int | None = None
     backoff: Backoff | None = None
     timeout_ms: int | None = None
-    payload_json: str = "{}"
-    result_json: str | None = None
+    #: these two hold the user's data: they are left out of repr(), which ends up in logs
+    payload_json: str = field(default="{}", repr=False)
+    result_json: str | None = field(default=None, repr=False)
     progress_json: str | None = None
     #: what the last attempt ended with, at most 8 KB
     error: str | None = None

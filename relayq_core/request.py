@@ -18,7 +18,7 @@ class JobRequest:
     """A job and what was said about it. `with_options()` answers with a copy that knows more."""
 
     name: str
-    payload_json: str
+    payload_json: str = field(repr=False)
     options: Options = field(default_factory=Options)
     #: the job's type, where it is at hand
     job_type: JobType | None = field(default=None, compare=False, repr=False)

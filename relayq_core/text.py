@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import traceback
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 _CUT = " ... "
@@ -67,6 +67,13 @@ def located(error: BaseException, limit: int = 500) -> str:
     return cut(f"{headline(error)}, {frames[-1].strip()}" if frames else headline(error), limit)
 
 
+def place(location: Sequence[int | str]) -> str:
+    """Where in a payload something is: `items.0.name`. What does not look like a name is the key of a mapping, and so
+    the user's data: it is not told."""
+    named = (str(part) if isinstance(part, int) or part.isidentifier() else "…" for part in location[1:])
+    return ".".join([*map(str, location[:1]), *named])
+
+
 def complaint(found: Mapping[str, Any]) -> str:
     """What pydantic has to say of one field. Of all its messages one quotes the input: that is told without it."""
     return "its tag is none of those expected" if found["type"] == "union_tag_invalid" else found["msg"]
@@ -92,7 +99,7 @@ def _message(error: BaseException, limit: int, depth: int = 0) -> str:
 
 def _complaints(error: Any) -> str:
     found = error.errors(include_input=False, include_url=False, include_context=False)
-    return "; ".join(f"{'.'.join(map(str, each['loc']))}: {complaint(each)}" for each in found[:_COMPLAINTS_TOLD])
+    return "; ".join(f"{place(each['loc'])}: {complaint(each)}" for each in found[:_COMPLAINTS_TOLD])
 
 
 def _members(group: Any, limit: int, depth: int) -> Iterator[str]:
