@@ -97,7 +97,10 @@ def flushing(metrics: EphemeralMetrics) -> AbstractContextManager[None]:
             yield
         finally:
             if metrics.metric_set:
-                metrics.flush_metrics()
+                try:
+                    metrics.flush_metrics()
+                except Exception:  # a job may have closed or replaced stdout: its invocation has not failed for that
+                    logging.getLogger("relayq").exception("the metrics could not be written")
                 metrics.clear_metrics()  # a flush keeps them where POWERTOOLS_METRICS_DISABLED is set
 
     return flush()
