@@ -37,7 +37,7 @@ _DISPATCHERS = 8
 #: Dispatching waits while so many jobs that are due have not been started: a slow machine shall not be buried.
 _MOST_WAITING = 4
 #: A job that has not been started so long after it was due has met a fault: it is not waited for (seconds).
-_PATIENCE = 15.0
+_PATIENCE = 6.0
 _LONGEST_WAIT = 300.0
 #: The nemesis goes on for so long after the last dispatch (seconds).
 _TAIL = 15.0
@@ -263,6 +263,7 @@ def play(stage: Stage, seed: int, jobs: int) -> History:
         swept=swept,
         sweeps=sweeps,
         leases_lost=len(_logged(stage, "runner", "no longer this runner")),
+        complaints=_logged(stage, "runner", "a defect of RelayQ"),
         began=began,
         calm_from=calm_from,
         ended=ended,

@@ -58,6 +58,7 @@ def figures(history: History) -> dict[str, int | str]:
         "stopped at their settle": acts["stop a runner at its settle"],
         "stopped for a moment": acts["stop a handler for a moment"],
         "let go after another had begun": acts["let go after its job went on"],
+        "overlaps with a stopped handler": sum(1 for _ in history.overlaps()),
         "late settles refused": history.leases_lost,
         "handoffs dropped": faults["dropped"] + handoffs["dropped"] + handoffs["refused"],
         "handoffs doubled": faults["doubled"] + handoffs["doubled"],

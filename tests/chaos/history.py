@@ -7,6 +7,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import combinations
 from typing import Any
 
 from relayq_core import Dispatched, JobRecord
@@ -14,6 +15,9 @@ from tests.chaos.log import Line, Start, starts_of
 from tests.chaos.nemesis import Act, Stop, was_stopped
 from tests.chaos.plan import Order
 from tests.chaos.wire import Fault
+
+#: A process that goes on after a stop, with its claim made, says its first line within this (seconds).
+_CLAIM_TO_START = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +89,8 @@ class History:
     sweeps: int = 0
     #: late settles that were refused, by the runners' logs
     leases_lost: int = 0
+    #: what the runners logged as a defect of RelayQ itself
+    complaints: list[str] = field(default_factory=list)
     began: Moment = Moment(0.0, 0)
     calm_from: float = 0.0
     ended: float = 0.0
@@ -156,7 +162,14 @@ class History:
 
     def _claimed_after(self, start: Start) -> float:
         before = (line.mono for line in self.lines if line.pid == start.first.pid and line.mono < start.first.mono)
-        return max(before, default=0.0)
+        return max([start.first.mono - _CLAIM_TO_START, *before])
+
+    def overlaps(self) -> Iterator[tuple[Start, Start]]:
+        """Two starts of one job, the second of which began while the first was still heard of."""
+        for starts in self.starts.values():
+            for one, other in combinations(starts, 2):
+                if one.last.mono >= other.first.mono:
+                    yield one, other
 
     # --- how it ended ---
 

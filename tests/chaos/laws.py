@@ -78,12 +78,9 @@ def starts_are_bounded(history: History) -> Iterator[Breach]:
 
 def handlers_do_not_overlap(history: History) -> Iterator[Breach]:
     """I4: no two handlers of one job at once, unless the nemesis had stopped one of them."""
-    for job_id, starts in history.starts.items():
-        for one, other in combinations(starts, 2):
-            if one.last.mono < other.first.mono:
-                continue
-            if not history.was_stopped_within(one) and not history.was_stopped_before(other):
-                yield Breach(job_id, f"ran in {one.first.pid} and in {other.first.pid} at once")
+    for one, other in history.overlaps():
+        if not history.was_stopped_within(one) and not history.was_stopped_before(other):
+            yield Breach(one.first.job, f"ran in {one.first.pid} and in {other.first.pid} at once")
 
 
 def only_the_holder_settles(history: History) -> Iterator[Breach]:
@@ -234,7 +231,9 @@ def nothing_starts_early(history: History) -> Iterator[Breach]:
 
 
 def only_documented_errors_come_out(history: History) -> Iterator[Breach]:
-    """A dispatch that raised anything but DispatchUnknown has left nothing behind."""
+    """A dispatch that raised anything but DispatchUnknown has left nothing behind; no runner met a defect of its own."""
+    for complaint in history.complaints:
+        yield Breach("", f"a runner logged {complaint}")
     started = {start.first.number for starts in history.starts.values() for start in starts}
     for ack in history.acks:
         if ack.error is None or ack.unknown_id is not None:

@@ -257,6 +257,7 @@ CASES: dict[str, tuple[Law, History]] = {
         laws.only_documented_errors_come_out,
         breaking(acks=[accepted("j1"), replace(accepted("j2"), answer=None, error="KeyError: 'pk'")]),
     ),
+    "a runner that met a defect": (laws.only_documented_errors_come_out, breaking(complaints=["KeyError: 'pk'"])),
     "a dispatch that failed, and ran": (
         laws.only_documented_errors_come_out,
         breaking(acks=[replace(accepted("j1"), answer=None, error="StoreUnavailable: no")]),
