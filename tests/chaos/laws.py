@@ -231,7 +231,7 @@ def nothing_starts_early(history: History) -> Iterator[Breach]:
 
 
 def only_documented_errors_come_out(history: History) -> Iterator[Breach]:
-    """A dispatch that raised anything but DispatchUnknown has left nothing behind; no runner met a defect of its own."""
+    """A dispatch that raised anything but DispatchUnknown has left nothing behind; no runner met a defect."""
     for complaint in history.complaints:
         yield Breach("", f"a runner logged {complaint}")
     started = {start.first.number for starts in history.starts.values() for start in starts}
