@@ -125,6 +125,31 @@ def test_a_runner_or_the_sweeper_ends_an_attempt_never_both(
     tell(f"{ROUNDS} rounds of a runner ({handler.__name__[1:]}) and the sweeper for one lease: won by {won}")
 
 
+@pytest.mark.parametrize("handler", [_succeed, _fail, _bury, _snooze])
+def test_a_runner_that_was_thought_dead_cannot_settle_beside_the_next(
+    track: Track, handler: Callable[[], object]
+) -> None:
+    """Its lease was released and the job claimed again: whoever comes first, only the holder of the lease counts."""
+    job(name="work", max_attempts=3, backoff=0)(handler)
+    operator = track.relayq(0)
+    for _ in range(ROUNDS):
+        made = operator.dispatch("work", unique="one at a time")
+        late = ManualClock(track.clock.now())
+        late.advance(hours=1)
+        line = threading.Barrier(2)
+        first = track.pool.submit(_run, track.relayq(1, gate=(line, *SETTLES)), made.job_id)
+        while line.n_waiting == 0:
+            assert not first.done()
+        assert track.relayq(2, clock=late).sweeper.sweep(lambda: 150_000, Scope()).counts == {"released": 1}
+        second = _run(track.relayq(3, clock=late, gate=(line, *SETTLES)), made.job_id)
+        assert first.result(60).ended is Ended.LEASE_LOST
+        assert second.job is not None
+        assert second.job.attempt == (1 if handler is _snooze else 2)
+        assert operator.get(made.job_id) == second.job
+        _key_is_held_by_who_lives(operator, made.job_id)
+    tell(f"{ROUNDS} rounds of a runner thought dead ({handler.__name__[1:]}) and the next: won by the next in each")
+
+
 def _record(relayq: RelayQ, job_id: str) -> JobRecord:
     record = relayq.get(job_id)
     assert record is not None
