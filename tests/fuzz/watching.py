@@ -12,6 +12,8 @@ from typing import Any
 #: What botocore says at DEBUG is all that is sent, by its own design.
 _NOT_OURS = ("botocore", "boto3", "urllib3", "hypothesis", "asyncio")
 _LOGGERS = ("", "relayq", "relayq.job", "jobs")
+#: What logging itself notes of every record: times, threads and places, whose digits may look like anything.
+_BY_LOGGING = frozenset(vars(logging.makeLogRecord({}))) - {"name"}
 
 
 class _Listener(logging.Handler):
@@ -24,7 +26,7 @@ class _Listener(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         if record.name.startswith(_NOT_OURS):
             return
-        fields = {key: str(value) for key, value in vars(record).items() if key not in {"msg", "args", "exc_info"}}
+        fields = {key: str(value) for key, value in vars(record).items() if key not in _BY_LOGGING}
         told = "".join(traceback.format_exception(*record.exc_info)) if record.exc_info else ""
         self.lines.append(f"{record.getMessage()} {fields} {told}")
 

@@ -3,14 +3,9 @@
 from collections.abc import Iterator
 
 import pytest
-from hypothesis import HealthCheck, settings
 
 from relayq_core.registry import Registry, registry
 from relayq_core.testing import isolated_registry
-
-# a busy machine is no failure: nothing here asserts how long anything takes
-settings.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow])
-settings.load_profile("patient")
 
 
 @pytest.fixture(autouse=True)

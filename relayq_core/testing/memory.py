@@ -1,81 +1,23 @@
-"""Testing: the core without AWS. A store in memory, a clock that is set by hand, a handoff that remembers."""
+"""A store in memory, held to the same contract as the one on DynamoDB."""
 
 from __future__ import annotations
 
 import threading
-from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, fields
-from datetime import timedelta
-from typing import Any
 
-from relayq_core import api, lifecycle
-from relayq_core.client import RelayQ
+from relayq_core import lifecycle
 from relayq_core.clock import SystemClock
 from relayq_core.errors import InvalidOption, UnreadableRow
-from relayq_core.events import events
 from relayq_core.lifecycle import Event, Lease, Settlement
-from relayq_core.ports import Added, Answer, Clock, Due, JobStore, Page, Settled, UniqueHint
+from relayq_core.ports import Added, Answer, Clock, Due, Page, Settled
 from relayq_core.record import JobRecord, Status, due_shard
-from relayq_core.registry import registry
-from relayq_core.runner import Ran
-from relayq_core.settings import Settings
-from relayq_core.sweeper import Scope, Swept
 from relayq_core.text import cut
 
 #: What the list of failed jobs shows of an error, in bytes.
 _ERROR_HEAD_BYTES = 200
 #: A settle always writes these: somebody else may have moved them since the record was read.
 _ALWAYS_WRITTEN = frozenset({"due_at", "settled_by"})
-
-
-class ManualClock:
-    """A clock that moves only when it is told to, or when somebody sleeps. Epoch milliseconds."""
-
-    def __init__(self, now: int = 1_767_225_600_000) -> None:
-        self._now = now
-
-    def now(self) -> int:
-        """Epoch milliseconds."""
-        return self._now
-
-    def sleep(self, ms: int) -> None:
-        """Sleep without waiting: the time is later at once."""
-        self._now += max(0, ms)
-
-    def advance(self, **duration: float) -> int:
-        """Move on by what a timedelta takes: `advance(minutes=5)`. Answers with the time it is then."""
-        self._now += round(timedelta(**duration) / timedelta(milliseconds=1))
-        return self._now
-
-    def countdown(self, **duration: float) -> Callable[[], int]:
-        """What is left of a duration that begins now, in milliseconds: the `remaining` of an invocation."""
-        end = self._now + round(timedelta(**duration) / timedelta(milliseconds=1))
-        return lambda: end - self._now
-
-
-@dataclass(frozen=True, slots=True)
-class Offer:
-    """One handoff: `queue` is None where a runner handed on to itself."""
-
-    job_id: str
-    queue: str | None
-    run_at: int
-
-
-class RecordingHandoff:
-    """A handoff that tells nobody, and remembers what it was asked. Set `error` to make it fail."""
-
-    def __init__(self) -> None:
-        self.offers: list[Offer] = []
-        self.error: Exception | None = None
-
-    def offer(self, job_id: str, queue: str | None, run_at: int) -> None:
-        """Remember the offer, or raise `error`."""
-        if self.error is not None:
-            raise self.error
-        self.offers.append(Offer(job_id, queue, run_at))
 
 
 @dataclass(frozen=True, slots=True)
@@ -372,57 +314,3 @@ def _head(record: JobRecord) -> JobRecord:
         available_at=at,
         finished_at=at,
     )
-
-
-@contextmanager
-def isolated_registry() -> Iterator[None]:
-    """Inside there are no jobs and no listeners but those defined there; afterwards all is as it was."""
-    types, listeners = registry._types, events._listeners
-    registry._types, events._listeners = {}, defaultdict(list)
-    try:
-        yield
-    finally:
-        registry._types, events._listeners = types, listeners
-
-
-class Bench:
-    """RelayQ on fakes, with the parts at hand: `relayq`, `store`, `handoff`, `clock`.
-
-    Keyword arguments are those of Settings: `Bench(max_attempts=1)`. `through` may put something between RelayQ and
-    the store: it is given the one and answers with what RelayQ is to use. `hint` may say who has a unique key.
-    """
-
-    def __init__(
-        self,
-        *,
-        clock: ManualClock | None = None,
-        through: Callable[[MemoryStore], JobStore] = lambda store: store,
-        hint: UniqueHint | None = None,
-        **settings: Any,
-    ) -> None:
-        self.clock = clock or ManualClock()
-        self.store = MemoryStore(self.clock)
-        self.handoff = RecordingHandoff()
-        named = {"jobs_table": "jobs", "failed_table": "failed", "runner_function": "runner", **settings}
-        self.relayq = RelayQ(
-            Settings(**named), store=through(self.store), handoff=self.handoff, hint=hint, clock=self.clock
-        )
-
-    @contextmanager
-    def installed(self) -> Iterator[None]:
-        """Inside, `dispatch()`, `get()` and `cancel()` are this bench's: for handlers that dispatch."""
-        former = api.use(self.relayq)
-        try:
-            yield
-        finally:
-            api.use(former)
-
-    def run(self, job_id: str, run_at: int | None = None, *, seconds: float = 900) -> Ran:
-        """Run a job as the runner function does, in an invocation of so many seconds."""
-        with self.installed():
-            return self.relayq.runner.run(job_id, run_at, self.clock.countdown(seconds=seconds))
-
-    def sweep(self, scope: Scope | None = None, *, seconds: float = 150) -> Swept:
-        """Sweep once, in an invocation of so many seconds; without a scope, as the schedule does."""
-        ahead = Scope(lookahead_ms=self.relayq.settings.lookahead_seconds * 1000)
-        return self.relayq.sweeper.sweep(self.clock.countdown(seconds=seconds), scope or ahead)

@@ -1,0 +1,60 @@
+"""RelayQ on fakes, with every part at hand."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from relayq_core import api
+from relayq_core.client import RelayQ
+from relayq_core.ports import JobStore, UniqueHint
+from relayq_core.runner import Ran
+from relayq_core.settings import Settings
+from relayq_core.sweeper import Scope, Swept
+from relayq_core.testing.clock import ManualClock
+from relayq_core.testing.handoff import RecordingHandoff
+from relayq_core.testing.memory import MemoryStore
+
+
+class Bench:
+    """RelayQ on fakes, with the parts at hand: `relayq`, `store`, `handoff`, `clock`.
+
+    Keyword arguments are those of Settings: `Bench(max_attempts=1)`. `through` may put something between RelayQ and
+    the store: it is given the one and answers with what RelayQ is to use. `hint` may say who has a unique key.
+    """
+
+    def __init__(
+        self,
+        *,
+        clock: ManualClock | None = None,
+        through: Callable[[MemoryStore], JobStore] = lambda store: store,
+        hint: UniqueHint | None = None,
+        **settings: Any,
+    ) -> None:
+        self.clock = clock or ManualClock()
+        self.store = MemoryStore(self.clock)
+        self.handoff = RecordingHandoff()
+        named = {"jobs_table": "jobs", "failed_table": "failed", "runner_function": "runner", **settings}
+        self.relayq = RelayQ(
+            Settings(**named), store=through(self.store), handoff=self.handoff, hint=hint, clock=self.clock
+        )
+
+    @contextmanager
+    def installed(self) -> Iterator[None]:
+        """Inside, `dispatch()`, `get()` and `cancel()` are this bench's: for handlers that dispatch."""
+        former = api.use(self.relayq)
+        try:
+            yield
+        finally:
+            api.use(former)
+
+    def run(self, job_id: str, run_at: int | None = None, *, seconds: float = 900) -> Ran:
+        """Run a job as the runner function does, in an invocation of so many seconds."""
+        with self.installed():
+            return self.relayq.runner.run(job_id, run_at, self.clock.countdown(seconds=seconds))
+
+    def sweep(self, scope: Scope | None = None, *, seconds: float = 150) -> Swept:
+        """Sweep once, in an invocation of so many seconds; without a scope, as the schedule does."""
+        ahead = Scope(lookahead_ms=self.relayq.settings.lookahead_seconds * 1000)
+        return self.relayq.sweeper.sweep(self.clock.countdown(seconds=seconds), scope or ahead)

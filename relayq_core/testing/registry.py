@@ -1,0 +1,21 @@
+"""A registry that forgets what a test defines."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from relayq_core.events import events
+from relayq_core.registry import registry
+
+
+@contextmanager
+def isolated_registry() -> Iterator[None]:
+    """Inside there are no jobs and no listeners but those defined there; afterwards all is as it was."""
+    types, listeners = registry._types, events._listeners
+    registry._types, events._listeners = {}, defaultdict(list)
+    try:
+        yield
+    finally:
+        registry._types, events._listeners = types, listeners
