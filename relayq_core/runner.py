@@ -25,6 +25,7 @@ from relayq_core.errors import (
     RetryAfter,
     Snooze,
     StoreError,
+    StoreUnavailable,
     UnknownJob,
     UnreadableRow,
     checked_wait,
@@ -41,6 +42,8 @@ logger = logging.getLogger("relayq")
 
 #: `failed()` and the settle come after the handler's deadline; this much of the invocation stays for the settle.
 _SETTLE_MS = 3_000
+#: Between two tries of a settle that DynamoDB did not answer.
+_SETTLE_PAUSE_MS = 1_000
 #: What a log line shows of an error: told by RelayQ, since a traceback of pydantic's would show the payload.
 _LOGGED_BYTES = 2_000
 #: A claim that comes early by another machine's clock is made again; not for ever.
@@ -181,7 +184,7 @@ class Runner:
     def _perform_and_settle(self, record: JobRecord, whole: int, remaining: Callable[[], int]) -> Ran:
         job_type = self._registry.get(record.name)
         if job_type is None:
-            return self._settle_unknown(record)
+            return self._settle_unknown(record, remaining)
         limits = lifecycle.limits(record, job_type.options, self._policy)
         record = lifecycle.bounded(record, limits)
         attempt = self._refused(record, job_type, limits, whole) or self._attempt(record, job_type, limits, remaining)
@@ -190,7 +193,7 @@ class Runner:
         settlement = lifecycle.settle(
             record, attempt.outcome, limits, self._policy, now=self._clock.now(), luck=random.random()
         )
-        return self._settle(record, settlement, attempt)
+        return self._settle(record, settlement, attempt, remaining)
 
     def _refused(self, record: JobRecord, job_type: JobType, limits: Limits, whole: int) -> _Attempt | None:
         """The handler is not to be started: its last attempt crashed, or its timeout can never fit here."""
@@ -270,7 +273,7 @@ class Runner:
 
     # --- settle ---
 
-    def _settle_unknown(self, record: JobRecord) -> Ran:
+    def _settle_unknown(self, record: JobRecord, remaining: Callable[[], int]) -> Ran:
         """No job of this name is registered here: a deploy may be under way, so give it back for a while."""
         unknown = UnknownJob(record.name, self._registry)
         settlement = lifecycle.give_back(record, self._policy, now=self._clock.now())
@@ -281,14 +284,16 @@ class Runner:
             )
         else:
             logger.warning("%s; given back, it is tried again in a minute", unknown, extra=job_fields(record))
-        return self._settle(record, settlement, _Attempt(_failure(unknown, final=True), unknown))
+        return self._settle(record, settlement, _Attempt(_failure(unknown, final=True), unknown), remaining)
 
-    def _settle(self, record: JobRecord, settlement: Settlement, attempt: _Attempt) -> Ran:
-        settled = self._write(record, settlement)
+    def _settle(
+        self, record: JobRecord, settlement: Settlement, attempt: _Attempt, remaining: Callable[[], int]
+    ) -> Ran:
+        settled = self._write(record, settlement, remaining)
         if settled is Settled.CANCEL_REQUESTED:
             told = record.evolve(error=settlement.after.error, errors_json=settlement.after.errors_json)
             settlement = lifecycle.cancel(told, self._policy, now=self._clock.now())
-            settled = self._write(record, settlement)
+            settled = self._write(record, settlement, remaining)
         if settled is Settled.LOST:
             return self._lost(record)
         if settlement.hand_off:
@@ -302,7 +307,20 @@ class Runner:
         self._events.emit(JobEvent(kind="lease_lost", job=record, error=error))
         return Ran(Ended.LEASE_LOST, record)
 
-    def _write(self, record: JobRecord, settlement: Settlement) -> Settled:
+    def _write(self, record: JobRecord, settlement: Settlement, remaining: Callable[[], int]) -> Settled:
+        """Write the outcome. Unanswered, it is written again while the lease and the invocation last: what has been
+        done must not be done again because DynamoDB was away for a moment, and each try recognises an earlier one."""
+        while True:
+            try:
+                return self._write_once(record, settlement)
+            except StoreUnavailable as error:
+                left = min((record.lease_until or 0) - self._clock.now(), remaining())
+                if left <= _SETTLE_PAUSE_MS:
+                    raise
+                logger.warning("the job could not be settled yet (%s); trying on", error, extra=job_fields(record))
+                self._clock.sleep(_SETTLE_PAUSE_MS)
+
+    def _write_once(self, record: JobRecord, settlement: Settlement) -> Settled:
         if settlement.event is Event.BURY:
             return self._store.bury(record, settlement)
         if settlement.event is Event.COMPLETE and self._policy.retention_ms == 0:

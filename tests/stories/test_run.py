@@ -25,7 +25,7 @@ from relayq_core.registry import registry
 from relayq_core.runner import Ended
 from relayq_core.testing import Bench, Offer
 from tests.factories import NOW, a_job, a_lease
-from tests.stories.faulty import FaultyBench
+from tests.stories.faulty import Fault, FaultyBench
 
 SECOND = 1_000
 MINUTE = 60_000
@@ -890,30 +890,74 @@ def test_a_runner_that_cannot_settle_says_so_and_does_not_raise(
     """An exception would make Lambda count an error of the function; the lease runs out, and the job goes on."""
     bench = FaultyBench()
 
-    @job
+    @job(timeout=5)
     def greet() -> None: ...
 
     bench.relayq.dispatch(greet, job_id="mine")
-    bench.faults["settle"] = ["unsent"]
+    bench.faults["settle"] = ["unsent"] * 100
     assert bench.run("mine").ended is Ended.UNSETTLED
+    assert bench.clock.now() <= (row(bench).lease_until or 0)
     assert "its lease will run out" in caplog.text
+    bench.faults["settle"] = []
     bench.clock.advance(minutes=20)
     assert bench.sweep().counts == {"released": 1}
 
 
-def test_a_settle_that_was_done_but_not_answered_stays_done() -> None:
-    """The sweeper finds nothing to do."""
+@pytest.mark.parametrize("fault", ["unsent", "lost"])
+@pytest.mark.parametrize(
+    ("fails", "status"), [(False, Status.COMPLETED), (True, Status.RETRYING)], ids=["a success", "a failure"]
+)
+def test_a_settle_that_is_not_answered_is_tried_on_while_the_lease_lasts(
+    fault: Fault, fails: bool, status: Status
+) -> None:
+    """DynamoDB may be away for many seconds: what has been done must not be done again for that."""
     bench = FaultyBench()
 
-    @job
+    @job(timeout=30, backoff=300)
+    def greet() -> None:
+        if fails:
+            raise OSError("away")
+
+    bench.relayq.dispatch(greet, job_id="mine")
+    bench.faults["settle"] = [fault] * 20
+    assert bench.run("mine").ended.value == status
+    assert row(bench).status is status
+    assert bench.faulty.calls.count("settle") == 21
+    assert row(bench).attempt == 1
+
+
+def test_a_burial_that_is_not_answered_is_tried_on_as_well() -> None:
+    """And `failed()` is told once."""
+    bench = FaultyBench()
+    told: list[str] = []
+
+    class Doomed(Job, timeout=30, max_attempts=1):
+        def handle(self) -> None:
+            raise OSError("away")
+
+        def failed(self, error: BaseException) -> None:
+            told.append(str(error))
+
+    bench.relayq.dispatch(Doomed(), job_id="mine")
+    bench.faults["bury"] = ["lost", "unsent", "lost"]
+    assert bench.run("mine").ended is Ended.FAILED
+    assert told == ["away"]
+    assert bench.store.failures["mine"].attempt == 1
+
+
+def test_a_settle_is_not_tried_on_beyond_the_invocation() -> None:
+    """Lambda would end the process in the middle of it, and bill what led to nothing."""
+    bench = FaultyBench()
+
+    @job(timeout=600)
     def greet() -> None: ...
 
     bench.relayq.dispatch(greet, job_id="mine")
-    bench.faults["settle"] = ["lost"]
-    assert bench.run("mine").ended is Ended.UNSETTLED
-    assert row(bench).status is Status.COMPLETED
-    bench.clock.advance(minutes=20)
-    assert bench.sweep().counts == {}
+    bench.faults["settle"] = ["unsent"] * 700
+    began = bench.clock.now()
+    assert bench.run("mine", seconds=620).ended is Ended.UNSETTLED
+    assert bench.clock.now() < began + 620_000
+    assert bench.clock.now() < (row(bench).lease_until or 0)
 
 
 @pytest.mark.parametrize("fault", ["denied", "unsent"])
