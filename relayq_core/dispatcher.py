@@ -108,7 +108,7 @@ class Dispatcher:
             queue=checked_queue(options.queue or self._default_queue),
             max_attempts=options.max_attempts,
             backoff=options.backoff,
-            timeout_ms=None if options.timeout is None else max(1, round(options.timeout * 1000)),
+            timeout_ms=lifecycle.timeout_ms(options),
             payload_json=request.payload_json,
             created_at=now,
             updated_at=now,

@@ -21,6 +21,7 @@ times are epoch milliseconds, all durations milliseconds unless they are options
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import TypeAlias
@@ -162,9 +163,26 @@ class Lease:
         return self.now + self.grace_ms + (self.budget_ms if timeout_ms is None else timeout_ms)
 
 
-def lease(lease_id: str, now: int, remaining_ms: int, policy: Policy) -> Lease:
-    """The lease a runner with this much time left asks for."""
-    return Lease(lease_id, now, max(0, remaining_ms - SETTLE_BUDGET_MS), policy.grace_ms)
+def lease(lease_id: str, now: int, remaining_ms: int, policy: Policy, longest_ms: int | None = None) -> Lease:
+    """The lease a runner with this much time left asks for.
+
+    `longest_ms` is the longest timeout of all jobs it knows, if all have one: no handler it may start, whatever the
+    job's name turns out to be, needs more, and a crash is noticed so much sooner.
+    """
+    budget = max(0, remaining_ms - SETTLE_BUDGET_MS)
+    return Lease(lease_id, now, budget if longest_ms is None else min(budget, longest_ms), policy.grace_ms)
+
+
+def timeout_ms(options: Options) -> int | None:
+    """The timeout that the options name, in milliseconds."""
+    return None if options.timeout is None else max(1, round(options.timeout * 1000))
+
+
+def longest_timeout(types: Iterable[Options], policy: Policy) -> int | None:
+    """The longest timeout of job types with these options, milliseconds; None if one may run as long as its runner."""
+    timeouts = [policy.timeout_ms if known.timeout is None else timeout_ms(known) for known in types]
+    bounded = [timeout for timeout in timeouts if timeout is not None]
+    return max(bounded) if bounded and len(bounded) == len(timeouts) else None
 
 
 def claimed(record: JobRecord, lease: Lease) -> JobRecord:
@@ -199,9 +217,7 @@ class Limits:
 def limits(record: JobRecord, of_type: Options | None, policy: Policy) -> Limits:
     """What holds for this job. The sweeper has no type at hand: for it the settings fill the gaps."""
     known = of_type or Options()
-    own = record.timeout_ms
-    if own is None and known.timeout is not None:
-        own = round(known.timeout * 1000)
+    own = timeout_ms(known) if record.timeout_ms is None else record.timeout_ms
     return Limits(
         max_attempts=record.max_attempts or known.max_attempts or policy.max_attempts,
         backoff=record.backoff or known.backoff or policy.backoff,

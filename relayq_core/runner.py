@@ -142,6 +142,7 @@ class Runner:
     def _wait_and_claim(self, job_id: str, run_at: int, whole: int, remaining: Callable[[], int]) -> JobRecord | Ended:
         """Sleep until the job's moment, without a lease: whoever dies asleep loses nothing. Then claim it."""
         lease_id = secrets.token_hex(8)  # made here: a snapshot of the process may be restored many times
+        longest = lifecycle.longest_timeout((known.options for known in self._registry.values()), self._policy)
         for _ in range(_CLAIMS):
             early = max(0, run_at - self._clock.now())
             if early > self._policy.max_wait_ms + lifecycle.SKEW_MS:
@@ -150,7 +151,7 @@ class Runner:
                 return self._hand_on(job_id, run_at, whole - early)
             if early:
                 self._clock.sleep(early)
-            lease = lifecycle.lease(lease_id, self._clock.now(), remaining(), self._policy)
+            lease = lifecycle.lease(lease_id, self._clock.now(), remaining(), self._policy, longest)
             try:
                 answer = self._store.claim(job_id, lease)
             except UnreadableRow:

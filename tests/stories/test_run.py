@@ -985,6 +985,30 @@ def test_a_defect_after_the_claim_is_logged_and_does_not_raise(
     assert "a defect of RelayQ; the job's lease will run out" in caplog.text
 
 
+def test_a_crash_of_a_job_dispatched_by_name_is_noticed_when_no_job_could_still_run(bench: Bench) -> None:
+    """Its row bears no timeout, since the caller has none of its code: the runner's jobs tell how long is too long."""
+    bench.relayq.dispatch("greet", {}, job_id="mine")
+
+    @job(timeout=20)
+    def greet() -> None:
+        raise SystemExit
+
+    @job(timeout=60)
+    def count() -> None: ...
+
+    began = bench.clock.now()
+    claim = bench.store.claim
+    leases: list[int] = []
+
+    def noting(job_id: str, lease: Lease) -> Answer:
+        leases.append(lease.until(None) - began)
+        return claim(job_id, lease)
+
+    bench.store.claim = noting  # type: ignore[method-assign]
+    bench.run("mine")
+    assert leases == [70_000]
+
+
 # --- names ---
 
 

@@ -170,6 +170,31 @@ def test_a_lease_leaves_the_end_of_the_invocation_for_the_settle() -> None:
     assert lifecycle.lease("mine", NOW, 5_000, POLICY).budget_ms == 0
 
 
+def test_a_lease_is_no_longer_than_any_job_of_this_runner_may_run() -> None:
+    """A row dispatched by name does not say how long its job may run, but the runner knows the most it can be."""
+    assert lifecycle.lease("mine", NOW, 900_000, POLICY, 30_000).until(None) == NOW + 40_000
+    assert lifecycle.lease("mine", NOW, 900_000, POLICY, 30_000).until(600_000) == NOW + 610_000
+    assert lifecycle.lease("mine", NOW, 60_000, POLICY, 600_000).budget_ms == 50_000
+
+
+@pytest.mark.parametrize(
+    ("timeouts", "by_settings", "longest"),
+    [
+        ((5, 0.5, 60), None, 60_000),
+        ((5, None), None, None),
+        ((5, None), 90_000, 90_000),
+        ((0.001,), None, 1),
+        ((), None, None),
+    ],
+)
+def test_the_longest_timeout_is_that_of_all_jobs_or_none(
+    timeouts: tuple[float | None, ...], by_settings: int | None, longest: int | None
+) -> None:
+    """One job that may run as long as its runner is enough for a lease as long as that."""
+    types = [Options.given(timeout=timeout) for timeout in timeouts]
+    assert lifecycle.longest_timeout(types, policy(timeout_ms=by_settings)) == longest
+
+
 def test_the_claim_of_an_exhausted_job_is_not_counted() -> None:
     """It starts no handler: it only tells failed() and buries."""
     assert lifecycle.claimed(a_job(attempt=3, exhausted=True), a_lease()).attempt == 3
@@ -231,14 +256,16 @@ def test_a_handler_is_stopped_at_its_timeout_or_while_there_is_time_to_settle(
     remaining_ms=st.integers(15_000, 900_000),
     grace_ms=st.integers(1_000, 600_000),
     late_ms=st.integers(0, 60_000),
+    others=st.none() | st.integers(1, 10**7),
 )
 def test_no_handler_outlives_its_lease(
-    timeout_ms: int | None, own: bool, remaining_ms: int, grace_ms: int, late_ms: int
+    timeout_ms: int | None, own: bool, remaining_ms: int, grace_ms: int, late_ms: int, others: int | None
 ) -> None:
     """Not even one that ignores its deadline until the watchdog ends it: the next runner would work beside it."""
     by = policy(grace_ms=grace_ms)
     row_timeout = timeout_ms if own else None
-    job = lifecycle.claimed(a_job(timeout_ms=row_timeout), lifecycle.lease("mine", NOW, remaining_ms, by))
+    longest = None if others is None or timeout_ms is None else max(others, timeout_ms)
+    job = lifecycle.claimed(a_job(timeout_ms=row_timeout), lifecycle.lease("mine", NOW, remaining_ms, by, longest))
     stops_at = lifecycle.handler_deadline(
         job, limits(timeout_ms=timeout_ms), by, NOW + late_ms, max(0, remaining_ms - late_ms)
     )
