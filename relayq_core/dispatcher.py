@@ -13,6 +13,7 @@ from relayq_core.errors import (
     DispatchUnknown,
     InvalidOption,
     PayloadTooLarge,
+    SettingsError,
     StoreError,
     StoreUnavailable,
 )
@@ -72,6 +73,8 @@ class Dispatcher:
         request = request_of(job, args, self._registry)
         options = given.over(request.options)
         record, hand_off_now = self._record(request, options)
+        if options.job_id is not None and (failure := self._failure(record.id)) is not None:
+            return self._again(record, failure)
         self._register(record.queue)
         # an id of the caller's own may have been accepted before, which only the transaction sees
         hinted = self._hinted(record) if options.job_id is None else None
@@ -129,6 +132,13 @@ class Dispatcher:
         if queue not in self._registered:
             self._store.register_queue(queue)
             self._registered.add(queue)
+
+    def _failure(self, job_id: str) -> JobRecord | None:
+        """The job that has failed under an id of the caller's own: to dispatch it again must not begin it anew."""
+        try:
+            return self._store.get_failed(job_id)
+        except (SettingsError, StoreError):
+            return None  # a caller that may only dispatch need not know the failed table
 
     def _hinted(self, record: JobRecord) -> str | None:
         """The other job that has my unique key, if a hint names it and one read of the key's item says the same."""

@@ -238,6 +238,36 @@ def test_dispatching_again_does_not_wake_what_is_running_or_done(bench: Bench) -
     assert row(bench, "mine").status is Status.COMPLETED
 
 
+def test_dispatching_again_does_not_begin_a_failed_job_anew(bench: Bench) -> None:
+    """It has had its tries, and is in the failed table under that id: to redrive it is an operator's decision."""
+
+    @job(max_attempts=1)
+    def greet(n: int) -> None:
+        raise OSError
+
+    bench.relayq.dispatch("greet", {"n": 1}, job_id="mine")
+    bench.run("mine")
+    again = bench.relayq.dispatch("greet", {"n": 1}, job_id="mine")
+    assert (again.job_id, again.duplicate, again.handed_off) == ("mine", False, False)
+    assert bench.store.jobs == {}
+    with pytest.raises(InvalidOption, match="belongs to another job"):
+        bench.relayq.dispatch("greet", {"n": 2}, job_id="mine")
+
+
+def test_a_caller_that_may_not_read_failures_dispatches_all_the_same() -> None:
+    """The look for a failure under the same id is a courtesy, not a condition."""
+    bench = FaultyBench()
+    bench.faults["get_failed"] = ["denied"]
+    assert bench.relayq.dispatch("greet", {"n": 1}, job_id="mine").handed_off
+
+
+def test_only_an_id_of_the_callers_own_is_looked_up() -> None:
+    """The happy path has no reads."""
+    bench = FaultyBench()
+    bench.relayq.dispatch("greet", {"n": 1})
+    assert bench.faulty.calls == ["register_queue", "add"]
+
+
 def test_an_id_of_another_job_is_refused(bench: Bench) -> None:
     """Calling that accepted would lose a job without a word."""
     bench.relayq.dispatch("greet", {"n": 1}, job_id="mine")
