@@ -46,7 +46,7 @@ class _JobLogger(logging.LoggerAdapter[logging.Logger]):
         return msg, kwargs
 
 
-@dataclass(kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class JobContext:
     """Given to a handler that asks for it. `deadline` is in epoch seconds, `remaining()` in seconds."""
 
@@ -98,7 +98,7 @@ class JobContext:
         recently = self._reported_at is not None and now - self._reported_at < _PROGRESS_EVERY_MS
         if recently and not math.isclose(fraction, 1.0):
             return False
-        self._reported_at = now
+        object.__setattr__(self, "_reported_at", now)  # to a handler the context is read-only
         return self._report(json.dumps({"fraction": round(float(fraction), 4), "note": cut(note, _NOTE_BYTES)}))
 
 
