@@ -78,7 +78,8 @@ class Log:
                     whole, _, _ = file.read().rpartition(b"\n")
                 if whole:
                     self._offset += len(whole) + 1
-                    self.lines += [_line(text) for text in whole.split(b"\n")]
+                    read = [_line(text) for text in whole.split(b"\n") if text]
+                    self.lines += [line for line in read if line is not None]
             return list(self.lines)
 
     def starts(self) -> list[Start]:
@@ -95,6 +96,10 @@ def starts_of(lines: list[Line]) -> list[Start]:
     return list(found.values())
 
 
-def _line(text: bytes) -> Line:
-    said: dict[str, Any] = json.loads(text)
+def _line(text: bytes) -> Line | None:
+    """None where the writer was killed in the middle of it: at the edge of a page a write can be cut short."""
+    try:
+        said: dict[str, Any] = json.loads(text)
+    except ValueError:
+        return None
     return Line(**{name: value for name, value in said.items() if name in _FIELDS})

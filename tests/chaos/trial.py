@@ -29,7 +29,8 @@ def note(log: str, kind: str, number: str, **said: Any) -> None:
     line |= {"mono": time.monotonic(), "wall": time.time_ns() // 1_000_000}
     file = os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
     try:
-        os.write(file, json.dumps(line).encode() + b"\n")
+        # a line begins with an end of line too: one that a kill tore is then a line of its own, and spoils no other
+        os.write(file, b"\n" + json.dumps(line).encode() + b"\n")
         os.fsync(file)
     finally:
         os.close(file)

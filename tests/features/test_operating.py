@@ -157,18 +157,20 @@ def test_row_56_the_core_knows_neither_the_functions_nor_the_command_line() -> N
     for app in sorted((ROOT / "functions").glob("*/app.py")):
         lines = [line for line in app.read_text().splitlines() if line and not line.startswith(("#", '"""'))]
         assert all(line.startswith(("from relayq_core.handlers.", "__all__")) for line in lines), app
-    code = "import sys, relayq_core.handlers.runner as _; print(*sys.modules)"
-    environment = {"RELAYQ_JOBS_TABLE": "j", "RELAYQ_FAILED_TABLE": "f", "RELAYQ_JOB_MODULES": "json"}
+    code = "import sys, relayq_core.handlers.runner; print(*sys.modules)"
+    environment = {
+        "RELAYQ_JOBS_TABLE": "jobs",
+        "RELAYQ_FAILED_TABLE": "failed",
+        "RELAYQ_JOB_MODULES": "json",
+        "AWS_DEFAULT_REGION": "eu-west-1",
+        "AWS_ACCESS_KEY_ID": "x",
+        "AWS_SECRET_ACCESS_KEY": "x",
+    }
     told = subprocess.run(
-        [sys.executable, "-c", code],
-        cwd=ROOT,
-        env={**environment, "AWS_DEFAULT_REGION": "eu-west-1", "AWS_ACCESS_KEY_ID": "x", "AWS_SECRET_ACCESS_KEY": "x"},
-        capture_output=True,
-        text=True,
-        check=True,
+        [sys.executable, "-c", code], cwd=ROOT, env=environment, capture_output=True, text=True, check=True
     )
     loaded = set(told.stdout.split())
-    assert "relayq_core.runner" in loaded
+    assert "relayq_core.client" in loaded
     assert loaded.isdisjoint({"relayq_core.cli", "relayq_core.local", "relayq_core.testing", "typer", "rich", "moto"})
 
 
