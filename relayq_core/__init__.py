@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     )
     from relayq_core.events import JobEvent, on
     from relayq_core.jobs import Job, job
+    from relayq_core.operations import Failures
     from relayq_core.record import JobRecord, Status
     from relayq_core.request import JobRequest
     from relayq_core.settings import Settings
@@ -67,6 +68,7 @@ else:
         ),
         "events": ("JobEvent", "on"),
         "jobs": ("Job", "job"),
+        "operations": ("Failures",),
         "record": ("JobRecord", "Status"),
         "request": ("JobRequest",),
         "settings": ("Settings",),
@@ -96,6 +98,7 @@ __all__ = [
     "Dispatched",
     "DuplicateJobName",
     "Exponential",
+    "Failures",
     "Fixed",
     "InvalidJob",
     "InvalidOption",

@@ -4,21 +4,23 @@ from __future__ import annotations
 
 import functools
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from relayq_core.adapters.lambda_invoke import LambdaInvoke, NoHandoff
+from relayq_core.bulk import Bulk, Tally
 from relayq_core.clock import SystemClock
 from relayq_core.dispatcher import Dispatched, Dispatcher
-from relayq_core.errors import SettingsError
+from relayq_core.errors import InvalidOption, SettingsError
 from relayq_core.events import events as all_events
-from relayq_core.operations import Operations, QueueView
+from relayq_core.operations import Failures, Operations
 from relayq_core.options import BackoffLike, Options, Seconds
 from relayq_core.ports import Clock, Handoff, JobStore, UniqueHint
 from relayq_core.record import JobRecord, Status
 from relayq_core.registry import registry as all_jobs
 from relayq_core.settings import Settings
+from relayq_core.views import Health, QueueView
 
 if TYPE_CHECKING:
     from relayq_core.adapters.http_tokens import HttpTokens
@@ -119,6 +121,32 @@ class RelayQ:
         """Every queue with its live and overdue jobs, counted up to `limit`."""
         return self.operations.queues(limit=limit)
 
+    def health(self) -> Health:
+        """Whether the tables answer, the sweeper ticks and nothing is long overdue. Raises no StoreError."""
+        return self.operations.health()
+
+    # --- what operators do with many jobs; `bulk` does the same step by step ---
+
+    def clear(self, queue: str, *, dry_run: bool = False) -> Tally:
+        """Cancel what waits in a queue, leave what runs; how many of each. Raises StoreError."""
+        return Tally.of(self.bulk.clear(queue, dry_run=dry_run))
+
+    def redrive_many(self, failures: Iterable[str] | Failures, *, rate: float | None = None) -> Tally:
+        """Bring many failed jobs back, by their ids or as Failures says, at most `rate` a second. Raises StoreError."""
+        return Tally.of(self.bulk.redrive(self._ids(failures), rate=rate))
+
+    def forget_many(self, failures: Iterable[str] | Failures, *, rate: float | None = None) -> Tally:
+        """Delete many failed jobs for good, by their ids or as Failures says. Raises StoreError."""
+        return Tally.of(self.bulk.forget(self._ids(failures), rate=rate))
+
+    def _ids(self, failures: Iterable[str] | Failures) -> list[str]:
+        """All of them before the first is touched: what fails again meanwhile is not meant."""
+        if isinstance(failures, Failures):
+            return [job.id for job in self.operations.failures(failures)]
+        if isinstance(failures, str):
+            raise InvalidOption("failures", "expected several ids; redrive() and forget() take one")
+        return list(failures)
+
     # --- the parts ---
 
     def prepare(self) -> None:
@@ -129,6 +157,11 @@ class RelayQ:
     def operations(self) -> Operations:
         """Questions and single writes."""
         return Operations(self.store, self.handoff, self.clock, self.policy, all_events)
+
+    @functools.cached_property
+    def bulk(self) -> Bulk:
+        """Operations on many jobs, an outcome at a time."""
+        return Bulk(self.operations, self.store, self.clock, self.policy, all_events)
 
     @functools.cached_property
     def runner(self) -> Runner:

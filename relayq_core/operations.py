@@ -2,33 +2,49 @@
 
 from __future__ import annotations
 
+import heapq
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice
 
-from relayq_core import lifecycle
-from relayq_core.errors import KeyTaken, StoreError
+from relayq_core import lifecycle, views
+from relayq_core.errors import KeyTaken, StoreError, UnreadableRow
 from relayq_core.events import Events, JobEvent
 from relayq_core.handing import hand_off
 from relayq_core.lifecycle import Policy
 from relayq_core.options import checked_job_id, checked_queue
 from relayq_core.ports import Clock, Due, Handoff, JobStore
 from relayq_core.record import JobRecord, Status, shards_of
+from relayq_core.views import Health, QueueView
 
 #: A row that changes under a cancel is looked at again; so often, it is not chance any more.
 _CANCEL_TRIES = 10
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class QueueView:
-    """One queue at a glance. Counts stop at `limit`: `capped` says that there are more."""
+class Failures:
+    """Which failed jobs are meant; what is not said does not matter."""
 
-    queue: str
-    live: int
-    overdue: int
-    #: how long the oldest overdue row has been due, milliseconds
-    oldest_due_age_ms: int
-    capped: bool
+    queue: str | None = None
+    #: the job's name
+    job: str | None = None
+    #: a part of its error's first 200 bytes, whatever its case
+    error: str | None = None
+    #: failed then or later, epoch milliseconds
+    since: int | None = None
+
+    def mean(self, failed: JobRecord) -> bool:
+        """Whether this one is meant, by what the list of failures knows of it."""
+        return (
+            (self.queue is None or failed.queue == self.queue)
+            and (self.job is None or failed.name == self.job)
+            and (self.error is None or self.error.casefold() in (failed.error or "").casefold())
+            and not self.are_all_newer_than(failed)
+        )
+
+    def are_all_newer_than(self, failed: JobRecord) -> bool:
+        """In a list that begins with the newest, nothing after this one is meant."""
+        return self.since is not None and (failed.finished_at or 0) < self.since
 
 
 class Operations:
@@ -91,9 +107,32 @@ class Operations:
 
     def failed(self, queue: str | None = None, *, limit: int = 100) -> list[JobRecord]:
         """Failed jobs, newest first: of one queue, or of all. `payload` and `error` are heads; get() has all."""
-        queues = self._store.queues() if queue is None else [checked_queue(queue)]
-        found = [record for name in queues for record in islice(self._store.failed(name, limit), limit)]
-        return sorted(found, key=lambda record: record.finished_at or 0, reverse=True)[:limit]
+        return list(islice(self.failures(Failures(queue=queue), page=limit), limit))
+
+    def failures(self, meant: Failures, *, page: int = 100) -> Iterator[JobRecord]:
+        """The failed jobs that are meant, newest first, read `page` at a time from each queue as they are asked for."""
+        queues = self._store.queues() if meant.queue is None else [checked_queue(meant.queue)]
+        newest_first = heapq.merge(
+            *(self._store.failed(queue, page) for queue in queues), key=lambda job: job.finished_at or 0, reverse=True
+        )
+        for job in newest_first:
+            if meant.are_all_newer_than(job):
+                return
+            if meant.mean(job) and self._is_kept(job):
+                yield job
+
+    def _is_kept(self, failed: JobRecord) -> bool:
+        """TTL deletes days late, and the list does not say when a row's time is up.
+
+        What is younger than this side's retention is shown. What is older is asked for, since the side that buried it
+        may keep its failures for longer: none that is kept may ever be hidden.
+        """
+        if (failed.finished_at or 0) + self._policy.failed_retention_ms > self._clock.now():
+            return True
+        try:
+            return self._store.get_failed(failed.id) is not None
+        except UnreadableRow:
+            return True
 
     def live(self, queue: str | None = None, status: Status | None = None, *, limit: int = 100) -> list[JobRecord]:
         """Jobs that wait or run, by when they are due."""
@@ -105,19 +144,41 @@ class Operations:
 
     def queues(self, *, limit: int = 1000) -> list[QueueView]:
         """Every queue, from the index alone."""
-        return [self._view(queue, limit) for queue in self._store.queues()]
+        return [self.queue(queue, limit=limit) for queue in self._store.queues()]
 
-    def _view(self, queue: str, limit: int) -> QueueView:
+    def queue(self, queue: str, *, limit: int = 1000) -> QueueView:
+        """One queue, from the index alone."""
         now = self._clock.now()
-        rows = list(islice(self._rows(queue, _FOR_EVER, limit), limit + 1))
+        rows = list(islice(self._rows(checked_queue(queue), _FOR_EVER, limit), limit + 1))
+        capped = len(rows) > limit
         overdue = [row.due_at for row in rows if row.due_at <= now]
+        # shard after shard was counted, up to the limit; the oldest may be in one that was not reached
+        first = (
+            [row.due_at for shard in shards_of(queue) for row in self._store.due(shard, now, 1).rows] if capped else []
+        )
         return QueueView(
             queue=queue,
             live=min(len(rows), limit),
             overdue=min(len(overdue), limit),
-            oldest_due_age_ms=now - min(overdue, default=now),
-            capped=len(rows) > limit,
+            oldest_due_age_ms=now - min(overdue + first, default=now),
+            capped=capped,
         )
+
+    def health(self, *, limit: int = 100) -> Health:
+        """Whether both tables answer, the sweeper ticks and nothing is long overdue; queues counted up to `limit`."""
+        problems: list[str] = []
+        try:
+            tick = self._store.last_tick()
+            queues = self.queues(limit=limit)
+        except (StoreError, UnreadableRow) as error:
+            problems.append(str(error))
+        try:
+            self._store.get_failed("health")  # no such job: what matters is that the table says so
+        except (StoreError, UnreadableRow) as error:
+            problems.append(str(error))
+        if problems:
+            return views.unreachable(problems)
+        return views.judged(queues, None if tick is None else tick[0], self._clock.now())
 
     def _rows(self, queue: str, until: int, limit: int) -> Iterator[Due]:
         for shard in shards_of(queue):

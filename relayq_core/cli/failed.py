@@ -9,8 +9,9 @@ from relayq_core.cli.exits import no_such_job
 from relayq_core.cli.jobs import known_queue, say_capped
 from relayq_core.cli.output import Column, age, print_table, say
 from relayq_core.cli.values import JobId, Limit, Queue
-from relayq_core.cli.view import headline, job_json, show_job, times
+from relayq_core.cli.view import show_job
 from relayq_core.record import Status
+from relayq_core.shapes import failed_shape, headline, job_shape
 
 _TABLE = "in the failed table"
 
@@ -33,17 +34,7 @@ def list_failed(cli: Cli, queue: Queue = None, limit: Limit = 100) -> None:
     known_queue(relayq, queue)
     found = relayq.failed(queue, limit=limit)
     now = relayq.clock.now()
-    data = [
-        {
-            "id": job.id,
-            "name": job.name,
-            "queue": job.queue,
-            "attempt": job.attempt,
-            **times(failed_at=job.finished_at),
-            "error": headline(job),
-        }
-        for job in found
-    ]
+    data = [failed_shape(job) for job in found]
 
     def show_all() -> None:
         if not found:
@@ -75,7 +66,7 @@ def show(cli: Cli, job_id: JobId) -> None:
     job = relayq.get(job_id)
     if job is None or job.status is not Status.FAILED:
         raise no_such_job(job_id, _TABLE if job is None else f"{_TABLE}: it is {job.status.value}")
-    cli.answer(job_json(job, whole=True), lambda: show_job(job, relayq.clock.now()))
+    cli.answer(job_shape(job, whole=True), lambda: show_job(job, relayq.clock.now()))
 
 
 def redrive(cli: Cli, job_id: JobId) -> None:
@@ -94,7 +85,7 @@ def redrive(cli: Cli, job_id: JobId) -> None:
         if cli.where.local:
             say(f"Nobody runs it by itself here: relayq --local run --id {job_id}")
 
-    cli.answer(job_json(job), show_redriven)
+    cli.answer(job_shape(job), show_redriven)
 
 
 def forget(cli: Cli, job_id: JobId) -> None:

@@ -8,11 +8,12 @@ from relayq_core.cli.command import Cli, command
 from relayq_core.cli.exits import ERROR, NOT_FOUND, Stop, no_such_job
 from relayq_core.cli.output import STATUS_STYLES, Column, age, print_table, say, span
 from relayq_core.cli.values import JobId, Limit, LiveStatus, Queue
-from relayq_core.cli.view import LIVE_COLUMNS, job_json, live_row, show_job, times
+from relayq_core.cli.view import LIVE_COLUMNS, live_row, show_job
 from relayq_core.client import RelayQ
 from relayq_core.errors import did_you_mean
-from relayq_core.operations import QueueView
 from relayq_core.record import Status
+from relayq_core.shapes import job_shape, queue_shape, times
+from relayq_core.views import QueueView
 
 
 def add_to(app: typer.Typer) -> None:
@@ -35,16 +36,7 @@ def queues(cli: Cli) -> None:
     views, tick = relayq.queues(), relayq.store.last_tick()
     swept_at = tick[0] if tick else None
     data = {
-        "queues": [
-            {
-                "queue": view.queue,
-                "live": view.live,
-                "overdue": view.overdue,
-                "oldest_due_age_ms": view.oldest_due_age_ms,
-                "capped": view.capped,
-            }
-            for view in views
-        ],
+        "queues": [queue_shape(view) for view in views],
         **times(swept_at=swept_at),
     }
     cli.answer(data, lambda: _show_queues(views, swept_at, relayq.clock.now()))
@@ -74,7 +66,7 @@ def list_jobs(
         print_table(LIVE_COLUMNS, [live_row(job, now) for job in found], styles=STATUS_STYLES)
         say_capped(len(found), limit)
 
-    cli.answer({"jobs": [job_json(job) for job in found]}, show)
+    cli.answer({"jobs": [job_shape(job) for job in found]}, show)
 
 
 def status(cli: Cli, job_id: JobId) -> None:
@@ -86,7 +78,7 @@ def status(cli: Cli, job_id: JobId) -> None:
     job = relayq.get(job_id)
     if job is None:
         raise no_such_job(job_id)
-    cli.answer(job_json(job, whole=True), lambda: show_job(job, relayq.clock.now()))
+    cli.answer(job_shape(job, whole=True), lambda: show_job(job, relayq.clock.now()))
 
 
 def cancel(cli: Cli, job_id: JobId) -> int | None:
@@ -110,7 +102,7 @@ def cancel(cli: Cli, job_id: JobId) -> int | None:
         else:
             say(f"{job_id} cancelled", style="green")
 
-    cli.answer(job_json(job), show)
+    cli.answer(job_shape(job), show)
     return None
 
 

@@ -132,11 +132,6 @@ def moment(at: int) -> str:
     return datetime.fromtimestamp(at / 1000, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
 
 
-def iso(at: int) -> str:
-    """A time for programs: `2026-11-22T00:47:27.123Z`."""
-    return datetime.fromtimestamp(at / 1000, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-
-
 def _width(columns: Sequence[Column], cells: list[list[str]], column: Column) -> int:
     place = columns.index(column)
     return max(len(column.title), *(len(row[place]) for row in cells), 0)

@@ -16,11 +16,12 @@ from relayq_core.cli.command import Cli, command
 from relayq_core.cli.exits import ERROR, JOB_FAILED, STILL_RUNNING, no_such_job
 from relayq_core.cli.output import age, say
 from relayq_core.cli.values import epoch_ms, id_of_job
-from relayq_core.cli.view import exit_of, headline, job_json, show_ended
+from relayq_core.cli.view import exit_of, show_ended
 from relayq_core.client import RelayQ
 from relayq_core.errors import UnknownJob
 from relayq_core.record import JobRecord, Status
 from relayq_core.runner import Ended, Ran
+from relayq_core.shapes import headline, job_shape
 
 #: As long as a Lambda function may live, so that what fits here fits there.
 _INVOCATION_MS = 900_000
@@ -63,7 +64,7 @@ def run(
         ends = time.monotonic() * 1000 + _INVOCATION_MS
         ran = relayq.runner.run(job_id, run_at, lambda: int(ends - time.monotonic() * 1000))
     after = relayq.get(job_id) or ran.job or job
-    answer = {"ended": ran.ended.value, "job": job_json(after, whole=True)}
+    answer = {"ended": ran.ended.value, "job": job_shape(after, whole=True)}
     cli.answer(answer, lambda: _show_ran(ran, after, relayq.clock.now()))
     return _exit_of(ran, after)
 
@@ -85,7 +86,7 @@ def _not_waiting(cli: Cli, job: JobRecord, now: int) -> int:
         Status.FAILED: f": bring it back first, relayq failed redrive {job.id}",
     }.get(job.status, ": there is nothing to run")
     cli.answer(
-        {"ended": Ended.NOT_CLAIMED.value, "job": job_json(job, whole=True)},
+        {"ended": Ended.NOT_CLAIMED.value, "job": job_shape(job, whole=True)},
         lambda: say(f"{job.id} is {job.status.value}{more}"),
     )
     return exit_of(job)

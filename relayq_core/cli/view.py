@@ -1,76 +1,18 @@
-"""A job, as commands show it: as JSON, in a line of a table, and whole."""
+"""A job, as commands show it to people: in a line of a table, and whole."""
 
 from __future__ import annotations
 
 import json
-from typing import Any
 
 from relayq_core.cli.exits import JOB_FAILED, OK, STILL_RUNNING
-from relayq_core.cli.output import STATUS_STYLES, Column, age, iso, moment, print_details, say, span
+from relayq_core.cli.output import STATUS_STYLES, Column, age, moment, print_details, say, span
 from relayq_core.record import JobRecord, Status
-
-#: The times of a job, as they stand in JSON: each in ISO 8601, and as `..._ms` in epoch milliseconds.
-_TIMES = ("created_at", "updated_at", "available_at", "started_at", "finished_at", "cancel_requested_at")
-
-
-def times(**moments: int | None) -> dict[str, Any]:
-    """Times for programs: ISO 8601 in UTC, and epoch milliseconds."""
-    found: dict[str, Any] = {}
-    for name, at in moments.items():
-        found[name] = None if at is None else iso(at)
-        found[f"{name}_ms"] = at
-    return found
-
-
-def job_json(job: JobRecord, *, whole: bool = False) -> dict[str, Any]:
-    """A job for programs; payload, result, progress and all options only if `whole`."""
-    found: dict[str, Any] = {
-        "id": job.id,
-        "name": job.name,
-        "queue": job.queue,
-        "status": job.status.value,
-        "attempt": job.attempt,
-        "max_attempts": job.max_attempts,
-        **times(**{name: getattr(job, name) for name in _TIMES}),
-        "error": job.error,
-        "errors": [{**error, **times(at=error.get("at"))} for error in job.errors],
-    }
-    if whole:
-        found |= {
-            "payload": decoded(job.payload_json),
-            "result": decoded(job.result_json),
-            "progress": decoded(job.progress_json),
-            "backoff": None if job.backoff is None else str(job.backoff),
-            "timeout": None if job.timeout_ms is None else job.timeout_ms / 1000,
-            "unique": unique_key(job),
-            "parent_id": job.parent_id,
-            "root_id": job.root_id,
-            "depth": job.depth,
-        }
-    return found
-
-
-def decoded(text: str | None) -> Any:
-    """JSON of a row, decoded; a row edited by hand may hold what is none."""
-    try:
-        return None if text is None else json.loads(text)
-    except ValueError:
-        return text
-
-
-def unique_key(job: JobRecord) -> str | None:
-    """The key it was dispatched with."""
-    return None if job.unique_pk is None else job.unique_pk.removeprefix(f"unique#{job.name}#")
+from relayq_core.shapes import decoded, headline, unique_key
 
 
 def tries(job: JobRecord) -> str:
     """`2/3`; `2` where only the runner knows the limit."""
     return f"{job.attempt}/{job.max_attempts}" if job.max_attempts else str(job.attempt)
-
-
-def headline(job: JobRecord) -> str:
-    """The first line of its error."""
-    return (job.error or "").partition("\n")[0]
 
 
 LIVE_COLUMNS = (Column("id"), Column("name"), Column("queue"), Column("status"), Column("tries"), Column("", wide=True))

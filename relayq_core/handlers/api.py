@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import re
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, replace
-from datetime import UTC, datetime
+from datetime import datetime
 from http import HTTPStatus
 from typing import Any
 
@@ -39,18 +38,16 @@ from relayq_core.handlers.http import (
 )
 from relayq_core.handlers.telemetry import counted, flushing, own_metrics, structured_logger
 from relayq_core.options import checked_job_id
-from relayq_core.record import JobRecord, shards_of
+from relayq_core.record import JobRecord
 from relayq_core.settings import Settings
+from relayq_core.shapes import health_shape, job_shape, queue_shape
 from relayq_core.text import cut, headline
 
 #: `{"job_id": "..."}` needs less than 100.
 _RUN_BYTES = 4096
 #: A payload may have 300 KB; the rest is for escapes and options.
 _JOB_BYTES = 512 * 1024
-#: Three ticks: by then somebody should look.
-_LATE_MS = 180_000
 _OPTIONS = ("queue", "delay", "at", "max_attempts", "backoff", "timeout", "unique", "unique_for", "job_id")
-_TIMES = ("created_at", "updated_at", "available_at", "started_at", "finished_at", "cancel_requested_at")
 
 metrics = own_metrics()
 counted(events, metrics)
@@ -163,7 +160,7 @@ def cancel(job_id: str) -> Response[str]:
 def queues() -> Response[str]:
     """Every queue at a glance."""
     query(_event())
-    return answer(HTTPStatus.OK, {"queues": [asdict(view) for view in _made.queues()]})
+    return answer(HTTPStatus.OK, {"queues": [queue_shape(view) for view in _made.queues()]})
 
 
 @app.get("/failed")
@@ -174,7 +171,7 @@ def failed() -> Response[str]:
     if not re.fullmatch(r"[1-9]\d?|100", limit, re.ASCII):
         raise InvalidOption("limit", "expected a whole number from 1 to 100")
     found = _made.failed(asked.get("queue"), limit=int(limit))
-    return answer(HTTPStatus.OK, {"failed": [_shown(record) for record in found]})
+    return answer(HTTPStatus.OK, {"failed": [job_shape(record) for record in found]})
 
 
 @app.post("/failed/<job_id>/redrive")
@@ -189,23 +186,8 @@ def redrive(job_id: str) -> Response[str]:
 def health() -> Response[str]:
     """200 if both tables answer, the sweeper ticks and nothing is long overdue; else 503, and why."""
     query(_event())
-    store, now = _made.store, _made.clock.now()
-    try:
-        tick = store.last_tick()
-        due = [page.rows[0].due_at for page in map(_first_due(now), _shards()) if page.rows]
-        store.get_failed("health")
-    except StoreError as error:
-        return answer(HTTPStatus.SERVICE_UNAVAILABLE, {"healthy": False, "problems": [str(error)]})
-    swept = None if tick is None else now - tick[0]
-    overdue = now - min(due, default=now)
-    problems = []
-    if swept is None or swept > _LATE_MS:
-        problems.append("the sweeper has never run" if swept is None else "the sweeper has not run for 3 minutes")
-    if overdue > _LATE_MS:
-        problems.append("a job has been overdue for more than 3 minutes")
-    body = {"last_sweep_age_ms": swept, "oldest_due_age_ms": overdue, "problems": problems}
-    status = HTTPStatus.SERVICE_UNAVAILABLE if problems else HTTPStatus.OK
-    return answer(status, {"healthy": not problems, **body})
+    found = _made.health()
+    return answer(HTTPStatus.OK if found.healthy else HTTPStatus.SERVICE_UNAVAILABLE, health_shape(found))
 
 
 # ---------------------------------------------------------------- what goes wrong
@@ -304,53 +286,7 @@ def _moment(text: Any) -> datetime:
         raise InvalidOption("at", "expected a moment such as 2026-12-24T18:00:00+01:00") from None
 
 
-def _shards() -> list[str]:
-    return [shard for queue in _made.store.queues() for shard in shards_of(queue)]
-
-
-def _first_due(now: int) -> Callable[[str], Any]:
-    return lambda shard: _made.store.due(shard, now, 1)
-
-
 def _job_or_404(record: JobRecord | None) -> Response[str]:
     if record is None:
         return failure(HTTPStatus.NOT_FOUND, "NotFound", "there is no such job, or it is no longer kept")
-    return answer(HTTPStatus.OK, {**_shown(record), **_inside(record)})
-
-
-def _shown(record: JobRecord) -> dict[str, Any]:
-    """As `relayq --json` shows it: times in ISO 8601, and as `..._ms` in epoch milliseconds."""
-    found: dict[str, Any] = {
-        "id": record.id,
-        "name": record.name,
-        "queue": record.queue,
-        "status": record.status.value,
-        "attempt": record.attempt,
-        "max_attempts": record.max_attempts,
-        "error": record.error,
-    }
-    for name in _TIMES:
-        at: int | None = getattr(record, name)
-        found[name] = None if at is None else datetime.fromtimestamp(at / 1000, UTC).isoformat(timespec="milliseconds")
-        found[f"{name}_ms"] = at
-    return found
-
-
-def _inside(record: JobRecord) -> dict[str, Any]:
-    return {
-        "payload": _decoded(record.payload_json),
-        "result": _decoded(record.result_json),
-        "progress": _decoded(record.progress_json),
-        "errors": record.errors,
-        "parent_id": record.parent_id,
-        "root_id": record.root_id,
-        "depth": record.depth,
-    }
-
-
-def _decoded(text: str | None) -> Any:
-    """JSON of a row, decoded; a row edited by hand may hold what is none."""
-    try:
-        return None if text is None else json.loads(text)
-    except ValueError:
-        return text
+    return answer(HTTPStatus.OK, job_shape(record, whole=True))

@@ -1,0 +1,92 @@
+"""Health: whether the tables answer, the sweeper ticks, and nothing is long overdue."""
+
+from __future__ import annotations
+
+import pytest
+
+from relayq_core.shapes import health_shape
+from relayq_core.testing import Bench
+from relayq_core.views import QueueView
+from tests.factories import NOW
+from tests.stories.faulty import FaultyBench
+
+
+def test_a_system_that_ticks_with_nothing_overdue_is_healthy(bench: Bench) -> None:
+    """What waits for its time is no problem."""
+    bench.relayq.dispatch("greet", delay=3_600)
+    bench.sweep()
+    bench.clock.advance(seconds=100)
+    health = bench.relayq.health()
+    assert health_shape(health) == {
+        "healthy": True,
+        "problems": [],
+        "last_sweep_age_ms": bench.clock.now() - NOW,
+        "sweep_is_late": False,
+        "oldest_due_age_ms": 0,
+        "queues": [{"queue": "default", "live": 1, "overdue": 0, "oldest_due_age_ms": 0, "capped": False}],
+    }
+
+
+def test_a_system_that_was_never_swept_is_unhealthy(bench: Bench) -> None:
+    """Nobody would bring a lost handoff back."""
+    health = bench.relayq.health()
+    assert health.problems == ("the sweeper has never run: is the stack's schedule enabled?",)
+    assert health.sweep_is_late
+
+
+@pytest.mark.parametrize(("minutes", "late"), [(3, False), (4, True)])
+def test_a_sweeper_that_is_silent_for_more_than_three_minutes_is_told(bench: Bench, minutes: int, late: bool) -> None:
+    """One tick may be late; three are not chance."""
+    bench.store.record_tick(NOW, {})
+    bench.clock.advance(minutes=minutes)
+    health = bench.relayq.health()
+    assert (health.sweep_is_late, health.healthy) == (late, not late)
+    assert [problem for problem in health.problems if f"has not run for {minutes} minutes" in problem] == [
+        *health.problems
+    ]
+
+
+def test_a_job_that_is_long_overdue_is_told_with_its_queue(bench: Bench) -> None:
+    """The sweeper ticks, and yet nobody runs it."""
+    bench.relayq.dispatch("greet", queue="emails")
+    bench.clock.advance(minutes=10)
+    bench.store.record_tick(bench.clock.now(), {})
+    health = bench.relayq.health()
+    (problem,) = health.problems
+    assert problem.startswith("a job in queue 'emails' has been overdue for 9 minutes: ")
+    assert health.oldest_due_age_ms == 570_000
+
+
+def test_a_table_that_does_not_answer_is_told_and_nothing_is_raised() -> None:
+    """Both are asked: one may be there without the other."""
+    bench = FaultyBench()
+    bench.sweep()
+    bench.faults["get_failed"] = ["denied", "denied"]
+    assert bench.relayq.health().problems == ("get_failed was denied; grant it",)
+    bench.faults["last_tick"] = ["denied"]
+    health = bench.relayq.health()
+    assert health.problems == ("last_tick was denied; grant it", "get_failed was denied; grant it")
+    assert (health.queues, health.last_sweep_age_ms) == ((), None)
+
+
+def test_the_oldest_is_found_in_a_queue_that_is_too_long_to_count(bench: Bench) -> None:
+    """Wherever in the index it stands: counting ends before."""
+    for n in range(200):
+        bench.relayq.dispatch("greet", job_id=f"job-{n}", delay=600)
+    oldest = [f"old-{n}" for n in range(16)]  # in shards first and last
+    for job_id in oldest:
+        bench.relayq.dispatch("greet", job_id=job_id)
+        bench.clock.advance(seconds=1)
+    bench.clock.advance(seconds=84)
+    (view,) = bench.relayq.queues(limit=5)
+    assert view == QueueView(queue="default", live=5, overdue=view.overdue, oldest_due_age_ms=70_000, capped=True)
+
+
+def test_health_reads_no_more_of_a_long_queue_than_of_a_short_one() -> None:
+    """A monitor asks each minute, also on the worst of days."""
+    bench = FaultyBench()
+    for n in range(3_000):
+        bench.relayq.dispatch("greet", job_id=f"job-{n}", delay=600)
+    bench.faulty.calls.clear()
+    bench.relayq.health()
+    assert bench.faulty.calls.count("due") <= 16
