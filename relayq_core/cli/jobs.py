@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import typer
 
 from relayq_core.cli.command import Cli, command
@@ -39,7 +41,7 @@ def queues(cli: Cli) -> None:
         "queues": [queue_shape(view) for view in views],
         **times(swept_at=swept_at),
     }
-    cli.answer(data, lambda: _show_queues(views, swept_at, relayq.clock.now()))
+    cli.answer(data, lambda: show_queues(views, swept_at, relayq.clock.now()))
 
 
 def list_jobs(
@@ -123,7 +125,8 @@ def say_capped(shown: int, limit: int) -> None:
         say(f"the first {limit}; --limit N shows more", style="dim")
 
 
-def _show_queues(views: list[QueueView], swept_at: int | None, now: int) -> None:
+def show_queues(views: Sequence[QueueView], swept_at: int | None, now: int) -> None:
+    """A table of queues, and when they were last swept."""
     if not views:
         say("no queue yet: the first dispatch makes one")
         return

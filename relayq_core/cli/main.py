@@ -10,8 +10,8 @@ from typing import Annotated, Any
 
 import typer
 
+from relayq_core.cli import clear, dispatch, failed, health, jobs, registry, run, sweep, tables
 from relayq_core.cli import demo as demo_command
-from relayq_core.cli import dispatch, failed, jobs, registry, run, sweep, tables
 from relayq_core.cli.command import Debug, Json, Local, Profile, Region, Stack, flowing, report_error, show_help_alone
 from relayq_core.cli.exits import ERROR, LEGEND, OK, USAGE
 from relayq_core.cli.output import is_fancy
@@ -67,7 +67,7 @@ def root(
 
 root.__doc__ = flowing(root.__doc__ or "")
 app.callback(invoke_without_command=True)(root)
-for group in (demo_command, dispatch, run, jobs, failed, sweep, registry, tables):
+for group in (demo_command, dispatch, run, jobs, clear, failed, sweep, health, registry, tables):
     group.add_to(app)
 
 

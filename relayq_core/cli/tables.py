@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import sys
-from typing import Annotated, Any
+from typing import Any
 
 import typer
 
 from relayq_core.adapters.tables import TTL_ATTRIBUTE, failed_table, jobs_table
+from relayq_core.cli.ask import Yes, confirm
 from relayq_core.cli.command import Cli, command, command_group
 from relayq_core.cli.exits import Stop
 from relayq_core.cli.output import say
-from relayq_core.cli.values import flag
 from relayq_core.cli.where import check_embedded
 from relayq_core.settings import Settings
 
@@ -55,7 +54,7 @@ def create(cli: Cli) -> None:
 
 def delete(
     cli: Cli,
-    yes: Annotated[bool, flag("--yes", "-y", help="Do not ask.")] = False,
+    yes: Yes = False,
 ) -> None:
     """Delete both tables, with every job in them.
 
@@ -69,7 +68,7 @@ def delete(
     jobs, failed = _names(cli.settings())
     dynamodb = _client()
     endpoint = dynamodb.meta.endpoint_url
-    _confirm(f"Delete {jobs} and {failed} at {endpoint}, with every job in them?", yes=yes)
+    confirm(f"Delete {jobs} and {failed} at {endpoint}, with every job in them?", yes=yes, purpose="delete the tables")
     answer = [{"name": name, "deleted": _deleted(dynamodb, name)} for name in (jobs, failed)]
 
     def show() -> None:
@@ -94,20 +93,11 @@ def _delete_local(cli: Cli, *, yes: bool) -> None:
     check_embedded()
     from relayq_core.local.state import FOLDER, delete
 
-    _confirm(f"Delete the tables in {FOLDER}/, with every job in them?", yes=yes)
+    confirm(f"Delete the tables in {FOLDER}/, with every job in them?", yes=yes, purpose="delete the tables")
     deleted = delete(FOLDER)
     tables = [{"name": name, "deleted": deleted} for name in _DEFAULTS.values()]
     said = "deleted" if deleted else "were not there"
     cli.answer({"tables": tables, "endpoint": None}, lambda: say(f"tables in {FOLDER}/ {said}"))
-
-
-def _confirm(question: str, *, yes: bool) -> None:
-    """Ask, unless there was a --yes. Raises Abort for a no."""
-    if yes:
-        return
-    if not sys.stdin.isatty():
-        raise typer.BadParameter("nobody can be asked here; say --yes to delete the tables")
-    typer.confirm(question, abort=True, err=True)
 
 
 def _names(settings: Settings) -> tuple[str, str]:

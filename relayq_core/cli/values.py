@@ -125,11 +125,12 @@ def _live(text: str) -> Status:
 
 id_of_job = _checked(checked_job_id)
 queue_name = _checked(checked_queue)
+name_of_job = _checked(checked_name)
 
 JobId = Annotated[str, typer.Argument(metavar="ID", help="The job's id, as dispatch printed it.", parser=id_of_job)]
 JobName = Annotated[
     str,
-    typer.Argument(metavar="NAME", help="The job's name; `relayq registry` lists them.", parser=_checked(checked_name)),
+    typer.Argument(metavar="NAME", help="The job's name; `relayq registry` lists them.", parser=name_of_job),
 ]
 Queue = Annotated[str | None, typer.Option("--queue", metavar="QUEUE", help="Only this queue.", parser=queue_name)]
 Attempts = Annotated[

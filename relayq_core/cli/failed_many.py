@@ -1,0 +1,220 @@
+"""`relayq failed redrive|forget`: what becomes of failures, of one or of all that are meant."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from typing import Annotated, Any
+
+import typer
+
+from relayq_core.bulk import Outcome
+from relayq_core.cli.ask import Yes, confirm
+from relayq_core.cli.bulk import Rate, Stopped, carried_out
+from relayq_core.cli.command import Cli, command
+from relayq_core.cli.exits import OK, no_such_job
+from relayq_core.cli.jobs import known_queue
+from relayq_core.cli.output import Column, age, print_table, say, span
+from relayq_core.cli.values import Queue, duration, flag, id_of_job, name_of_job
+from relayq_core.client import RelayQ
+from relayq_core.operations import Failures
+from relayq_core.record import JobRecord
+from relayq_core.shapes import failed_shape, headline, job_shape
+
+TABLE = "in the failed table"
+#: Of a dry run people read so many.
+_SHOWN = 100
+
+Named = Annotated[str | None, typer.Option("--job", metavar="NAME", help="Only jobs of this name.", parser=name_of_job)]
+Error = Annotated[
+    str | None, typer.Option("--error", metavar="TEXT", help="Only errors that contain this, in whatever case.")
+]
+Since = Annotated[
+    float | None,
+    typer.Option("--since", metavar="TIME", help="Only what failed in the last 90s, 2h, 1d.", parser=duration),
+]
+_Ids = Annotated[
+    list[str] | None,
+    typer.Argument(metavar="ID", help="The jobs' ids; else say which by options.", parser=id_of_job),
+]
+_All = Annotated[bool, flag("--all", help="All failed jobs.")]
+_Limit = Annotated[int | None, typer.Option("--limit", metavar="N", min=1, help="The newest N at most.")]
+_DryRun = Annotated[bool, flag("--dry-run", help="Show which, and do nothing.")]
+
+
+def add_to(group: typer.Typer) -> None:
+    """Add these commands."""
+    command(group, "redrive", example="relayq failed redrive --job send_email --since 2h --rate 10")(redrive)
+    command(group, "forget", example='relayq failed forget --queue emails --error "no such user" --dry-run')(forget)
+
+
+def redrive(
+    cli: Cli,
+    ids: _Ids = None,
+    queue: Queue = None,
+    job: Named = None,
+    error: Error = None,
+    since: Since = None,
+    everything: _All = False,
+    limit: _Limit = None,
+    rate: Rate = None,
+    dry_run: _DryRun = False,
+    yes: Yes = False,
+) -> int:
+    """Bring failed jobs back, with all their tries.
+
+    By id, or all that fit the options, newest first. Each keeps its id, and is handed to a runner. Refused while
+    another job has its unique key. Asks first where jobs are chosen by options, unless --yes is given; Ctrl-C stops
+    after the job in hand.
+
+    JSON: for one id the object of `relayq list`, as the job then is, else {"matched", "dry_run", "redriven", "gone",
+    "refused": [{"id", "reason"}], "stopped"}, with --dry-run also "jobs". Exit code 1 if any was refused.
+    """
+    relayq = cli.relayq(hands_off=not dry_run)
+    if ids and len(ids) == 1 and not dry_run:
+        _no_options(queue, job, error, since, everything, limit)
+        _redrive_one(cli, relayq, ids[0])
+        return OK
+    meant = failures(relayq.clock.now(), queue, job, error, since)
+    chosen = _chosen(relayq, ids or [], meant, limit, everything=everything)
+    work = _Work("redrive", "redriven", lambda jobs, stop: relayq.bulk.redrive(jobs, rate=rate, stop=stop))
+    return _carry_out(cli, relayq, work, chosen, rate, dry_run=dry_run, yes=yes or bool(ids))
+
+
+def forget(
+    cli: Cli,
+    ids: _Ids = None,
+    queue: Queue = None,
+    job: Named = None,
+    error: Error = None,
+    since: Since = None,
+    everything: _All = False,
+    limit: _Limit = None,
+    rate: Rate = None,
+    dry_run: _DryRun = False,
+    yes: Yes = False,
+) -> int:
+    """Delete failed jobs; there is no way back.
+
+    By id, or all that fit the options, newest first. Asks first where jobs are chosen by options, unless --yes is
+    given; Ctrl-C stops after the job in hand.
+
+    JSON: for one id {"id", "forgotten": true}, else {"matched", "dry_run", "forgotten", "gone", "refused":
+    [{"id", "reason"}], "stopped"}, with --dry-run also "jobs". Exit code 1 if any was refused.
+    """
+    relayq = cli.relayq()
+    if ids and len(ids) == 1 and not dry_run:
+        _no_options(queue, job, error, since, everything, limit)
+        _forget_one(cli, relayq, ids[0])
+        return OK
+    meant = failures(relayq.clock.now(), queue, job, error, since)
+    chosen = _chosen(relayq, ids or [], meant, limit, everything=everything)
+    work = _Work("forget", "forgotten", lambda jobs, stop: relayq.bulk.forget(jobs, rate=rate, stop=stop))
+    return _carry_out(cli, relayq, work, chosen, rate, dry_run=dry_run, yes=yes or bool(ids))
+
+
+def failures(now: int, queue: str | None, job: str | None, error: str | None, since: float | None) -> Failures:
+    """Which failures the options mean."""
+    return Failures(queue=queue, job=job, error=error, since=None if since is None else now - round(since * 1000))
+
+
+def show_failures(found: Iterable[JobRecord], now: int) -> None:
+    """A table of failed jobs."""
+    columns = (
+        Column("id"),
+        Column("name"),
+        Column("queue"),
+        Column("tries", right=True),
+        Column("failed"),
+        Column("error", wide=True),
+    )
+    rows = [(job.id, job.name, job.queue, str(job.attempt), age(job.finished_at, now), headline(job)) for job in found]
+    print_table(columns, rows)
+
+
+# --- one ---
+
+
+def _redrive_one(cli: Cli, relayq: RelayQ, job_id: str) -> None:
+    job = relayq.redrive(job_id)
+    if job is None:
+        raise no_such_job(job_id, TABLE)
+
+    def show_redriven() -> None:
+        say(f"{job_id} is {job.status.value} again", style="green")
+        if cli.where.local:
+            say(f"Nobody runs it by itself here: relayq --local run --id {job_id}")
+
+    cli.answer(job_shape(job), show_redriven)
+
+
+def _forget_one(cli: Cli, relayq: RelayQ, job_id: str) -> None:
+    if not relayq.forget(job_id):
+        raise no_such_job(job_id, TABLE)
+    cli.answer({"id": job_id, "forgotten": True}, lambda: say(f"{job_id} is forgotten"))
+
+
+# --- many ---
+
+
+@dataclass(frozen=True, slots=True)
+class _Work:
+    verb: str
+    done: str
+    begin: Callable[[list[str], Stopped], Iterator[Outcome]]
+
+
+def _no_options(*options: Any) -> None:
+    if any(options):
+        raise typer.BadParameter("give either ids, or options that say which jobs, not both")
+
+
+def _chosen(
+    relayq: RelayQ, ids: Sequence[str], meant: Failures, limit: int | None, *, everything: bool
+) -> Sequence[str | JobRecord]:
+    """Ids as they were given, or the failures that are meant; all of them before the first is touched."""
+    narrowed = meant != Failures()
+    if ids:
+        _no_options(narrowed, everything, limit)
+        return list(dict.fromkeys(ids))
+    if everything and narrowed:
+        raise typer.BadParameter("--all means all: leave it out, or --queue, --job, --error and --since")
+    if not everything and not narrowed:
+        raise typer.BadParameter("say which jobs: their ids; --queue, --job, --error or --since; or --all")
+    known_queue(relayq, meant.queue)
+    return list(islice(relayq.operations.failures(meant), limit))
+
+
+def _carry_out(
+    cli: Cli,
+    relayq: RelayQ,
+    work: _Work,
+    chosen: Sequence[str | JobRecord],
+    rate: float | None,
+    *,
+    dry_run: bool,
+    yes: bool,
+) -> int:
+    ids = [each if isinstance(each, str) else each.id for each in chosen]
+    answer = {"matched": len(ids), "dry_run": dry_run}
+    if dry_run:
+        shapes = [{"id": each} if isinstance(each, str) else failed_shape(each) for each in chosen]
+        rehearsed = {work.done: 0, "gone": 0, "refused": [], "stopped": False}
+        cli.answer({**answer, **rehearsed, "jobs": shapes}, lambda: _show_dry(relayq, work, chosen))
+        return OK
+    if ids:
+        takes = f" at {rate:g} a second, about {span(round(len(ids) * 1000 / rate))}" if rate else ""
+        jobs = f"{len(ids)} failed job{'s' if len(ids) > 1 else ''}"
+        confirm(f"{work.verb.capitalize()} {jobs}{takes}?", yes=yes, purpose=f"{work.verb} {jobs}")
+    done = carried_out(lambda stop: work.begin(ids, stop), work.verb, len(ids))
+    shown = done.show if ids else lambda: say("no failed job is like that", style="green")
+    cli.answer({**answer, **done.shape(work.done, "gone")}, shown)
+    return done.exit_code
+
+
+def _show_dry(relayq: RelayQ, work: _Work, chosen: Sequence[str | JobRecord]) -> None:
+    found = [each for each in chosen if isinstance(each, JobRecord)]
+    if found:
+        show_failures(found[:_SHOWN], relayq.clock.now())
+    say(f"would {work.verb} {len(chosen)}")

@@ -1,0 +1,41 @@
+"""`relayq health`: is all well?"""
+
+from __future__ import annotations
+
+import typer
+
+from relayq_core.cli.command import Cli, command
+from relayq_core.cli.exits import ERROR, OK
+from relayq_core.cli.jobs import show_queues
+from relayq_core.cli.output import say
+from relayq_core.shapes import health_shape
+from relayq_core.views import Health
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add this command."""
+    command(app, "health", example="relayq health --stack relayq || echo look")(health)
+
+
+def health(cli: Cli) -> int:
+    """Do the tables answer, is the sweeper on time, is nothing overdue?
+
+    For people and for monitors: exit code 1 says that something is wrong, and the sentences say what. Queues are
+    counted up to 100. `relayq doctor` looks deeper into a deployed stack.
+
+    JSON: {"healthy", "problems": [], "last_sweep_age_ms", "sweep_is_late", "oldest_due_age_ms", "queues"}
+    """
+    relayq = cli.relayq()
+    found = relayq.health()
+    cli.answer(health_shape(found), lambda: _show(found, relayq.clock.now()))
+    return OK if found.healthy else ERROR
+
+
+def _show(found: Health, now: int) -> None:
+    for problem in found.problems:
+        say(f"unhealthy: {problem}", style="red")
+    if found.healthy:
+        say("healthy: both tables answer, the sweeper is on time, nothing is long overdue", style="green")
+    if found.queues or found.last_sweep_age_ms is not None:
+        swept_at = None if found.last_sweep_age_ms is None else now - found.last_sweep_age_ms
+        show_queues(found.queues, swept_at, now)
