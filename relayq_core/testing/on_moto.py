@@ -1,0 +1,31 @@
+"""The kit on DynamoDB as moto plays it: the real adapter, its expressions and its items."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from relayq_core.adapters.dynamodb import DynamoStore
+from relayq_core.adapters.tables import failed_table, jobs_table
+from relayq_core.testing.clock import ManualClock
+from relayq_core.testing.kit import Kit
+
+
+@contextmanager
+def on_moto(**settings: Any) -> Iterator[Kit]:
+    """Inside, boto3 is moto's, with RelayQ's two tables; nothing runs but by `drain()` or `run()`.
+
+    Wants credentials and a region in the environment, whatever they are. Not for threads: moto is not atomic.
+    """
+    import boto3
+    from moto import mock_aws
+
+    clock = ManualClock()
+    with mock_aws():
+        client = boto3.client("dynamodb")
+        for table in (jobs_table("jobs"), failed_table("failed")):
+            client.create_table(**table)
+        store = DynamoStore(lambda: client, "jobs", "failed", now=clock.now)
+        with Kit(store=store, clock=clock, **settings).installed() as kit:
+            yield kit

@@ -1,0 +1,86 @@
+"""Perform one job as a runner would, with nothing around it: no row, no lease, no retry."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import inspect
+import threading
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
+
+from relayq_core.clock import SystemClock
+from relayq_core.context import JobContext
+from relayq_core.ports import Clock
+from relayq_core.record import new_id
+from relayq_core.registry import registry
+from relayq_core.request import request_of
+
+T = TypeVar("T")
+
+#: What a job without a timeout has, in a runner of Lambda's longest life (seconds).
+_LONGEST = 890.0
+
+
+def perform(
+    job: Any,
+    args: Mapping[str, Any] | None = None,
+    *,
+    attempt: int = 1,
+    max_attempts: int | None = None,
+    clock: Clock | None = None,
+) -> Any:
+    """Run a job's handler, and give back what it returned, or let through what it raised.
+
+    `job` is what dispatch() takes. The payload goes through JSON first, as on its way to a runner, and the handler is
+    given a context that says it is try number `attempt`. Raises InvalidPayload, UnknownJob.
+    """
+    request = request_of(job, args, registry)
+    job_type = request.job_type or registry.find(request.name)
+    made, _ = job_type.build(job_type.recheck(request.payload_json))
+    options = request.options.over(job_type.options)
+    time = clock or SystemClock()
+    context = JobContext(
+        job_id=options.job_id or new_id(time.now()),
+        name=request.name,
+        queue=options.queue or "default",
+        attempt=attempt,
+        max_attempts=max_attempts or options.max_attempts or 3,
+        deadline_ms=time.now() + round(1000 * (options.timeout or _LONGEST)),
+        _now=time.now,
+        _report=lambda progress_json: True,
+    )
+
+    def handled() -> Any:
+        value = made.handle(context)
+        return asyncio.run(_awaited(value)) if inspect.isawaitable(value) else value
+
+    return apart_from_loops(handled)
+
+
+async def _awaited(value: Any) -> Any:
+    return await value
+
+
+def apart_from_loops(action: Callable[[], T]) -> T:
+    """Do it here; or, inside an async test, in a thread of its own: a job runs a loop of its own, as in a runner."""
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return action()
+    done: list[T] = []
+    raised: list[BaseException] = []
+    context = contextvars.copy_context()
+
+    def run() -> None:
+        try:
+            done.append(context.run(action))
+        except BaseException as error:
+            raised.append(error)
+
+    thread = threading.Thread(target=run, name="relayq-testing")
+    thread.start()
+    thread.join()
+    if raised:
+        raise raised[0]
+    return done[0]
