@@ -69,6 +69,10 @@ simulate: .venv/.dev ## the protocol under every fault and pair of faults, and N
 differential: .venv/.dev ## the memory store beside DynamoDB Local, call by call, in N=10000 sequences (after make engines)
 	@$(BIN)/python -m tests.differential --examples $(or $(N),10000)
 
+.PHONY: bench
+bench: .venv/.dev ## each cost beside the least it could be, in about ten minutes (QUICK=1: to see that it works; GROUPS="dispatch run")
+	@$(BIN)/python -m benchmarks $(if $(QUICK),--quick) $(GROUPS)
+
 .PHONY: build
 build: .venv-sam/.ready ## sam build (ARCH=x86_64 RUNTIME=python3.12 for other than the template's defaults)
 	$(LAYER_ENV) $(SAM) build $(SAM_FLAGS)

@@ -1,0 +1,103 @@
+"""The sweeper's work for each row that is due, against the update and the invocation it consists of."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+
+from benchmarks.aws import ROOT, environment, relayq, sent_by, stand, tuned
+from benchmarks.measuring import CONTROL, paired
+from benchmarks.rows import Row
+from benchmarks.scale import Scale
+from benchmarks.server import ROWS_PER_SHARD
+
+GROUP = "Sweep"
+SHARDS = 8
+AGAINST = "update_item and invoke, tuned, the body read"
+#: Of the sweeper function in template.yaml.
+TIMEOUT_MS = 150_000
+_SMALL_PER_SHARD = 10
+
+#: A whole tick, as the sweeper function makes it; tells what it did, how long it took and what it needed.
+_TICK = """
+import json, resource, sys, time
+from benchmarks.aws import relayq
+made = relayq(sys.argv[1])
+made.prepare()
+began = time.monotonic()
+left = lambda: int({timeout} - (time.monotonic() - began) * 1000)
+swept = made.sweeper.sweep(left)
+print(json.dumps({{
+    "nudged": swept.counts["nudged"],
+    "seconds": time.monotonic() - began,
+    "mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+}}))
+"""
+
+
+def rows(scale: Scale) -> Iterator[Row]:
+    """CPU for each row, and one tick with very many."""
+    with stand() as aws, environment(aws.environ):
+        due = SHARDS * _SMALL_PER_SHARD
+        sweeper = relayq(f"{ROWS_PER_SHARD}-{_SMALL_PER_SHARD}").sweeper
+
+        def sweep() -> None:
+            assert sweeper.sweep(lambda: TIMEOUT_MS).counts["nudged"] == due
+
+        found = paired(_raw(due), {"sweep": sweep}, rounds=max(5, scale.rounds // 2), batch=1)
+        ratio = found["sweep"]
+        yield Row(
+            GROUP,
+            "a due row handed off",
+            AGAINST,
+            ratio.cpu,
+            1.20,
+            unit="× CPU",
+            spread=(ratio.cpu_from, ratio.cpu_to),
+            control=found[CONTROL].cpu,
+            note=f"ticks of {due} rows, their queries and the record of the tick included",
+        )
+        told = subprocess.run(
+            [
+                sys.executable,
+                "-c",
+                _TICK.format(timeout=TIMEOUT_MS),
+                f"{ROWS_PER_SHARD}-{scale.due // SHARDS}",
+            ],
+            cwd=ROOT,
+            check=True,
+            capture_output=True,
+            text=True,
+        )
+    tick = json.loads(told.stdout)
+    name = f"a tick that finds {scale.due:,} rows due"
+    yield Row(GROUP, f"{name}: handed off", "all of them", tick["nudged"], scale.due, exact=True, unit="rows")
+    yield Row(
+        GROUP,
+        f"{name}: time",
+        "the sweeper function's timeout",
+        tick["seconds"],
+        TIMEOUT_MS / 1000,
+        unit="s",
+        note="against an instant answer on this machine, so for the work alone",
+    )
+    yield Row(GROUP, f"{name}: memory", "a sweeper of 256 MB", tick["mib"], 256, unit="MiB")
+
+
+def _raw(times: int) -> Callable[[], None]:
+    """As many pairs of calls as a sweep makes, with nothing around them."""
+    made = relayq(f"{ROWS_PER_SHARD}-1")
+    seen = sent_by(made, "dynamodb", "lambda")
+    made.sweeper.sweep(lambda: TIMEOUT_MS)
+    nudged = next(sent for method, sent in seen if method == "update_item")
+    invoked = next(sent for method, sent in seen if method == "invoke")
+    dynamodb, functions = tuned("dynamodb"), tuned("lambda")
+
+    def send() -> None:
+        for _ in range(times):
+            dynamodb.update_item(**nudged)
+            functions.invoke(**invoked)["Payload"].read()
+
+    return send
