@@ -1,0 +1,274 @@
+"""Read a stack's facts from AWS. What may not be read, or is not there, is a fact too."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
+
+from botocore.exceptions import BotoCoreError, ClientError
+
+from relayq_core.cli.doctor.facts import (
+    Config,
+    Facts,
+    FunctionFacts,
+    Grant,
+    Invokes,
+    Schedule,
+    TableFacts,
+    Unread,
+)
+from relayq_core.cli.exits import Stop
+from relayq_core.errors import StoreError
+from relayq_core.ports import JobStore
+from relayq_core.text import cut
+
+T = TypeVar("T")
+
+Client = Callable[[str], Any]
+
+_OUTPUTS = ("JobsTableName", "FailedJobsTableName", "RunnerFunctionName", "SweeperFunctionName", "RunnerPolicyArn")
+_DENIED = frozenset({"AccessDenied", "AccessDeniedException", "UnauthorizedOperation"})
+_ABSENT = frozenset({"ResourceNotFoundException", "ParameterNotFound", "NoSuchEntity"})
+
+
+def session() -> Client:
+    """The clients of one session, each made once."""
+    import boto3
+
+    made = boto3.Session()
+    return functools.cache(made.client)
+
+
+def outputs_of(client: Client, stack: str) -> dict[str, str]:
+    """The outputs of a stack. Raises Stop where one is missing that every RelayQ stack has."""
+    found = client("cloudformation").describe_stacks(StackName=stack)["Stacks"][0].get("Outputs", [])
+    outputs = {output["OutputKey"]: output["OutputValue"] for output in found}
+    if missing := [name for name in _OUTPUTS if name not in outputs]:
+        raise Stop(f"stack {stack!r} has no output {', '.join(missing)}: is it a RelayQ stack?")
+    return outputs
+
+
+def read(
+    client: Client, stack: str, outputs: Mapping[str, str], store: JobStore, now: int, longest_timeout: float | None
+) -> Facts:
+    """All facts of a stack with these outputs. `client` makes the boto3 client of a service."""
+    runner = _function(client, outputs["RunnerFunctionName"])
+    sweeper = _function(client, outputs["SweeperFunctionName"])
+    parameter, schedule = f"/relayq/{stack}/layer", f"{stack}-sweep"
+    return Facts(
+        stack=stack,
+        outputs=outputs,
+        runner=runner,
+        sweeper=sweeper,
+        api=_api(client, stack) if "ApiUrl" in outputs else None,
+        jobs=_table(client, outputs["JobsTableName"]),
+        failed=_table(client, outputs["FailedJobsTableName"]),
+        schedule=_fact("scheduler:GetSchedule", lambda: _schedule(client, schedule), absent=None),
+        schedule_name=schedule,
+        layer=_fact(
+            "ssm:GetParameter",
+            lambda: str(client("ssm").get_parameter(Name=parameter)["Parameter"]["Value"]),
+            absent=None,
+        ),
+        layer_parameter=parameter,
+        runner_policies=_policies(client, runner.config),
+        grants=_grants(client, outputs, runner.config, sweeper.config),
+        last_tick_age_ms=_last_tick_age(store, now),
+        longest_timeout=longest_timeout,
+    )
+
+
+def _fact(action: str, ask: Callable[[], T], *, absent: T | Unread | None = None) -> Any:
+    """What is answered; `absent` if there is no such thing; or that it could not be read."""
+    try:
+        return ask()
+    except ClientError as error:
+        code = error.response.get("Error", {}).get("Code", "")
+        if code in _ABSENT:
+            return absent
+        return Unread(action) if code in _DENIED else Unread(action, cut(error, 200))
+    except (BotoCoreError, KeyError) as error:  # no answer, or that of an emulator which knows less
+        return Unread(action, cut(f"{type(error).__name__}: {error}", 200))
+
+
+# --- the functions ---
+
+
+def _function(client: Client, name: str) -> FunctionFacts:
+    aws = client("lambda")
+    action = "lambda:GetFunctionConfiguration"
+    return FunctionFacts(
+        name=name,
+        config=_fact(
+            action,
+            lambda: _config(aws.get_function_configuration(FunctionName=name)),
+            absent=Unread(action, f"there is no function {name}"),
+        ),
+        invokes=_fact(
+            "lambda:GetFunctionEventInvokeConfig",
+            lambda: _invokes(aws.get_function_event_invoke_config(FunctionName=name)),
+            absent=Invokes(),
+        ),
+        recursive_loop=_fact(
+            "lambda:GetFunctionRecursionConfig",
+            lambda: str(aws.get_function_recursion_config(FunctionName=name)["RecursiveLoop"]),
+            absent=Unread("lambda:GetFunctionRecursionConfig", f"there is no function {name}"),
+        ),
+    )
+
+
+def _api(client: Client, stack: str) -> FunctionFacts:
+    """Its name is no output, so the stack is asked for it."""
+    action = "cloudformation:DescribeStackResource"
+    found = _fact(
+        action,
+        lambda: str(
+            client("cloudformation").describe_stack_resource(StackName=stack, LogicalResourceId="ApiFunction")[
+                "StackResourceDetail"
+            ]["PhysicalResourceId"]
+        ),
+        absent=Unread(action, "the stack has no ApiFunction"),
+    )
+    if isinstance(found, Unread):
+        return FunctionFacts(name="the API function", config=found, invokes=found, recursive_loop=found)
+    return _function(client, found)
+
+
+def _config(answer: Mapping[str, Any]) -> Config:
+    return Config(
+        arn=answer["FunctionArn"],
+        role=answer["Role"],
+        timeout=answer["Timeout"],
+        environ=answer.get("Environment", {}).get("Variables", {}),
+        layers=[each["Arn"] for each in answer.get("Layers", [])],
+    )
+
+
+def _invokes(answer: Mapping[str, Any]) -> Invokes:
+    default = Invokes()
+    return Invokes(
+        retries=answer.get("MaximumRetryAttempts", default.retries),
+        event_age=answer.get("MaximumEventAgeInSeconds", default.event_age),
+    )
+
+
+# --- the tables ---
+
+
+def _table(client: Client, name: str) -> TableFacts:
+    aws = client("dynamodb")
+    gone = f"there is no table {name}"
+    return TableFacts(
+        name=name,
+        indexes=_fact(
+            "dynamodb:DescribeTable",
+            lambda: _indexes(aws.describe_table(TableName=name)["Table"]),
+            absent=Unread("dynamodb:DescribeTable", gone),
+        ),
+        ttl=_fact(
+            "dynamodb:DescribeTimeToLive",
+            lambda: _ttl(aws.describe_time_to_live(TableName=name)["TimeToLiveDescription"]),
+            absent=Unread("dynamodb:DescribeTimeToLive", gone),
+        ),
+        pitr=_fact(
+            "dynamodb:DescribeContinuousBackups",
+            lambda: _pitr(aws.describe_continuous_backups(TableName=name)["ContinuousBackupsDescription"]),
+            absent=Unread("dynamodb:DescribeContinuousBackups", gone),
+        ),
+    )
+
+
+def _indexes(table: Mapping[str, Any]) -> dict[str, tuple[str, ...]]:
+    return {
+        index["IndexName"]: tuple(
+            key["AttributeName"] for key in sorted(index["KeySchema"], key=lambda key: str(key["KeyType"]))
+        )
+        for index in table.get("GlobalSecondaryIndexes", [])
+    }
+
+
+def _ttl(answer: Mapping[str, Any]) -> str | None:
+    on = answer.get("TimeToLiveStatus") in {"ENABLED", "ENABLING"}
+    return str(answer["AttributeName"]) if on else None
+
+
+def _pitr(answer: Mapping[str, Any]) -> bool:
+    found = answer.get("PointInTimeRecoveryDescription", {}).get("PointInTimeRecoveryStatus")
+    return bool(found == "ENABLED")
+
+
+# --- the rest ---
+
+
+def _schedule(client: Client, name: str) -> Schedule:
+    answer = client("scheduler").get_schedule(Name=name)
+    return Schedule(
+        enabled=answer.get("State", "ENABLED") == "ENABLED",
+        expression=answer["ScheduleExpression"],
+        target=answer["Target"]["Arn"],
+    )
+
+
+def _policies(client: Client, runner: Config | Unread) -> Any:
+    if isinstance(runner, Unread):
+        return runner
+    action = "iam:ListAttachedRolePolicies"
+
+    def ask() -> list[str]:
+        answer = client("iam").list_attached_role_policies(RoleName=_name_of(runner.role))
+        return [policy["PolicyArn"] for policy in answer["AttachedPolicies"]]
+
+    return _fact(action, ask, absent=Unread(action, "the runner's role is gone"))
+
+
+def _grants(
+    client: Client, outputs: Mapping[str, str], runner: Config | Unread, sweeper: Config | Unread
+) -> list[Grant]:
+    """Each right that a function cannot do without, as IAM itself judges it."""
+    if isinstance(runner, Unread) or isinstance(sweeper, Unread):
+        unread = runner if isinstance(runner, Unread) else sweeper
+        return [Grant(who="runner", action="any", resource="any", allowed=unread)]  # type: ignore[arg-type]
+    place = runner.arn.split(":function:")[0].replace(":lambda:", ":dynamodb:")
+    jobs, failed = (f"{place}:table/{outputs[name]}" for name in ("JobsTableName", "FailedJobsTableName"))
+    wanted = (
+        ("runner", runner.role, jobs, ("GetItem", "PutItem", "UpdateItem", "DeleteItem")),
+        ("runner", runner.role, failed, ("GetItem", "PutItem")),
+        ("runner", runner.role, runner.arn, ("InvokeFunction",)),
+        ("sweeper", sweeper.role, f"{jobs}/index/due", ("Query",)),
+        ("sweeper", sweeper.role, jobs, ("GetItem", "UpdateItem", "DeleteItem")),
+        ("sweeper", sweeper.role, failed, ("GetItem", "PutItem")),
+        ("sweeper", sweeper.role, runner.arn, ("InvokeFunction",)),
+    )
+    found: list[Grant] = []
+    for who, role, resource, names in wanted:
+        actions = [f"{'lambda' if resource == runner.arn else 'dynamodb'}:{name}" for name in names]
+        found += _simulated(client, who, role, resource, actions)
+    return found
+
+
+def _simulated(client: Client, who: str, role: str, resource: str, actions: list[str]) -> list[Grant]:
+    def ask() -> dict[str, bool]:
+        answer = client("iam").simulate_principal_policy(
+            PolicySourceArn=role, ActionNames=actions, ResourceArns=[resource]
+        )
+        return {each["EvalActionName"]: each["EvalDecision"] == "allowed" for each in answer["EvaluationResults"]}
+
+    action = "iam:SimulatePrincipalPolicy"
+    allowed = _fact(action, ask, absent=Unread(action, f"the {who}'s role is gone"))
+    unread = allowed if isinstance(allowed, Unread) else None
+    return [
+        Grant(who=who, action=each, resource=resource, allowed=unread or allowed.get(each, False)) for each in actions
+    ]
+
+
+def _last_tick_age(store: JobStore, now: int) -> int | Unread | None:
+    try:
+        tick = store.last_tick()
+    except StoreError as error:
+        return Unread("dynamodb:GetItem") if error.code in _DENIED else Unread("dynamodb:GetItem", cut(error, 200))
+    return None if tick is None else now - tick[0]
+
+
+def _name_of(arn: str) -> str:
+    return arn.rpartition("/")[2]

@@ -1,0 +1,279 @@
+"""`relayq doctor` from the command line to AWS's answers: what is asked, read and shown, as botocore itself has it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import boto3
+import boto3.session
+import pytest
+from botocore.stub import ANY, Stubber
+
+from relayq_core.cli.doctor.checks import CHECKS
+from relayq_core.clock import SystemClock
+from relayq_core.testing import isolated_registry
+from tests.functions.test_cli import Relayq
+
+SERVICES = ("cloudformation", "lambda", "dynamodb", "scheduler", "ssm", "iam")
+PLACE = "eu-west-1:123456789012"
+LAYER = f"arn:aws:lambda:{PLACE}:layer:relayq-core:7"
+POLICY = "arn:aws:iam::123456789012:policy/RunnerPolicy"
+OUTPUTS = {
+    "JobsTableName": "jobs",
+    "FailedJobsTableName": "failed",
+    "RunnerFunctionName": "runner",
+    "SweeperFunctionName": "sweeper",
+    "RunnerPolicyArn": POLICY,
+    "ApiUrl": "https://example.com/",
+}
+#: Every call in the order of its service, and the permission that it needs.
+ACTIONS = {
+    "get_function_configuration": "lambda:GetFunctionConfiguration",
+    "get_function_event_invoke_config": "lambda:GetFunctionEventInvokeConfig",
+    "get_function_recursion_config": "lambda:GetFunctionRecursionConfig",
+    "describe_table": "dynamodb:DescribeTable",
+    "describe_time_to_live": "dynamodb:DescribeTimeToLive",
+    "describe_continuous_backups": "dynamodb:DescribeContinuousBackups",
+    "get_item": "dynamodb:GetItem",
+    "get_schedule": "scheduler:GetSchedule",
+    "get_parameter": "ssm:GetParameter",
+    "list_attached_role_policies": "iam:ListAttachedRolePolicies",
+    "simulate_principal_policy": "iam:SimulatePrincipalPolicy",
+    "describe_stack_resource": "cloudformation:DescribeStackResource",
+}
+
+#: The rights that are looked up together.
+RUNNER_MAY: list[tuple[str, ...]] = [
+    ("GetItem", "PutItem", "UpdateItem", "DeleteItem"),
+    ("GetItem", "PutItem"),
+    ("InvokeFunction",),
+]
+SWEEPER_MAY: list[tuple[str, ...]] = [
+    ("Query",),
+    ("GetItem", "UpdateItem", "DeleteItem"),
+    ("GetItem", "PutItem"),
+    ("InvokeFunction",),
+]
+
+
+class Aws:
+    """Clients that answer what they are told to, and fail on any other call."""
+
+    def __init__(self) -> None:
+        session = boto3.session.Session("test", "test", region_name="eu-west-1")
+        self._clients: dict[str, Any] = {service: session.client(service) for service in SERVICES}  # type: ignore[call-overload]
+        self._stubs: dict[str, Stubber] = {}
+
+    def begin(self) -> None:
+        """Forget what was told."""
+        for stub in self._stubs.values():
+            stub.deactivate()
+        self._stubs = {service: Stubber(client) for service, client in self._clients.items()}
+        for stub in self._stubs.values():
+            stub.activate()
+
+    def client(self, service: str, **_: Any) -> Any:
+        """As a session has it."""
+        return self._clients[service]
+
+    def answers(self, service: str, call: str, answer: dict[str, Any] | str, **request: Any) -> None:
+        """The next call of this service; a text is an error's code. `request` is what it has to say at least."""
+        stub = self._stubs[service]
+        expected = None if call == "simulate_principal_policy" else request or None
+        if isinstance(answer, str):
+            stub.add_client_error(call, answer)
+        else:
+            stub.add_response(call, answer, expected)
+
+    def all_were_asked(self) -> None:
+        """Nothing was left unread."""
+        for stub in self._stubs.values():
+            stub.assert_no_pending_responses()
+
+
+@pytest.fixture(scope="module")
+def clients() -> Aws:
+    """Made once: each takes a while."""
+    return Aws()
+
+
+@pytest.fixture
+def stack(relayq: Relayq, clients: Aws, monkeypatch: pytest.MonkeyPatch) -> Iterator[Aws]:
+    """AWS as the session has it, with nothing told yet; no job's code is at hand."""
+    for name in ("RELAYQ_JOBS_TABLE", "RELAYQ_FAILED_TABLE"):
+        monkeypatch.delenv(name)
+    clients.begin()
+    monkeypatch.setattr(boto3, "Session", lambda: clients)
+    yield clients
+    clients.begin()
+
+
+def tell(aws: Aws, **instead: Any) -> None:
+    """Tell of a good stack; `instead` of some calls another answer, or the code of an error."""
+
+    def answers(service: str, call: str, answer: dict[str, Any], **request: Any) -> None:
+        told = {**answer, **given} if isinstance(given := instead.get(call, {}), dict) else given
+        aws.answers(service, call, told, **request)
+
+    outputs = [{"OutputKey": key, "OutputValue": value} for key, value in OUTPUTS.items()]
+    told = {
+        "StackName": "relayq",
+        "CreationTime": "2026-01-01T00:00:00Z",
+        "StackStatus": "CREATE_COMPLETE",
+        "Outputs": outputs,
+    }
+    for _ in range(2):  # for the settings, and for the facts
+        answers("cloudformation", "describe_stacks", {"Stacks": [told]}, StackName="relayq")
+    for name in ("runner", "sweeper", "api"):
+        if name == "api":
+            detail = {
+                "LogicalResourceId": "ApiFunction",
+                "PhysicalResourceId": "api",
+                "ResourceType": "AWS::Lambda::Function",
+                "LastUpdatedTimestamp": "2026-01-01T00:00:00Z",
+                "ResourceStatus": "CREATE_COMPLETE",
+            }
+            answers("cloudformation", "describe_stack_resource", {"StackResourceDetail": detail})
+            if isinstance(instead.get("describe_stack_resource"), str):
+                break
+        environ = {"RELAYQ_JOBS_TABLE": "jobs", "RELAYQ_FAILED_TABLE": "failed"}
+        config = {
+            "FunctionArn": f"arn:aws:lambda:{PLACE}:function:{name}",
+            "Role": f"arn:aws:iam::123456789012:role/{name}-role",
+            "Timeout": 150 if name == "sweeper" else 900,
+            "Environment": {"Variables": environ},
+            "Layers": [{"Arn": LAYER}],
+        }
+        answers("lambda", "get_function_configuration", config, FunctionName=name)
+        invokes = {"MaximumRetryAttempts": 0, "MaximumEventAgeInSeconds": 300}
+        answers("lambda", "get_function_event_invoke_config", invokes, FunctionName=name)
+        answers("lambda", "get_function_recursion_config", {"RecursiveLoop": "Allow"}, FunctionName=name)
+    for table, index, keys in (
+        ("jobs", "due", ("due_shard", "due_at")),
+        ("failed", "by_queue", ("queue", "failed_at")),
+    ):
+        schema = [{"AttributeName": key, "KeyType": kind} for key, kind in zip(keys, ("HASH", "RANGE"), strict=True)]
+        shape = {"GlobalSecondaryIndexes": [{"IndexName": index, "KeySchema": schema}]}
+        answers("dynamodb", "describe_table", {"Table": shape}, TableName=table)
+        on = {"TimeToLiveStatus": "ENABLED", "AttributeName": "expires_at"}
+        answers("dynamodb", "describe_time_to_live", {"TimeToLiveDescription": on}, TableName=table)
+        backups = {
+            "ContinuousBackupsStatus": "ENABLED",
+            "PointInTimeRecoveryDescription": {"PointInTimeRecoveryStatus": "ENABLED"},
+        }
+        answers("dynamodb", "describe_continuous_backups", {"ContinuousBackupsDescription": backups}, TableName=table)
+    tick = {"pk": {"S": "sweeper"}, "ticked_at": {"N": str(SystemClock().now())}, "counts": {"S": "{}"}}
+    answers("dynamodb", "get_item", {"Item": tick}, TableName="jobs", Key={"pk": {"S": "sweeper"}}, ConsistentRead=ANY)
+    sweeper = f"arn:aws:lambda:{PLACE}:function:sweeper"
+    target = {"Arn": sweeper, "RoleArn": "arn:aws:iam::123456789012:role/scheduler"}
+    plan = {"State": "ENABLED", "ScheduleExpression": "rate(1 minute)", "Target": target}
+    answers("scheduler", "get_schedule", plan, Name="relayq-sweep")
+    answers("ssm", "get_parameter", {"Parameter": {"Value": LAYER}}, Name="/relayq/relayq/layer")
+    if isinstance(instead.get("get_function_configuration"), str):
+        return  # whose role they are is not known
+    attached = {"AttachedPolicies": [{"PolicyName": "RunnerPolicy", "PolicyArn": POLICY}]}
+    answers("iam", "list_attached_role_policies", attached, RoleName="runner-role")
+    for names in RUNNER_MAY + SWEEPER_MAY:
+        answers("iam", "simulate_principal_policy", _allowed(names))
+
+
+def _allowed(names: tuple[str, ...]) -> dict[str, Any]:
+    service = "lambda" if names == ("InvokeFunction",) else "dynamodb"
+    return {"EvaluationResults": [{"EvalActionName": f"{service}:{name}", "EvalDecision": "allowed"} for name in names]}
+
+
+def verdicts(ran: Any) -> dict[str, str]:
+    """Of each check."""
+    return {finding["check"]: finding["verdict"] for finding in ran.json["findings"]}
+
+
+def test_a_good_stack_is_found_to_be_good(relayq: Relayq, stack: Aws) -> None:
+    """Every fact is read, and nothing is wrong."""
+    tell(stack)
+    ran = relayq("doctor", "--stack", "relayq", "--json")
+    stack.all_were_asked()
+    assert (ran.code, ran.json["healthy"]) == (0, True)
+    assert verdicts(ran) == dict.fromkeys(CHECKS, "ok")
+
+
+def test_what_is_wrong_is_shown_with_its_fix_and_exits_1(relayq: Relayq, stack: Aws) -> None:
+    """What people read: a line for each check, the fix of each that is wrong, and the counts."""
+    tell(
+        stack,
+        get_function_event_invoke_config="ResourceNotFoundException",
+        get_schedule={"State": "DISABLED"},
+        get_parameter="ParameterNotFound",
+        simulate_principal_policy={"EvaluationResults": []},
+    )
+    ran = relayq("doctor", "--stack", "relayq")
+    assert ran.code == 1
+    assert "Lambda's own retries: Lambda itself retries runner 2 times\n  aws lambda put-function" in ran.out
+    assert "relayq-sweep is disabled" in ran.out
+    assert "there is no SSM parameter /relayq/relayq/layer" in ran.out
+    assert f"the runner may not dynamodb:GetItem on arn:aws:dynamodb:{PLACE}:table/jobs, and 13 more" in ran.out
+    assert ran.out.endswith("10 ok, 5 wrong\n")
+
+
+@pytest.mark.parametrize("call", ACTIONS)
+def test_what_may_not_be_read_is_unknown_and_no_crash(relayq: Relayq, stack: Aws, call: str) -> None:
+    """The right that is missing is named; the rest is examined all the same."""
+    code = "AccessDeniedException" if call != "simulate_principal_policy" else "AccessDenied"
+    tell(stack, **{call: code})
+    ran = relayq("doctor", "--stack", "relayq", "--json")
+    assert ran.code == 0, ran.out
+    unknown = [finding for finding in ran.json["findings"] if finding["verdict"] == "unknown"]
+    assert unknown
+    assert {finding["found"] for finding in unknown} == {f"{ACTIONS[call]}: access denied"}
+    assert {finding["fix"] for finding in unknown} == {f"allow yourself {ACTIONS[call]}, and ask again"}
+    assert {"ok", "unknown"} == set(verdicts(ran).values()) | {"ok"}
+
+
+def test_an_error_of_another_kind_is_told_as_it_is(relayq: Relayq, stack: Aws) -> None:
+    """An emulator knows less than AWS."""
+    tell(stack, simulate_principal_policy="InvalidAction")
+    ran = relayq("doctor", "--stack", "relayq", "--json")
+    (finding,) = (finding for finding in ran.json["findings"] if finding["verdict"] == "unknown")
+    assert finding["found"].startswith("iam:SimulatePrincipalPolicy: An error occurred (InvalidAction)")
+    assert finding["fix"] == ""
+
+
+def test_the_longest_timeout_of_the_jobs_at_hand_counts(
+    relayq: Relayq, stack: Aws, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A job of fourteen minutes fits no runner that may first sleep one."""
+    (tmp_path / "doctor_jobs.py").write_text(
+        "from relayq_core import job\n\n@job(timeout=840)\ndef slow() -> None: ...\n\n@job\ndef quick() -> None: ...\n"
+    )
+    monkeypatch.setenv("RELAYQ_JOB_MODULES", "doctor_jobs")
+    tell(stack)
+    with isolated_registry():
+        ran = relayq("doctor", "--stack", "relayq", "--json")
+    assert (ran.code, verdicts(ran)["runner timeout"]) == (1, "wrong")
+
+
+def test_jobs_that_cannot_be_imported_do_not_keep_the_doctor_from_the_stack(
+    relayq: Relayq, stack: Aws, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A laptop need not have what the jobs need."""
+    (tmp_path / "doctor_broken.py").write_text("import no_such_library\n")
+    monkeypatch.setenv("RELAYQ_JOB_MODULES", "doctor_broken")
+    tell(stack)
+    ran = relayq("doctor", "--stack", "relayq", "--json")
+    assert ran.code == 0
+    assert "note: the job modules doctor_broken cannot be imported" in ran.err
+
+
+def test_the_doctor_needs_a_stack(relayq: Relayq) -> None:
+    """There is nothing else that it could look at."""
+    ran = relayq("doctor")
+    assert (ran.code, "say which stack: --stack NAME" in ran.err) == (2, True)
+
+
+def test_a_stack_that_is_none_of_ours_is_told(relayq: Relayq, stack: Aws) -> None:
+    """Another stack's name is soon typed."""
+    told = {"StackName": "x", "CreationTime": "2026-01-01T00:00:00Z", "StackStatus": "CREATE_COMPLETE"}
+    stack.answers("cloudformation", "describe_stacks", {"Stacks": [told]})
+    ran = relayq("doctor", "--stack", "x")
+    assert (ran.code, "is it a RelayQ stack?" in ran.err) == (1, True)
