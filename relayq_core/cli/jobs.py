@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
+from typing import Annotated
 
 import typer
+from rich.console import Group, RenderableType
+from rich.text import Text
 
 from relayq_core.cli.command import Cli, command
-from relayq_core.cli.exits import ERROR, NOT_FOUND, Stop, no_such_job
-from relayq_core.cli.output import STATUS_STYLES, Column, age, print_table, say, span
-from relayq_core.cli.values import JobId, Limit, LiveStatus, Queue
-from relayq_core.cli.view import LIVE_COLUMNS, live_row, show_job
+from relayq_core.cli.exits import ERROR, NOT_FOUND, OK, Stop, no_such_job
+from relayq_core.cli.output import STATUS_STYLES, Column, age, is_fancy, moment, print_table, say, span, table_of
+from relayq_core.cli.values import JobId, Limit, LiveStatus, Queue, flag
+from relayq_core.cli.view import LIVE_COLUMNS, exit_of, live_row, show_ended, show_job
+from relayq_core.cli.watch import followed, watched
 from relayq_core.client import RelayQ
 from relayq_core.errors import did_you_mean
 from relayq_core.record import Status
@@ -26,21 +31,24 @@ def add_to(app: typer.Typer) -> None:
     command(app, "cancel", example="relayq cancel 01KAM3ZJ5Y8W4T9Q2N6R7B1C0D")(cancel)
 
 
-def queues(cli: Cli) -> None:
+def queues(
+    cli: Cli, watch: Annotated[bool, flag("--watch", help="Show them anew every two seconds, until Ctrl-C.")] = False
+) -> None:
     """Every queue, how much waits and what is overdue.
 
     Live is what waits or runs. Overdue is what the sweeper should have looked at by now; for the time between two
-    ticks that is no trouble.
+    ticks that is no trouble. --watch is for people at a terminal.
 
     JSON: {"queues": [{"queue", "live", "overdue", "oldest_due_age_ms", "capped"}], "swept_at", "swept_at_ms"}
     """
+    if watch and (cli.json or not is_fancy(sys.stdout)):
+        raise typer.BadParameter("--watch is for a terminal; a program asks again: relayq queues --json")
     relayq = cli.relayq()
-    views, tick = relayq.queues(), relayq.store.last_tick()
-    swept_at = tick[0] if tick else None
-    data = {
-        "queues": [queue_shape(view) for view in views],
-        **times(swept_at=swept_at),
-    }
+    if watch:
+        watched(lambda: _watched_queues(relayq))
+        return
+    views, swept_at = relayq.queues(), _swept_at(relayq)
+    data = {"queues": [queue_shape(view) for view in views], **times(swept_at=swept_at)}
     cli.answer(data, lambda: show_queues(views, swept_at, relayq.clock.now()))
 
 
@@ -71,8 +79,17 @@ def list_jobs(
     cli.answer({"jobs": [job_shape(job) for job in found]}, show)
 
 
-def status(cli: Cli, job_id: JobId) -> None:
+def status(
+    cli: Cli,
+    job_id: JobId,
+    follow: Annotated[
+        bool, flag("--follow", "-f", help="Until it has ended; exit 0 completed, 3 failed or cancelled.")
+    ] = False,
+) -> int:
     """One job, whole: state, tries, errors, result.
+
+    With --follow it is shown once it has ended, and on the way each change: its state, its tries, and what its
+    handler says of its progress.
 
     JSON: the object of `list`, and "payload", "result", "progress", "backoff", "timeout", "unique", "parent_id".
     """
@@ -80,7 +97,14 @@ def status(cli: Cli, job_id: JobId) -> None:
     job = relayq.get(job_id)
     if job is None:
         raise no_such_job(job_id)
+    if follow:
+        ended = followed(relayq, job_id, quiet=cli.json)
+        if ended is None:
+            cli.answer(job_shape(job, whole=True), lambda: show_ended(None, 0))
+            return OK
+        job = ended
     cli.answer(job_shape(job, whole=True), lambda: show_job(job, relayq.clock.now()))
+    return exit_of(job) if follow else OK
 
 
 def cancel(cli: Cli, job_id: JobId) -> int | None:
@@ -128,17 +152,39 @@ def say_capped(shown: int, limit: int) -> None:
 def show_queues(views: Sequence[QueueView], swept_at: int | None, now: int) -> None:
     """A table of queues, and when they were last swept."""
     if not views:
-        say("no queue yet: the first dispatch makes one")
+        say(_NO_QUEUE)
         return
-    rows = [
-        (
+    print_table(_QUEUE_COLUMNS, _queue_rows(views))
+    say(_swept(swept_at, now), style="dim")
+
+
+def _watched_queues(relayq: RelayQ) -> RenderableType:
+    """The same for a screen that is drawn anew."""
+    views, swept_at, now = relayq.queues(), _swept_at(relayq), relayq.clock.now()
+    shown = table_of(_QUEUE_COLUMNS, _queue_rows(views), {}) if views else Text(_NO_QUEUE)
+    return Group(shown, Text(f"{_swept(swept_at, now)}; {moment(now)}; Ctrl-C ends this", style="dim"))
+
+
+_NO_QUEUE = "no queue yet: the first dispatch makes one"
+_QUEUE_COLUMNS = (Column("queue"), Column("live", right=True), Column("overdue", right=True), Column("oldest due"))
+
+
+def _queue_rows(views: Sequence[QueueView]) -> list[list[str]]:
+    return [
+        [
             view.queue,
             f"{view.live}{'+' if view.capped else ''}",
             str(view.overdue),
-            f"for {span(view.oldest_due_age_ms)}" if view.overdue else "",
-        )
+            f"for {span(view.oldest_due_age_ms)}" if view.oldest_due_age_ms else "",
+        ]
         for view in views
     ]
-    columns = (Column("queue"), Column("live", right=True), Column("overdue", right=True), Column("oldest due"))
-    print_table(columns, rows)
-    say(f"last swept {age(swept_at, now)}" if swept_at else "never swept yet", style="dim")
+
+
+def _swept_at(relayq: RelayQ) -> int | None:
+    tick = relayq.store.last_tick()
+    return tick[0] if tick else None
+
+
+def _swept(swept_at: int | None, now: int) -> str:
+    return f"last swept {age(swept_at, now)}" if swept_at else "never swept yet"

@@ -79,6 +79,11 @@ def print_table(
     if _needed(columns, cells) > console.width:
         _print_blocks(console, columns, cells, styles)
         return
+    console.print(table_of(columns, cells, styles))
+
+
+def table_of(columns: Sequence[Column], cells: list[list[str]], styles: dict[str, str]) -> Table:
+    """A table for a terminal; a cell found in `styles` is coloured."""
     table = Table(box=None, header_style="bold", pad_edge=False, padding=(0, 2, 0, 0))
     for column in columns:
         table.add_column(
@@ -90,7 +95,7 @@ def print_table(
         )
     for row in cells:
         table.add_row(*(Text(cell, style=styles.get(cell, "")) for cell in row))
-    console.print(table)
+    return table
 
 
 def print_details(pairs: Iterable[tuple[str, str]], *, styles: dict[str, str] | None = None) -> None:

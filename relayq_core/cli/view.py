@@ -28,7 +28,7 @@ def _stands(job: JobRecord, now: int) -> str:
         return f"starts {age(job.available_at, now)}" if job.available_at > now else f"due {age(job.available_at, now)}"
     parts = [f"runs for {span(now - (job.started_at or now))}"]
     if job.progress:
-        parts.append(_progress(job))
+        parts.append(progress_of(job))
     if job.cancel_requested_at:
         parts.append("cancel asked for")
     if job.lease_until and job.lease_until < now:
@@ -36,7 +36,8 @@ def _stands(job: JobRecord, now: int) -> str:
     return ", ".join(parts)
 
 
-def _progress(job: JobRecord) -> str:
+def progress_of(job: JobRecord) -> str:
+    """`40% rows read`, as its handler last said it."""
     progress = job.progress or {}
     return f"{progress.get('fraction', 0):.0%} {progress.get('note', '')}".strip()
 
@@ -59,7 +60,7 @@ def show_job(job: JobRecord, now: int) -> None:
             ("timeout", "" if job.timeout_ms is None else span(job.timeout_ms)),
             ("unique key", unique_key(job) or ""),
             ("parent", job.parent_id or ""),
-            ("progress", _progress(job) if job.progress else ""),
+            ("progress", progress_of(job) if job.progress else ""),
             ("payload", _pretty(job.payload_json)),
             ("result", _pretty(job.result_json)),
             ("error", job.error or ""),

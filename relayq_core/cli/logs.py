@@ -1,0 +1,143 @@
+"""`relayq logs`: what the functions of a stack logged about one job."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+import typer
+
+from relayq_core.cli.command import Cli, command
+from relayq_core.cli.exits import NOT_FOUND, OK, Stop
+from relayq_core.cli.output import age, moment, say
+from relayq_core.cli.values import JobId, duration
+from relayq_core.shapes import times
+
+#: The functions of a stack; each has its log group, the last only with EnableApi=true.
+_FUNCTIONS = ("runner", "sweeper", "api")
+_DAY_MS = 86_400_000
+#: Clocks differ, and a job's first line may be a little older than its row.
+_BEFORE_MS = 60_000
+#: CloudWatch answers with empty pages too, while it searches on.
+_PAGES = 500
+_STYLES = {"ERROR": "red", "CRITICAL": "red", "WARNING": "yellow"}
+
+
+@dataclass(frozen=True, slots=True)
+class _Line:
+    at: int
+    group: str
+    level: str
+    message: str
+    fields: Mapping[str, Any]
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add this command."""
+    command(app, "logs", example="relayq logs 01KAM3ZJ5Y8W4T9Q2N6R7B1C0D --stack relayq")(logs)
+
+
+def logs(
+    cli: Cli,
+    job_id: JobId,
+    group: Annotated[
+        list[str] | None,
+        typer.Option("--group", metavar="GROUP", help="Another log group, such as that of a runner of your own."),
+    ] = None,
+    since: Annotated[
+        float | None,
+        typer.Option(
+            "--since", metavar="TIME", help="Look so far back: 2h, 3d; else since its dispatch.", parser=duration
+        ),
+    ] = None,
+) -> int:
+    """What a stack's functions logged about one job.
+
+    Every line of CloudWatch that bears the job's id, oldest first: runner, sweeper and API. What a handler prints
+    bears none; `context.logger` does. A new line is found some seconds after it was written. Needs --stack or
+    --group.
+
+    JSON: {"groups", "lines": [{"at", "at_ms", "group", "level", "message", "fields"}]}. Exit code 4 if there is none.
+    """
+    stack = cli.where.stack
+    if stack is None and not group:
+        raise typer.BadParameter("say whose logs: --stack NAME, or --group GROUP")
+    relayq = cli.relayq()
+    now = relayq.clock.now()
+    if since is not None:
+        begin = now - round(since * 1000)
+    else:
+        job = relayq.get(job_id)
+        begin = (now - _DAY_MS if job is None else job.created_at) - _BEFORE_MS
+    wanted = [f"/relayq/{stack}/{function}" for function in _FUNCTIONS] if stack else []
+    found = _searched([*wanted, *(group or [])], job_id, begin)
+    lines = sorted((line for each in found.values() for line in each), key=lambda line: line.at)
+    data = {
+        "groups": list(found),
+        "lines": [
+            {
+                **times(at=line.at),
+                "group": line.group,
+                "level": line.level,
+                "message": line.message,
+                "fields": line.fields,
+            }
+            for line in lines
+        ],
+    }
+
+    def show() -> None:
+        for line in lines:
+            where = line.group.rpartition("/")[2]
+            say(f"{moment(line.at)}  {where:<7}  {line.level:<7}  {line.message}", style=_STYLES.get(line.level, ""))
+        if not lines:
+            say(f"no line about job {job_id} since {age(begin, now)}, in {', '.join(found)}", style="yellow")
+
+    cli.answer(data, show)
+    return OK if lines else NOT_FOUND
+
+
+def _searched(groups: list[str], job_id: str, begin: int) -> dict[str, list[_Line]]:
+    """The lines of each group that is there. Raises Stop where none is."""
+    import boto3
+    from botocore.exceptions import ClientError
+
+    client = boto3.Session().client("logs")
+    found: dict[str, list[_Line]] = {}
+    for group in groups:
+        try:
+            found[group] = [_read(event, group) for event in _events(client, group, job_id, begin)]
+        except ClientError as error:
+            if error.response["Error"]["Code"] != "ResourceNotFoundException":
+                raise
+    if not found:
+        raise Stop(f"there is no log group {' or '.join(groups)} in this account and region")
+    return found
+
+
+def _events(client: Any, group: str, job_id: str, begin: int) -> Iterator[dict[str, Any]]:
+    more: dict[str, str] = {}
+    for _ in range(_PAGES):
+        answer = client.filter_log_events(
+            logGroupName=group, filterPattern=f'"{job_id}"', startTime=max(begin, 0), **more
+        )
+        yield from answer.get("events", [])
+        if "nextToken" not in answer:
+            return
+        more = {"nextToken": answer["nextToken"]}
+
+
+def _read(event: Mapping[str, Any], group: str) -> _Line:
+    """A line that a function wrote as JSON, or another one, such as of Lambda itself."""
+    text = str(event["message"]).strip()
+    try:
+        fields = json.loads(text)
+    except ValueError:
+        fields = None
+    if not isinstance(fields, dict):
+        return _Line(event["timestamp"], group, "", text, {})
+    message = fields.pop("message", text)
+    said = message if isinstance(message, str) else json.dumps(message, ensure_ascii=False)
+    return _Line(event["timestamp"], group, str(fields.pop("level", "")), said, fields)

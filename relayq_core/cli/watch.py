@@ -1,0 +1,68 @@
+"""Look again and again: at all queues while somebody watches, at one job until it has ended."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from rich.console import Console, RenderableType
+from rich.live import Live
+
+from relayq_core.cli.output import is_fancy, say
+from relayq_core.cli.view import progress_of, tries
+from relayq_core.client import RelayQ
+from relayq_core.record import JobRecord
+
+#: Seconds between two looks at all queues. Each is eight small reads for every queue.
+_EVERY = 2.0
+#: Looks at one job come ever further apart, seconds: a short job is seen to end at once, a long one costs little.
+_FIRST, _LONGEST = 0.1, 2.0
+
+
+def watched(look: Callable[[], RenderableType]) -> None:
+    """Show what `look` answers with, anew every two seconds, until Ctrl-C."""
+    console = Console(highlight=False)
+    try:
+        with Live(look(), console=console, auto_refresh=False) as live:
+            while True:
+                time.sleep(_EVERY)
+                live.update(look(), refresh=True)
+    except KeyboardInterrupt:
+        return
+
+
+def followed(relayq: RelayQ, job_id: str, *, quiet: bool = False) -> JobRecord | None:
+    """The job once it has ended, or None once it is not there; tells of each change meanwhile, unless `quiet`."""
+    with _teller(quiet=quiet) as tell:
+        pause = _FIRST
+        while (job := relayq.get(job_id)) is not None and not job.status.is_ended:
+            tell(_line(job))
+            time.sleep(pause)
+            pause = min(pause * 1.5, _LONGEST)
+        return job
+
+
+def _line(job: JobRecord) -> str:
+    progress = f", {progress_of(job)}" if job.progress else ""
+    return f"{job.status.value}, try {tries(job)}{progress}"
+
+
+@contextmanager
+def _teller(*, quiet: bool) -> Iterator[Callable[[str], None]]:
+    """On a terminal one line that changes; elsewhere a line for each change."""
+    if quiet:
+        yield lambda line: None
+    elif is_fancy(sys.stderr):
+        with Console(stderr=True).status("") as status:
+            yield status.update
+    else:
+        said: list[str] = []
+
+        def tell(line: str) -> None:
+            if said[-1:] != [line]:
+                said.append(line)
+                say(line)
+
+        yield tell
