@@ -641,7 +641,7 @@ def test_every_command_has_help_with_an_example(relayq: Relayq) -> None:
     """`--help` is where people look first."""
     for argv in (
         *(("demo",), ("dispatch",), ("run",), ("queues",), ("list",), ("status",), ("cancel",), ("sweep",)),
-        *(("registry",), ("tables", "create"), ("tables", "delete")),
+        *(("registry",), ("clear",), ("health",), ("doctor",), ("logs",), ("tables", "create"), ("tables", "delete")),
         *(("failed", command) for command in ("list", "show", "redrive", "forget")),
     ):
         ran = relayq(*argv, "--help")
