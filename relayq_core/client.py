@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import functools
 import threading
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
@@ -13,10 +14,11 @@ from relayq_core.bulk import Bulk, Tally
 from relayq_core.clock import SystemClock
 from relayq_core.dispatcher import Dispatched, Dispatcher
 from relayq_core.errors import InvalidOption, SettingsError
+from relayq_core.events import Events
 from relayq_core.events import events as all_events
 from relayq_core.operations import Failures, Operations
 from relayq_core.options import BackoffLike, Options, Seconds
-from relayq_core.ports import Clock, Handoff, JobStore, UniqueHint
+from relayq_core.ports import Clock, EventBus, Handoff, JobStore, UniqueHint
 from relayq_core.record import JobRecord, Status
 from relayq_core.registry import registry as all_jobs
 from relayq_core.settings import Settings
@@ -24,18 +26,23 @@ from relayq_core.views import Health, QueueView
 
 if TYPE_CHECKING:
     from relayq_core.adapters.http_tokens import HttpTokens
+    from relayq_core.publishing import Publisher
     from relayq_core.runner import Runner
     from relayq_core.sweeper import Sweeper
 
 #: A client that is busy in so many threads opens a connection for each.
 _POOL = 25
+#: How often a call is sent, and how long its answer may take: all jobs need DynamoDB, none needs EventBridge.
+_TRIES = {"dynamodb": 4, "events": 1}
+_READ_SECONDS = {"dynamodb": 3, "events": 1}
 
 
 class RelayQ:
     """Everything one can do with jobs, for one pair of tables.
 
     `settings` come from the environment unless given; `store`, `handoff` and `clock` are boto3's and the system's
-    unless given; `hint` is Redis's where RELAYQ_REDIS_URL is set. Clients are made when they are first needed.
+    unless given; `hint` is Redis's where RELAYQ_REDIS_URL is set, `event_bus` EventBridge's where RELAYQ_EVENT_BUS
+    is. Clients are made when they are first needed.
     """
 
     def __init__(
@@ -45,6 +52,7 @@ class RelayQ:
         store: JobStore | None = None,
         handoff: Handoff | None = None,
         hint: UniqueHint | None = None,
+        event_bus: EventBus | None = None,
         clock: Clock | None = None,
         session: Any = None,
         validate_parameters: bool = False,
@@ -59,6 +67,7 @@ class RelayQ:
         self.store: JobStore = store or self._dynamo_store()
         self.handoff: Handoff = handoff or self._made_handoff()
         self.hint: UniqueHint | None = self._redis_hint() if hint is None else hint
+        self._publisher = self._made_publisher(event_bus)
 
     # --- what applications do ---
 
@@ -89,7 +98,10 @@ class RelayQ:
             unique=unique,
             unique_for=unique_for,
         )
-        return self._dispatcher.dispatch(job, args, given)
+        try:
+            return self._dispatcher.dispatch(job, args, given)
+        finally:  # after the handoff: a job does not wait for whoever hears of it
+            self._publish()
 
     def get(self, job_id: str) -> JobRecord | None:
         """The job as it now is, or None if it is unknown or no longer kept. Raises StoreError."""
@@ -153,29 +165,40 @@ class RelayQ:
         """Make the DynamoDB client now, in a function's start, and not while a job waits for it. Raises StoreError."""
         self._client("dynamodb")
 
+    def publishing(self, remaining: Callable[[], int] | None = None) -> AbstractContextManager[None]:
+        """Inside, what happens to jobs is kept; at the end the event bus is told of it all, if there is one.
+
+        `remaining()` says how many milliseconds this invocation has left; None: enough.
+        """
+        return nullcontext() if self._publisher is None else self._publisher.held(remaining)
+
+    def _publish(self) -> None:
+        if self._publisher is not None:
+            self._publisher.publish()
+
     @functools.cached_property
     def operations(self) -> Operations:
         """Questions and single writes."""
-        return Operations(self.store, self.handoff, self.clock, self.policy, all_events)
+        return Operations(self.store, self.handoff, self.clock, self.policy, self._events)
 
     @functools.cached_property
     def bulk(self) -> Bulk:
         """Operations on many jobs, an outcome at a time."""
-        return Bulk(self.operations, self.store, self.clock, self.policy, all_events)
+        return Bulk(self.operations, self.store, self.clock, self.policy, self._events)
 
     @functools.cached_property
     def runner(self) -> Runner:
         """Runs jobs; what the runner function calls."""
         from relayq_core.runner import Runner
 
-        return Runner(self.store, self.handoff, self.clock, self.policy, all_jobs, all_events)
+        return Runner(self.store, self.handoff, self.clock, self.policy, all_jobs, self._events)
 
     @functools.cached_property
     def sweeper(self) -> Sweeper:
         """Looks after what nobody ran; what the sweeper function calls."""
         from relayq_core.sweeper import Sweeper
 
-        return Sweeper(self.store, self.handoff, self.clock, self.policy, all_events, page=self.settings.sweep_limit)
+        return Sweeper(self.store, self.handoff, self.clock, self.policy, self._events, page=self.settings.sweep_limit)
 
     @functools.cached_property
     def _dispatcher(self) -> Dispatcher:
@@ -187,7 +210,7 @@ class RelayQ:
             self.clock,
             self.policy,
             all_jobs,
-            all_events,
+            self._events,
             default_queue=self.settings.default_queue,
             max_depth=self.settings.max_depth,
             hint=self.hint,
@@ -238,6 +261,24 @@ class RelayQ:
 
         return RedisHint(self.settings.redis_url, self.settings.redis_prefix)
 
+    def _made_publisher(self, bus: EventBus | None) -> Publisher | None:
+        if bus is None and not self.settings.event_bus:
+            return None
+        from relayq_core.adapters.event_bridge import EventBridge
+        from relayq_core.publishing import Publisher
+
+        bus = bus or EventBridge(lambda: self._client("events"), self.settings.event_bus)
+        return Publisher(bus, all_events, self.clock, self.settings.jobs_table)
+
+    @functools.cached_property
+    def _events(self) -> Events:
+        """Who is told what happens to jobs: this process's listeners and, where there is one, the event bus."""
+        if self._publisher is None:
+            return all_events
+        from relayq_core.publishing import PublishedEvents
+
+        return PublishedEvents(all_events, self._publisher)
+
     def _client(self, service: str) -> Any:
         """The low-level client of a service; made once, when it is first needed."""
         found = self._clients.get(service)
@@ -261,9 +302,9 @@ class RelayQ:
             user_agent="relayq/0.1",
             # what is sent is written by hand and tested with validation on
             parameter_validation=self._validate,
-            retries={"mode": "standard", "total_max_attempts": 4 if service == "dynamodb" else 2},
+            retries={"mode": "standard", "total_max_attempts": _TRIES.get(service, 2)},
             connect_timeout=1,
-            read_timeout=3 if service == "dynamodb" else 5,
+            read_timeout=_READ_SECONDS.get(service, 5),
             tcp_keepalive=True,
             max_pool_connections=_POOL,
         )

@@ -19,7 +19,7 @@ logger = logging.getLogger("relayq")
 #: returned and that is settled. failed: an attempt failed; `will_retry` says whether another follows.
 #: snoozed, cancelled: settled so. lease_lost: an outcome was discarded, another runner holds the job.
 #: handoff_failed: no runner could be told, the sweeper will. hint_failed: Redis was asked about a unique key in vain,
-#: DynamoDB is asked alone for a while.
+#: DynamoDB is asked alone for a while. publish_failed: the event bus was not told of something about this job.
 KINDS = (
     "dispatched",
     "started",
@@ -30,6 +30,7 @@ KINDS = (
     "lease_lost",
     "handoff_failed",
     "hint_failed",
+    "publish_failed",
 )
 
 

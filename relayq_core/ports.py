@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from typing import Protocol
@@ -167,6 +167,23 @@ class UniqueHint(Protocol):
 
     def remember(self, unique_pk: str, job_id: str, ttl_ms: int) -> None:
         """Say for so many milliseconds, more than 0, that this job has the unique key."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Announcement:
+    """What other systems are told of one job: what happened, when (epoch milliseconds), and the rest as JSON."""
+
+    title: str
+    at: int
+    detail_json: str
+
+
+class EventBus(Protocol):
+    """Where other systems hear of jobs. Nothing rests on it: what it does not take is lost."""
+
+    def put(self, announcements: Sequence[Announcement]) -> list[str | None]:
+        """Publish at most 10; for each, why it was refused, or None. May raise anything, and takes 2 s at most."""
         ...
 
 

@@ -31,6 +31,8 @@ _REDIS = re.compile(
     re.ASCII,
 )
 _LAST_PORT = 65_535
+#: What EventBridge takes for a bus.
+_BUS = re.compile(r"(arn:aws[\w-]*:events:[a-z\d-]+:\d{12}:event-bus/)?[\w./-]{1,256}", re.ASCII)
 T = TypeVar("T")
 
 
@@ -41,6 +43,12 @@ def _whole(low: int, high: int) -> Callable[[str], int]:
         return int(text)
 
     return read
+
+
+def _bus(text: str) -> str:
+    if not _BUS.fullmatch(text):
+        raise InvalidOption("", f"expected the name or the ARN of an event bus, got {text[:80]!r}")
+    return text
 
 
 def _text(text: str) -> str:
@@ -153,6 +161,8 @@ class Settings:
     redis_url: str = _setting("", _redis_url, secret=True)
     #: what the names of its entries begin with
     redis_prefix: str = _setting("relayq:", _text)
+    #: an EventBridge bus that is told what happens to jobs, by name or ARN; none: nobody is told
+    event_bus: str = _setting("", _bus)
 
     @classmethod
     def from_environ(cls, environ: Mapping[str, str] | None = None) -> Settings:

@@ -67,7 +67,7 @@ app = LambdaFunctionUrlResolver(debug=False)  # POWERTOOLS_DEV would show traceb
 
 def handler(event: Any, context: Any) -> dict[str, Any]:
     """Answer one request of a Function URL. Never raises."""
-    with flushing(metrics):
+    with flushing(metrics), _made.publishing():
         try:
             answered = _answered(event, context)
             logger.info("answered", extra={"route": _route(event), "status": answered["statusCode"]})

@@ -37,7 +37,7 @@ _made.prepare()
 
 def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
     """Run one job. Answers `{"job_id", "ended"}`, or `{"error"}` for an event that is not a handoff."""
-    with flushing(metrics):
+    with flushing(metrics), _made.publishing(context.get_remaining_time_in_millis):
         try:
             asked = runner_event(event)
         except InvalidOption as error:

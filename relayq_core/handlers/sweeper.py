@@ -23,7 +23,7 @@ _made.prepare()
 
 def handler(event: object, context: LambdaContext) -> dict[str, Any]:
     """Sweep once. Whatever the event holds, a tick is a tick. Answers with the counts by action."""
-    with flushing(metrics):
+    with flushing(metrics), _made.publishing(context.get_remaining_time_in_millis):
         scope = Scope(lookahead_ms=_made.settings.lookahead_seconds * 1000)
         swept = _made.sweeper.sweep(context.get_remaining_time_in_millis, scope)
         metrics.add_metric("OldestDueAge", MetricUnit.Milliseconds, swept.oldest_due_age_ms)

@@ -52,6 +52,7 @@ def counted(events: Events, metrics: EphemeralMetrics) -> None:
         "lease_lost": _counter(metrics, "LeaseLost"),
         "handoff_failed": _counter(metrics, "HandoffFailed"),
         "hint_failed": _counter(metrics, "HintFailed"),
+        "publish_failed": _counter(metrics, "PublishFailed"),
     }.items():
         events.on(kind)(listener)
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from relayq_core import api
 from relayq_core.client import RelayQ
-from relayq_core.ports import JobStore, UniqueHint
+from relayq_core.ports import EventBus, JobStore, UniqueHint
 from relayq_core.runner import Ran
 from relayq_core.settings import Settings
 from relayq_core.sweeper import Scope, Swept
@@ -21,7 +21,8 @@ class Bench:
     """RelayQ on fakes, with the parts at hand: `relayq`, `store`, `handoff`, `clock`.
 
     Keyword arguments are those of Settings: `Bench(max_attempts=1)`. `through` may put something between RelayQ and
-    the store: it is given the one and answers with what RelayQ is to use. `hint` may say who has a unique key.
+    the store: it is given the one and answers with what RelayQ is to use. `hint` may say who has a unique key,
+    `event_bus` hear what happens.
     """
 
     def __init__(
@@ -30,6 +31,7 @@ class Bench:
         clock: ManualClock | None = None,
         through: Callable[[MemoryStore], JobStore] = lambda store: store,
         hint: UniqueHint | None = None,
+        event_bus: EventBus | None = None,
         **settings: Any,
     ) -> None:
         self.clock = clock or ManualClock()
@@ -37,7 +39,12 @@ class Bench:
         self.handoff = RecordingHandoff()
         named = {"jobs_table": "jobs", "failed_table": "failed", "runner_function": "runner", **settings}
         self.relayq = RelayQ(
-            Settings(**named), store=through(self.store), handoff=self.handoff, hint=hint, clock=self.clock
+            Settings(**named),
+            store=through(self.store),
+            handoff=self.handoff,
+            hint=hint,
+            event_bus=event_bus,
+            clock=self.clock,
         )
 
     @contextmanager

@@ -1,5 +1,6 @@
 """The reference pages say what the code says."""
 
+import json
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import fields
@@ -12,6 +13,7 @@ import typer.main
 import relayq_core
 from relayq_core.cli.exits import LEGEND
 from relayq_core.cli.main import app
+from relayq_core.publishing import TITLES
 from relayq_core.settings import PREFIX, Settings
 from tests.docs.blocks import ROOT
 from tests.template import translate
@@ -116,3 +118,12 @@ def test_the_python_page_explains_every_public_name() -> None:
     text = (REFERENCE / "python.md").read_text()
     explained = set(re.findall(r"`(\w+)", text))
     assert [name for name in relayq_core.__all__ if name not in explained] == []
+
+
+def test_the_page_on_events_says_what_the_schema_says() -> None:
+    """Fields, in the schema's order, and what each kind of event is called."""
+    schema = json.loads((REFERENCE / "job-event.schema.json").read_text())
+    assert list(rows(REFERENCE / "events.md", "Field")) == list(schema["properties"])
+    named = {cells[0].strip("`"): title for title, cells in rows(REFERENCE / "events.md", "Detail type").items()}
+    assert named == TITLES
+    assert list(TITLES) == schema["properties"]["event"]["enum"]

@@ -613,14 +613,15 @@ def test_health_says_which_table_is_missing(load: Load) -> None:
 @pytest.mark.usefixtures("aws")
 def test_the_function_is_granted_what_it_calls_and_no_more(load: Load) -> None:
     """Every route once, on tables; the calls that were recorded are the grants of the template, both ways."""
-    api = load(on_aws=True)
+    api = load(on_aws=True, RELAYQ_EVENT_BUS="default")
     recorded = {("runners", "lambda:InvokeFunction"), ("token", "secretsmanager:GetSecretValue")}
     recorded |= {("token", "ssm:GetParameter")}  # those have tests of their own
 
     def record(params: dict[str, Any], model: Any, **_: Any) -> None:
         recorded.update(needed(model.name, params, jobs_table="jobs-table", failed_table="failed-table"))
 
-    api.relayq._client("dynamodb").meta.events.register("before-parameter-build.dynamodb", record)
+    for service in ("dynamodb", "events"):
+        api.relayq._client(service).meta.events.register(f"before-parameter-build.{service}", record)
     body = {"name": "send_email", "queue": "emails", "unique": "k", "delay": 3600}
     job_id = api.ask("POST", "/jobs", body)[1]["job_id"]
     assert api.ask("POST", "/_relayq/run", {"job_id": job_id})[0] == 202

@@ -27,6 +27,7 @@ _KINDS = {
     "${FailedJobsTable.Arn}/index/by_queue": "failed/by_queue",
     "RunnerFunction.Arn": "runner",
     "RunnerFunctionArns": "runners",
+    "arn:${AWS::Partition}:events:${AWS::Region}:${AWS::AccountId}:event-bus/${EventBusName}": "bus",
     "ApiTokenSecretArn": "token",
     "SesIdentityArn": "mail",
     "arn:${AWS::Partition}:ses:${AWS::Region}:${AWS::AccountId}:template/*": "mail",
@@ -48,6 +49,8 @@ def needed(operation: str, parameters: Mapping[str, Any], *, jobs_table: str, fa
     """The grants that one recorded call needs. `operation` is botocore's name of it, such as PutItem."""
     if operation == "Invoke":
         return {("runner", "lambda:InvokeFunction")}
+    if operation == "PutEvents":
+        return {("bus", "events:PutEvents")}
     if operation == "TransactWriteItems":  # there is no such action: each member needs its own
         return {
             grant

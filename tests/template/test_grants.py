@@ -1,5 +1,7 @@
 """Each principal may do exactly what its code does."""
 
+import json
+
 import pytest
 
 from tests.template.grants import PRINCIPALS, Grant, grants, needed, statements, translated
@@ -14,6 +16,7 @@ ALLOWED: dict[str, set[Grant]] = {
         ("failed", "dynamodb:GetItem"),  # get
         ("runner", "lambda:InvokeFunction"),
         ("runners", "lambda:InvokeFunction"),
+        ("bus", "events:PutEvents"),  # with EventBusName
     },
     "runner": {
         ("jobs", "dynamodb:GetItem"),
@@ -24,6 +27,7 @@ ALLOWED: dict[str, set[Grant]] = {
         ("failed", "dynamodb:PutItem"),  # bury
         ("runner", "lambda:InvokeFunction"),
         ("runners", "lambda:InvokeFunction"),
+        ("bus", "events:PutEvents"),  # with EventBusName
         ("mail", "ses:SendEmail"),
         ("mail", "ses:SendTemplatedEmail"),
     },
@@ -38,6 +42,7 @@ ALLOWED: dict[str, set[Grant]] = {
         ("failed/by_queue", "dynamodb:Query"),
         ("runner", "lambda:InvokeFunction"),
         ("runners", "lambda:InvokeFunction"),
+        ("bus", "events:PutEvents"),  # with EventBusName
         ("token", "secretsmanager:GetSecretValue"),
         ("token", "ssm:GetParameter"),
     },
@@ -50,6 +55,7 @@ ALLOWED: dict[str, set[Grant]] = {
         ("failed", "dynamodb:GetItem"),  # was it this very write that buried it?
         ("runner", "lambda:InvokeFunction"),
         ("runners", "lambda:InvokeFunction"),
+        ("bus", "events:PutEvents"),  # with EventBusName
     },
 }
 
@@ -83,6 +89,14 @@ def test_mail_may_be_sent_as_the_given_identity_only() -> None:
     assert policy["Condition"] == "HasSesIdentity"
     (sending,) = policy["Properties"]["PolicyDocument"]["Statement"]
     assert [r for r in sending["Resource"] if "identity" in str(r).lower()] == [{"Ref": "SesIdentityArn"}]
+
+
+def test_the_event_bus_may_be_told_only_where_there_is_one() -> None:
+    """Without EventBusName nobody in the stack has the right to publish anything."""
+    written = json.dumps(translated()["Resources"])
+    assert written.count('"Action": "events:PutEvents"') == len(PRINCIPALS)
+    assert written.count('"Fn::If": ["HasEventBus", {"Sid": "TellTheEventBus", ') == len(PRINCIPALS)
+    assert translated()["Conditions"]["HasEventBus"] == {"Fn::Not": [{"Fn::Equals": [{"Ref": "EventBusName"}, ""]}]}
 
 
 def test_the_functions_hold_no_other_policy_than_that_for_logs() -> None:
@@ -121,3 +135,4 @@ def test_a_recorded_transaction_needs_the_grants_of_its_members() -> None:
     sweeping = {"TableName": "j", "IndexName": "due"}
     assert needed("Query", sweeping, jobs_table="j", failed_table="f") == {("jobs/due", "dynamodb:Query")}
     assert needed("Invoke", {}, jobs_table="j", failed_table="f") == {("runner", "lambda:InvokeFunction")}
+    assert needed("PutEvents", {}, jobs_table="j", failed_table="f") == {("bus", "events:PutEvents")}

@@ -45,12 +45,19 @@ GOOD: dict[str, tuple[str, str, Any]] = {
         "rediss://user:p%40ss@cache.example:6380/1?ssl_cert_reqs=none",
     ),
     "RELAYQ_REDIS_PREFIX": ("shop:", "redis_prefix", "shop:"),
+    "RELAYQ_EVENT_BUS": (
+        "arn:aws:events:eu-west-1:123456789012:event-bus/shop.events",
+        "event_bus",
+        "arn:aws:events:eu-west-1:123456789012:event-bus/shop.events",
+    ),
 }
 
 #: (variable, text, what the sentence says)
 BAD = [
     ("RELAYQ_JOBS_TABLE", " jobs", "expected a name without spaces around it, got ' jobs'"),
     ("RELAYQ_JOBS_TABLE", " ", "expected a name without spaces around it"),
+    ("RELAYQ_EVENT_BUS", "my bus", "expected the name or the ARN of an event bus, got 'my bus'"),
+    ("RELAYQ_EVENT_BUS", "arn:aws:sns:eu-west-1:123456789012:topic", "expected the name or the ARN of an event bus"),
     ("RELAYQ_RUNNER_FUNCTIONS", "reports=heavy", "expected JSON that maps queues to functions"),
     ("RELAYQ_RUNNER_FUNCTIONS", "[]", "expected JSON that maps queues to functions"),
     ("RELAYQ_RUNNER_FUNCTIONS", '{"reports": 5}', "expected JSON that maps queues to functions"),
