@@ -127,3 +127,15 @@ def test_the_page_on_events_says_what_the_schema_says() -> None:
     named = {cells[0].strip("`"): title for title, cells in rows(REFERENCE / "events.md", "Detail type").items()}
     assert named == TITLES
     assert list(TITLES) == schema["properties"]["event"]["enum"]
+
+
+def test_the_page_on_watching_lists_every_alarm_and_every_metric() -> None:
+    """What can ring at night is explained by day."""
+    page = ROOT / "docs/how-to/watch-and-alarm.md"
+    resources = translate.read()["Resources"]
+    alarms = [name for name, found in resources.items() if found["Type"] == "AWS::CloudWatch::Alarm"]
+    assert list(rows(page, "Alarm")) == alarms
+    assert f"{len(alarms)} alarms" in page.read_text()
+    drawn = re.findall(r'\["RelayQ", "(\w+)"', resources["Dashboard"]["Properties"]["DashboardBody"]["Fn::Sub"])
+    assert sorted(rows(page, "Metric")) == sorted(set(drawn))
+    assert f"{len(set(drawn))} metrics" in page.read_text()

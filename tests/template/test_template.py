@@ -157,6 +157,7 @@ def test_the_outputs_are_what_other_stacks_import() -> None:
         "DispatchPolicyArn",
         "RunnerPolicyArn",
         "ApiUrl",
+        "AlarmTopicArn",
     }
     assert set(outputs) - exported == {"CoreLayerArn"}
     for name in exported:
