@@ -1,0 +1,218 @@
+"""What a million jobs cost: the units of docs/units.json, which the tests hold the code to, times docs/prices.json.
+
+`python docs/cost.py` prints the tables; `--write` puts them into README.md and explanation/costs-and-limits.md.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+DOCS = Path(__file__).parent
+README = DOCS.parent / "README.md"
+PAGE = DOCS / "explanation" / "costs-and-limits.md"
+
+MILLION = 1_000_000
+#: The template's defaults.
+RUNNER_GB = 512 / 1024
+SWEEPER_GB = 256 / 1024
+#: Assumed, since nothing was measured on AWS: two DynamoDB calls of a job, and a tick's ten.
+JOB_SECONDS = 0.010
+TICK_SECONDS = 0.050
+#: Of a function that asks nobody: Lambda bills whole milliseconds.
+LEAST_SECONDS = 0.001
+#: One log line and one line of metrics at INFO; the tests hold the runner to it.
+LOG_BYTES = 650
+#: A row of up to a kilobyte is kept for a week.
+WEEK_OF_MONTH = 7 / 30
+TICKS = 60 * 24 * 30
+#: Each tick asks eight shards; a query that finds nothing is half a unit on AWS, and nothing on DynamoDB Local.
+IDLE_QUERIES = 8 * 0.5
+#: Looking 75 s ahead each minute, five sweepers out of four are at work.
+SWEEPERS = 75 / 60
+#: Lambda polls a queue with five long polls of 20 seconds.
+EMPTY_RECEIVES = 5 * 3 * TICKS
+
+
+@dataclass(frozen=True)
+class Line:
+    """One line of a table: dollars, and what they are made of."""
+
+    what: str
+    usd: float
+    made_of: str
+
+
+def units() -> dict[str, dict[str, float]]:
+    """By step."""
+    found: dict[str, dict[str, float]] = json.loads((DOCS / "units.json").read_text())
+    return found
+
+
+def prices() -> dict[str, Any]:
+    """The file of prices."""
+    found: dict[str, Any] = json.loads((DOCS / "prices.json").read_text())
+    return found
+
+
+_PRICES: dict[str, float] = {name: price["usd"] for name, price in prices()["prices"].items()}
+_STEPS = units()
+
+
+def writes(*steps: str) -> float:
+    """Write units of table and index."""
+    return sum(_STEPS[step]["table"] + _STEPS[step]["index"] for step in steps)
+
+
+def relayq(write_units: float, *, runs: int = 1, slept: float = 0.0, kilobytes: float = 1.0) -> float:
+    """Dollars for a million jobs with so many write units each. `slept`: seconds that a runner waited."""
+    return (
+        write_units * _PRICES["dynamodb write unit, per million"]
+        + runs * lambdas(RUNNER_GB, JOB_SECONDS)
+        + lambda_time(RUNNER_GB, slept)
+        + runs * MILLION * LOG_BYTES / 1e9 * _PRICES["cloudwatch logs GB ingested"]
+        + MILLION * kilobytes * 1024 / 1e9 * WEEK_OF_MONTH * _PRICES["dynamodb GB-month stored"]
+    )
+
+
+def lambdas(gigabytes: float, seconds: float) -> float:
+    """Dollars for a million invocations."""
+    return _PRICES["lambda request, per million"] + lambda_time(gigabytes, seconds)
+
+
+def lambda_time(gigabytes: float, seconds: float, times: float = MILLION) -> float:
+    """Dollars for that long, so many times."""
+    return times * gigabytes * seconds * _PRICES["lambda GB-second, arm64"]
+
+
+def jobs() -> list[Line]:
+    """A million jobs, in the ways they may go."""
+    plain = "a job that succeeds at once"
+    # a transaction's writes are billed double, by DynamoDB's rules; its index entry is taken to be billed once
+    windowed = writes(plain) + 1 + 2
+    held = windowed + 1 + 2
+    return [
+        Line("RelayQ: succeeds at once", relayq(writes(plain)), f"{writes(plain):g} write units"),
+        Line("with a unique key for a window", relayq(windowed), f"{windowed:g} write units"),
+        Line("with a unique key until it has ended", relayq(held), f"{held:g} write units"),
+        Line(
+            "with 3 KB of payload",
+            relayq(writes("a job with 3 KB of payload that succeeds at once"), kilobytes=4),
+            f"{writes('a job with 3 KB of payload that succeeds at once'):g} write units",
+        ),
+        Line(
+            "one retry at once",
+            relayq(writes(plain, "a short retry, more"), runs=2),
+            f"{writes(plain, 'a short retry, more'):g} write units, two runs",
+        ),
+        Line(
+            "one retry after 10 s, the default",
+            relayq(writes(plain, "a short retry, more"), runs=2, slept=10),
+            "the same, and 10 s slept in the runner",
+        ),
+        Line("a delay of 30 s", relayq(writes(plain), slept=30), "30 s slept in the runner"),
+        Line(
+            "started by the sweeper: a long delay",
+            relayq(writes(plain, "a start by the sweeper, more")),
+            f"{writes(plain, 'a start by the sweeper, more'):g} write units",
+        ),
+    ]
+
+
+def others() -> list[Line]:
+    """A million jobs elsewhere: what each asks for carrying them, and the least of Lambda where it needs one."""
+    sqs = _PRICES["sqs standard request, per million"]
+    least = lambdas(RUNNER_GB, LEAST_SECONDS)
+    status = 3 * _PRICES["dynamodb write unit, per million"]
+    return [
+        Line("SQS + Lambda, one by one", 3 * sqs + least, "send, receive, delete"),
+        Line("SQS + Lambda, ten at a time", 1.2 * sqs + least / 10, "the sender sends one by one"),
+        Line(
+            "SQS + Lambda + a status row",
+            3 * sqs + lambdas(RUNNER_GB, JOB_SECONDS) + status,
+            "three writes of a row without an index",
+        ),
+        Line(
+            "Step Functions Standard + Lambda",
+            _PRICES["step functions standard transition, per million"] + least,
+            "one transition; a workflow has more",
+        ),
+        Line(
+            "EventBridge Scheduler + Lambda", _PRICES["scheduler invocation, per million"] + least, "one-time schedules"
+        ),
+        Line("QStash", _PRICES["qstash message, per million"], "pay as you go; your endpoint is not in it"),
+        Line(
+            "Cloud Tasks", 2 * _PRICES["cloud tasks operation, per million"], "create, push; your endpoint is not in it"
+        ),
+    ]
+
+
+def months() -> list[Line]:
+    """What is paid while nothing, or nothing but waiting, is done."""
+    tick = _STEPS["an idle tick of one queue"]
+    idle = (
+        TICKS
+        / MILLION
+        * (
+            _PRICES["scheduler invocation, per million"]
+            + lambdas(SWEEPER_GB, TICK_SECONDS)
+            + tick["table"] * _PRICES["dynamodb write unit, per million"]
+            + (tick["read"] + IDLE_QUERIES) * _PRICES["dynamodb read unit, per million"]
+        )
+    )
+    metric = _PRICES["cloudwatch custom metric, per month"]
+    busy = lambda_time(SWEEPER_GB, TICKS * 60 * SWEEPERS, times=1)
+    return [
+        Line("RelayQ, idle, one queue", idle + metric, f"{TICKS:,} ticks, and one custom metric"),
+        Line("RelayQ, a sweeper that always waits for a delay", idle + metric + busy, "75 of every 60 seconds, 256 MB"),
+        Line(
+            "SQS + Lambda, idle, one queue",
+            EMPTY_RECEIVES / MILLION * _PRICES["sqs standard request, per million"],
+            f"{EMPTY_RECEIVES:,} empty receives",
+        ),
+    ]
+
+
+def table(title: str, lines: Iterable[Line]) -> str:
+    """Markdown."""
+    rows = [f"| {line.what} | {line.usd:.2f} | {line.made_of} |" for line in lines]
+    return "\n".join([f"| {title} | US$ | |", "|---|---|---|", *rows])
+
+
+def tables() -> str:
+    """What README.md and the page show."""
+    return f"{table('A million jobs', [*jobs(), *others()])}\n\n{table('A month', months())}"
+
+
+def sources() -> str:
+    """Each price with its page and date."""
+    rows = [
+        f"| {name} | {price['usd']:g} | <{price['source']}> | {price['dated'] or 'none'} "
+        f"| {'yes' if price['first_hand'] else 'no'} |"
+        for name, price in prices()["prices"].items()
+    ]
+    return "\n".join(["| Price | US$ | Page | Its date | First hand |", "|---|---|---|---|---|", *rows])
+
+
+def put(text: str, mark: str, content: str) -> str:
+    """The text with this content between its marks."""
+    marked = re.compile(rf"(<!-- {mark}, written by docs/cost.py -->\n).*?(<!-- end -->)", re.DOTALL)
+    return marked.sub(lambda found: f"{found[1]}\n{content}\n\n{found[2]}", text)
+
+
+def written(path: Path) -> str:
+    """A page as it has to be."""
+    return put(put(path.read_text(), "costs", tables()), "prices", sources())
+
+
+if __name__ == "__main__":
+    if "--write" in sys.argv[1:]:
+        for path in (README, PAGE):
+            path.write_text(written(path))
+    else:
+        print(tables())
