@@ -56,6 +56,8 @@ class JobContext:
     #: 1 for the first try
     attempt: int
     max_attempts: int
+    #: the X-Ray trace in which the job, or the first of its chain, was dispatched; None outside Lambda
+    trace_id: str | None = None
     #: when the handler is stopped with JobTimeout, epoch milliseconds
     deadline_ms: int
     _now: Callable[[], int] = field(repr=False)
@@ -104,9 +106,10 @@ class JobContext:
 
 def job_fields(job: JobContext | JobRecord) -> dict[str, Any]:
     """The fields that every log line about a job bears."""
-    return {
+    fields = {
         "job_id": job.job_id if isinstance(job, JobContext) else job.id,
         "job_name": job.name,
         "queue": job.queue,
         "attempt": job.attempt,
     }
+    return fields if job.trace_id is None else {**fields, "dispatch_trace_id": job.trace_id}

@@ -26,6 +26,7 @@ from relayq_core.ports import Added, Clock, Handoff, JobStore, UniqueHint
 from relayq_core.record import JobRecord, new_id, unique_pk
 from relayq_core.registry import Registry
 from relayq_core.request import JobRequest, request_of
+from relayq_core.tracing import current_trace
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,6 +121,7 @@ class Dispatcher:
             parent_id=parent.id if parent else None,
             root_id=(parent.root_id or parent.id) if parent else None,
             depth=parent.depth + 1 if parent else 0,
+            trace_id=(parent.trace_id if parent else None) or current_trace(),
             unique_pk=None if options.unique is None else unique_pk(request.name, options.unique),
             unique_for_ms=None if options.unique_for is None else max(1, round(options.unique_for * 1000)),
         )

@@ -64,6 +64,7 @@ def detail(event: JobEvent, at: int, table: str) -> dict[str, Any]:
         "error": None if event.error is None else headline(event.error, _ERROR_BYTES),
         "parent_id": job.parent_id,
         "root_id": job.root_id,
+        "trace_id": job.trace_id,
     }
     return {name: value for name, value in found.items() if value is not None}
 

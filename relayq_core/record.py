@@ -77,6 +77,8 @@ class JobRecord:
     parent_id: str | None = None
     root_id: str | None = None
     depth: int = 0
+    #: the X-Ray trace in which the first of that chain was dispatched
+    trace_id: str | None = None
     #: the sort key of the index: when the sweeper should next look; None on ended jobs
     due_at: int | None = None
     lease_id: str | None = None

@@ -250,6 +250,7 @@ class Runner:
             queue=record.queue,
             attempt=record.attempt,
             max_attempts=limits.max_attempts,
+            trace_id=record.trace_id,
             deadline_ms=deadline_ms,
             _now=self._clock.now,
             _report=report,

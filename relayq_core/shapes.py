@@ -37,6 +37,7 @@ def job_shape(job: JobRecord, *, whole: bool = False) -> dict[str, Any]:
             "unique": unique_key(job),
             "parent_id": job.parent_id,
             "root_id": job.root_id,
+            "trace_id": job.trace_id,
             "depth": job.depth,
         }
     return found

@@ -12,6 +12,7 @@ from relayq_core.errors import LONGEST_DELAY, RelayQError, UnreadableRow
 from relayq_core.options import checked_job_id, checked_name, checked_queue
 from relayq_core.record import UNIQUE_PREFIX, JobRecord, Status, due_shard
 from relayq_core.text import cut
+from relayq_core.tracing import is_trace
 
 Item: TypeAlias = Mapping[str, Mapping[str, Any]]
 
@@ -41,6 +42,7 @@ ATTRIBUTES: dict[str, tuple[str, str]] = {
     "parent_id": ("parent_id", "S"),
     "root_id": ("root_id", "S"),
     "depth": ("depth", "N"),
+    "trace_id": ("trace_id", "S"),
     "due_at": ("due_at", "N"),
     "lease_id": ("lease_id", "S"),
     "lease_until": ("lease_until", "N"),
@@ -214,6 +216,8 @@ _CHECKS: dict[str, Callable[[str], Any]] = {
     "unique_pk": _checked_unique_pk,
     "status": Status,
     "backoff": parse,
+    # nothing rests on it: one that makes no sense does not make the row unreadable
+    "trace_id": lambda raw: raw if is_trace(raw) else None,
     "errors_json": _checked_errors,
     "progress_json": _checked_progress,
 }

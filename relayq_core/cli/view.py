@@ -60,6 +60,7 @@ def show_job(job: JobRecord, now: int) -> None:
             ("timeout", "" if job.timeout_ms is None else span(job.timeout_ms)),
             ("unique key", unique_key(job) or ""),
             ("parent", job.parent_id or ""),
+            ("trace", job.trace_id or ""),
             ("progress", progress_of(job) if job.progress else ""),
             ("payload", _pretty(job.payload_json)),
             ("result", _pretty(job.result_json)),

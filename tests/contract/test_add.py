@@ -31,6 +31,7 @@ def test_a_new_job_reads_back_as_it_was_given(store: JobStore) -> None:
         parent_id="job-0",
         root_id="job-0",
         depth=1,
+        trace_id="1-67891233-abcdef012345678912345678",
     )
     assert store.add(record) == Added()
     assert store.get(record.id) == record

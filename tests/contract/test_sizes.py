@@ -43,6 +43,7 @@ def the_largest_job(**changes: object) -> JobRecord:
             "parent_id": "p" * 64,
             "root_id": "r" * 64,
             "depth": 100,
+            "trace_id": f"1-{'a' * 8}-{'b' * 24}",
             "unique_pk": "unique#".ljust(1024, "u"),
             **changes,
         }

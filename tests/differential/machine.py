@@ -50,6 +50,7 @@ options: Strategy[dict[str, Any]] = st.fixed_dictionaries(
         "payload_json": st.sampled_from(["{}", '{"to":"ä@b.c"}', ""]),
         "parent_id": st.just("parent"),
         "root_id": st.just("root"),
+        "trace_id": st.just("1-67891233-abcdef012345678912345678"),
         "depth": st.sampled_from([0, 1]),
     },
 )

@@ -355,6 +355,7 @@ def test_the_plain_row_stays_under_a_kilobyte_all_its_life() -> None:
         parent_id=new_id(NOW),
         root_id=new_id(NOW),
         depth=2,
+        trace_id="1-67891233-abcdef012345678912345678",
     )
     sizes = {when: size_of(job_item(row)) for when, row in life_of(plain).items()}
     assert {when: size for when, size in sizes.items() if size > 1024} == {}
