@@ -31,7 +31,7 @@ OUTPUTS = {
 #: Every call in the order of its service, and the permission that it needs.
 ACTIONS = {
     "get_function_configuration": "lambda:GetFunctionConfiguration",
-    "get_function_event_invoke_config": "lambda:GetFunctionEventInvokeConfig",
+    "list_function_event_invoke_configs": "lambda:ListFunctionEventInvokeConfigs",
     "get_function_recursion_config": "lambda:GetFunctionRecursionConfig",
     "describe_table": "dynamodb:DescribeTable",
     "describe_time_to_live": "dynamodb:DescribeTimeToLive",
@@ -147,8 +147,10 @@ def tell(aws: Aws, **instead: Any) -> None:
             "Layers": [{"Arn": LAYER}],
         }
         answers("lambda", "get_function_configuration", config, FunctionName=name)
-        invokes = {"MaximumRetryAttempts": 0, "MaximumEventAgeInSeconds": 300}
-        answers("lambda", "get_function_event_invoke_config", invokes, FunctionName=name)
+        latest = f"arn:aws:lambda:{PLACE}:function:{name}:$LATEST"
+        invokes = {"FunctionArn": latest, "MaximumRetryAttempts": 0, "MaximumEventAgeInSeconds": 300}
+        configurations = {"FunctionEventInvokeConfigs": [invokes]}
+        answers("lambda", "list_function_event_invoke_configs", configurations, FunctionName=name)
         answers("lambda", "get_function_recursion_config", {"RecursiveLoop": "Allow"}, FunctionName=name)
     for table, index, keys in (
         ("jobs", "due", ("due_shard", "due_at")),
@@ -198,11 +200,24 @@ def test_a_good_stack_is_found_to_be_good(relayq: Relayq, stack: Aws) -> None:
     assert verdicts(ran) == dict.fromkeys(CHECKS, "ok")
 
 
+@pytest.mark.parametrize(("qualifier", "retries"), [("", 1), (":$LATEST", 1), (":7", 2), (":live", 2)])
+def test_retries_are_those_of_the_function_as_it_is_handed_jobs(
+    relayq: Relayq, stack: Aws, qualifier: str, retries: int
+) -> None:
+    """The bare name and $LATEST count; a version or an alias that nobody invokes leaves Lambda's default of 2."""
+    arn = f"arn:aws:lambda:{PLACE}:function:runner{qualifier}"
+    ours = {"FunctionArn": arn, "MaximumRetryAttempts": 1, "MaximumEventAgeInSeconds": 300}
+    tell(stack, list_function_event_invoke_configs={"FunctionEventInvokeConfigs": [ours]})
+    ran = relayq("doctor", "--stack", "relayq", "--json")
+    assert verdicts(ran)["Lambda's own retries"] == "wrong"
+    assert f"retries runner {retries} times" in ran.json["findings"][0]["found"]
+
+
 def test_what_is_wrong_is_shown_with_its_fix_and_exits_1(relayq: Relayq, stack: Aws) -> None:
     """What people read: a line for each check, the fix of each that is wrong, and the counts."""
     tell(
         stack,
-        get_function_event_invoke_config="ResourceNotFoundException",
+        list_function_event_invoke_configs={"FunctionEventInvokeConfigs": []},
         get_schedule={"State": "DISABLED"},
         get_parameter="ParameterNotFound",
         simulate_principal_policy={"EvaluationResults": []},

@@ -91,7 +91,7 @@ BAD: list[tuple[str, dict[str, Any], str, str]] = [
         "Lambda's own retries",
         {"runner": replace(RUNNER, invokes=Invokes())},
         "retries runner 2 times",
-        "aws lambda put-function-event-invoke-config --function-name runner --maximum-retry-attempts 0",
+        "--function-name runner --qualifier '$LATEST' --maximum-retry-attempts 0",
     ),
     ("Lambda's own retries", {"sweeper": replace(SWEEPER, invokes=Invokes(retries=1))}, "sweeper 1", "sweeper"),
     (

@@ -83,8 +83,7 @@ def no_retries(facts: Facts) -> str:
         if retries != 0:
             raise _Wrong(
                 f"Lambda itself retries {function.name} {retries} times",
-                f"aws lambda put-function-event-invoke-config --function-name {function.name}"
-                f" --maximum-retry-attempts 0 --maximum-event-age-in-seconds {_EVENT_AGE}",
+                _invoke_config(function),
             )
     return "Lambda itself retries neither function"
 
@@ -96,10 +95,16 @@ def event_age(facts: Facts) -> str:
         if age > _EVENT_AGE:
             raise _Wrong(
                 f"an event of {function.name} may be {age} s old when it starts",
-                f"aws lambda put-function-event-invoke-config --function-name {function.name}"
-                f" --maximum-retry-attempts 0 --maximum-event-age-in-seconds {_EVENT_AGE}",
+                _invoke_config(function),
             )
     return f"at most {_EVENT_AGE} s"
+
+
+def _invoke_config(function: FunctionFacts) -> str:
+    return (
+        f"aws lambda put-function-event-invoke-config --function-name {function.name} --qualifier '$LATEST'"
+        f" --maximum-retry-attempts 0 --maximum-event-age-in-seconds {_EVENT_AGE}"
+    )
 
 
 def recursive_loop(facts: Facts) -> str:

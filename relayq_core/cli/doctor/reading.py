@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
 from botocore.exceptions import BotoCoreError, ClientError
@@ -106,9 +106,9 @@ def _function(client: Client, name: str) -> FunctionFacts:
             absent=Unread(action, f"there is no function {name}"),
         ),
         invokes=_fact(
-            "lambda:GetFunctionEventInvokeConfig",
-            lambda: _invokes(aws.get_function_event_invoke_config(FunctionName=name)),
-            absent=Invokes(),
+            "lambda:ListFunctionEventInvokeConfigs",
+            lambda: _invokes(aws.list_function_event_invoke_configs(FunctionName=name)["FunctionEventInvokeConfigs"]),
+            absent=Unread("lambda:ListFunctionEventInvokeConfigs", f"there is no function {name}"),
         ),
         recursive_loop=_fact(
             "lambda:GetFunctionRecursionConfig",
@@ -145,12 +145,22 @@ def _config(answer: Mapping[str, Any]) -> Config:
     )
 
 
-def _invokes(answer: Mapping[str, Any]) -> Invokes:
+def _invokes(configurations: Sequence[Mapping[str, Any]]) -> Invokes:
+    """Of the function as handoffs invoke it. CloudFormation configures its version $LATEST, others the bare name; where
+    both are, the worse counts."""
     default = Invokes()
+    found = [each for each in configurations if _is_latest(each["FunctionArn"])]
     return Invokes(
-        retries=answer.get("MaximumRetryAttempts", default.retries),
-        event_age=answer.get("MaximumEventAgeInSeconds", default.event_age),
+        retries=max((each.get("MaximumRetryAttempts", default.retries) for each in found), default=default.retries),
+        event_age=max(
+            (each.get("MaximumEventAgeInSeconds", default.event_age) for each in found), default=default.event_age
+        ),
     )
+
+
+def _is_latest(arn: str) -> bool:
+    """`arn:...:function:NAME` or `arn:...:function:NAME:$LATEST`, and no other version or alias."""
+    return arn.rsplit(":function:", maxsplit=1)[-1].partition(":")[2] in {"", "$LATEST"}
 
 
 # --- the tables ---
