@@ -41,15 +41,15 @@ def rows(scale: Scale) -> Iterator[Row]:
 
 def by_name(made: RelayQ) -> Callable[[], object]:
     """Dispatch as one does who has none of the job's code."""
-    return lambda: made.dispatch("send_email", PAYLOAD, queue="emails")
+    return lambda: made.dispatch("send_welcome_email", PAYLOAD, queue="emails")
 
 
 def raw(dynamodb: Any, functions: Any, *, read: bool, **options: Any) -> Callable[[], None]:
     """The very calls that a dispatch makes, with nothing around them."""
     made = relayq()
-    made.dispatch("send_email", PAYLOAD, queue="emails")  # makes the queue known; not part of any later one
+    made.dispatch("send_welcome_email", PAYLOAD, queue="emails")  # makes the queue known; not part of any later one
     seen = sent_by(made, "dynamodb", "lambda")
-    made.dispatch("send_email", PAYLOAD, queue="emails", **options)
+    made.dispatch("send_welcome_email", PAYLOAD, queue="emails", **options)
     (write, written), (_, invoked) = seen
     put = getattr(dynamodb, write)
 
@@ -93,7 +93,11 @@ def _against_tuned(scale: Scale) -> Iterator[Row]:
     yield _row("dispatch of a Job object, built and checked", TUNED, found, "object", 1.10, "pydantic checks it twice")
     keyed = paired(
         raw(dynamodb, functions, read=True, unique="welcome:7", unique_for=60),
-        {"unique": lambda: made.dispatch("send_email", PAYLOAD, queue="emails", unique="welcome:7", unique_for=60)},
+        {
+            "unique": lambda: made.dispatch(
+                "send_welcome_email", PAYLOAD, queue="emails", unique="welcome:7", unique_for=60
+            )
+        },
         rounds=scale.rounds,
         batch=scale.batch,
     )

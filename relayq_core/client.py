@@ -10,25 +10,25 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from relayq_core.adapters.lambda_invoke import LambdaInvoke, NoHandoff
-from relayq_core.bulk import Bulk, Tally
 from relayq_core.clock import SystemClock
 from relayq_core.dispatcher import Dispatched, Dispatcher
 from relayq_core.errors import InvalidOption, SettingsError
 from relayq_core.events import Events
 from relayq_core.events import events as all_events
-from relayq_core.operations import Failures, Operations
 from relayq_core.options import BackoffLike, Options, Seconds
 from relayq_core.ports import Clock, EventBus, Handoff, JobStore, UniqueHint
 from relayq_core.record import JobRecord, Status
 from relayq_core.registry import registry as all_jobs
 from relayq_core.settings import Settings
-from relayq_core.views import Health, QueueView
 
 if TYPE_CHECKING:
     from relayq_core.adapters.http_tokens import HttpTokens
+    from relayq_core.bulk import Bulk, Tally
+    from relayq_core.operations import Failures, Operations
     from relayq_core.publishing import Publisher
     from relayq_core.runner import Runner
     from relayq_core.sweeper import Sweeper
+    from relayq_core.views import Health, QueueView
 
 #: A client that is busy in so many threads opens a connection for each.
 _POOL = 25
@@ -141,18 +141,26 @@ class RelayQ:
 
     def clear(self, queue: str, *, dry_run: bool = False) -> Tally:
         """Cancel what waits in a queue, leave what runs; how many of each. Raises StoreError."""
+        from relayq_core.bulk import Tally
+
         return Tally.of(self.bulk.clear(queue, dry_run=dry_run))
 
     def redrive_many(self, failures: Iterable[str] | Failures, *, rate: float | None = None) -> Tally:
         """Bring many failed jobs back, by their ids or as Failures says, at most `rate` a second. Raises StoreError."""
+        from relayq_core.bulk import Tally
+
         return Tally.of(self.bulk.redrive(self._ids(failures), rate=rate))
 
     def forget_many(self, failures: Iterable[str] | Failures, *, rate: float | None = None) -> Tally:
         """Delete many failed jobs for good, by their ids or as Failures says. Raises StoreError."""
+        from relayq_core.bulk import Tally
+
         return Tally.of(self.bulk.forget(self._ids(failures), rate=rate))
 
     def _ids(self, failures: Iterable[str] | Failures) -> list[str]:
         """All of them before the first is touched: what fails again meanwhile is not meant."""
+        from relayq_core.operations import Failures
+
         if isinstance(failures, Failures):
             return [job.id for job in self.operations.failures(failures)]
         if isinstance(failures, str):
@@ -179,11 +187,15 @@ class RelayQ:
     @functools.cached_property
     def operations(self) -> Operations:
         """Questions and single writes."""
+        from relayq_core.operations import Operations
+
         return Operations(self.store, self.handoff, self.clock, self.policy, self._events)
 
     @functools.cached_property
     def bulk(self) -> Bulk:
         """Operations on many jobs, an outcome at a time."""
+        from relayq_core.bulk import Bulk
+
         return Bulk(self.operations, self.store, self.clock, self.policy, self._events)
 
     @functools.cached_property

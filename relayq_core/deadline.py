@@ -16,11 +16,14 @@ from contextlib import contextmanager
 from types import FrameType
 
 from relayq_core.errors import JobTimeout
+from relayq_core.watchdog import Watchdog
 
 #: The exit status of a process that was ended because its handler would not stop.
 STUBBORN_EXIT = 70
 #: botocore and others take whatever is raised in a call for a failed connection, and try again: then so do we.
 _AGAIN = 0.5
+
+_watchdog = Watchdog()
 
 
 def _end_process() -> None:
@@ -34,19 +37,13 @@ def _end_process() -> None:
 @contextmanager
 def deadline(seconds: float, *, patience: float, end: Callable[[], None] = _end_process) -> Iterator[None]:
     """Raise JobTimeout in the body after `seconds`; call `end` if it still runs `patience` seconds later."""
-    done = threading.Event()
-    watchdog = threading.Timer(seconds + patience, lambda: None if done.is_set() else end())
-    watchdog.daemon = True
     alarm = _signal_alarm if _can_use_signals() else _thread_alarm
-    watchdog.start()
+    watched = _watchdog.watch(seconds + patience, end)
     try:
         with alarm(seconds):
             yield
     finally:
-        done.set()
-        watchdog.cancel()
-        # a frozen Lambda thaws its threads in the next invocation: none may be left behind
-        watchdog.join()
+        _watchdog.let_be(watched)
 
 
 def _can_use_signals() -> bool:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
     """' Did you mean "x"?' for the known word nearest to a misspelt one, or '' where none is near."""
+    import difflib  # noqa: PLC0415 - needed only where something is wrong
+
     near = difflib.get_close_matches(word, list(known), n=1)
     return f' Did you mean "{near[0]}"?' if near else ""
 

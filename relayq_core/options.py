@@ -69,6 +69,8 @@ class Options:
 
     def over(self, base: Options) -> Options:
         """These options, completed by `base` where they say nothing. A delay here overrides an `at` there."""
+        if base == _NOTHING:
+            return self
         said = {field.name: value for field in fields(self) if (value := getattr(self, field.name)) is not None}
         if self.delay is not None or self.at is not None:
             base = replace(base, delay=None, at=None)
@@ -93,6 +95,9 @@ class Options:
                 f"means at most {retries} {'retry' if retries == 1 else 'retries'}; the rest is never used",
                 stacklevel=4,
             )
+
+
+_NOTHING = Options()
 
 
 def is_queue(queue: str) -> bool:

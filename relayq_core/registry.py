@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib
 import os
-import pkgutil
 import sys
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -139,6 +138,8 @@ def _import_below(package: ModuleType) -> None:
 
 def _submodules(package: ModuleType) -> list[str]:
     """Their full names. A folder is a package with or without an __init__.py, as everywhere in Python."""
+    import pkgutil  # noqa: PLC0415 - runners look for jobs, and nobody who only dispatches
+
     paths = list(getattr(package, "__path__", ()))
     folders = (entry.name for path in paths if os.path.isdir(path) for entry in os.scandir(path) if entry.is_dir())
     names = {*(found.name for found in pkgutil.iter_modules(paths)), *filter(str.isidentifier, folders)}

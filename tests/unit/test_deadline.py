@@ -13,6 +13,7 @@ import pytest
 
 from relayq_core import JobTimeout
 from relayq_core.deadline import STUBBORN_EXIT, deadline
+from relayq_core.watchdog import Watchdog
 
 #: Far more than any of these tests takes: if it comes to that, the deadline did not work.
 LONG = 100
@@ -139,12 +140,13 @@ def test_the_alarm_signal_is_as_it_was_before() -> None:
         signal.signal(signal.SIGALRM, earlier)
 
 
-def test_no_thread_is_left_behind() -> None:
-    """A frozen Lambda thaws its threads in the next invocation, where they would end the wrong handler."""
-    before = set(threading.enumerate())
+def test_all_handlers_have_one_watchdog() -> None:
+    """A thread for each would cost a tenth of the job."""
     with deadline(LONG, patience=LONG, end=never):
-        assert set(threading.enumerate()) > before
-    assert set(threading.enumerate()) == before
+        with_the_first = set(threading.enumerate())
+    for _ in range(3):
+        with deadline(LONG, patience=LONG, end=never):
+            assert set(threading.enumerate()) == with_the_first
 
 
 def test_a_handler_without_any_time_left_is_stopped_at_once() -> None:
@@ -211,3 +213,59 @@ def test_a_handler_that_blocks_in_a_thread_is_ended_with_its_process() -> None:
         """
     )
     assert done.returncode == STUBBORN_EXIT
+
+
+def test_a_watchdog_that_wakes_late_ends_only_what_is_over_its_own_time() -> None:
+    """A frozen Lambda thaws its threads in the next invocation, where they must not end the wrong handler."""
+    done = in_a_process(
+        """
+        import os, signal, subprocess, sys
+        with deadline(0.2, patience=0):
+            pass
+        # frozen, as between two invocations, until long after the first handler's time
+        subprocess.Popen([sys.executable, "-c",
+            "import os, signal, time; time.sleep(0.5); os.kill(%d, signal.SIGCONT)" % os.getpid()])
+        os.kill(os.getpid(), signal.SIGSTOP)
+        with deadline(100, patience=100):
+            time.sleep(0.1)
+        print("survived")
+        """
+    )
+    assert (done.stdout, done.returncode) == ("survived\n", 0), done.stderr
+
+
+def test_a_shorter_watch_is_not_kept_waiting_by_a_longer_one() -> None:
+    """Two handlers in two threads, each with its own time."""
+    ended = threading.Event()
+    dog = Watchdog()
+    dog.watch(LONG, never)
+    dog.watch(0.01, ended.set)
+    assert ended.wait(LONG)
+
+
+def test_an_end_that_fails_does_not_end_the_watch(caplog: pytest.LogCaptureFixture) -> None:
+    """The next handler is watched all the same."""
+    ended = threading.Event()
+    dog = Watchdog()
+    dog.watch(0, never)
+    dog.watch(0.01, ended.set)
+    assert ended.wait(LONG)
+    assert "the watchdog could not end" in caplog.text
+
+
+def test_a_child_process_gets_a_watchdog_of_its_own() -> None:
+    """A fork copies no threads."""
+    done = in_a_process(
+        STUBBORN
+        + """
+import os
+with deadline(100, patience=100):
+    pass
+child = os.fork()
+if child == 0:
+    stubborn()
+    os._exit(0)
+print("child ended with", os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+"""
+    )
+    assert f"child ended with {STUBBORN_EXIT}" in done.stdout
