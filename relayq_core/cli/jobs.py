@@ -93,6 +93,8 @@ def status(
 
     JSON: the object of `list`, and "payload", "result", "progress", "backoff", "timeout", "unique", "parent_id".
     """
+    if follow and cli.where.local:
+        raise typer.BadParameter("--follow needs a runner, and --local has none: relayq --local run --id ID runs a job")
     relayq = cli.relayq()
     job = relayq.get(job_id)
     if job is None:

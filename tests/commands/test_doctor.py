@@ -83,7 +83,7 @@ class Aws:
         stub = self._stubs[service]
         expected = None if call == "simulate_principal_policy" else request or None
         if isinstance(answer, str):
-            stub.add_client_error(call, answer)
+            stub.add_client_error(call, answer, expected_params=expected)
         else:
             stub.add_response(call, answer, expected)
 
@@ -228,7 +228,7 @@ def test_what_is_wrong_is_shown_with_its_fix_and_exits_1(relayq: Relayq, stack: 
     assert "relayq-sweep is disabled" in ran.out
     assert "there is no SSM parameter /relayq/relayq/layer" in ran.out
     assert f"the runner may not dynamodb:GetItem on arn:aws:dynamodb:{PLACE}:table/jobs, and 13 more" in ran.out
-    assert ran.out.endswith("10 ok, 5 wrong\n")
+    assert ran.out.endswith("11 ok, 5 wrong\n")
 
 
 @pytest.mark.parametrize("call", ACTIONS)
@@ -243,6 +243,31 @@ def test_what_may_not_be_read_is_unknown_and_no_crash(relayq: Relayq, stack: Aws
     assert {finding["found"] for finding in unknown} == {f"{ACTIONS[call]}: access denied"}
     assert {finding["fix"] for finding in unknown} == {f"allow yourself {ACTIONS[call]}, and ask again"}
     assert {"ok", "unknown"} == set(verdicts(ran).values()) | {"ok"}
+
+
+def test_what_the_runners_environment_names_is_looked_at_too(relayq: Relayq, stack: Aws) -> None:
+    """A queue's own runner that is not there, and the right to tell the event bus."""
+    environ = {
+        "RELAYQ_JOBS_TABLE": "jobs",
+        "RELAYQ_FAILED_TABLE": "failed",
+        "RELAYQ_RUNNER_FUNCTIONS": '{"reports": "heavy"}',
+        "RELAYQ_EVENT_BUS": "orders",
+    }
+    tell(stack, get_function_configuration={"Environment": {"Variables": environ}})
+    for call in ("get_function_configuration", "list_function_event_invoke_configs", "get_function_recursion_config"):
+        stack.answers("lambda", call, "ResourceNotFoundException", FunctionName="heavy")
+    for who in ("runner", "sweeper"):
+        denied = {
+            "EvalActionName": "events:PutEvents",
+            "EvalDecision": "allowed" if who == "runner" else "implicitDeny",
+        }
+        stack.answers("iam", "simulate_principal_policy", {"EvaluationResults": [denied]})
+    ran = relayq("doctor", "--stack", "relayq", "--json")
+    stack.all_were_asked()
+    findings = {finding["check"]: finding for finding in ran.json["findings"]}
+    assert findings["own runners"]["found"] == "RunnerFunctions names heavy, and there is no such function"
+    bus = f"arn:aws:events:{PLACE}:event-bus/orders"
+    assert findings["grants"]["found"] == f"the sweeper may not events:PutEvents on {bus}"
 
 
 def test_an_error_of_another_kind_is_told_as_it_is(relayq: Relayq, stack: Aws) -> None:

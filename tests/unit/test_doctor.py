@@ -78,7 +78,8 @@ def found_by(check: str, facts: Facts) -> Finding:
 
 def test_a_good_stack_has_nothing_wrong() -> None:
     """With an API and without; each check says what it saw."""
-    for facts in (GOOD, replace(GOOD, api=None)):
+    own = [replace(a_function("heavy"), recursive_loop="Allow")]
+    for facts in (GOOD, replace(GOOD, api=None), replace(GOOD, own_runners=own)):
         findings = examined(facts)
         assert [finding.check for finding in findings] == list(CHECKS)
         assert {finding.verdict for finding in findings} == {Verdict.OK}
@@ -134,6 +135,30 @@ BAD: list[tuple[str, dict[str, Any], str, str]] = [
         "runner: RELAYQ_STAIL: there is no such setting",
         "correct the variable",
     ),
+    (
+        "Lambda's own retries",
+        {"own_runners": [replace(a_function("heavy"), invokes=Invokes())]},
+        "retries heavy 2 times",
+        "--function-name heavy",
+    ),
+    (
+        "recursive loop",
+        {"own_runners": [replace(a_function("heavy"), recursive_loop="Terminate")]},
+        "chains of heavy",
+        "--function-name heavy",
+    ),
+    (
+        "own runners",
+        {"own_runners": [replace(a_function("heavy"), config=Unread("a:B", "there is no function", absent=True))]},
+        "RunnerFunctions names heavy, and there is no such function",
+        "deploy it",
+    ),
+    (
+        "own runners",
+        {"own_runners": [a_function("heavy", environ={"RELAYQ_JOBS_TABLE": "other"})]},
+        "heavy has RELAYQ_JOBS_TABLE=other",
+        "sam deploy",
+    ),
     ("layer", {"layer": None}, "no SSM parameter /relayq/relayq/layer", "sam deploy"),
     ("layer", {"sweeper": a_function("sweeper", layers=[OLDER])}, "runs relayq-core:6, and", "sam deploy"),
     ("layer", {"runner": a_function("runner", layers=[])}, "runner runs no layer", "sam deploy"),
@@ -187,6 +212,7 @@ def test_what_may_not_be_read_is_unknown_and_names_the_right_that_is_missing() -
         runner=_BLIND_FUNCTION,
         sweeper=_BLIND_FUNCTION,
         api=None,
+        own_runners=[_BLIND_FUNCTION],
         jobs=_BLIND_TABLE,
         failed=_BLIND_TABLE,
         schedule=DENIED,

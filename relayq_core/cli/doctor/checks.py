@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from relayq_core.adapters.tables import BY_QUEUE_INDEX, DUE_INDEX, TTL_ATTRIBUTE
-from relayq_core.cli.doctor.facts import Config, Facts, FunctionFacts, TableFacts, Unknown, known
+from relayq_core.cli.doctor.facts import Config, Facts, FunctionFacts, TableFacts, Unknown, Unread, known
 from relayq_core.errors import SettingsError
 from relayq_core.settings import PREFIX, Settings
 from relayq_core.views import LATE_MS
@@ -78,19 +78,19 @@ def _finding(name: str, check: Callable[[Facts], str], facts: Facts) -> Finding:
 
 def no_retries(facts: Facts) -> str:
     """The row decides about retries. Lambda's own would start a handler again that has failed."""
-    for function in (facts.runner, facts.sweeper):
+    for function in (*facts.runners, facts.sweeper):
         retries = known(function.invokes).retries
         if retries != 0:
             raise _Wrong(
                 f"Lambda itself retries {function.name} {retries} times",
                 _invoke_config(function),
             )
-    return "Lambda itself retries neither function"
+    return "Lambda itself retries neither runner nor sweeper"
 
 
 def event_age(facts: Facts) -> str:
     """An event that waits for hours starts a job that was handed off again long ago."""
-    for function in (facts.runner, facts.sweeper):
+    for function in (*facts.runners, facts.sweeper):
         age = known(function.invokes).event_age
         if age > _EVENT_AGE:
             raise _Wrong(
@@ -109,12 +109,13 @@ def _invoke_config(function: FunctionFacts) -> str:
 
 def recursive_loop(facts: Facts) -> str:
     """Retries and jobs that dispatch jobs are long chains of invocations, which Lambda would cut after about 16."""
-    found = known(facts.runner.recursive_loop)
-    if found != "Allow":
-        raise _Wrong(
-            f"Lambda ends chains of {facts.runner.name} ({found})",
-            f"aws lambda put-function-recursion-config --function-name {facts.runner.name} --recursive-loop Allow",
-        )
+    for function in facts.runners:
+        found = known(function.recursive_loop)
+        if found != "Allow":
+            raise _Wrong(
+                f"Lambda ends chains of {function.name} ({found})",
+                f"aws lambda put-function-recursion-config --function-name {function.name} --recursive-loop Allow",
+            )
     return "chains of invocations are allowed; max_attempts and RELAYQ_MAX_DEPTH bound them"
 
 
@@ -173,6 +174,19 @@ def _check_variables(facts: Facts, function: FunctionFacts) -> None:
             raise _Wrong(
                 f"{function.name} has {PREFIX}{variable}={given or ''}, and the stack's table is {expected}", _DEPLOY
             )
+
+
+def own_runners(facts: Facts) -> str:
+    """A queue that has a runner of its own is handed to nobody if that is not there, or looks into other tables."""
+    for function in facts.own_runners:
+        if isinstance(function.config, Unread) and function.config.absent:
+            raise _Wrong(
+                f"RunnerFunctions names {function.name}, and there is no such function",
+                "deploy it, or deploy the stack with RunnerFunctions corrected",
+            )
+        _check_variables(facts, function)
+    names = ", ".join(function.name for function in facts.own_runners)
+    return f"{names}: there, with the stack's tables" if names else "no queue has a runner of its own"
 
 
 def layer(facts: Facts) -> str:
@@ -300,6 +314,7 @@ CHECKS: dict[str, Callable[[Facts], str]] = {
     "runner timeout": runner_timeout,
     "sweeper timeout": sweeper_timeout,
     "variables": variables,
+    "own runners": own_runners,
     "layer": layer,
     "runner policy": runner_policy,
     "grants": grants,

@@ -15,6 +15,8 @@ class Unread:
 
     action: str
     reason: str = "access denied"
+    #: there is no such thing
+    absent: bool = False
 
 
 class Unknown(Exception):
@@ -102,6 +104,8 @@ class Facts:
     runner: FunctionFacts
     sweeper: FunctionFacts
     api: FunctionFacts | None
+    #: the functions that RELAYQ_RUNNER_FUNCTIONS names, each once
+    own_runners: Sequence[FunctionFacts] = ()
     jobs: TableFacts
     failed: TableFacts
     schedule: Schedule | Unread | None
@@ -118,6 +122,11 @@ class Facts:
     longest_timeout: float | None
 
     @property
+    def runners(self) -> tuple[FunctionFacts, ...]:
+        """The stack's own, and those of queues that have another."""
+        return (self.runner, *self.own_runners)
+
+    @property
     def functions(self) -> tuple[FunctionFacts, ...]:
-        """Those that are there."""
+        """Those of the stack that are there."""
         return (self.runner, self.sweeper) if self.api is None else (self.runner, self.sweeper, self.api)

@@ -19,8 +19,9 @@ from relayq_core.cli.doctor.facts import (
     Unread,
 )
 from relayq_core.cli.exits import Stop
-from relayq_core.errors import StoreError
+from relayq_core.errors import SettingsError, StoreError
 from relayq_core.ports import JobStore
+from relayq_core.settings import Settings
 from relayq_core.text import cut
 
 T = TypeVar("T")
@@ -62,6 +63,7 @@ def read(
         runner=runner,
         sweeper=sweeper,
         api=_api(client, stack) if "ApiUrl" in outputs else None,
+        own_runners=[_function(client, name) for name in _own_runners(runner.config)],
         jobs=_table(client, outputs["JobsTableName"]),
         failed=_table(client, outputs["FailedJobsTableName"]),
         schedule=_fact("scheduler:GetSchedule", lambda: _schedule(client, schedule), absent=None),
@@ -103,7 +105,7 @@ def _function(client: Client, name: str) -> FunctionFacts:
         config=_fact(
             action,
             lambda: _config(aws.get_function_configuration(FunctionName=name)),
-            absent=Unread(action, f"there is no function {name}"),
+            absent=Unread(action, f"there is no function {name}", absent=True),
         ),
         invokes=_fact(
             "lambda:ListFunctionEventInvokeConfigs",
@@ -133,6 +135,15 @@ def _api(client: Client, stack: str) -> FunctionFacts:
     if isinstance(found, Unread):
         return FunctionFacts(name="the API function", config=found, invokes=found, recursive_loop=found)
     return _function(client, found)
+
+
+def _own_runners(runner: Config | Unread) -> list[str]:
+    """The functions that serve some queues instead of the stack's runner."""
+    try:
+        settings = Settings() if isinstance(runner, Unread) else Settings.from_environ(runner.environ)
+    except SettingsError:
+        settings = Settings()  # another check tells of it
+    return sorted(set(settings.runner_functions.values()))
 
 
 def _config(answer: Mapping[str, Any]) -> Config:
@@ -241,20 +252,24 @@ def _grants(
         return [Grant(who="runner", action="any", resource="any", allowed=unread)]  # type: ignore[arg-type]
     place = runner.arn.split(":function:")[0].replace(":lambda:", ":dynamodb:")
     jobs, failed = (f"{place}:table/{outputs[name]}" for name in ("JobsTableName", "FailedJobsTableName"))
-    wanted = (
-        ("runner", runner.role, jobs, ("GetItem", "PutItem", "UpdateItem", "DeleteItem")),
-        ("runner", runner.role, failed, ("GetItem", "PutItem")),
-        ("runner", runner.role, runner.arn, ("InvokeFunction",)),
-        ("sweeper", sweeper.role, f"{jobs}/index/due", ("Query",)),
-        ("sweeper", sweeper.role, jobs, ("GetItem", "UpdateItem", "DeleteItem")),
-        ("sweeper", sweeper.role, failed, ("GetItem", "PutItem")),
-        ("sweeper", sweeper.role, runner.arn, ("InvokeFunction",)),
-    )
-    found: list[Grant] = []
-    for who, role, resource, names in wanted:
-        actions = [f"{'lambda' if resource == runner.arn else 'dynamodb'}:{name}" for name in names]
-        found += _simulated(client, who, role, resource, actions)
-    return found
+    wanted = [
+        ("runner", runner.role, jobs, _dynamodb("GetItem", "PutItem", "UpdateItem", "DeleteItem")),
+        ("runner", runner.role, failed, _dynamodb("GetItem", "PutItem")),
+        ("runner", runner.role, runner.arn, ["lambda:InvokeFunction"]),
+        ("sweeper", sweeper.role, f"{jobs}/index/due", _dynamodb("Query")),
+        ("sweeper", sweeper.role, jobs, _dynamodb("GetItem", "UpdateItem", "DeleteItem")),
+        ("sweeper", sweeper.role, failed, _dynamodb("GetItem", "PutItem")),
+        ("sweeper", sweeper.role, runner.arn, ["lambda:InvokeFunction"]),
+    ]
+    for who, config in (("runner", runner), ("sweeper", sweeper)):
+        if bus := config.environ.get("RELAYQ_EVENT_BUS"):
+            arn = bus if bus.startswith("arn:") else f"{place.replace(':dynamodb:', ':events:')}:event-bus/{bus}"
+            wanted.append((who, config.role, arn, ["events:PutEvents"]))
+    return [grant for each in wanted for grant in _simulated(client, *each)]
+
+
+def _dynamodb(*actions: str) -> list[str]:
+    return [f"dynamodb:{action}" for action in actions]
 
 
 def _simulated(client: Client, who: str, role: str, resource: str, actions: list[str]) -> list[Grant]:
