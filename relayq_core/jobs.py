@@ -31,6 +31,7 @@ from relayq_core.options import BackoffLike, Options, Seconds, checked_name
 from relayq_core.payload import changed, compare, dumped, first_field, invalid, lenient
 from relayq_core.registry import JobType, Origin, RunnableJob, registry
 from relayq_core.request import JobRequest, to_json
+from relayq_core.signatures import parameters_of, text_of
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -184,7 +185,7 @@ def _check_class(cls: type[Job], where: str, *, abstract: bool) -> None:
 
 def _arguments(method: Any, where: str, name: str) -> int:
     """How many arguments beside self a method is to be called with."""
-    parameters = list(inspect.signature(method).parameters.values())[1:]
+    parameters = parameters_of(method)[1:]
     needed = [p for p in parameters if p.kind is p.KEYWORD_ONLY and p.default is p.empty]
     if needed:
         raise InvalidJob(where, f"{name} needs the keyword argument {needed[0].name!r}, which nobody gives it")
@@ -316,7 +317,7 @@ class _FunctionType:
         self.origin = Origin(inspect.unwrap(function).__code__.co_filename, function.__qualname__)
         self._function = function
         _refuse_generator(function, where)
-        parameters = list(inspect.signature(function).parameters.values())
+        parameters = parameters_of(function)
         first = parameters[0] if parameters else None
         self._takes_context = (
             first is not None and first.kind in _POSITIONAL and _is_context(function, first.annotation)
@@ -479,9 +480,9 @@ def _file_of(module: str) -> str:
 
 
 def _is_context(function: Callable[..., Any], annotation: Any) -> bool:
-    if not isinstance(annotation, str):
+    name = text_of(annotation)
+    if name is None:
         return annotation is JobContext
-    name = annotation.strip("'\"")
     found = _globals(function).get(name)
     # imported under TYPE_CHECKING, or by its module: then the name is all there is
     return name.rpartition(".")[2] == JobContext.__name__ if found is None else found is JobContext
