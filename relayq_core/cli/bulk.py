@@ -10,8 +10,6 @@ from dataclasses import dataclass, field
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from relayq_core.bulk import Outcome, Tally
 from relayq_core.cli.exits import ERROR, OK, Stop
@@ -99,6 +97,9 @@ def _bar(title: str, total: int | None) -> Iterator[Callable[[], None]]:
     if not is_fancy(sys.stderr):
         yield lambda: None
         return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
         task = progress.add_task(title, total=total)

@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from rich.console import Console, RenderableType
-from rich.live import Live
 
 from relayq_core.cli.output import is_fancy, say
 from relayq_core.cli.view import progress_of, tries
@@ -23,6 +22,8 @@ _FIRST, _LONGEST = 0.1, 2.0
 
 def watched(look: Callable[[], RenderableType]) -> None:
     """Show what `look` answers with, anew every two seconds, until Ctrl-C."""
+    from rich.live import Live
+
     console = Console(highlight=False)
     try:
         with Live(look(), console=console, auto_refresh=False) as live:

@@ -14,7 +14,7 @@ from botocore.stub import ANY, Stubber
 from relayq_core.cli.doctor.checks import CHECKS
 from relayq_core.clock import SystemClock
 from relayq_core.testing import isolated_registry
-from tests.functions.test_cli import Relayq
+from tests.functions.test_cli import ROOT, Relayq
 
 SERVICES = ("cloudformation", "lambda", "dynamodb", "scheduler", "ssm", "iam")
 PLACE = "eu-west-1:123456789012"
@@ -268,6 +268,12 @@ def test_what_the_runners_environment_names_is_looked_at_too(relayq: Relayq, sta
     assert findings["own runners"]["found"] == "RunnerFunctions names heavy, and there is no such function"
     bus = f"arn:aws:events:{PLACE}:event-bus/orders"
     assert findings["grants"]["found"] == f"the sweeper may not events:PutEvents on {bus}"
+
+
+def test_the_rights_that_it_needs_are_documented() -> None:
+    """Whoever grants them copies the list."""
+    page = (ROOT / "docs/reference/command-line.md").read_text()
+    assert [action for action in ACTIONS.values() if f"`{action}`" not in page] == []
 
 
 def test_an_error_of_another_kind_is_told_as_it_is(relayq: Relayq, stack: Aws) -> None:
