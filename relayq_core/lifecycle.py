@@ -45,6 +45,8 @@ UNKNOWN_RETRY_MS = 60_000
 UNKNOWN_PATIENCE_MS = 900_000
 #: Nudges of one job come ever further apart, up to this.
 LONGEST_NUDGE_MS = 900_000
+#: A lease that is renewed while its job runs is taken for this long: so soon is the death of its holder noticed.
+RENEWED_MS = 60_000
 #: A row the sweeper cannot read is looked at again after this.
 UNREADABLE_MS = 3_600_000
 
@@ -52,6 +54,9 @@ UNREADABLE_MS = 3_600_000
 CANCELLED_KEPT_MS = 3_600_000
 #: The sweeper asks the index for each of them, so they are few.
 MOST_QUEUES = 100
+
+#: Later than any moment.
+_NEVER = 1 << 53
 
 #: Budgets in bytes. Together with the payload they stay far below DynamoDB's 400 KB, so no settle fails on size.
 PAYLOAD_BYTES = 300_000
@@ -108,6 +113,8 @@ class Policy:
     max_attempts: int
     backoff: Backoff
     timeout_ms: int | None = None
+    #: somebody renews the leases while their jobs run, and ends what runs without one
+    renews: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,17 +157,25 @@ def is_same_dispatch(mine: JobRecord, found: JobRecord) -> bool:
 class Lease:
     """What a runner asks for: its own id, and how long it may hold the job.
 
-    Until `now + grace_ms + the row's timeout_ms`, or `+ budget_ms` where the row has none.
+    Until `now + grace_ms + the row's timeout_ms`, or `+ budget_ms` where the row has none. One that is `renewed` while
+    the job runs is always as short as its budget, and has the sweeper look when it would end.
     """
 
     id: str
     now: int
     budget_ms: int
     grace_ms: int
+    renewed: bool = False
 
     def until(self, timeout_ms: int | None) -> int:
         """When it runs out, for a row with this timeout."""
-        return self.now + self.grace_ms + (self.budget_ms if timeout_ms is None else timeout_ms)
+        wanted = self.budget_ms if timeout_ms is None or self.renewed else timeout_ms
+        return self.now + self.grace_ms + wanted
+
+    @property
+    def look_at(self) -> int | None:
+        """What due_at becomes with the claim; None: it stays, for the claim of a warm runner costs no index write."""
+        return self.until(None) + SKEW_MS if self.renewed else None
 
 
 def lease(lease_id: str, now: int, remaining_ms: int, policy: Policy, longest_ms: int | None = None) -> Lease:
@@ -171,6 +186,21 @@ def lease(lease_id: str, now: int, remaining_ms: int, policy: Policy, longest_ms
     """
     budget = max(0, remaining_ms - SETTLE_BUDGET_MS)
     return Lease(lease_id, now, budget if longest_ms is None else min(budget, longest_ms), policy.grace_ms)
+
+
+def renewed_lease(lease_id: str, now: int, policy: Policy) -> Lease:
+    """The lease of a worker, which renews it as long as the job runs."""
+    return Lease(lease_id, now, RENEWED_MS, policy.grace_ms, renewed=True)
+
+
+def renewed_until(now: int, policy: Policy) -> int:
+    """When a lease ends that is renewed now."""
+    return now + RENEWED_MS + policy.grace_ms
+
+
+def lease_lasts(record: JobRecord, policy: Policy, *, now: int) -> int:
+    """How long the holder may count on its lease, milliseconds; one that is renewed lasts for another while."""
+    return RENEWED_MS if policy.renews else (record.lease_until or 0) - now
 
 
 def timeout_ms(options: Options) -> int | None:
@@ -193,6 +223,7 @@ def claimed(record: JobRecord, lease: Lease) -> JobRecord:
         lease_id=lease.id,
         lease_until=lease.until(record.timeout_ms),
         nudges=0,
+        due_at=record.due_at if lease.look_at is None else lease.look_at,
         started_at=lease.now,
         updated_at=lease.now,
     )
@@ -253,7 +284,12 @@ def handler_deadline(record: JobRecord, limits: Limits, policy: Policy, now: int
 
 
 def latest_deadline(record: JobRecord, policy: Policy) -> int:
-    """No handler of this lease may be asked to stop later: the stubborn must be gone before the lease is."""
+    """No handler of this lease may be asked to stop later: the stubborn must be gone before the lease is.
+
+    Where leases are renewed, whoever renews them sees to that.
+    """
+    if policy.renews:
+        return _NEVER
     margin = patience(policy) + min(SKEW_MS, policy.grace_ms // 5)
     return (record.lease_until or 0) - margin
 
@@ -332,6 +368,12 @@ def give_back(record: JobRecord, policy: Policy, *, now: int) -> Settlement | No
     return _again(
         record.evolve(unknown_since=since), Event.GIVE_BACK, UNKNOWN_RETRY_MS / 1000, policy, now, attempt=attempt
     )
+
+
+def unfinished(record: JobRecord, policy: Policy, *, now: int) -> Settlement:
+    """A claimed job whose handler was ended from outside, as by a second Ctrl-C: back at once, and uncounted."""
+    attempt = record.attempt if record.exhausted else max(0, record.attempt - 1)
+    return _again(record, Event.GIVE_BACK, 0, policy, now, attempt=attempt)
 
 
 def bury_with(record: JobRecord, error: str, headline: str, policy: Policy, *, now: int) -> Settlement:

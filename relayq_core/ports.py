@@ -74,6 +74,10 @@ class JobStore(Protocol):
         """Take the lease if the job waits and its time has come; a lease that is mine already counts as taken."""
         ...
 
+    def heartbeat(self, before: JobRecord, lease_until: int) -> bool:
+        """Renew the lease of a job that runs; False if it is no longer `before.lease_id`."""
+        ...
+
     def settle(self, before: JobRecord, settlement: Settlement) -> Settled:
         """Write what became of a claimed job, if `before.lease_id` still holds it; releases its key if it ended."""
         ...

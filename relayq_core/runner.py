@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-import inspect
-import json
 import logging
 import random
 import secrets
@@ -12,9 +9,10 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any, Protocol
+from typing import Protocol
 
 from relayq_core import lifecycle
+from relayq_core.attempt import Attempt, awaited, failure, outcome_of, result_json
 from relayq_core.context import JobContext, job_fields, running
 from relayq_core.deadline import deadline
 from relayq_core.errors import (
@@ -22,17 +20,14 @@ from relayq_core.errors import (
     InvalidPayload,
     JobCrashed,
     LeaseLost,
-    RetryAfter,
-    Snooze,
     StoreError,
     StoreUnavailable,
     UnknownJob,
     UnreadableRow,
-    checked_wait,
 )
 from relayq_core.events import Events, JobEvent
 from relayq_core.handing import hand_off
-from relayq_core.lifecycle import Event, Failed, Limits, Outcome, Policy, Settlement, Snoozed, Succeeded
+from relayq_core.lifecycle import Event, Limits, Outcome, Policy, Settlement, Succeeded
 from relayq_core.ports import Clock, Handoff, JobStore, Settled
 from relayq_core.record import JobRecord
 from relayq_core.registry import JobType, Registry, RunnableJob
@@ -85,16 +80,6 @@ class Ran:
     job: JobRecord | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class _Attempt:
-    """What came of trying: the outcome, the exception behind it, and the job as far as it could be built."""
-
-    outcome: Outcome
-    error: BaseException | None = None
-    job: RunnableJob | None = None
-    duration_ms: float = 0.0
-
-
 class Runner:
     """Runs one job per call. Never raises once it has claimed."""
 
@@ -125,8 +110,13 @@ class Runner:
         """
         whole = remaining()
         claimed = self._wait_and_claim(job_id, run_at or 0, whole, remaining)
-        if not isinstance(claimed, JobRecord):
-            return Ran(claimed)
+        return self._perform(claimed, whole, remaining) if isinstance(claimed, JobRecord) else Ran(claimed)
+
+    def perform(self, claimed: JobRecord, remaining: Callable[[], int]) -> Ran:
+        """Perform a job that somebody has claimed for this runner, and settle it. Never raises."""
+        return self._perform(claimed, remaining(), remaining)
+
+    def _perform(self, claimed: JobRecord, whole: int, remaining: Callable[[], int]) -> Ran:
         if self._clock.now() >= lifecycle.latest_deadline(claimed, self._policy):
             return self._lost(claimed)  # the claim's answer came when its lease was as good as over
         try:
@@ -196,7 +186,7 @@ class Runner:
         )
         return self._settle(record, settlement, attempt, remaining)
 
-    def _refused(self, record: JobRecord, job_type: JobType, limits: Limits, whole: int) -> _Attempt | None:
+    def _refused(self, record: JobRecord, job_type: JobType, limits: Limits, whole: int) -> Attempt | None:
         """The handler is not to be started: its last attempt crashed, or its timeout can never fit here."""
         error: Exception
         if record.exhausted:
@@ -210,9 +200,9 @@ class Runner:
             job, _ = job_type.build(record.payload_json)
         except BaseException as unbuilt:
             logger.warning("failed() is not told: the job cannot be built (%s)", headline(unbuilt))
-        return _Attempt(_failure(error, final=True), error, job)
+        return Attempt(failure(error, final=True), error, job)
 
-    def _attempt(self, record: JobRecord, job_type: JobType, limits: Limits, remaining: Callable[[], int]) -> _Attempt:
+    def _attempt(self, record: JobRecord, job_type: JobType, limits: Limits, remaining: Callable[[], int]) -> Attempt:
         """Build the job and run its handler: the one place where whatever it raises becomes an outcome."""
         started = self._clock.now()
         deadline_ms = lifecycle.handler_deadline(record, limits, self._policy, started, remaining())
@@ -230,11 +220,11 @@ class Runner:
                 if ignored:
                     named = cut(", ".join(ignored), _LOGGED_BYTES)
                     logger.warning("unknown fields ignored: %s", named, extra=job_fields(record))
-                outcome = Succeeded(_result_json(_awaited(job.handle(context)), record))
+                outcome = Succeeded(result_json(awaited(job.handle(context)), record))
         except BaseException as raised:
             # its own payload will not be better next time; one that the handler dispatched may be
-            outcome, error = _outcome(raised, final=(Bury,) if job is not None else (Bury, InvalidPayload))
-        return _Attempt(outcome, error, job, float(self._clock.now() - started))
+            outcome, error = outcome_of(raised, final=(Bury,) if job is not None else (Bury, InvalidPayload))
+        return Attempt(outcome, error, job, float(self._clock.now() - started))
 
     def _context(self, record: JobRecord, limits: Limits, deadline_ms: int) -> JobContext:
         def report(progress_json: str) -> bool:
@@ -260,11 +250,11 @@ class Runner:
         self, job: RunnableJob, error: BaseException | None, record: JobRecord, remaining: Callable[[], int]
     ) -> None:
         """Call the job's failed(), inside the lease. What it raises is logged, and changes nothing."""
-        lease_left = (record.lease_until or 0) - self._clock.now() - self._policy.grace_ms // 5
-        seconds = max(0.1, min(lease_left, remaining() - _SETTLE_MS) / 1000)
+        lasts = lifecycle.lease_lasts(record, self._policy, now=self._clock.now()) - self._policy.grace_ms // 5
+        seconds = max(0.1, min(lasts, remaining() - _SETTLE_MS) / 1000)
         try:
             with running(record), self._stop(seconds, patience=self._patience / 5):
-                _awaited(job.failed(JobCrashed(record.attempt) if error is None else error))
+                awaited(job.failed(JobCrashed(record.attempt) if error is None else error))
         except BaseException as raised:
             logger.error("the job's failed() raised %s", describe(raised, _LOGGED_BYTES), extra=job_fields(record))
 
@@ -280,17 +270,13 @@ class Runner:
         unknown = UnknownJob(record.name, self._registry)
         settlement = lifecycle.give_back(record, self._policy, now=self._clock.now())
         if settlement is None:
-            failure = _failure(unknown, final=True)
-            settlement = lifecycle.bury_with(
-                record, failure.error, failure.headline, self._policy, now=self._clock.now()
-            )
+            told = failure(unknown, final=True)
+            settlement = lifecycle.bury_with(record, told.error, told.headline, self._policy, now=self._clock.now())
         else:
             logger.warning("%s; given back, it is tried again in a minute", unknown, extra=job_fields(record))
-        return self._settle(record, settlement, _Attempt(_failure(unknown, final=True), unknown), remaining)
+        return self._settle(record, settlement, Attempt(failure(unknown, final=True), unknown), remaining)
 
-    def _settle(
-        self, record: JobRecord, settlement: Settlement, attempt: _Attempt, remaining: Callable[[], int]
-    ) -> Ran:
+    def _settle(self, record: JobRecord, settlement: Settlement, attempt: Attempt, remaining: Callable[[], int]) -> Ran:
         settled = self._write(record, settlement, remaining)
         if settled is Settled.CANCEL_REQUESTED:
             told = record.evolve(error=settlement.after.error, errors_json=settlement.after.errors_json)
@@ -316,7 +302,7 @@ class Runner:
             try:
                 return self._write_once(record, settlement)
             except StoreUnavailable as error:
-                left = min((record.lease_until or 0) - self._clock.now(), remaining())
+                left = min(lifecycle.lease_lasts(record, self._policy, now=self._clock.now()), remaining())
                 if left <= _SETTLE_PAUSE_MS:
                     raise
                 logger.warning("the job could not be settled yet (%s); trying on", error, extra=job_fields(record))
@@ -329,7 +315,7 @@ class Runner:
             return self._store.complete_and_delete(record)
         return self._store.settle(record, settlement)
 
-    def _tell(self, settlement: Settlement, attempt: _Attempt) -> None:
+    def _tell(self, settlement: Settlement, attempt: Attempt) -> None:
         """One log line and one event for how the run ended."""
         job = settlement.after
         fields = {**job_fields(job), "duration_ms": attempt.duration_ms}
@@ -370,63 +356,3 @@ _ENDED = {
     Event.BURY: Ended.FAILED,
     Event.CANCEL: Ended.CANCELLED,
 }
-
-
-def _outcome(raised: BaseException, final: tuple[type[BaseException], ...]) -> tuple[Outcome, BaseException | None]:
-    """What is to be done about what a handler raised. Its type is asked, for its `__class__` may say anything."""
-    kind = type(raised)
-    try:
-        if issubclass(kind, Snooze):
-            return Snoozed(checked_wait("Snooze", getattr(raised, "seconds", None))), None  # type: ignore[arg-type]
-        if issubclass(kind, RetryAfter):
-            wait = checked_wait("RetryAfter", getattr(raised, "seconds", None))  # type: ignore[arg-type]
-            return _failure(raised, wait=wait), raised
-    except BaseException as odd:  # seconds that are none
-        return _failure(odd), odd
-    return _failure(raised, final=issubclass(kind, final)), raised
-
-
-def _failure(error: BaseException, *, wait: float | None = None, final: bool = False) -> Failed:
-    return Failed(describe(error, lifecycle.ERROR_BYTES), headline(error), wait, final)
-
-
-def _awaited(value: Any) -> Any:
-    """What a handler returned; an async one is run to its end."""
-    if not inspect.isawaitable(value):
-        return value
-
-    # kept out of asyncio's task: asyncio.run asks for the task's repr and so for these, and where that fails it leaves
-    # its signal handler behind, with which every later asyncio.run of this process fails too
-    returned: list[Any] = []
-    raised: list[BaseException] = []
-
-    async def wait() -> None:
-        try:
-            returned.append(await value)
-        except BaseException as error:
-            raised.append(error)
-
-    asyncio.run(wait())
-    if raised:
-        raise raised[0]
-    return returned[0]
-
-
-def _result_json(value: Any, record: JobRecord) -> str | None:
-    """The handler's return value as JSON, if it is JSON and within its budget; else a log line says why not."""
-    if value is None:
-        return None
-    try:
-        text = json.dumps(value, allow_nan=False, separators=(",", ":"))
-    except BaseException as error:  # whatever the value's own methods do: the handler has returned, the job is done
-        logger.warning("the result is not kept: %s", headline(error, 200), extra=job_fields(record))
-        return None
-    if len(text) > lifecycle.RESULT_BYTES:
-        logger.warning(
-            "the result is not kept: %d bytes, the limit is %d",
-            len(text),
-            lifecycle.RESULT_BYTES,
-            extra=job_fields(record),
-        )
-        return None
-    return text

@@ -155,6 +155,10 @@ class Sweeper:
             logger.exception("a defect of RelayQ, met at one row", extra={"job_id": row.job_id})
             return self._set_aside("error", row, scope)
 
+    def set_aside(self, row: Due, due_at: int | None = None) -> None:
+        """Get a row that nobody can read out of the way for an hour. Never raises."""
+        self._set_aside("unreadable", row, Scope(), due_at)
+
     def _set_aside(self, action: str, row: Due, scope: Scope, due_at: int | None = None) -> str:
         """Get a row that nobody can work on out of the way, from wherever the index has it by now."""
         if not scope.dry_run:
@@ -170,19 +174,34 @@ class Sweeper:
         answer = self._store.nudge(row, 0, lifecycle.nudge_due_at(0, self._policy, self._clock.now()))
         if answer.done and answer.record is not None:
             return self._nudged(answer.record)
-        decision = self._look(row, answer.record, scope)
+        return self._follow(row, answer.record, self._look(row, answer.record, scope))
+
+    def look_after(self, row: Due, record: JobRecord | None) -> str:
+        """Work on a row that runs, or seems to: postpone it, or end a lease that ran out. A waiting one is left alone.
+
+        For workers, which claim themselves what waits. Raises StoreError.
+        """
+        decision = self._look(row, record, Scope())
+        return "left" if isinstance(decision, Nudge) else self._follow(row, record, decision)
+
+    def end_crashed(self, record: JobRecord) -> str:
+        """End the lease of a runner that is known to be dead, before it runs out. Raises StoreError."""
+        now = self._clock.now()
+        token = f"sweep-{secrets.token_hex(8)}"
+        return self._end_lease(record, lifecycle.release(record, self._policy, token, now=now, luck=random.random()))
+
+    def _follow(self, row: Due, record: JobRecord | None, decision: lifecycle.Look) -> str:
         match decision:
             case Leave():
                 return "left"
             case Postpone(due_at):
                 return "postponed" if self._store.postpone(row, due_at) else "left"
             case Nudge(due_at):
-                seen = answer.record.nudges if answer.record else 0
-                again = self._store.nudge(row, seen, due_at)
+                again = self._store.nudge(row, record.nudges if record else 0, due_at)
                 return self._nudged(again.record) if again.done and again.record else "left"
             case Settlement():
-                assert answer.record is not None
-                return self._end_lease(answer.record, decision)
+                assert record is not None
+                return self._end_lease(record, decision)
 
     def _rehearse(self, row: Due, scope: Scope) -> str:
         record = self._store.get(row.job_id)

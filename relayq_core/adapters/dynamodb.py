@@ -153,12 +153,17 @@ class DynamoStore:
     # --- claim ---
 
     def claim(self, job_id: str, lease: Lease) -> Answer:
+        if lease.look_at is None:
+            until = " lease_until = :grace_ends + if_not_exists(timeout_ms, :budget),"
+            times = {":grace_ends": _number(lease.now + lease.grace_ms), ":budget": _number(lease.budget_ms)}
+        else:
+            until = " lease_until = :until, due_at = :look,"
+            times = {":until": _number(lease.until(None)), ":look": _number(lease.look_at)}
         try:
             answer = self._update(
                 job_id,
                 UpdateExpression=(
-                    "SET #status = :processing, lease_id = :lease,"
-                    " lease_until = :grace_ends + if_not_exists(timeout_ms, :budget),"
+                    f"SET #status = :processing, lease_id = :lease,{until}"
                     " attempt = attempt + if_not_exists(next_counts, :one),"
                     " nudges = :zero, started_at = :now, updated_at = :now"
                 ),
@@ -166,10 +171,9 @@ class DynamoStore:
                 ExpressionAttributeNames=_STATUS,
                 ExpressionAttributeValues={
                     **_WAITING_VALUES,
+                    **times,
                     ":processing": {"S": "processing"},
                     ":lease": {"S": lease.id},
-                    ":grace_ends": _number(lease.now + lease.grace_ms),
-                    ":budget": _number(lease.budget_ms),
                     ":one": _number(1),
                     ":zero": _number(0),
                     ":now": _number(lease.now),
@@ -181,6 +185,9 @@ class DynamoStore:
             mine = record is not None and record.lease_id == lease.id
             return Answer(mine, record)
         return Answer(True, read_job(answer["Attributes"]))
+
+    def heartbeat(self, before: JobRecord, lease_until: int) -> bool:
+        return self._while_held(before, "SET lease_until = :until", {":until": _number(lease_until)})
 
     # --- settle ---
 
@@ -252,17 +259,21 @@ class DynamoStore:
         return Settled.DONE
 
     def progress(self, before: JobRecord, progress_json: str) -> bool:
+        values = {":progress": {"S": progress_json}, ":now": _number(self._now())}
+        return self._while_held(before, "SET progress = :progress, updated_at = :now", values)
+
+    def _while_held(self, before: JobRecord, update: str, values: Mapping[str, Any]) -> bool:
+        """Change what settles nothing; False if the lease is no longer `before.lease_id`."""
         try:
             self._update(
                 before.id,
-                UpdateExpression="SET progress = :progress, updated_at = :now",
+                UpdateExpression=update,
                 ConditionExpression=_HELD,
                 ExpressionAttributeNames=_STATUS,
                 ExpressionAttributeValues={
                     ":processing": {"S": "processing"},
                     ":lease": {"S": before.lease_id or ""},
-                    ":progress": {"S": progress_json},
-                    ":now": _number(self._now()),
+                    **values,
                 },
             )
         except Refused:

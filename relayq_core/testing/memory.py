@@ -105,6 +105,14 @@ class MemoryStore:
             self.jobs[job_id] = lifecycle.claimed(row, lease)
             return Answer(True, self.jobs[job_id])
 
+    def heartbeat(self, before: JobRecord, lease_until: int) -> bool:
+        with self._lock:
+            row = self.jobs.get(before.id)
+            if row is None or not self._holds(row, before):
+                return False
+            self.jobs[row.id] = row.evolve(lease_until=lease_until)
+            return True
+
     # --- settle ---
 
     def settle(self, before: JobRecord, settlement: Settlement) -> Settled:
