@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
-from relayq_core.cli import clear, dispatch, failed, health, jobs, logs, registry, run, sweep, tables
+from relayq_core.cli import clear, dispatch, failed, health, jobs, logs, registry, run, sweep, tables, work
 from relayq_core.cli import demo as demo_command
 from relayq_core.cli.command import Debug, Json, Local, Profile, Region, Stack, flowing, report_error, show_help_alone
 from relayq_core.cli.doctor import command as doctor
@@ -68,7 +68,7 @@ def root(
 
 root.__doc__ = flowing(root.__doc__ or "")
 app.callback(invoke_without_command=True)(root)
-for group in (demo_command, dispatch, run, jobs, logs, clear, failed, sweep, health, doctor, registry, tables):
+for group in (demo_command, dispatch, run, work, jobs, logs, clear, failed, sweep, health, doctor, registry, tables):
     group.add_to(app)
 
 

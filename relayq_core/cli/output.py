@@ -61,9 +61,9 @@ def complain(kind: str, message: str) -> None:
         print(f"{kind}: {message}", file=sys.stderr)  # noqa: T201
 
 
-def print_json(data: Any) -> None:
-    """Data on stdout, as JSON."""
-    print(json.dumps(data, indent=2, ensure_ascii=False, default=str))  # noqa: T201
+def print_json(data: Any, *, line: bool = False) -> None:
+    """Data on stdout, as JSON; as one `line` where more of them follow."""
+    print(json.dumps(data, indent=None if line else 2, ensure_ascii=False, default=str), flush=line)  # noqa: T201
 
 
 def print_table(

@@ -60,7 +60,8 @@ def job_modules_findable(until: ExitStack, *, local: bool) -> None:
     here = Path.cwd()
     wanted = [str(folder) for folder in (here, here / "functions" / "runner") if folder.is_dir()]
     sys.path[:0] = [folder for folder in wanted if folder not in sys.path]
-    if local:
+    # a jobs folder without an __init__.py would lose to one that has it, wherever that stands
+    if local and not any((Path(folder) / "jobs").is_dir() for folder in wanted):
         from relayq_core.local.stack import shipped_jobs
 
         sys.path.append(str(shipped_jobs()))  # the demo's webhook

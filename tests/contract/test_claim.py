@@ -8,7 +8,7 @@ import pytest
 
 from relayq_core.lifecycle import Lease, Settlement
 from relayq_core.ports import Answer, JobStore, Settled
-from relayq_core.record import JobRecord, Status
+from relayq_core.record import JobRecord, Status, due_shard
 from relayq_core.testing import ManualClock
 from tests.factories import (
     NOW,
@@ -131,3 +131,42 @@ def test_the_claim_of_an_exhausted_job_is_not_counted(store: JobStore, claimed: 
     answer = store.claim("job-1", a_lease("next"))
     assert answer.record is not None
     assert (answer.record.attempt, answer.record.exhausted) == (1, True)
+
+
+# --- leases that are renewed ---
+
+
+@pytest.mark.parametrize("timeout_ms", [None, 5_000, 7_200_000])
+def test_a_renewed_lease_is_short_whatever_the_job_may_take(store: JobStore, timeout_ms: int | None) -> None:
+    """The death of its worker is noticed within a minute or so; and the index shows the row no earlier than that."""
+    store.add(a_job(timeout_ms=timeout_ms, due_at=NOW))
+    answer = store.claim("job-1", Lease("mine", NOW, 60_000, 10_000, renewed=True))
+    assert answer.record is not None
+    assert (answer.record.lease_until, answer.record.due_at) == (NOW + 70_000, NOW + 72_000)
+    shard = due_shard(answer.record.queue, "job-1")
+    assert store.due(shard, NOW + 71_999, 10).rows == ()
+    assert [row.due_at for row in store.due(shard, NOW + 72_000, 10).rows] == [NOW + 72_000]
+    assert store.claim("job-1", Lease("mine", NOW, 60_000, 10_000, renewed=True)).done
+
+
+def test_a_heartbeat_renews_the_lease_and_nothing_else(store: JobStore) -> None:
+    """One write unit: the index does not hold the lease."""
+    store.add(a_job())
+    before = store.claim("job-1", a_lease("mine")).record
+    assert before is not None
+    assert store.heartbeat(before, NOW + 90_000)
+    assert store.get("job-1") == before.evolve(lease_until=NOW + 90_000)
+
+
+def test_only_the_holder_renews_its_lease(store: JobStore) -> None:
+    """Whoever lost it hears so, and must end what it runs."""
+    store.add(a_job())
+    before = store.claim("job-1", a_lease("mine")).record
+    assert before is not None
+    assert not store.heartbeat(before.evolve(lease_id="another's"), NOW + 90_000)
+    store.settle(before, a_retry(before))
+    assert not store.heartbeat(before, NOW + 90_000)
+    assert not store.heartbeat(before.evolve(id="job-2"), NOW + 90_000)
+    again = store.get("job-1")
+    assert again is not None
+    assert again.lease_until is None

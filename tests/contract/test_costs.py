@@ -162,3 +162,14 @@ def test_a_start_by_the_sweeper_costs_three_more(local_tables: Tables, clock: Ma
         relayq.sweeper.sweep(clock.countdown(seconds=150))
         table, index = spent()
         assert (table - 1, index) == (1, 2)  # the tick itself writes one
+
+
+def test_a_heartbeat_costs_one_write_unit(local_tables: Tables, clock: ManualClock) -> None:
+    """The lease is not indexed."""
+    store = local_tables.store(clock)
+    store.add(a_job())
+    before = store.claim("job-1", a_lease("mine")).record
+    assert before is not None
+    with units(local_tables.client) as spent:
+        assert store.heartbeat(before, 2_000_000_000_000)
+        assert spent() == (1, 0)

@@ -42,7 +42,7 @@ def test_the_layer_holds_no_tools(layer: Path) -> None:
     """No command line, no embedded stack, no test kit, and nothing of the build."""
     core = {path.name for path in (layer / "python/relayq_core").iterdir()}
     assert {"__init__.py", "py.typed", "dispatcher.py", "handlers", "adapters"} <= core
-    assert core.isdisjoint({"cli", "local", "testing", "pytest_plugin.py", "Makefile", "requirements.txt"})
+    assert core.isdisjoint({"cli", "local", "testing", "work", "pytest_plugin.py", "Makefile", "requirements.txt"})
     top = {path.name for path in (layer / "python").iterdir()}
     assert {"pydantic", "aws_lambda_powertools"} <= top
     assert top.isdisjoint({"boto3", "botocore", "typer", "rich", "moto", "bin", "tests", "docs"})

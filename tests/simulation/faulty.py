@@ -175,6 +175,9 @@ class FaultyStore:
     def claim(self, job_id: str, lease: Lease) -> Answer:
         return self._write("claim", job_id, lambda: self._memory.claim(job_id, lease))  # type: ignore[no-any-return]
 
+    def heartbeat(self, before: JobRecord, lease_until: int) -> bool:
+        return self._write("heartbeat", before.id, lambda: self._memory.heartbeat(before, lease_until))  # type: ignore[no-any-return]
+
     def settle(self, before: JobRecord, settlement: Settlement) -> Settled:
         verb = f"settle ({settlement.event})"
         return self._write(verb, before.id, lambda: self._memory.settle(before, settlement))  # type: ignore[no-any-return]

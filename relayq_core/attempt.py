@@ -1,0 +1,90 @@
+"""Attempt: what came of starting a handler, whatever it returned or raised; the job's code ends here."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import json
+import logging
+from dataclasses import dataclass
+from typing import Any
+
+from relayq_core import lifecycle
+from relayq_core.context import job_fields
+from relayq_core.errors import RetryAfter, Snooze, checked_wait
+from relayq_core.lifecycle import Failed, Outcome, Snoozed
+from relayq_core.record import JobRecord
+from relayq_core.registry import RunnableJob
+from relayq_core.text import describe, headline
+
+logger = logging.getLogger("relayq")
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """What came of trying: the outcome, the exception behind it, and the job as far as it could be built."""
+
+    outcome: Outcome
+    error: BaseException | None = None
+    job: RunnableJob | None = None
+    duration_ms: float = 0.0
+
+
+def outcome_of(raised: BaseException, final: tuple[type[BaseException], ...]) -> tuple[Outcome, BaseException | None]:
+    """What is to be done about what a handler raised. Its type is asked, for its `__class__` may say anything."""
+    kind = type(raised)
+    try:
+        if issubclass(kind, Snooze):
+            return Snoozed(checked_wait("Snooze", getattr(raised, "seconds", None))), None  # type: ignore[arg-type]
+        if issubclass(kind, RetryAfter):
+            wait = checked_wait("RetryAfter", getattr(raised, "seconds", None))  # type: ignore[arg-type]
+            return failure(raised, wait=wait), raised
+    except BaseException as odd:  # seconds that are none
+        return failure(odd), odd
+    return failure(raised, final=issubclass(kind, final)), raised
+
+
+def failure(error: BaseException, *, wait: float | None = None, final: bool = False) -> Failed:
+    return Failed(describe(error, lifecycle.ERROR_BYTES), headline(error), wait, final)
+
+
+def awaited(value: Any) -> Any:
+    """What a handler returned; an async one is run to its end."""
+    if not inspect.isawaitable(value):
+        return value
+
+    # kept out of asyncio's task: asyncio.run asks for the task's repr and so for these, and where that fails it leaves
+    # its signal handler behind, with which every later asyncio.run of this process fails too
+    returned: list[Any] = []
+    raised: list[BaseException] = []
+
+    async def wait() -> None:
+        try:
+            returned.append(await value)
+        except BaseException as error:
+            raised.append(error)
+
+    asyncio.run(wait())
+    if raised:
+        raise raised[0]
+    return returned[0]
+
+
+def result_json(value: Any, record: JobRecord) -> str | None:
+    """The handler's return value as JSON, if it is JSON and within its budget; else a log line says why not."""
+    if value is None:
+        return None
+    try:
+        text = json.dumps(value, allow_nan=False, separators=(",", ":"))
+    except BaseException as error:  # whatever the value's own methods do: the handler has returned, the job is done
+        logger.warning("the result is not kept: %s", headline(error, 200), extra=job_fields(record))
+        return None
+    if len(text) > lifecycle.RESULT_BYTES:
+        logger.warning(
+            "the result is not kept: %d bytes, the limit is %d",
+            len(text),
+            lifecycle.RESULT_BYTES,
+            extra=job_fields(record),
+        )
+        return None
+    return text

@@ -1,0 +1,91 @@
+"""What a worker's process runs: one claimed job after another, given and answered over a connection.
+
+Its two arguments are inherited descriptors: for jobs, and a lifeline. The worker claims and renews; here the job is
+performed and settled by the same Runner as in the Lambda.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import sys
+import threading
+from dataclasses import dataclass, replace
+from multiprocessing.connection import Connection
+
+from relayq_core import api
+from relayq_core.client import RelayQ
+from relayq_core.record import JobRecord
+from relayq_core.registry import import_jobs
+from relayq_core.runner import Ended
+from relayq_core.text import located
+
+#: The exit status of a process whose worker is gone.
+ORPHANED_EXIT = 71
+#: A job without a timeout may run for so long (a week); its lease is renewed all that time.
+_LONGEST_MS = 604_800_000
+
+
+@dataclass(frozen=True, slots=True)
+class Ready:
+    """The jobs are imported."""
+
+
+@dataclass(frozen=True, slots=True)
+class NotReady:
+    """They cannot be: why, in a sentence."""
+
+    problem: str
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """How a job ended here."""
+
+    ended: Ended
+
+
+def main() -> None:
+    """Import the jobs, say so, and perform what is given until there is nobody to give anything."""
+    for stop in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(stop, signal.SIG_IGN)  # Ctrl-C reaches the whole group: the worker decides what ends when
+    connection, lifeline = (Connection(int(number)) for number in sys.argv[1:3])
+    threading.Thread(target=_die_with, args=(lifeline,), daemon=True).start()
+    _log_to_stderr()
+    try:
+        relayq = _relayq()
+    except BaseException as error:
+        connection.send(NotReady(located(error)))
+        return
+    connection.send(Ready())
+    while True:
+        try:
+            claimed: JobRecord = connection.recv()
+        except EOFError:
+            return
+        ran = relayq.runner.perform(claimed, lambda: _LONGEST_MS)
+        connection.send(Report(ran.ended))
+
+
+def _relayq() -> RelayQ:
+    relayq = RelayQ()
+    relayq.policy = replace(relayq.policy, renews=True)
+    api.use(relayq)
+    import_jobs(relayq.settings.job_modules)
+    relayq.prepare()
+    return relayq
+
+
+def _die_with(lifeline: Connection) -> None:
+    """A worker that was killed renews no lease: no handler may outlive it for long."""
+    try:
+        lifeline.recv()
+    except (EOFError, OSError):
+        os._exit(ORPHANED_EXIT)
+
+
+def _log_to_stderr() -> None:
+    """What jobs and the runner log; what a job prints goes where the worker's own output goes."""
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(message)s", stream=sys.stderr)
+    logging.getLogger("relayq.job").setLevel(logging.INFO)

@@ -1,0 +1,254 @@
+"""Work: find what is due, claim it, have it performed by a process, and renew its lease until it has ended."""
+
+from __future__ import annotations
+
+import logging
+import random
+import secrets
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+from relayq_core import lifecycle
+from relayq_core.context import job_fields
+from relayq_core.errors import StoreError, UnreadableRow
+from relayq_core.events import Events
+from relayq_core.handing import hand_off
+from relayq_core.lifecycle import Policy
+from relayq_core.ports import Clock, Due, Handoff, JobStore, Settled
+from relayq_core.record import JobRecord, shards_of
+from relayq_core.runner import Ended
+from relayq_core.sweeper import Sweeper
+from relayq_core.work.child import Report
+from relayq_core.work.pool import Died, Slot, Slots
+
+logger = logging.getLogger("relayq")
+
+#: Between two polls of an idle worker, seconds: twice as long each time, up to the last.
+_FIRST_PAUSE = 0.05
+_LAST_PAUSE = 1.0
+#: A lease is renewed when a third of it has passed; what cannot be renewed is ended before it runs out.
+_BEAT_MS = lifecycle.RENEWED_MS // 3
+_BEAT_AGAIN_MS = 2_000
+#: New queues are looked for this often.
+_QUEUES_MS = 15_000
+
+
+@dataclass(frozen=True, slots=True)
+class News:
+    """What a worker tells of a job it claimed: started, or how it ended (a runner's word, crashed or interrupted)."""
+
+    what: str
+    job: JobRecord
+    #: milliseconds since it was started here
+    took_ms: int = 0
+
+
+@dataclass(slots=True)
+class _Held:
+    """A job that runs here: its claim, when its lease ends, and when to renew it."""
+
+    job: JobRecord
+    until: int
+    renew_at: int
+
+
+class Worker:
+    """Runs jobs of some queues in processes of its own, beside any number of other workers and runners.
+
+    `stopping()` says how often somebody has asked it to stop: once, it finishes what it has in hand; twice, it ends the
+    handlers and gives their jobs back. `tell` hears of each start and end.
+    """
+
+    def __init__(
+        self,
+        store: JobStore,
+        handoff: Handoff,
+        clock: Clock,
+        policy: Policy,
+        events: Events,
+        sweeper: Sweeper,
+        slots: Slots,
+        *,
+        stopping: Callable[[], int],
+        tell: Callable[[News], None] = lambda news: None,
+    ) -> None:
+        self._store = store
+        self._handoff = handoff
+        self._clock = clock
+        self._policy = policy
+        self._events = events
+        self._sweeper = sweeper
+        self._slots = slots
+        self._stopping = stopping
+        self._tell = tell
+        self._held: dict[str, _Held] = {}
+        self._known: tuple[int, list[str]] | None = None
+        self.counts: Counter[str] = Counter()
+
+    def work(self, queues: Sequence[str] = (), *, most: int | None = None, once: bool = False) -> Counter[str]:
+        """Run jobs until it is stopped; how they ended, counted.
+
+        `queues` in the order in which they go before each other; none means all. It leaves after `most` jobs; with
+        `once` as soon as nothing is due, too.
+        """
+        pause = _FIRST_PAUSE
+        started = 0
+        while True:
+            stopping = self._stopping()
+            if stopping > 1:
+                self._give_all_back()
+            wants = 0 if stopping else self._free(most, started)
+            took, found_all = self._take(queues, wants) if wants else (0, False)
+            started += took
+            pause = _FIRST_PAUSE if took else min(2 * pause, _LAST_PAUSE)
+            if not self._held and (stopping or started == most or (once and found_all and not took)):
+                return self.counts
+            self._hear(0.0 if took and wants > took else min(pause, self._until_next_beat()))
+            self._beat()
+
+    def _free(self, most: int | None, started: int) -> int:
+        free = sum(slot.job is None for slot in self._slots.slots)
+        return free if most is None else min(free, most - started)
+
+    # --- take ---
+
+    def _take(self, queues: Sequence[str], wanted: int) -> tuple[int, bool]:
+        """Claim so many jobs that are due, and start them; how many, and whether it has looked everywhere."""
+        took = 0
+        try:
+            for row in self._due(queues, wanted):
+                if (claimed := self._claimed(row)) is not None:
+                    self._start(claimed)
+                    took += 1
+                if took == wanted:
+                    return took, False
+        except StoreError:
+            logger.exception("the tables cannot be used; trying again")
+            return took, False
+        return took, True
+
+    def _due(self, queues: Sequence[str], wanted: int) -> Iterator[Due]:
+        """Rows that are due, queue by queue; of each the oldest first."""
+        for queue in queues or self._all_queues():
+            shards = shards_of(queue)
+            random.shuffle(shards)
+            limit = wanted + len(self._held)
+            pages = [self._store.due(shard, self._clock.now(), limit).rows for shard in shards]
+            yield from sorted(row for rows in pages for row in rows if row.job_id not in self._held)
+
+    def _all_queues(self) -> list[str]:
+        now = self._clock.now()
+        if self._known is None or now - self._known[0] >= _QUEUES_MS:
+            found = self._store.queues()
+            random.shuffle(found)  # no queue goes before another unless somebody says so
+            self._known = (now, found)
+        return self._known[1]
+
+    def _claimed(self, row: Due) -> JobRecord | None:
+        """Take a row that waits; what does not is looked after as the sweeper does."""
+        lease = lifecycle.renewed_lease(secrets.token_hex(8), self._clock.now(), self._policy)
+        try:
+            answer = self._store.claim(row.job_id, lease)
+            if answer.done:
+                return answer.record
+            self._sweeper.look_after(row, answer.record)
+        except UnreadableRow as error:
+            logger.error("%s; looked at again in an hour", error, extra={"job_id": row.job_id})
+            self._sweeper.set_aside(row, error.due_at)
+        return None
+
+    def _start(self, claimed: JobRecord) -> None:
+        slot = next(slot for slot in self._slots.slots if slot.job is None)
+        now = self._clock.now()
+        self._held[claimed.id] = _Held(claimed, claimed.lease_until or now, now + _BEAT_MS)
+        self._tell(News("started", claimed))
+        try:
+            slot.give(claimed)
+        except BaseException:
+            self._give_back(claimed)
+            raise
+
+    # --- hear ---
+
+    def _hear(self, seconds: float) -> None:
+        for _, job, said in self._slots.heard(seconds):
+            held = self._held.pop(job.id)
+            took = self._clock.now() - (held.job.started_at or 0)
+            match said:
+                case Report(ended):
+                    self._count(ended.value, job, took)
+                case Died(status):
+                    logger.warning("the process of a job ended with status %d", status, extra=job_fields(job))
+                    self._end_crashed(job, took)
+
+    def _end_crashed(self, job: JobRecord, took: int) -> None:
+        """Nobody works on it any more: no need to wait until its lease runs out."""
+        try:
+            self._sweeper.end_crashed(job)
+        except StoreError:
+            logger.exception("the job could not be released; its lease will run out", extra=job_fields(job))
+        self._count("crashed", job, took)
+
+    def _count(self, what: str, job: JobRecord, took: int) -> None:
+        self.counts[what] += 1
+        self._tell(News(what, job, took))
+
+    # --- beat ---
+
+    def _until_next_beat(self) -> float:
+        """Seconds until a lease is to be renewed."""
+        soonest = min((held.renew_at for held in self._held.values()), default=self._clock.now() + _BEAT_MS)
+        return max(0.0, (soonest - self._clock.now()) / 1000)
+
+    def _beat(self) -> None:
+        """Renew each lease whose time has come; end a handler whose lease is lost, or as good as over."""
+        for held in list(self._held.values()):
+            now = self._clock.now()
+            if now < held.renew_at:
+                continue
+            until = lifecycle.renewed_until(now, self._policy)
+            try:
+                kept = self._store.heartbeat(held.job, until)
+            except StoreError as error:
+                logger.warning("a lease was not renewed (%s)", error, extra=job_fields(held.job))
+                held.renew_at = now + _BEAT_AGAIN_MS
+                kept = now < held.until - lifecycle.SKEW_MS - _BEAT_AGAIN_MS
+            else:
+                held.until, held.renew_at = until, now + _BEAT_MS
+            if not kept:
+                self._end(held.job)
+                del self._held[held.job.id]
+                self._count(Ended.LEASE_LOST.value, held.job, now - (held.job.started_at or 0))
+
+    def _end(self, job: JobRecord) -> None:
+        """End the process that works on a job, whatever it does."""
+        slot = self._slot_of(job)
+        slot.kill()
+        slot.job = None
+
+    def _slot_of(self, job: JobRecord) -> Slot:
+        return next(slot for slot in self._slots.slots if slot.job is not None and slot.job.id == job.id)
+
+    # --- give back ---
+
+    def _give_all_back(self) -> None:
+        """End every handler first; then its job is free again, and the attempt is not counted."""
+        for held in list(self._held.values()):
+            self._end(held.job)
+            self._give_back(held.job)
+
+    def _give_back(self, job: JobRecord) -> None:
+        held = self._held.pop(job.id)
+        now = self._clock.now()
+        settlement = lifecycle.unfinished(job, self._policy, now=now)
+        try:
+            settled = self._store.settle(job, settlement)
+            if settled is Settled.CANCEL_REQUESTED:
+                self._store.settle(job, lifecycle.cancel(job, self._policy, now=now))
+        except StoreError:
+            logger.exception("the job could not be given back; its lease will run out", extra=job_fields(job))
+        else:
+            if settled is Settled.DONE and settlement.hand_off:
+                hand_off(self._handoff, self._events, settlement.after, settlement.run_at)
+        self._count("interrupted", job, now - (held.job.started_at or 0))

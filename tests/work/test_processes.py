@@ -1,0 +1,244 @@
+"""`relayq work` as a process: its own processes, and what signals do to all of them."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from relayq_core import RelayQ, Settings, Status
+from relayq_core.local.aws import FAILED_TABLE, JOBS_TABLE, EmbeddedAws
+from relayq_core.local.environ import isolated
+from relayq_core.record import JobRecord
+
+JOBS = """
+import os
+import time
+from pathlib import Path
+
+from relayq_core import job
+
+
+def note(line):
+    with Path("log").open("a") as log:
+        log.write(f"{line} {os.getpid()}\\n")
+
+
+@job
+def greet(name: str) -> str:
+    print("printed by the handler")
+    return f"Hello, {name}!"
+
+
+@job(max_attempts=3)
+def wait_for(name: str) -> str:
+    note(f"begins {name}")
+    while not Path(name).exists():
+        time.sleep(0.02)
+    note(f"ends {name}")
+    return name
+
+
+@job(max_attempts=2, backoff=0)
+def die(status: int) -> None:
+    os._exit(status)
+
+
+@job
+def grandchild() -> str:
+    from relayq_core import dispatch
+    return dispatch("greet", {"name": "child"}).job_id
+"""
+
+
+@pytest.fixture(scope="module")
+def aws() -> Iterator[EmbeddedAws]:
+    """DynamoDB, for all tests of this module."""
+    embedded = EmbeddedAws()
+    yield embedded
+    embedded.close()
+
+
+class Stage:
+    """A folder with jobs, tables, and workers in processes of their own."""
+
+    def __init__(self, aws: EmbeddedAws, folder: Path) -> None:
+        self.folder = folder
+        (folder / "jobs.py").write_text(JOBS)
+        self.environ = {**aws.environ, "RELAYQ_HANDOFF": "none", "RELAYQ_JOB_MODULES": "jobs"}
+        self.relayq = RelayQ(Settings.from_environ({**self.environ}))
+        self.workers: list[subprocess.Popen[str]] = []
+
+    def work(self, *options: str) -> subprocess.Popen[str]:
+        """Start a worker."""
+        process = subprocess.Popen(
+            [sys.executable, "-m", "relayq_core.cli", "work", "--json", *options],
+            cwd=self.folder,
+            env=isolated(self.environ, os.environ),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
+        self.workers.append(process)
+        return process
+
+    def worked(self, *options: str) -> tuple[list[dict[str, Any]], str]:
+        """What a worker told until it left by itself, and its stderr."""
+        return self.ended(self.work(*options))
+
+    def ended(self, process: subprocess.Popen[str]) -> tuple[list[dict[str, Any]], str]:
+        """The same of one that was started before."""
+        out, err = process.communicate(timeout=60)
+        assert process.returncode == 0, err
+        return [json.loads(line) for line in out.splitlines()], err
+
+    def job(self, job_id: str) -> JobRecord:
+        """The job as it now is."""
+        found = self.relayq.get(job_id)
+        assert found is not None
+        return found
+
+    @property
+    def log(self) -> list[str]:
+        """What handlers have noted."""
+        path = self.folder / "log"
+        return path.read_text().splitlines() if path.exists() else []
+
+    def until(self, came: Callable[[], bool]) -> None:
+        """Wait for something that must come."""
+        for _ in range(1500):
+            if came():
+                return
+            time.sleep(0.02)
+        pytest.fail("it did not come within 30 seconds")
+
+
+@pytest.fixture
+def stage(aws: EmbeddedAws, tmp_path: Path) -> Iterator[Stage]:
+    """Fresh tables and a folder; whatever still runs at the end is killed."""
+    aws.create_tables()
+    stage = Stage(aws, tmp_path)
+    yield stage
+    for process in stage.workers:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+        process.communicate()
+    for table in (JOBS_TABLE, FAILED_TABLE):
+        aws.dynamodb.delete_table(TableName=table)
+
+
+def test_jobs_run_in_processes_of_their_own(stage: Stage) -> None:
+    """What a handler prints is no part of the JSON, and what it dispatches is run too."""
+    job_id = stage.relayq.dispatch("grandchild").job_id
+    told, err = stage.worked("--max-jobs", "2")
+    assert [(line["event"], line.get("name")) for line in told] == [
+        ("started", "grandchild"),
+        ("completed", "grandchild"),
+        ("started", "greet"),
+        ("completed", "greet"),
+        ("left", None),
+    ]
+    assert told[-1]["counts"] == {"completed": 2}
+    assert "printed by the handler" in err
+    child = stage.job(stage.job(job_id).result)
+    assert (child.result, child.parent_id) == ("Hello, child!", job_id)
+
+
+def test_a_handler_that_ends_its_process_does_not_end_the_worker(stage: Stage) -> None:
+    """The attempt is spent at once, the process made anew; after the last attempt the job has failed."""
+    job_id = stage.relayq.dispatch("die", {"status": 3}).job_id
+    told, err = stage.worked("--max-jobs", "3")
+    assert told[-1]["counts"] == {"crashed": 2, "failed": 1}
+    assert "status 3" in err
+    assert stage.job(job_id).status is Status.FAILED
+
+
+def test_it_leaves_at_once_where_nothing_is_due(stage: Stage) -> None:
+    """--once is for scripts and cron."""
+    told, _ = stage.worked("--once")
+    assert told == [{"event": "left", "counts": {}}]
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_the_first_signal_lets_the_job_in_hand_end(stage: Stage, number: signal.Signals) -> None:
+    """To the whole group, as Ctrl-C does it: the handler hears nothing of it. What waits is left."""
+    first, second = (stage.relayq.dispatch("wait_for", {"name": name}).job_id for name in ("one", "two"))
+    worker = stage.work()
+    stage.until(lambda: bool(stage.log))
+    os.killpg(worker.pid, number)
+    time.sleep(0.1)
+    assert worker.poll() is None
+    for name in ("one", "two"):
+        (stage.folder / name).touch()
+    told, _ = stage.ended(worker)
+    assert told[-1]["counts"] == {"completed": 1}
+    assert sorted([stage.job(first).status, stage.job(second).status]) == [Status.COMPLETED, Status.PENDING]
+
+
+def test_the_second_signal_ends_the_handler_and_then_gives_the_job_back(stage: Stage) -> None:
+    """Its process is gone when somebody else may take the job; the attempt does not count."""
+    ids = [stage.relayq.dispatch("wait_for", {"name": name}).job_id for name in ("one", "two")]
+    worker = stage.work("--concurrency", "2")
+    stage.until(lambda: len(stage.log) == 2)
+    worker.send_signal(signal.SIGTERM)
+    time.sleep(0.1)
+    worker.send_signal(signal.SIGTERM)
+    told, _ = stage.ended(worker)
+    assert told[-1]["counts"] == {"interrupted": 2}
+    for line in stage.log:
+        assert not _is_alive(int(line.split()[-1]))
+    assert [(stage.job(job_id).status, stage.job(job_id).attempt) for job_id in ids] == [(Status.RETRYING, 0)] * 2
+    for name in ("one", "two"):
+        (stage.folder / name).touch()
+    told, _ = stage.worked("--max-jobs", "2")
+    assert told[-1]["counts"] == {"completed": 2}
+
+
+def test_a_worker_that_is_killed_takes_its_handlers_with_it(stage: Stage) -> None:
+    """Nobody renews their leases any more: they must not work on beside whoever takes the job next."""
+    job_id = stage.relayq.dispatch("wait_for", {"name": "one"}).job_id
+    worker = stage.work()
+    stage.until(lambda: bool(stage.log))
+    worker.kill()
+    pid = int(stage.log[0].split()[-1])
+    stage.until(lambda: not _is_alive(pid))
+    record = stage.job(job_id)
+    assert record.status is Status.PROCESSING
+    assert (record.lease_until or 0) - stage.relayq.clock.now() <= 70_000
+
+
+def test_jobs_that_cannot_be_imported_stop_it_before_anything_is_claimed(stage: Stage) -> None:
+    """In a sentence, with the place."""
+    job_id = stage.relayq.dispatch("greet", {"name": "Ada"}).job_id
+    (stage.folder / "jobs.py").write_text("import nothing_like_it")
+    worker = stage.work()
+    out, _ = worker.communicate(timeout=60)
+    assert worker.returncode == 1
+    assert "nothing_like_it" in json.loads(out)["error"]
+    assert stage.job(job_id).attempt == 0
+
+
+def test_tables_that_are_not_there_are_told_at_once(stage: Stage) -> None:
+    """And not tried again for ever."""
+    stage.environ["RELAYQ_JOBS_TABLE"] = "elsewhere"
+    worker = stage.work("--once")
+    out, _ = worker.communicate(timeout=60)
+    assert worker.returncode == 1
+    assert "elsewhere" in json.loads(out)["error"]
+
+
+def _is_alive(pid: int) -> bool:
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except OSError:
+        return False
+    return state != "Z"
