@@ -189,28 +189,28 @@ class RelayQ:
         """Questions and single writes."""
         from relayq_core.operations import Operations
 
-        return Operations(self.store, self.handoff, self.clock, self.policy, self._events)
+        return Operations(self.store, self.handoff, self.clock, self.policy, self.events)
 
     @functools.cached_property
     def bulk(self) -> Bulk:
         """Operations on many jobs, an outcome at a time."""
         from relayq_core.bulk import Bulk
 
-        return Bulk(self.operations, self.store, self.clock, self.policy, self._events)
+        return Bulk(self.operations, self.store, self.clock, self.policy, self.events)
 
     @functools.cached_property
     def runner(self) -> Runner:
         """Runs jobs; what the runner function calls."""
         from relayq_core.runner import Runner
 
-        return Runner(self.store, self.handoff, self.clock, self.policy, all_jobs, self._events)
+        return Runner(self.store, self.handoff, self.clock, self.policy, all_jobs, self.events)
 
     @functools.cached_property
     def sweeper(self) -> Sweeper:
         """Looks after what nobody ran; what the sweeper function calls."""
         from relayq_core.sweeper import Sweeper
 
-        return Sweeper(self.store, self.handoff, self.clock, self.policy, self._events, page=self.settings.sweep_limit)
+        return Sweeper(self.store, self.handoff, self.clock, self.policy, self.events, page=self.settings.sweep_limit)
 
     @functools.cached_property
     def _dispatcher(self) -> Dispatcher:
@@ -222,7 +222,7 @@ class RelayQ:
             self.clock,
             self.policy,
             all_jobs,
-            self._events,
+            self.events,
             default_queue=self.settings.default_queue,
             max_depth=self.settings.max_depth,
             hint=self.hint,
@@ -283,7 +283,7 @@ class RelayQ:
         return Publisher(bus, all_events, self.clock, self.settings.jobs_table)
 
     @functools.cached_property
-    def _events(self) -> Events:
+    def events(self) -> Events:
         """Who is told what happens to jobs: this process's listeners and, where there is one, the event bus."""
         if self._publisher is None:
             return all_events

@@ -12,7 +12,6 @@ import typer
 from relayq_core.cli.command import Cli, command
 from relayq_core.cli.output import print_json, say
 from relayq_core.cli.values import flag, queue_name
-from relayq_core.events import events
 from relayq_core.work.pool import ProcessSlots
 from relayq_core.work.worker import News, Worker
 
@@ -57,7 +56,7 @@ def work(
             relayq.handoff,
             relayq.clock,
             relayq.policy,
-            events,
+            relayq.events,
             relayq.sweeper,
             slots,
             stopping=lambda: len(signals),

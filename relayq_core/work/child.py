@@ -64,7 +64,8 @@ def main() -> None:
             claimed: JobRecord = connection.recv()
         except EOFError:
             return
-        ran = relayq.runner.perform(claimed, lambda: _LONGEST_MS)
+        with relayq.publishing():
+            ran = relayq.runner.perform(claimed, lambda: _LONGEST_MS)
         connection.send(Report(ran.ended))
 
 

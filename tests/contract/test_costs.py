@@ -9,11 +9,12 @@ from typing import Any
 import pytest
 
 from relayq_core import RelayQ, RetryAfter, Settings, job
-from relayq_core.ports import JobStore
+from relayq_core.lifecycle import Lease
+from relayq_core.ports import Due, JobStore
 from relayq_core.testing import ManualClock, RecordingHandoff, isolated_registry
 from tests.contract.conftest import Tables
 from tests.contract.faults import recorded
-from tests.factories import a_cancellation, a_job, a_lease, completion
+from tests.factories import NOW, a_cancellation, a_job, a_lease, completion
 
 
 @pytest.fixture(autouse=True)
@@ -162,6 +163,18 @@ def test_a_start_by_the_sweeper_costs_three_more(local_tables: Tables, clock: Ma
         relayq.sweeper.sweep(clock.countdown(seconds=150))
         table, index = spent()
         assert (table - 1, index) == (1, 2)  # the tick itself writes one
+
+
+def test_a_workers_claim_and_look_move_the_index_entry(local_tables: Tables, clock: ManualClock) -> None:
+    """One unit for the row and two for the index, as for any change of an index key."""
+    store = local_tables.store(clock)
+    store.add(a_job())
+    with units(local_tables.client) as spent:
+        claimed = store.claim("job-1", Lease("mine", NOW, 60_000, 10_000, renewed=True)).record
+        assert claimed is not None
+        assert spent() == (1, 2)
+        assert store.postpone(Due(claimed.due_at or 0, "job-1", claimed.queue), NOW + 100_000)
+        assert spent() == (1, 2)
 
 
 def test_a_heartbeat_costs_one_write_unit(local_tables: Tables, clock: ManualClock) -> None:

@@ -49,6 +49,8 @@ class Way(StrEnum):
     OUTPUT = "output"
     #: an excerpt of a template of this repository, or a template of its own
     TEMPLATE = "template"
+    #: instructions for a container, whose command must be one of ours
+    CONTAINER = "container"
     #: a drawing, compared with what it draws
     DRAWING = "drawing"
 
@@ -92,7 +94,7 @@ class Block:
             return self._shell_way()
         if self.language in _OUTPUT:
             return Way.OUTPUT
-        return {"yaml": Way.TEMPLATE, "mermaid": Way.DRAWING}.get(self.language)
+        return {"yaml": Way.TEMPLATE, "mermaid": Way.DRAWING, "dockerfile": Way.CONTAINER}.get(self.language)
 
     def _shell_way(self) -> Way | None:
         if not self.commands:

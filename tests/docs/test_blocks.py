@@ -1,6 +1,7 @@
 """Every fenced block of README.md and docs/ is executed: here, or by another test that is named."""
 
 import ast
+import json
 import os
 import pty
 import re
@@ -92,6 +93,22 @@ def test_yaml_is_quoted_from_a_template_of_this_repository(block: Block) -> None
         if any(lines[start : start + len(quoted)] == quoted for start in starts):
             return
     pytest.fail(f"{block.where} is in none of {', '.join(map(_name, translate.TEMPLATES))}")
+
+
+@pytest.mark.parametrize("block", _of(Way.CONTAINER), ids=_name)
+def test_a_container_runs_a_command_that_there_is(block: Block) -> None:
+    """No container engine is asked for it: its command is given to the command line, with --help behind it."""
+    words = dict(line.split(maxsplit=1) for line in block.text.splitlines())
+    assert set(words) == {"FROM", "RUN", "WORKDIR", "COPY", "ENV", "CMD"}
+    relayq, *command = json.loads(words["CMD"])
+    assert relayq == "relayq"
+    told = subprocess.run(
+        [sys.executable, "-m", "relayq_core.cli", *command, "--help"], capture_output=True, text=True, check=True
+    )
+    assert "relayq work" in told.stdout
+    variables = re.findall(r"RELAYQ_\w+", words["ENV"])
+    reference = (ROOT / "docs/reference/environment.md").read_text()
+    assert all(f"`{variable}`" in reference for variable in variables)
 
 
 def test_the_drawing_of_the_states_is_the_table_of_transitions() -> None:

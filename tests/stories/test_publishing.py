@@ -303,7 +303,7 @@ def test_losing_an_event_is_not_told_to_the_bus(bus: Bus) -> None:
     """It would never come to an end."""
     bus.answer = down
     bench = Bench(event_bus=bus)
-    bench.relayq._events.emit(JobEvent(kind="publish_failed", job=a_job()))
+    bench.relayq.events.emit(JobEvent(kind="publish_failed", job=a_job()))
     bench.relayq.dispatch("anything", {})
     assert len(bus.calls) == 1
-    assert isinstance(bench.relayq._events, Events)
+    assert isinstance(bench.relayq.events, Events)
