@@ -308,6 +308,7 @@ def test_a_row_that_makes_no_sense_costs_itself() -> None:
     bench = alone()
     spoilt = bench.relayq.dispatch("greet", {"name": "spoilt"}).job_id
     bench.store.spoil(spoilt)
+    bench.clock.advance(seconds=1)
     bench.relayq.dispatch("greet", {"name": "Ada"})
     assert worker(bench, FakeSlots(bench)).work(most=1) == {"completed": 1}
     assert greeted == ["Ada"]
