@@ -19,6 +19,12 @@ class Watchdog:
     over its own time. So it never meets a later invocation's handler.
     """
 
+    _changed: threading.Condition
+    _watched: dict[object, tuple[float, Callable[[], None]]]
+    _thread: threading.Thread | None
+    #: when the thread looks next, by the monotonic clock
+    _looks_at: float
+
     def __init__(self) -> None:
         self._begin_anew()
         # a child process has no watchdog thread, and may have got the lock as that thread held it
@@ -43,9 +49,8 @@ class Watchdog:
 
     def _begin_anew(self) -> None:
         self._changed = threading.Condition(threading.Lock())
-        self._watched: dict[object, tuple[float, Callable[[], None]]] = {}
-        self._thread: threading.Thread | None = None
-        #: when the thread looks next, by the monotonic clock
+        self._watched = {}
+        self._thread = None
         self._looks_at = math.inf
 
     def _keep_watch(self) -> None:
