@@ -16,6 +16,8 @@ OVERRIDES := $(strip $(if $(ARCH),Architecture=$(ARCH)) $(if $(RUNTIME),PythonRu
 SAM_FLAGS := $(if $(OVERRIDES),--parameter-overrides $(OVERRIDES))
 LAYER_ENV := $(if $(ARCH),RELAYQ_ARCH=$(ARCH)) $(if $(RUNTIME),LAYER_PYTHON=$(RUNTIME))
 
+PEERS := celery rq huey dramatiq procrastinate psycopg[binary] redis cryptography
+
 TEMPLATES := template.yaml $(wildcard examples/*/template.yaml)
 
 export SAM_CLI_TELEMETRY := 0
@@ -70,7 +72,7 @@ differential: .venv/.dev ## the memory store beside DynamoDB Local, call by call
 	@$(BIN)/python -m tests.differential --examples $(or $(N),10000)
 
 .PHONY: bench
-bench: .venv/.dev ## each cost beside the least it could be, in about ten minutes (QUICK=1: to see that it works; GROUPS="dispatch run")
+bench: .venv/.dev .venv-bench/.ready engines ## each cost beside the least it could be, in about ten minutes (QUICK=1: to see that it works; GROUPS="dispatch run")
 	@$(BIN)/python -m benchmarks $(if $(QUICK),--quick) $(GROUPS)
 
 .PHONY: build
@@ -82,8 +84,8 @@ deploy: build ## sam deploy to the AWS account of your environment
 	$(SAM) deploy $(SAM_FLAGS)
 
 .PHONY: lock
-lock: .venv/.dev .venv-sam/.ready .venv-e2e/.ready ## write requirements/ from what the environments hold (needs uv)
-	@for name in dev sam e2e; do \
+lock: .venv/.dev .venv-sam/.ready .venv-e2e/.ready .venv-bench/.ready ## write requirements/ from what the environments hold (needs uv)
+	@for name in dev sam e2e bench; do \
 	  env=.venv-$$name; [ $$name = dev ] && env=.venv; \
 	  { echo "# Constraints for $$env. Written by make lock."; \
 	    $(UV) pip freeze --quiet --python $$env/bin/python --exclude-editable | grep -v -E '^(pip|setuptools)=='; \
@@ -94,7 +96,7 @@ lock: .venv/.dev .venv-sam/.ready .venv-e2e/.ready ## write requirements/ from w
 
 .PHONY: clean
 clean: ## remove whatever these targets made, the environments too
-	rm -rf .venv .venv-sam .venv-e2e .aws-sam .relayq .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	rm -rf .venv .venv-sam .venv-e2e .venv-bench .aws-sam .relayq .mypy_cache .ruff_cache .import_linter_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # ---------------------------------------------------------------- the environments
@@ -117,6 +119,11 @@ clean: ## remove whatever these targets made, the environments too
 # Apart from .venv, since both pin versions of boto3 and others.
 .venv-sam/.ready: requirements/sam.txt | .venv-sam/bin/python
 	@$(call install,.venv-sam) --constraint requirements/sam.txt aws-sam-cli
+	@touch $@
+
+# The peers, beside which dispatch is measured.
+.venv-bench/.ready: requirements/bench.txt pyproject.toml | .venv-bench/bin/python
+	@$(call install,.venv-bench) --constraint requirements/bench.txt --editable . $(PEERS)
 	@touch $@
 
 .venv-e2e/.ready: requirements/e2e.txt | .venv-e2e/bin/python

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 
 import botocore
 
-from benchmarks import dispatching, running, starting, sweeping, table, units
+from benchmarks import beside, dispatching, layer, running, starting, sweeping, table, units
 from benchmarks.rows import Row, Verdict
 from benchmarks.scale import FULL, QUICK, Scale
 
@@ -21,7 +21,9 @@ GROUPS: dict[str, Callable[[Scale], Iterator[Row]]] = {
     "run": running.rows,
     "sweep": sweeping.rows,
     "start": starting.rows,
+    "layer": layer.rows,
     "units": units.rows,
+    "peers": beside.rows,
 }
 _COLOURS = {Verdict.MET: "32", Verdict.MISSED: "31", Verdict.VOID: "33", Verdict.SKIPPED: "33", Verdict.TOLD: "2"}
 

@@ -57,7 +57,7 @@ def rows(scale: Scale) -> Iterator[Row]:
         net_ratio(imports, "relayq_core", "boto3", "bare"),
         0.25,
         unit="× CPU",
-        control=_control(imports, "boto3"),
+        control=control_of(imports, "boto3"),
         note="less a bare interpreter; it loads no boto3, pydantic or powertools",
     )
     with stand(tls=True) as aws:
@@ -78,7 +78,7 @@ def rows(scale: Scale) -> Iterator[Row]:
             },
             rounds=scale.starts,
         )
-    control = _control(starts, "boto3")
+    control = control_of(starts, "boto3")
     yield Row(
         GROUP,
         "a runner's start up to its first claim",
@@ -100,6 +100,6 @@ def rows(scale: Scale) -> Iterator[Row]:
     )
 
 
-def _control(spent: dict[str, list[float]], base: str) -> float:
+def control_of(spent: dict[str, list[float]], base: str) -> float:
     """The base against itself."""
     return statistics.median(spent[CONTROL]) / statistics.median(spent[base])

@@ -1,0 +1,54 @@
+"""Rows for the peers, which are installed in an environment of their own."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from collections.abc import Iterator
+
+from benchmarks.aws import ROOT
+from benchmarks.measuring import CONTROL
+from benchmarks.rows import Row
+from benchmarks.scale import Scale
+
+GROUP = "Peers: to take one job"
+PYTHON = ROOT / ".venv-bench" / "bin" / "python"
+AGAINST = "RelayQ's dispatch by name"
+
+#: What each number leaves out.
+LEAVES_OUT = {
+    "SQS SendMessage, boto3": "no status, no unique key; polling is paid elsewhere",
+    "Lambda invoke(Event), boto3, the body read": "no status, no own retries, no delay; may be lost",
+    "put_item and invoke, boto3, the body unread": "the calls of a dispatch, as usually written",
+    "Celery + Redis": "a Redis and workers that always run",
+    "RQ": "a Redis and workers that always run",
+    "dramatiq + Redis": "a Redis and workers that always run",
+    "Huey + Redis": "a Redis and workers that always run",
+    "Huey + SQLite": "one machine's disk, and a worker on it",
+    "procrastinate + PostgreSQL": "a PostgreSQL and workers that always run",
+}
+
+
+def rows(scale: Scale) -> Iterator[Row]:
+    """CPU of the client, as a multiple of RelayQ's; wall time in the note."""
+    if not PYTHON.exists():
+        yield Row(GROUP, "all of them", AGAINST, None, note="make .venv-bench/.ready installs them")
+        return
+    command = [str(PYTHON), "-m", "benchmarks.peers", "--rounds", str(scale.rounds), "--batch", str(scale.batch)]
+    told = subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.PIPE, text=True).stdout
+    found = json.loads(told.splitlines()[-1])
+    for name, leaves_out in LEAVES_OUT.items():
+        if name not in found:
+            yield Row(GROUP, name, AGAINST, None, note="its server is not on this machine")
+            continue
+        ratio = found[name]
+        yield Row(
+            GROUP,
+            name,
+            AGAINST,
+            ratio["cpu"],
+            unit="× CPU",
+            spread=(ratio["cpu_from"], ratio["cpu_to"]),
+            control=found[CONTROL]["cpu"],
+            note=f"{ratio['wall']:.2f} × wall; {leaves_out}",
+        )
