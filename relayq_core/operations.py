@@ -56,6 +56,8 @@ class Operations:
         self._clock = clock
         self._policy = policy
         self._events = events
+        #: queues that are known to be known: none is ever taken back
+        self._registered: set[str] = set()
 
     def get(self, job_id: str) -> JobRecord | None:
         """The job from whichever table holds it, or None. A redrive may pass between the two: look twice."""
@@ -89,7 +91,9 @@ class Operations:
         if failed is None:
             return None
         settlement = lifecycle.redrive(failed, self._policy, now=self._clock.now())
-        self._store.register_queue(failed.queue)
+        if failed.queue not in self._registered:
+            self._store.register_queue(failed.queue)
+            self._registered.add(failed.queue)
         added = self._store.redrive(failed, settlement)
         if added is None:
             return None

@@ -186,6 +186,23 @@ def test_many_are_redriven_and_each_is_handed_off(bench: Bench, fail: Callable[.
     assert len(bench.handoff.offers) == 5
 
 
+def test_a_redrive_of_many_registers_their_queue_once() -> None:
+    """All registrations write the same row, which takes only so many a second."""
+    bench = FaultyBench()
+
+    @job
+    def pay() -> None:
+        raise Bury("no")
+
+    for n in range(5):
+        bench.relayq.dispatch(pay, job_id=f"job-{n}")
+        bench.run(f"job-{n}")
+    bench.faulty.calls.clear()
+    assert bench.relayq.redrive_many(Failures()).counts == {"redriven": 5}
+    assert bench.faulty.calls.count("register_queue") == 1
+    assert bench.faulty.calls.count("redrive") == 5
+
+
 def test_many_are_redriven_at_the_rate_that_was_asked_for(bench: Bench, fail: Callable[..., None]) -> None:
     """Five hundred at ten a second: the last is handed off 49.9 seconds after the first."""
     ids = [f"job-{n}" for n in range(500)]
