@@ -73,7 +73,7 @@ class Publisher:
     """Keeps what happened, and tells the bus of it when nothing waits for that any more.
 
     Inside a handler and within `held` it only keeps. Elsewhere the bus is told at once, but of a dispatch and of a
-    start: those wait for `publish`, or for what comes next.
+    start: those wait for `publish`, for what comes next, or until they fill a call.
     """
 
     def __init__(self, bus: EventBus, listeners: Events, clock: Clock, table: str) -> None:
@@ -101,7 +101,7 @@ class Publisher:
             raise
         except Exception as error:
             self._lose([event], headline(error))
-        if event.kind not in _TOO_SOON:
+        if event.kind not in _TOO_SOON or len(self._kept) >= _BATCH:
             self.publish()
 
     def publish(self) -> None:

@@ -81,6 +81,8 @@ def deployment(tmp_path_factory: pytest.TempPathFactory, request: pytest.Fixture
             ApiToken=API_TOKEN,
             MailFrom="ada@example.com",
             SesIdentityArn=f"arn:aws:ses:{REGION}:000000000000:identity/example.com",
+            EventBusName="default",
+            AlarmEmail="ops@example.com",
             RunnerFunctions=json.dumps(OWN_QUEUES),
             RunnerFunctionArns=f"arn:aws:lambda:{REGION}:000000000000:function:own-jobs-runner",
         )

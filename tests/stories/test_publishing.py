@@ -191,6 +191,15 @@ def test_an_invocation_tells_all_at_its_end_in_one_call(bench: Bench, bus: Bus) 
     assert [len(call) for call in bus.calls] == [6]
 
 
+def test_a_full_call_is_not_kept_back(bench: Bench, bus: Bus) -> None:
+    """Whoever dispatches many by other ways than dispatch() must not lose what is told of them."""
+    for n in range(25):
+        bench.relayq.events.emit(JobEvent(kind="dispatched", job=a_job(id=f"job-{n}")))
+    assert [len(call) for call in bus.calls] == [10, 10]
+    bench.relayq.dispatch("anything", {})
+    assert [len(call) for call in bus.calls] == [10, 10, 6]
+
+
 def test_without_a_bus_nothing_is_kept(bus: Bus) -> None:
     """Off is the default."""
     bench = Bench()
