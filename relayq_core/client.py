@@ -266,6 +266,12 @@ class RelayQ:
 
         return HttpTokens(self.settings.http_token, self.settings.http_token_secret, self._client, self.clock)
 
+    def history(self, service: str) -> History:
+        """What the functions of a deployed stack counted; `service` is the stack's name."""
+        from relayq_core.adapters.cloudwatch import CloudWatchHistory
+
+        return CloudWatchHistory(lambda: self._client("cloudwatch"), service)
+
     def _redis_hint(self) -> UniqueHint | None:
         if not self.settings.redis_url:
             return None

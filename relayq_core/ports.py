@@ -162,6 +162,26 @@ class Handoff(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bin:
+    """What happened in one step of time, which begins at `at`; how long runs took, None where there were none."""
+
+    at: int
+    completed: int = 0
+    retried: int = 0
+    failed: int = 0
+    p50_ms: float | None = None
+    p95_ms: float | None = None
+
+
+class History(Protocol):
+    """Remembers how much happened, and how fast. Its method may raise anything: a page is shown without it."""
+
+    def bins(self, since: int, step_ms: int, count: int) -> list[Bin]:
+        """So many steps of time, each whole minutes long, from `since` on, oldest first; none is left out."""
+        ...
+
+
 class UniqueHint(Protocol):
     """Remembers who took a unique key: a hint, never the truth. Its methods may raise anything, and take 25 ms each."""
 

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
-from relayq_core.cli import clear, dispatch, failed, health, jobs, logs, registry, run, sweep, tables, work
+from relayq_core.cli import clear, dashboard, dispatch, failed, health, jobs, logs, registry, run, sweep, tables, work
 from relayq_core.cli import demo as demo_command
 from relayq_core.cli.command import Debug, Json, Local, Profile, Region, Stack, flowing, report_error, show_help_alone
 from relayq_core.cli.doctor import command as doctor

@@ -9,10 +9,13 @@ import json
 from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 from typing import Any
+from urllib.parse import parse_qs
 
 from aws_lambda_powertools.event_handler import Response
 
 TOKEN_HEADER = "x-relayq-token"  # noqa: S105 - its name
+#: More than a form of ours ever has.
+_MOST_FIELDS = 1000
 #: Answers hold payloads: no proxy and no browser may keep them, or take them for something else than JSON.
 _HEADERS = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
 #: What is compared where there is no token, so that the work is the same.
@@ -105,7 +108,26 @@ def no_body(event: Mapping[str, Any]) -> None:
 _KINDS = {list: "a list", str: "text", int: "a number", float: "a number", bool: "true or false", type(None): "null"}
 
 
-def _body(event: Mapping[str, Any], limit: int) -> bytes:
+def form(event: Mapping[str, Any], limit: int) -> dict[str, list[str]]:
+    """The body, a form as browsers send it, of at most `limit` bytes. Raises Refused."""
+    body = _body(event, limit, "application/x-www-form-urlencoded")
+    try:
+        return parse_qs(body.decode(), keep_blank_values=True, max_num_fields=_MOST_FIELDS)
+    except ValueError:
+        raise Refused(HTTPStatus.BAD_REQUEST, "the form cannot be read") from None
+
+
+def cookie(event: Any, name: str) -> str | None:
+    """A cookie's value; None where it is missing, or there more than once."""
+    found = event.get("cookies") if isinstance(event, Mapping) else None
+    pairs = [pair for pair in found if isinstance(pair, str)] if isinstance(found, list) else []
+    if not pairs:
+        pairs = (header(event, "cookie") or "").split(";")
+    values = [value for key, _, value in (pair.strip().partition("=") for pair in pairs) if key == name]
+    return values[0] if len(values) == 1 else None
+
+
+def _body(event: Mapping[str, Any], limit: int, expected: str = "application/json") -> bytes:
     raw = event.get("body")
     if not raw:
         return b""
@@ -114,8 +136,8 @@ def _body(event: Mapping[str, Any], limit: int) -> bytes:
     if (header(event, "content-encoding") or "identity").strip().lower() != "identity":
         raise Refused(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "send the body as it is, without Content-Encoding")
     kind = header(event, "content-type")
-    if kind is not None and kind.partition(";")[0].strip().lower() != "application/json":
-        raise Refused(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "send Content-Type: application/json")
+    if kind is not None and kind.partition(";")[0].strip().lower() != expected:
+        raise Refused(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, f"send Content-Type: {expected}")
     encoded = bool(event.get("isBase64Encoded"))
     if len(raw) > (limit * 4 // 3 + 4 if encoded else limit):
         raise _too_large(limit)

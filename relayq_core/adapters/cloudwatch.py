@@ -1,0 +1,79 @@
+"""The history of a deployed stack: the metrics that its functions write anyway, read back when somebody looks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any
+
+from relayq_core.ports import Bin
+
+NAMESPACE = "RelayQ"
+#: field of a bin -> metric and statistic
+_ASKED = {
+    "completed": ("Completed", "Sum"),
+    "retried": ("Retried", "Sum"),
+    "failed": ("Failed", "Sum"),
+    "p50_ms": ("Duration", "p50"),
+    "p95_ms": ("Duration", "p95"),
+}
+
+
+class CloudWatchHistory:
+    """The History port on CloudWatch: one call of five metrics. `service` is the stack's name.
+
+    `client` answers with a boto3 client of CloudWatch.
+    """
+
+    def __init__(self, client: Callable[[], Any], service: str) -> None:
+        self._client = client
+        self._service = service
+
+    def bins(self, since: int, step_ms: int, count: int) -> list[Bin]:
+        """See the port; raises whatever boto3 raises."""
+        found: dict[str, dict[int, float]] = {name: {} for name in _ASKED}
+        request: dict[str, Any] = {
+            "MetricDataQueries": [self._query(name, step_ms // 1000) for name in _ASKED],
+            "StartTime": _time(since),
+            "EndTime": _time(since + step_ms * count),
+            "ScanBy": "TimestampAscending",
+        }
+        while True:
+            answer = self._client().get_metric_data(**request)
+            for result in answer["MetricDataResults"]:
+                for at, value in zip(result["Timestamps"], result["Values"], strict=True):
+                    found[result["Id"]][round(at.timestamp() * 1000)] = value
+            if not answer.get("NextToken"):
+                break
+            request["NextToken"] = answer["NextToken"]
+        return [self._bin(found, since + n * step_ms) for n in range(count)]
+
+    def _query(self, name: str, period: int) -> dict[str, Any]:
+        metric, statistic = _ASKED[name]
+        return {
+            "Id": name,
+            "MetricStat": {
+                "Metric": {
+                    "Namespace": NAMESPACE,
+                    "MetricName": metric,
+                    "Dimensions": [{"Name": "service", "Value": self._service}],
+                },
+                "Period": period,
+                "Stat": statistic,
+            },
+        }
+
+    @staticmethod
+    def _bin(found: dict[str, dict[int, float]], at: int) -> Bin:
+        return Bin(
+            at=at,
+            completed=round(found["completed"].get(at, 0)),
+            retried=round(found["retried"].get(at, 0)),
+            failed=round(found["failed"].get(at, 0)),
+            p50_ms=found["p50_ms"].get(at),
+            p95_ms=found["p95_ms"].get(at),
+        )
+
+
+def _time(ms: int) -> datetime:
+    return datetime.fromtimestamp(ms / 1000, UTC)

@@ -1,0 +1,281 @@
+"""What each screen shows, read from the tables by key and by index; how much is read never depends on how much waits."""
+
+from __future__ import annotations
+
+import base64
+import json
+import logging
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any
+
+from relayq_core.client import RelayQ
+from relayq_core.dashboard.history import Window
+from relayq_core.dashboard.masking import masked_text
+from relayq_core.errors import InvalidOption
+from relayq_core.operations import Failures
+from relayq_core.options import checked_queue
+from relayq_core.ports import Bin, History
+from relayq_core.record import JobRecord, shards_of
+from relayq_core.text import headline
+from relayq_core.views import QueueView
+
+logger = logging.getLogger("relayq")
+
+#: Live jobs are counted up to this, then it says `1,000+`.
+COUNTED = 1000
+#: Keys read from each of the eight shards for one page of a queue: 56 jobs on a page.
+_PER_SHARD = 7
+#: Failed jobs on one page, and how many are looked through for it and for its groups.
+FAILED_PAGE = 50
+FAILED_LOOKED_AT = 1000
+_FOR_EVER = 10**15
+_CURSOR_BYTES = 8192
+
+
+@dataclass(frozen=True, slots=True)
+class Past:
+    """What the history says of a window; `problem` says why it says nothing."""
+
+    bins: tuple[Bin, ...] = ()
+    problem: str = ""
+
+    @property
+    def completed(self) -> int:
+        """Runs that succeeded."""
+        return sum(found.completed for found in self.bins)
+
+    @property
+    def retried(self) -> int:
+        """Attempts that failed and are followed by another."""
+        return sum(found.retried for found in self.bins)
+
+    @property
+    def failed(self) -> int:
+        """Jobs that failed for good."""
+        return sum(found.failed for found in self.bins)
+
+    @property
+    def p50_ms(self) -> float | None:
+        """The newest that is known."""
+        return next((found.p50_ms for found in reversed(self.bins) if found.p50_ms is not None), None)
+
+    @property
+    def p95_ms(self) -> float | None:
+        """The newest that is known."""
+        return next((found.p95_ms for found in reversed(self.bins) if found.p95_ms is not None), None)
+
+
+def past(history: History | None, window: Window, now: int) -> Past:
+    """The history of a window. Never raises: a page without its chart is better than none."""
+    if history is None:
+        return Past(problem="No history is at hand here")
+    try:
+        count = window.length_ms // window.step_ms
+        return Past(tuple(history.bins(window.begins(now), window.step_ms, count)))
+    except Exception as error:
+        logger.warning("the history cannot be read: %s", headline(error))
+        return Past(problem="The history cannot be read right now")
+
+
+@dataclass(frozen=True, slots=True)
+class Overview:
+    """Every queue, and what the sweeper last did."""
+
+    queues: tuple[QueueView, ...]
+    swept_at: int | None
+    swept: tuple[tuple[str, int], ...]
+
+    @property
+    def live(self) -> int:
+        """Jobs that wait or run, as far as they were counted."""
+        return sum(view.live for view in self.queues)
+
+    @property
+    def overdue(self) -> int:
+        """Those that somebody should have looked at."""
+        return sum(view.overdue for view in self.queues)
+
+    @property
+    def is_capped(self) -> bool:
+        """There are more than were counted."""
+        return any(view.capped for view in self.queues)
+
+    @property
+    def oldest_due_age_ms(self) -> int:
+        """How long the oldest overdue job has been due."""
+        return max((view.oldest_due_age_ms for view in self.queues), default=0)
+
+
+def overview(relayq: RelayQ) -> Overview:
+    """The whole at a glance, from the index alone. Raises StoreError."""
+    tick = relayq.store.last_tick()
+    return Overview(
+        queues=tuple(relayq.queues(limit=COUNTED)),
+        swept_at=None if tick is None else tick[0],
+        swept=() if tick is None else tuple(sorted(tick[1].items())),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class QueuePage:
+    """Some live jobs of a queue, by when the sweeper looks at them; `cursor` leads to more."""
+
+    jobs: tuple[JobRecord, ...]
+    cursor: str | None
+
+
+def queue_page(relayq: RelayQ, queue: str, cursor: str | None) -> QueuePage:
+    """The next few of each shard: eight queries and one batch of reads, whatever waits. InvalidOption, StoreError."""
+    shards = shards_of(checked_queue(queue))
+    # None: that shard has been read to its end
+    places: dict[str, Any] = _decoded(cursor) if cursor else dict.fromkeys(shards, "")
+    rows = []
+    further = {}
+    for shard in shards:
+        if shard not in places:
+            continue
+        page = relayq.store.due(shard, _FOR_EVER, _PER_SHARD, places[shard] or None)
+        rows += page.rows
+        if page.cursor is not None:
+            further[shard] = page.cursor
+    records = relayq.store.get_many(row.job_id for row in rows)
+    jobs = sorted((job for job in records if not job.status.is_ended), key=lambda job: (job.due_at or 0, job.id))
+    return QueuePage(tuple(jobs), _encoded(further) if further else None)
+
+
+def _encoded(places: dict[str, Any]) -> str:
+    return base64.urlsafe_b64encode(json.dumps(places, separators=(",", ":")).encode()).decode()
+
+
+def _decoded(cursor: str) -> dict[str, Any]:
+    """Where each shard goes on. Raises InvalidOption for what was not made here."""
+    try:
+        if len(cursor) > _CURSOR_BYTES:
+            raise ValueError
+        found = json.loads(base64.urlsafe_b64decode(cursor.encode("ascii")))
+        if not isinstance(found, dict):
+            raise ValueError
+    except (ValueError, RecursionError):
+        raise InvalidOption("cursor", "it leads nowhere; begin at the first page again") from None
+    return {shard: tuple(place) if isinstance(place, list) else place for shard, place in found.items()}
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One moment in the life of a job."""
+
+    at: int
+    what: str
+    kind: str
+    text: str = ""
+
+
+def timeline(job: JobRecord) -> list[Step]:
+    """What is known of a job's life, in the order it happened."""
+    steps = [Step(job.created_at, "dispatched", "begin")]
+    if job.available_at > job.created_at and not job.attempt:
+        steps.append(Step(job.available_at, "may start", "wait"))
+    for error in job.errors:
+        if isinstance(error.get("at"), int):
+            steps.append(
+                Step(
+                    error["at"],
+                    f"attempt {error.get('attempt')} failed",
+                    "failed",
+                    masked_text(str(error.get("error", ""))),
+                )
+            )
+    if job.started_at is not None:
+        steps.append(Step(job.started_at, f"attempt {job.attempt} started", "started"))
+    if job.cancel_requested_at is not None:
+        steps.append(Step(job.cancel_requested_at, "cancel asked for", "cancelled"))
+    if job.attempt and job.status.is_waiting:
+        steps.append(Step(job.available_at, "next attempt", "wait"))
+    if job.finished_at is not None:
+        steps.append(Step(job.finished_at, job.status.value, job.status.value))
+    return sorted(steps, key=lambda step: step.at)
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """Failures of one job with one error."""
+
+    name: str
+    error: str
+    count: int
+    newest_at: int
+    oldest_at: int
+
+
+@dataclass(frozen=True, slots=True)
+class FailedPage:
+    """Failures that are meant: a page of them, and groups of all that were looked at (`more`: there are more)."""
+
+    jobs: tuple[JobRecord, ...]
+    groups: tuple[Group, ...]
+    count: int
+    more: bool
+    #: failed before this, for the next page
+    before: str | None
+
+
+def failed_page(relayq: RelayQ, meant: Failures, before: str | None) -> FailedPage:
+    """A page of failures, newest first, and their groups; at most FAILED_LOOKED_AT are read. StoreError."""
+    found = list(islice(after(relayq.operations.failures(meant), before), FAILED_LOOKED_AT + 1))
+    more, found = len(found) > FAILED_LOOKED_AT, found[:FAILED_LOOKED_AT]
+    page = found[:FAILED_PAGE]
+    return FailedPage(
+        jobs=tuple(page),
+        groups=tuple(grouped(found)),
+        count=len(found),
+        more=more,
+        before=place_of(page[-1]) if len(found) > len(page) else None,
+    )
+
+
+def after(failures: Iterable[JobRecord], place: str | None) -> Iterable[JobRecord]:
+    """Those that come after this place in a list that begins with the newest. Raises InvalidOption."""
+    if not place:
+        return failures
+    at, _, job_id = place.partition("-")
+    if not at.isdecimal() or not at.isascii() or len(at) > 15:
+        raise InvalidOption("before", "it leads nowhere; begin at the first page again")
+    return _after(failures, int(at), job_id)
+
+
+def _after(failures: Iterable[JobRecord], at: int, job_id: str) -> Iterable[JobRecord]:
+    """Those of that very millisecond come once: up to the one that bears the id they have been seen."""
+    of_that_moment: list[JobRecord] = []
+    passed = not job_id
+    for job in failures:
+        failed_at = job.finished_at or 0
+        if failed_at > at:
+            continue
+        if failed_at < at or passed:
+            if not passed:  # the one that was to be passed is gone: better once more than never
+                yield from of_that_moment
+                passed = True
+            yield job
+        elif job.id == job_id:
+            passed = True
+        else:
+            of_that_moment.append(job)
+    if not passed:
+        yield from of_that_moment
+
+
+def place_of(job: JobRecord) -> str:
+    """Where a failed job stands in the list."""
+    return f"{job.finished_at or 0}-{job.id}"
+
+
+def grouped(jobs: Sequence[JobRecord]) -> list[Group]:
+    """By job and the first line of their error; the largest group first."""
+    groups: dict[tuple[str, str], list[int]] = {}
+    for job in jobs:
+        error = (job.error or "").partition("\n")[0]
+        groups.setdefault((job.name, error), []).append(job.finished_at or 0)
+    made = [Group(name, error, len(times), max(times), min(times)) for (name, error), times in groups.items()]
+    return sorted(made, key=lambda group: (-group.count, -group.newest_at))

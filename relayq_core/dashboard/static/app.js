@@ -1,0 +1,57 @@
+// The little that a page does by itself: its theme, its refreshing, copying, and ticking all.
+"use strict";
+
+const SECONDS = 3;
+const root = document.documentElement;
+
+// ---- the theme: the system's, unless one was chosen here
+const THEMES = ["auto", "light", "dark"];
+const chosenTheme = () => (THEMES.includes(localStorage.relayqTheme) ? localStorage.relayqTheme : "auto");
+const showTheme = () => {
+  root.dataset.theme = chosenTheme();
+  for (const button of document.querySelectorAll("[data-theme-toggle]")) {
+    button.textContent = { auto: "Auto", light: "Light", dark: "Dark" }[chosenTheme()];
+    button.setAttribute("aria-label", `Theme: ${button.textContent}. Change it`);
+  }
+};
+showTheme();
+
+// ---- refreshing: only while somebody can see it
+let timer = null;
+const refresh = () => document.body.dispatchEvent(new Event("refresh"));
+const watch = () => {
+  clearInterval(timer);
+  timer = null;
+  if (document.hidden || !document.querySelector("[data-live]")) return;
+  timer = setInterval(refresh, SECONDS * 1000);
+};
+
+document.addEventListener("DOMContentLoaded", () => {
+  showTheme();
+  watch();
+  for (const element of document.querySelectorAll(".needs-script")) element.hidden = false;
+});
+document.addEventListener("visibilitychange", () => {
+  if (!document.hidden && document.querySelector("[data-live]")) refresh();
+  watch();
+});
+
+document.addEventListener("click", async (event) => {
+  if (event.target.closest("[data-theme-toggle]")) {
+    localStorage.relayqTheme = THEMES[(THEMES.indexOf(chosenTheme()) + 1) % THEMES.length];
+    showTheme();
+  }
+  const copy = event.target.closest("[data-copy]");
+  if (copy) {
+    await navigator.clipboard.writeText(document.getElementById(copy.dataset.copy).textContent.trim());
+    copy.textContent = "Copied";
+    setTimeout(() => (copy.textContent = "Copy"), 1500);
+  }
+});
+
+document.addEventListener("change", (event) => {
+  if (event.target.matches("[data-all]")) {
+    for (const box of document.querySelectorAll("input[name=id]")) box.checked = event.target.checked;
+  }
+  if (event.target.matches("[data-goes]")) event.target.form.requestSubmit();
+});

@@ -1,0 +1,582 @@
+"""The dashboard's routes: each reads what its screen shows, or does one thing and says what became of it."""
+
+from __future__ import annotations
+
+import hmac
+import logging
+import math
+import traceback
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import timedelta
+from http import HTTPStatus
+from itertools import islice
+from typing import Any
+from urllib.parse import urlencode
+
+from aws_lambda_powertools.event_handler import LambdaFunctionUrlResolver, Response
+from aws_lambda_powertools.shared.cookies import Cookie, SameSite
+
+from relayq_core.bulk import Tally
+from relayq_core.client import RelayQ
+from relayq_core.dashboard import charts, render, screens
+from relayq_core.dashboard.fields import fields_of, json_payload, payload_of
+from relayq_core.dashboard.history import WINDOWS
+from relayq_core.dashboard.session import LIFETIME_MS, Sessions
+from relayq_core.errors import InvalidOption, KeyTaken, RelayQError, StoreError
+from relayq_core.handlers.http import Refused, as_event, cookie, form, header, text_headers
+from relayq_core.operations import Failures
+from relayq_core.options import checked_job_id, checked_queue
+from relayq_core.ports import History
+from relayq_core.registry import JobType
+from relayq_core.shapes import decoded, unique_key
+from relayq_core.text import cut, headline
+
+logger = logging.getLogger("relayq")
+
+ROOT = "/dashboard"
+_COOKIE = "relayq"
+#: A payload of 300 KB may be typed, and every byte of it may need an escape.
+_FORM_BYTES = 1024 * 1024
+_LOGIN_BYTES = 2048
+#: One request of a bulk operation takes about so long, and a function has 30 s.
+_STEP_SECONDS = 4
+_STEP_JOBS = 25
+_RATES = (1, 5, 10, 25, 50)
+#: Nothing from elsewhere, nothing inline, no frame around it, no form to elsewhere.
+_POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
+    "form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+)
+_HEADERS = {
+    "Cache-Control": "no-store",
+    "Content-Security-Policy": _POLICY,
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+    "Referrer-Policy": "same-origin",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+}
+_KEPT = {"Cache-Control": "public, max-age=31536000, immutable", "X-Content-Type-Options": "nosniff"}
+#: What is said after a change: a code in the address, so that an address can put no words on the page.
+_SAID = {
+    "cancelled": "Cancelled.",
+    "marked": "It runs: if it does not succeed it ends as cancelled.",
+    "ended": "It had ended already; nothing was changed.",
+    "redriven": "Brought back: it starts again with its first attempt.",
+    "forgotten": "Forgotten for good.",
+    "gone": "Somebody was faster: it is not in the failed table any more.",
+    "dispatched": "Dispatched.",
+    "duplicate": "Not dispatched: this job has the unique key.",
+}
+
+
+@dataclass(kw_only=True)
+class Dashboard:
+    """The web application, for events of a Function URL.
+
+    `may_change`: whether it may dispatch, cancel, redrive and forget. `jobs`: the job types, where their code is at
+    hand. `history` may be missing. `is_secure`: it is reached by https. `one_time_key` opens one session, once.
+    """
+
+    relayq: RelayQ
+    sessions: Sessions
+    may_change: bool = False
+    history: History | None = None
+    jobs: Mapping[str, JobType] = field(default_factory=dict)
+    is_secure: bool = True
+    one_time_key: str | None = None
+    #: how the command line is told where these jobs are, for commands to copy
+    command: str = "relayq"
+    _app: LambdaFunctionUrlResolver = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._app = LambdaFunctionUrlResolver(debug=False)  # POWERTOOLS_DEV would show tracebacks to whoever asks
+        for path, screen in self._screens.items():
+            self._app.get(ROOT + path)(screen)
+        for path, change in self._changes.items():
+            self._app.post(ROOT + path)(change)
+        for kind, told in ((Refused, self._refused), (RelayQError, self._told), (Exception, self._defect)):
+            self._app.exception_handler(kind)(told)
+        self._app.not_found(self._no_route)
+
+    @property
+    def _screens(self) -> dict[str, Callable[[], Response[str]]]:
+        return {
+            "": self.overview,
+            "/queue": self.queue,
+            "/job": self.job,
+            "/failed": self.failed,
+            "/jobs": self.registered,
+            "/dispatch": self.dispatch_form,
+            "/health": self.health,
+        }
+
+    @property
+    def _changes(self) -> dict[str, Callable[[], Response[str]]]:
+        return {
+            "/logout": self.logout,
+            "/dispatch": self.dispatch,
+            "/cancel": self.cancel,
+            "/redrive": self.redrive,
+            "/forget": self.forget,
+            "/failed/plan": self.plan,
+            "/failed/step": self.step,
+        }
+
+    # --- who is let in ---
+
+    def answer(self, event: Mapping[str, Any], context: Any = None) -> dict[str, Any]:
+        """Answer one request. Never raises."""
+        try:
+            return self._answered({**event, "headers": text_headers(event)}, context)
+        except Refused as refused:
+            return as_event(self._refused(refused))
+        except Exception as error:
+            return as_event(self._defect(error))
+
+    def _answered(self, event: dict[str, Any], context: Any) -> dict[str, Any]:
+        path = str(event.get("rawPath", "")).rstrip("/")
+        method = event["requestContext"]["http"]["method"]
+        if path.startswith(f"{ROOT}/static/") and method == "GET":
+            return as_event(_static(path.removeprefix(f"{ROOT}/static/")))
+        if path == f"{ROOT}/login":
+            return self._as_event(self._login(event, method))
+        if path == f"{ROOT}/enter" and method == "GET":
+            return self._as_event(self._enter(event))
+        session = cookie(event, self._cookie_name)
+        if session is None or not self.sessions.is_open(session):
+            return self._as_event(_to_login(event))
+        if method == "POST":
+            self._check_change(event, path, session)
+        return self._app.resolve({**event, "rawPath": path}, context)  # type: ignore[arg-type]
+
+    def _check_change(self, event: dict[str, Any], path: str, session: str) -> None:
+        """Raises Refused unless the form was made for this session, and changes are allowed."""
+        given = form(event, _FORM_BYTES).get("form_token", [""])
+        if not self.sessions.is_own_form(session, given[0]):
+            raise Refused(HTTPStatus.FORBIDDEN, "This form was not made for your session. Go back, reload, try again.")
+        if not self.may_change and path != f"{ROOT}/logout":
+            raise Refused(HTTPStatus.FORBIDDEN, "This dashboard is read-only: nothing was changed.")
+
+    @property
+    def _cookie_name(self) -> str:
+        """With this prefix a browser takes it over https only, and from nobody but this very host."""
+        return f"__Host-{_COOKIE}" if self.is_secure else _COOKIE
+
+    def _login(self, event: dict[str, Any], method: str) -> Response[str]:
+        if method != "POST":
+            return self._login_page(HTTPStatus.OK, "")
+        opened = self.sessions.begin(form(event, _LOGIN_BYTES).get("token", [""])[0].strip())
+        if opened is None:
+            return self._login_page(HTTPStatus.FORBIDDEN, "That is not the token.")
+        return self._opened(opened)
+
+    def _login_page(self, status: int, problem: str) -> Response[str]:
+        return _html(status, render.page("login.html", problem=problem))
+
+    def _enter(self, event: dict[str, Any]) -> Response[str]:
+        """Let in whoever was shown the key; it serves once."""
+        given = (event.get("queryStringParameters") or {}).get("key", "")
+        key = self.one_time_key
+        if key is None or not hmac.compare_digest(given.encode("utf-8", "replace"), key.encode()):
+            return self._login_page(HTTPStatus.FORBIDDEN, "This link has been used. Give the token instead.")
+        self.one_time_key = None
+        opened = self.sessions.begin_own()
+        return self._login_page(HTTPStatus.FORBIDDEN, "") if opened is None else self._opened(opened)
+
+    def _opened(self, opened: str) -> Response[str]:
+        return _to(ROOT, self._cookie(opened, LIFETIME_MS // 1000))
+
+    def _cookie(self, value: str, seconds: int) -> Cookie:
+        return Cookie(
+            name=self._cookie_name,
+            value=value,
+            path="/",
+            secure=self.is_secure,
+            http_only=True,
+            max_age=seconds,
+            same_site=SameSite.STRICT_MODE,
+        )
+
+    def logout(self) -> Response[str]:
+        """Forget the cookie. The session itself ends with its time, or with its token."""
+        return _to(f"{ROOT}/login", self._cookie("", 0))
+
+    # --- the screens ---
+
+    def overview(self) -> Response[str]:
+        """Every queue, what happened lately, and what the sweeper did."""
+        asked = self._asked("window")
+        window = asked.get("window", "1h") if asked.get("window", "1h") in WINDOWS else "1h"
+        past = screens.past(self.history, WINDOWS[window], self._now())
+        return self._page(
+            "overview.html",
+            part="overview_live.html",
+            seen=screens.overview(self.relayq),
+            past=past,
+            window=window,
+            windows=WINDOWS,
+            bars=charts.stacked(past.bins),
+            lines=charts.lines(past.bins),
+        )
+
+    def queue(self) -> Response[str]:
+        """One queue and its live jobs, a page at a time."""
+        asked = self._asked("name", "cursor")
+        name = checked_queue(asked.get("name"))
+        return self._page(
+            "queue.html",
+            part="queue_live.html",
+            view=self.relayq.operations.queue(name, limit=screens.COUNTED),
+            page=screens.queue_page(self.relayq, name, asked.get("cursor")),
+            is_first=not asked.get("cursor"),
+        )
+
+    def job(self) -> Response[str]:
+        """One job, from its dispatch to its end."""
+        job_id = checked_job_id(self._asked("id", "said").get("id"))
+        job = self.relayq.get(job_id)
+        if job is None:
+            raise Refused(HTTPStatus.NOT_FOUND, f"There is no job {job_id}, or it is no longer kept.")
+        return self._page(
+            "job.html",
+            part="job_live.html",
+            job=job,
+            steps=screens.timeline(job),
+            payload=decoded(job.payload_json),
+            result=decoded(job.result_json),
+            progress=decoded(job.progress_json) if job.progress_json else None,
+            unique=unique_key(job),
+        )
+
+    def failed(self) -> Response[str]:
+        """Failed jobs by job and error, and a page of them."""
+        asked = self._asked("queue", "job", "error", "hours", "before")
+        return self._page(
+            "failed.html",
+            page=screens.failed_page(self.relayq, self._meant(asked), asked.get("before")),
+            asked=asked,
+            queues=self.relayq.store.queues(),
+            rates=_RATES,
+            narrowed=lambda **changes: _link("/failed", {**asked, "before": "", **changes}),
+        )
+
+    def registered(self) -> Response[str]:
+        """The job types whose code is at hand."""
+        self._asked()
+        types = [(name, self.jobs[name], fields_of(self.jobs[name].schema())) for name in sorted(self.jobs)]
+        return self._page("jobs.html", types=types, settings=self.relayq.settings)
+
+    def dispatch_form(self) -> Response[str]:
+        """A form to dispatch a job: by its fields where its code is at hand, else as JSON."""
+        name = self._asked("name").get("name", "")
+        return self._dispatch_page(name, {}, "")
+
+    def health(self) -> Response[str]:
+        """Whether all is well, and what is not."""
+        self._asked()
+        return self._page("health.html", part="health_live.html", health=self.relayq.health())
+
+    def _dispatch_page(self, name: str, typed: Mapping[str, str], problem: str, status: int = 200) -> Response[str]:
+        job_type = self.jobs.get(name)
+        schema = None if job_type is None else job_type.schema()
+        return self._page(
+            "dispatch.html",
+            status=status,
+            name=name,
+            job_type=job_type,
+            schema=schema,
+            fields=[] if schema is None else fields_of(schema),
+            typed=typed,
+            problem=problem,
+            names=sorted(self.jobs),
+        )
+
+    # --- the changes ---
+
+    def dispatch(self) -> Response[str]:
+        """Dispatch what was typed; show the form again where it cannot be."""
+        typed = {name: values[0] for name, values in self._form().items()}
+        name = typed.get("name", "").strip()
+        try:
+            dispatched = self.relayq.dispatch(name, self._typed_payload(name, typed), **_typed_options(typed))
+        except (StoreError, RelayQError) as error:
+            if isinstance(error, StoreError):
+                raise
+            return self._dispatch_page(name, typed, cut(str(error), 1000), HTTPStatus.UNPROCESSABLE_ENTITY)
+        return _to(_job_link(dispatched.job_id, "duplicate" if dispatched.duplicate else "dispatched"))
+
+    def _typed_payload(self, name: str, typed: Mapping[str, str]) -> dict[str, Any]:
+        if name in self.jobs and "payload" not in typed:
+            inputs = {key.removeprefix("field."): text for key, text in typed.items() if key.startswith("field.")}
+            return payload_of(fields_of(self.jobs[name].schema()), inputs)
+        return json_payload(typed.get("payload", ""))
+
+    def cancel(self) -> Response[str]:
+        """Cancel a waiting job, mark a running one."""
+        job_id = self._named()
+        before = self.relayq.get(job_id)
+        after = self.relayq.cancel(job_id)
+        if after is None:
+            raise Refused(HTTPStatus.NOT_FOUND, f"There is no job {job_id}, or it is no longer kept.")
+        if before is not None and before.status.is_ended:
+            return _to(_job_link(job_id, "ended"))
+        return _to(_job_link(job_id, "cancelled" if after.status.is_ended else "marked"))
+
+    def redrive(self) -> Response[str]:
+        """Bring one failed job back."""
+        job_id = self._named()
+        return _to(_job_link(job_id, "gone" if self.relayq.redrive(job_id) is None else "redriven"))
+
+    def forget(self) -> Response[str]:
+        """Delete one failed job for good."""
+        said = "forgotten" if self.relayq.forget(self._named()) else "gone"
+        return _to(_link("/failed", {"said": said}))
+
+    def plan(self) -> Response[str]:
+        """Say what redriving or forgetting many would do; nothing is done yet."""
+        given = self._form()
+        work = _Work.of(given, self._now())
+        chosen = self._chosen(work)
+        return self._page(
+            "plan.html",
+            work=work,
+            count=min(len(chosen), screens.FAILED_LOOKED_AT),
+            more=len(chosen) > screens.FAILED_LOOKED_AT,
+            groups=screens.grouped(chosen),
+            seconds=math.ceil(len(chosen) / work.rate),
+            back=_link("/failed", work.filter),
+        )
+
+    def _chosen(self, work: _Work) -> list[Any]:
+        if work.ids:
+            found = (self.relayq.store.get_failed(job_id) for job_id in work.ids)
+            return [job for job in found if job is not None]
+        failures = screens.after(self.relayq.operations.failures(self._meant(work.filter)), work.before)
+        return list(islice(failures, screens.FAILED_LOOKED_AT + 1))
+
+    def step(self) -> Response[str]:
+        """Do the next few jobs of the work, and say how far it is: the page asks for the next step itself."""
+        work = _Work.of(self._form(), self._now())
+        if work.ids:
+            batch, rest = list(work.ids[: work.step]), work.ids[work.step :]
+            place = work.before
+        else:
+            failures = screens.after(self.relayq.operations.failures(self._meant(work.filter)), work.before)
+            jobs = list(islice(failures, work.step))
+            batch, rest = [job.id for job in jobs], ()
+            place = screens.place_of(jobs[-1]) if jobs else work.before
+        do = self.relayq.bulk.redrive if work.verb == "redrive" else self.relayq.bulk.forget
+        tally = Tally.of(do(batch, rate=work.rate))
+        after = work.gone_on(tally, rest, place)
+        is_over = not rest if work.ids else len(batch) < work.step
+        reasons = [*dict.fromkeys(outcome.reason for outcome in tally.refused)][:3]
+        return self._page(
+            "step.html",
+            part="step_live.html",
+            work=after,
+            is_over=is_over,
+            reasons=reasons,
+            back=_link("/failed", work.filter),
+        )
+
+    # --- what goes wrong ---
+
+    def _refused(self, error: Refused) -> Response[str]:
+        return self._problem(error.status, str(error), error.headers)
+
+    def _told(self, error: RelayQError) -> Response[str]:
+        if isinstance(error, KeyTaken):
+            return self._problem(HTTPStatus.CONFLICT, str(error))
+        if isinstance(error, StoreError):
+            logger.error("%s", headline(error))
+            return self._problem(HTTPStatus.SERVICE_UNAVAILABLE, str(error))
+        return self._problem(HTTPStatus.BAD_REQUEST, str(error))
+
+    def _defect(self, error: Exception) -> Response[str]:
+        """Where, but not what: the text of an error that nobody foresaw may hold a payload."""
+        places = traceback.format_tb(error.__traceback__)[-4:]
+        logger.error("a defect of RelayQ: %s", type(error).__name__, extra={"at": places})
+        return self._problem(HTTPStatus.INTERNAL_SERVER_ERROR, "This is a defect of RelayQ; the log has the place.")
+
+    def _no_route(self, error: Exception) -> Response[str]:
+        return self._problem(HTTPStatus.NOT_FOUND, "There is no such page.")
+
+    def _problem(self, status: HTTPStatus, message: str, headers: Mapping[str, str] | None = None) -> Response[str]:
+        shown = render.page("problem.html", title=status.phrase, message=cut(message, 2000))
+        return _html(status, shown, headers)
+
+    # --- the parts ---
+
+    def _page(self, template: str, *, part: str | None = None, status: int = 200, **shown: Any) -> Response[str]:
+        """A whole page; for a page that refreshes itself only the `part` that changes."""
+        event = self._app.current_event.raw_event
+        session = cookie(event, self._cookie_name) or ""
+        said = (event.get("queryStringParameters") or {}).get("said", "")
+        shown |= {
+            "now": self._now(),
+            "may_change": self.may_change,
+            "form_token": self.sessions.form_token(session),
+            "said": _SAID.get(said, ""),
+            "command": self.command,
+            "path": self._app.current_event.path.removeprefix(ROOT),
+            "link": _link,
+        }
+        wanted = part if part is not None and header(event, "hx-request") == "true" else template
+        return _html(status, render.page(wanted, **shown))
+
+    def _asked(self, *known: str) -> dict[str, str]:
+        found = self._app.current_event.raw_event.get("queryStringParameters") or {}
+        return {name: str(found[name]) for name in (*known, "said") if found.get(name)}
+
+    def _form(self) -> dict[str, list[str]]:
+        return form(self._app.current_event.raw_event, _FORM_BYTES)
+
+    def _named(self) -> str:
+        return checked_job_id(self._form().get("id", [None])[0])
+
+    def _meant(self, asked: Mapping[str, str]) -> Failures:
+        hours = asked.get("hours", "")
+        if hours and not (hours.isdecimal() and hours.isascii() and len(hours) <= 5):
+            raise InvalidOption("hours", "expected a whole number of hours")
+        return Failures(
+            queue=checked_queue(asked["queue"]) if asked.get("queue") else None,
+            job=asked.get("job") or None,
+            error=asked.get("error") or None,
+            since=self._now() - int(hours) * 3_600_000 if hours else None,
+        )
+
+    def _as_event(self, response: Response[str]) -> dict[str, Any]:
+        found = as_event(response)
+        return {**found, "cookies": [str(made) for made in response.cookies]}
+
+    def _now(self) -> int:
+        return self.relayq.clock.now()
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Work:
+    """Redriving or forgetting many: what is meant, how fast, and how far it is. It lives in the page's form alone."""
+
+    verb: str
+    rate: int
+    ids: tuple[str, ...]
+    filter: Mapping[str, str]
+    #: where in the list of failures it goes on: what fails again meanwhile is not meant
+    before: str
+    done: int = 0
+    gone: int = 0
+    refused: int = 0
+
+    @classmethod
+    def of(cls, given: Mapping[str, Sequence[str]], now: int) -> _Work:
+        """What a form says. Raises InvalidOption."""
+        first = {name: values[0] for name, values in given.items()}
+        verb = first.get("verb", "")
+        if verb not in {"redrive", "forget"}:
+            raise InvalidOption("verb", "expected redrive or forget")
+        ids = tuple(checked_job_id(job_id) for job_id in given.get("id", ()))
+        if first.get("scope") == "selected" and not ids:
+            raise InvalidOption("id", "no job is selected: tick some, or take all that match")
+        return cls(
+            verb=verb,
+            rate=_number(first, "rate", 10, 1, 100),
+            ids=ids if first.get("scope") == "selected" else (),
+            filter={name: first[name] for name in ("queue", "job", "error", "hours") if first.get(name)},
+            before=first.get("place") or f"{now}-",
+            done=_number(first, "done", 0, 0, 10**9),
+            gone=_number(first, "gone", 0, 0, 10**9),
+            refused=_number(first, "refused", 0, 0, 10**9),
+        )
+
+    @property
+    def step(self) -> int:
+        """How many jobs one request does."""
+        return max(1, min(_STEP_JOBS, self.rate * _STEP_SECONDS))
+
+    @property
+    def scope(self) -> str:
+        """Which they are."""
+        return "selected" if self.ids else "all"
+
+    def gone_on(self, tally: Tally, rest: tuple[str, ...], place: str) -> _Work:
+        """The work after one step of it."""
+        counts = tally.counts
+        return _Work(
+            verb=self.verb,
+            rate=self.rate,
+            ids=rest,
+            filter=self.filter,
+            before=place,
+            done=self.done + counts["redriven"] + counts["forgotten"],
+            gone=self.gone + counts["gone"],
+            refused=self.refused + counts["refused"],
+        )
+
+
+def _number(given: Mapping[str, str], name: str, default: int, least: int, most: int) -> int:
+    text = given.get(name) or str(default)
+    if not (text.isdecimal() and text.isascii() and len(text) < 12 and least <= int(text) <= most):
+        raise InvalidOption(name, f"expected a whole number from {least} to {most}")
+    return int(text)
+
+
+def _typed_options(typed: Mapping[str, str]) -> dict[str, Any]:
+    options: dict[str, Any] = {}
+    if queue := typed.get("queue", "").strip():
+        options["queue"] = queue
+    if delay := typed.get("delay", "").strip():
+        try:
+            options["delay"] = timedelta(seconds=float(delay))
+        except (ValueError, OverflowError):
+            raise InvalidOption("delay", "expected seconds") from None
+    if unique := typed.get("unique", "").strip():
+        options["unique"] = unique
+    return options
+
+
+def _static(name: str) -> Response[str]:
+    try:
+        text = render.static_file(name)
+    except KeyError:
+        return Response(status_code=404, content_type="text/plain", body="", headers=dict(_HEADERS))
+    return Response(status_code=200, content_type=render.STATIC[name], body=text, headers=dict(_KEPT))
+
+
+def _html(status: int, body: str, headers: Mapping[str, str] | None = None) -> Response[str]:
+    return Response(
+        status_code=int(status),
+        content_type="text/html; charset=utf-8",
+        body=body,
+        headers={**_HEADERS, **(headers or {})},
+    )
+
+
+def _to(address: str, set_cookie: Cookie | None = None) -> Response[str]:
+    """See there: a reload after a change changes nothing again."""
+    return Response(
+        status_code=HTTPStatus.SEE_OTHER.value,
+        content_type="text/plain",
+        body="",
+        headers={**_HEADERS, "Location": address},
+        cookies=[] if set_cookie is None else [set_cookie],
+    )
+
+
+def _to_login(event: Mapping[str, Any]) -> Response[str]:
+    """A page that refreshes itself is told to leave, others are sent."""
+    if header(event, "hx-request") == "true":
+        headers = {**_HEADERS, "HX-Redirect": f"{ROOT}/login"}
+        return Response(status_code=401, content_type="text/plain", body="", headers=headers)
+    return _to(f"{ROOT}/login")
+
+
+def _link(path: str, asked: Mapping[str, str | None] | None = None, **more: str | None) -> str:
+    """The address of a screen, with what is asked of it; what is empty is left out."""
+    given = {name: value for name, value in {**(asked or {}), **more}.items() if value}
+    return f"{ROOT}{path}?{urlencode(given)}" if given else ROOT + path
+
+
+def _job_link(job_id: str, said: str) -> str:
+    return _link("/job", {"id": job_id, "said": said})

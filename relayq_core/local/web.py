@@ -1,0 +1,164 @@
+"""The dashboard on this machine: an HTTP server on 127.0.0.1 that asks the handler as a Function URL would."""
+
+from __future__ import annotations
+
+import base64
+import logging
+import secrets
+import threading
+from collections.abc import Mapping
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any, Self
+from urllib.parse import parse_qsl, urlsplit
+
+from relayq_core.client import RelayQ
+from relayq_core.dashboard.session import Sessions
+from relayq_core.handlers.dashboard import ROOT, Dashboard
+from relayq_core.ports import History
+from relayq_core.registry import JobType
+
+#: More than the largest form; what is longer is not even read.
+_MOST_BYTES = 2 * 1024 * 1024
+#: Whoever connects and says nothing is not waited for.
+_PATIENCE_SECONDS = 30
+
+
+class DashboardServer:
+    """Serves the dashboard from the moment it is made until `close()`.
+
+    `url` lets in whoever opens it first, once; `token` lets in whoever types it. Port 0 is a free one.
+    """
+
+    def __init__(
+        self,
+        relayq: RelayQ,
+        port: int = 0,
+        *,
+        may_change: bool = True,
+        history: History | None = None,
+        jobs: Mapping[str, JobType] | None = None,
+        command: str = "relayq",
+    ) -> None:
+        self.token = secrets.token_urlsafe(24)
+        key = secrets.token_urlsafe(24)
+        dashboard = Dashboard(
+            relayq=relayq,
+            sessions=Sessions(lambda: (self.token,), relayq.clock),
+            may_change=may_change,
+            history=history,
+            jobs=jobs or {},
+            is_secure=False,
+            one_time_key=key,
+            command=command,
+        )
+        self._server = _Server(("127.0.0.1", port), dashboard)
+        self.port = self._server.server_address[1]
+        self.address = f"http://127.0.0.1:{self.port}{ROOT}"
+        self.url = f"{self.address}/enter?key={key}"
+        self._thread = threading.Thread(
+            target=self._server.serve_forever, args=(0.05,), name="relayq-dashboard", daemon=True
+        )
+        self._thread.start()
+
+    def close(self) -> None:
+        """Stop listening."""
+        self._server.shutdown()
+        self._thread.join()
+        self._server.server_close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
+
+def serve(
+    relayq: RelayQ,
+    port: int = 0,
+    *,
+    may_change: bool = True,
+    history: History | None = None,
+    jobs: Mapping[str, JobType] | None = None,
+    command: str = "relayq",
+) -> DashboardServer:
+    """Serve the dashboard of these jobs on 127.0.0.1; open the answer's `url`, and `close()` it in the end.
+
+    Raises OSError where the port is taken.
+    """
+    return DashboardServer(relayq, port, may_change=may_change, history=history, jobs=jobs, command=command)
+
+
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+
+    def __init__(self, address: tuple[str, int], dashboard: Dashboard) -> None:
+        super().__init__(address, _Request)
+        self.dashboard = dashboard
+        #: the resolver keeps the request it is at
+        self.lock = threading.Lock()
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """A browser that has gone is no news."""
+        logging.getLogger("relayq").debug("a request of the dashboard was cut off", exc_info=True)
+
+
+class _Request(BaseHTTPRequestHandler):
+    server: _Server
+    protocol_version = "HTTP/1.1"
+    timeout = _PATIENCE_SECONDS
+
+    def do_GET(self) -> None:  # noqa: N802 - the name that http.server looks for
+        self._answer()
+
+    def do_POST(self) -> None:  # noqa: N802
+        self._answer()
+
+    def _answer(self) -> None:
+        # a name that leads here from elsewhere (DNS rebinding) is not ours
+        if self.headers.get("Host", "").rpartition(":")[0] not in {"127.0.0.1", "localhost"}:
+            self.close_connection = True
+            self.send_error(421)
+            return
+        length = self.headers.get("Content-Length", "0")
+        if not length.isdecimal() or int(length) > _MOST_BYTES:
+            self.close_connection = True
+            self.send_error(413)
+            return
+        event = self._event(self.rfile.read(int(length)))
+        if urlsplit(self.path).path == "/":
+            self._send({"statusCode": 303, "headers": {"Location": ROOT}, "body": ""})
+            return
+        with self.server.lock:
+            answer = self.server.dashboard.answer(event)
+        self._send(answer)
+
+    def _event(self, body: bytes) -> dict[str, Any]:
+        asked = urlsplit(self.path)
+        headers = {name.lower(): value for name, value in self.headers.items()}
+        http = {"method": self.command, "path": asked.path, "protocol": "HTTP/1.1", "sourceIp": "127.0.0.1"}
+        return {
+            "version": "2.0",
+            "rawPath": asked.path,
+            "rawQueryString": asked.query,
+            "queryStringParameters": dict(parse_qsl(asked.query)),
+            "headers": headers,
+            "cookies": [pair.strip() for pair in headers.get("cookie", "").split(";") if pair.strip()],
+            "requestContext": {"http": http, "stage": "$default", "domainName": headers.get("host", "")},
+            "body": base64.b64encode(body).decode() if body else None,
+            "isBase64Encoded": bool(body),
+        }
+
+    def _send(self, answer: Mapping[str, Any]) -> None:
+        body = str(answer.get("body") or "").encode()
+        self.send_response_only(answer["statusCode"])
+        for name, value in answer.get("headers", {}).items():
+            self.send_header(name, value)
+        for cookie in answer.get("cookies", ()):
+            self.send_header("Set-Cookie", cookie)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - its name there
+        pass
