@@ -16,7 +16,7 @@ from relayq_core.errors import InvalidOption, SettingsError
 from relayq_core.events import Events
 from relayq_core.events import events as all_events
 from relayq_core.options import BackoffLike, Options, Seconds
-from relayq_core.ports import Clock, EventBus, Handoff, JobStore, UniqueHint
+from relayq_core.ports import Clock, EventBus, Handoff, History, JobStore, UniqueHint
 from relayq_core.record import JobRecord, Status
 from relayq_core.registry import registry as all_jobs
 from relayq_core.settings import Settings

@@ -68,7 +68,22 @@ def root(
 
 root.__doc__ = flowing(root.__doc__ or "")
 app.callback(invoke_without_command=True)(root)
-for group in (demo_command, dispatch, run, work, jobs, logs, clear, failed, sweep, health, doctor, registry, tables):
+for group in (
+    demo_command,
+    dispatch,
+    run,
+    work,
+    jobs,
+    logs,
+    clear,
+    failed,
+    sweep,
+    dashboard,
+    health,
+    doctor,
+    registry,
+    tables,
+):
     group.add_to(app)
 
 

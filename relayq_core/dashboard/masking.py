@@ -9,8 +9,8 @@ from typing import Any
 MASK = "••••••"
 #: Names whose value nobody needs to see, alone or as a part of a name: `apiKey`, `db_password`, `X-Auth-Token`.
 _NAMES = re.compile(
-    r"pass(word|wd|phrase|code)?$|pwd|secret|token|authorization|api[-_ ]?key|access[-_ ]?key|private[-_ ]?key"
-    r"|credential|cookie|signature|session[-_ ]?id|\bpin$|_pin$|otp|cvv|cvc|iban|card[-_ ]?number|ssn",
+    r"pass(word|wd|phrase|code)|pwd|secret|token|authorization|(api|access|private)[-_ ]?key|credential|cookie"
+    r"|signature|session[-_ ]?id|card[-_ ]?number|iban|(?<![a-z])(pass|pin|otp|cvv|cvc|ssn)(?![a-z])",
     re.IGNORECASE,
 )
 #: `Bearer abc`, `Basic abc`, a JSON Web Token, an AWS access key, user and password in a URL.

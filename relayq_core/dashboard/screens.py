@@ -1,4 +1,4 @@
-"""What each screen shows, read from the tables by key and by index; how much is read never depends on how much waits."""
+"""What each screen shows, read by key and by index: how much is read never depends on how much waits."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from relayq_core.dashboard.masking import masked_text
 from relayq_core.errors import InvalidOption
 from relayq_core.operations import Failures
 from relayq_core.options import checked_queue
-from relayq_core.ports import Bin, History
+from relayq_core.ports import Bin, Due, History
 from relayq_core.record import JobRecord, shards_of
 from relayq_core.text import headline
 from relayq_core.views import QueueView
@@ -131,8 +131,8 @@ def queue_page(relayq: RelayQ, queue: str, cursor: str | None) -> QueuePage:
     shards = shards_of(checked_queue(queue))
     # None: that shard has been read to its end
     places: dict[str, Any] = _decoded(cursor) if cursor else dict.fromkeys(shards, "")
-    rows = []
-    further = {}
+    rows: list[Due] = []
+    further: dict[str, object] = {}
     for shard in shards:
         if shard not in places:
             continue
@@ -173,22 +173,17 @@ class Step:
 
 
 def timeline(job: JobRecord) -> list[Step]:
-    """What is known of a job's life, in the order it happened."""
+    """What is known of a job's life, in the order it happened; of several starts the row keeps the last."""
     steps = [Step(job.created_at, "dispatched", "begin")]
     if job.available_at > job.created_at and not job.attempt:
         steps.append(Step(job.available_at, "may start", "wait"))
-    for error in job.errors:
-        if isinstance(error.get("at"), int):
-            steps.append(
-                Step(
-                    error["at"],
-                    f"attempt {error.get('attempt')} failed",
-                    "failed",
-                    masked_text(str(error.get("error", ""))),
-                )
-            )
     if job.started_at is not None:
         steps.append(Step(job.started_at, f"attempt {job.attempt} started", "started"))
+    steps += [
+        Step(error["at"], f"attempt {error.get('attempt')} failed", "failed", masked_text(str(error.get("error", ""))))
+        for error in job.errors
+        if isinstance(error.get("at"), int)
+    ]
     if job.cancel_requested_at is not None:
         steps.append(Step(job.cancel_requested_at, "cancel asked for", "cancelled"))
     if job.attempt and job.status.is_waiting:

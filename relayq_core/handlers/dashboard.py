@@ -149,7 +149,7 @@ class Dashboard:
             return self._as_event(_to_login(event))
         if method == "POST":
             self._check_change(event, path, session)
-        return self._app.resolve({**event, "rawPath": path}, context)  # type: ignore[arg-type]
+        return self._app.resolve({**event, "rawPath": path}, context)
 
     def _check_change(self, event: dict[str, Any], path: str, session: str) -> None:
         """Raises Refused unless the form was made for this session, and changes are allowed."""
