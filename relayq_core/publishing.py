@@ -129,19 +129,20 @@ class Publisher:
                 self._lose([event for _, event in batch], "there was no time left")
             else:
                 self._put(batch)
-        for reason, count in self._lost.items():
+        lost, self._lost = self._lost, Counter()  # another thread may be losing more
+        for reason, count in lost.items():
             logger.warning("%d events were not published: %s", count, reason)
-        self._lost.clear()
 
     def _put(self, batch: list[tuple[Announcement, JobEvent]]) -> None:
         try:
             answers = self._bus.put([announcement for announcement, _ in batch])
+            judged = list(zip(batch, answers, strict=True))
         except Exception as error:
             self._failed_at = self._clock.now()
             reason = f"{headline(error)}; the bus is left alone for {_REST_MS // 1000} s"
             self._lose([event for _, event in batch], reason)
             return
-        for (_, event), refused in zip(batch, answers, strict=True):
+        for (_, event), refused in judged:
             if refused is not None:
                 self._lose([event], refused)
 

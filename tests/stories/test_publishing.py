@@ -246,6 +246,13 @@ def test_a_bus_that_fails_changes_nothing_for_the_job(
     assert len(bus.calls) == 2
 
 
+def test_a_bus_that_answers_nonsense_has_failed(bench: Bench, bus: Bus, lost: list[str]) -> None:
+    """Which of them it took, nobody knows; the dispatch was accepted all the same."""
+    bus.put = lambda _: []  # type: ignore[method-assign]
+    job_id = bench.relayq.dispatch("anything", {}).job_id
+    assert lost == [job_id]
+
+
 def test_of_a_batch_only_what_was_refused_is_lost(bench: Bench, bus: Bus, lost: list[str]) -> None:
     """EventBridge judges each entry by itself, and goes on being asked."""
     bus.answer = lambda told: "ThrottlingException" if json.loads(told.detail_json)["event"] == "started" else None
