@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 from relayq_core.bulk import Outcome
 from relayq_core.cli.ask import Yes, confirm
-from relayq_core.cli.bulk import Rate, Stopped, carried_out
+from relayq_core.cli.bulk import Done, Rate, Stopped, carried_out
 from relayq_core.cli.command import Cli, command
 from relayq_core.cli.exits import OK, no_such_job
 from relayq_core.cli.jobs import known_queue
@@ -71,15 +71,8 @@ def redrive(
     JSON: for one id the object of `relayq list`, as the job then is, else {"matched", "dry_run", "redriven", "gone",
     "refused": [{"id", "reason"}], "stopped"}, with --dry-run also "jobs". Exit code 1 if any was refused.
     """
-    relayq = cli.relayq(hands_off=not dry_run)
-    if ids and len(ids) == 1 and not dry_run:
-        _no_options(queue, job, error, since, everything, limit)
-        _redrive_one(cli, relayq, ids[0])
-        return OK
-    meant = failures(relayq.clock.now(), queue, job, error, since)
-    chosen = _chosen(relayq, ids or [], meant, limit, everything=everything)
-    work = _Work("redrive", "redriven", lambda jobs, stop: relayq.bulk.redrive(jobs, rate=rate, stop=stop))
-    return _carry_out(cli, relayq, work, chosen, rate, dry_run=dry_run, yes=yes or bool(ids))
+    meant = _Meant(ids or [], queue, job, error, since, everything, limit)
+    return _done(cli, _REDRIVE, meant, rate=rate, dry_run=dry_run, yes=yes)
 
 
 def forget(
@@ -103,15 +96,8 @@ def forget(
     JSON: for one id {"id", "forgotten": true}, else {"matched", "dry_run", "forgotten", "gone", "refused":
     [{"id", "reason"}], "stopped"}, with --dry-run also "jobs". Exit code 1 if any was refused.
     """
-    relayq = cli.relayq()
-    if ids and len(ids) == 1 and not dry_run:
-        _no_options(queue, job, error, since, everything, limit)
-        _forget_one(cli, relayq, ids[0])
-        return OK
-    meant = failures(relayq.clock.now(), queue, job, error, since)
-    chosen = _chosen(relayq, ids or [], meant, limit, everything=everything)
-    work = _Work("forget", "forgotten", lambda jobs, stop: relayq.bulk.forget(jobs, rate=rate, stop=stop))
-    return _carry_out(cli, relayq, work, chosen, rate, dry_run=dry_run, yes=yes or bool(ids))
+    meant = _Meant(ids or [], queue, job, error, since, everything, limit)
+    return _done(cli, _FORGET, meant, rate=rate, dry_run=dry_run, yes=yes)
 
 
 def failures(now: int, queue: str | None, job: str | None, error: str | None, since: float | None) -> Failures:
@@ -133,7 +119,88 @@ def show_failures(found: Iterable[JobRecord], now: int) -> None:
     print_table(columns, rows)
 
 
-# --- one ---
+# --- what is common to both ---
+
+
+@dataclass(frozen=True, slots=True)
+class _Meant:
+    """Which jobs were said, as they were said."""
+
+    ids: Sequence[str]
+    queue: str | None
+    job: str | None
+    error: str | None
+    since: float | None
+    everything: bool
+    limit: int | None
+
+    @property
+    def narrowed(self) -> bool:
+        """There are filters."""
+        return any(filter is not None for filter in (self.queue, self.job, self.error, self.since))
+
+    def checked(self) -> None:
+        """Raises BadParameter where nobody can know which are meant: least of all may that be all of them."""
+        if self.ids and (self.narrowed or self.everything or self.limit):
+            raise typer.BadParameter("give either ids, or options that say which jobs, not both")
+        if self.everything and self.narrowed:
+            raise typer.BadParameter("--all means all: leave it out, or --queue, --job, --error and --since")
+        if not self.ids and not self.everything and not self.narrowed:
+            raise typer.BadParameter("say which jobs: their ids; --queue, --job, --error or --since; or --all")
+
+    def found(self, relayq: RelayQ) -> Sequence[str | JobRecord]:
+        """The ids, or the failures that fit; all of them before the first is touched."""
+        if self.ids:
+            return list(dict.fromkeys(self.ids))
+        known_queue(relayq, self.queue)
+        now = relayq.clock.now()
+        fitting = relayq.operations.failures(failures(now, self.queue, self.job, self.error, self.since))
+        return list(islice(fitting, self.limit))
+
+
+@dataclass(frozen=True, slots=True)
+class _Work:
+    """What is to become of them."""
+
+    verb: str
+    done: str
+    hands_off: bool
+    one: Callable[[Cli, RelayQ, str], None]
+    many: Callable[[RelayQ, Sequence[str], float | None, Stopped], Iterator[Outcome]]
+
+
+def _done(cli: Cli, work: _Work, meant: _Meant, *, rate: float | None, dry_run: bool, yes: bool) -> int:
+    meant.checked()
+    relayq = cli.relayq(hands_off=work.hands_off and not dry_run)
+    if len(meant.ids) == 1 and not dry_run:
+        work.one(cli, relayq, meant.ids[0])
+        return OK
+    chosen = meant.found(relayq)
+    if dry_run:
+        _rehearse(cli, relayq, work, chosen)
+        return OK
+    ids = [each if isinstance(each, str) else each.id for each in chosen]
+    if ids and not meant.ids:
+        takes = f" at {rate:g} a second, about {span(round(len(ids) * 1000 / rate))}" if rate else ""
+        jobs = f"{len(ids)} failed job{'s' if len(ids) > 1 else ''}"
+        confirm(f"{work.verb.capitalize()} {jobs}{takes}?", yes=yes, purpose=f"{work.verb} {jobs}")
+    done = carried_out(lambda stop: work.many(relayq, ids, rate, stop), work.verb, len(ids))
+    shown = done.show if ids else lambda: say("no failed job is like that", style="green")
+    cli.answer({"matched": len(ids), "dry_run": False, **done.shape(work.done, "gone")}, shown)
+    return done.exit_code
+
+
+def _rehearse(cli: Cli, relayq: RelayQ, work: _Work, chosen: Sequence[str | JobRecord]) -> None:
+    found = [each for each in chosen if isinstance(each, JobRecord)]
+
+    def show() -> None:
+        if found:
+            show_failures(found[:_SHOWN], relayq.clock.now())
+        say(f"would {work.verb} {len(chosen)}")
+
+    shapes = [{"id": each} if isinstance(each, str) else failed_shape(each) for each in chosen]
+    untouched = Done().shape(work.done, "gone")
+    cli.answer({"matched": len(chosen), "dry_run": True, **untouched, "jobs": shapes}, show)
 
 
 def _redrive_one(cli: Cli, relayq: RelayQ, job_id: str) -> None:
@@ -155,66 +222,17 @@ def _forget_one(cli: Cli, relayq: RelayQ, job_id: str) -> None:
     cli.answer({"id": job_id, "forgotten": True}, lambda: say(f"{job_id} is forgotten"))
 
 
-# --- many ---
-
-
-@dataclass(frozen=True, slots=True)
-class _Work:
-    verb: str
-    done: str
-    begin: Callable[[list[str], Stopped], Iterator[Outcome]]
-
-
-def _no_options(*options: Any) -> None:
-    if any(options):
-        raise typer.BadParameter("give either ids, or options that say which jobs, not both")
-
-
-def _chosen(
-    relayq: RelayQ, ids: Sequence[str], meant: Failures, limit: int | None, *, everything: bool
-) -> Sequence[str | JobRecord]:
-    """Ids as they were given, or the failures that are meant; all of them before the first is touched."""
-    narrowed = meant != Failures()
-    if ids:
-        _no_options(narrowed, everything, limit)
-        return list(dict.fromkeys(ids))
-    if everything and narrowed:
-        raise typer.BadParameter("--all means all: leave it out, or --queue, --job, --error and --since")
-    if not everything and not narrowed:
-        raise typer.BadParameter("say which jobs: their ids; --queue, --job, --error or --since; or --all")
-    known_queue(relayq, meant.queue)
-    return list(islice(relayq.operations.failures(meant), limit))
-
-
-def _carry_out(
-    cli: Cli,
-    relayq: RelayQ,
-    work: _Work,
-    chosen: Sequence[str | JobRecord],
-    rate: float | None,
-    *,
-    dry_run: bool,
-    yes: bool,
-) -> int:
-    ids = [each if isinstance(each, str) else each.id for each in chosen]
-    answer = {"matched": len(ids), "dry_run": dry_run}
-    if dry_run:
-        shapes = [{"id": each} if isinstance(each, str) else failed_shape(each) for each in chosen]
-        rehearsed = {work.done: 0, "gone": 0, "refused": [], "stopped": False}
-        cli.answer({**answer, **rehearsed, "jobs": shapes}, lambda: _show_dry(relayq, work, chosen))
-        return OK
-    if ids:
-        takes = f" at {rate:g} a second, about {span(round(len(ids) * 1000 / rate))}" if rate else ""
-        jobs = f"{len(ids)} failed job{'s' if len(ids) > 1 else ''}"
-        confirm(f"{work.verb.capitalize()} {jobs}{takes}?", yes=yes, purpose=f"{work.verb} {jobs}")
-    done = carried_out(lambda stop: work.begin(ids, stop), work.verb, len(ids))
-    shown = done.show if ids else lambda: say("no failed job is like that", style="green")
-    cli.answer({**answer, **done.shape(work.done, "gone")}, shown)
-    return done.exit_code
-
-
-def _show_dry(relayq: RelayQ, work: _Work, chosen: Sequence[str | JobRecord]) -> None:
-    found = [each for each in chosen if isinstance(each, JobRecord)]
-    if found:
-        show_failures(found[:_SHOWN], relayq.clock.now())
-    say(f"would {work.verb} {len(chosen)}")
+_REDRIVE = _Work(
+    "redrive",
+    "redriven",
+    True,
+    _redrive_one,
+    lambda relayq, ids, rate, stop: relayq.bulk.redrive(ids, rate=rate, stop=stop),
+)
+_FORGET = _Work(
+    "forget",
+    "forgotten",
+    False,
+    _forget_one,
+    lambda relayq, ids, rate, stop: relayq.bulk.forget(ids, rate=rate, stop=stop),
+)

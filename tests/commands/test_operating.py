@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import sys
 from collections.abc import Callable, Iterator
@@ -13,6 +14,7 @@ import typer
 
 from relayq_core.adapters.dynamodb import DynamoStore
 from relayq_core.bulk import Bulk, Outcome
+from relayq_core.cli import bulk
 from relayq_core.client import RelayQ
 from relayq_core.clock import SystemClock
 from relayq_core.errors import StoreError
@@ -237,6 +239,22 @@ def test_ctrl_c_ends_it_after_the_job_in_hand(relayq: Relayq, bury: Callable[...
     assert (ran.code, ran.out) == (1, "2 redriven; stopped before the rest\n")
     assert "note: stopping after this one" in ran.err
     assert [job.id for job in store.failed("emails", 10)] == ["job-2", "job-3"]
+
+
+def test_a_terminal_sees_how_far_it_is(
+    relayq: Relayq, bury: Callable[..., str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A bar on stderr, of as many as were chosen; what is printed in the end is the same."""
+    for n in range(3):
+        bury(f"job-{n}")
+    monkeypatch.setattr(bulk, "is_fancy", lambda stream: stream is sys.stderr)
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("TERM", "xterm")
+    ran = relayq("failed", "redrive", "--all", "--yes")
+    assert (ran.code, ran.out) == (0, "3 redriven\n")
+    plain = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", ran.err)
+    assert "redrive" in plain
+    assert "3/3" in plain
 
 
 def test_a_table_that_refuses_all_ends_it_with_the_counts(
