@@ -182,8 +182,8 @@ BAD: list[tuple[str, dict[str, Any], str, str]] = [
     ("schedule", {"schedule": None}, "there is no schedule relayq-sweep", "sam deploy"),
     ("schedule", {"schedule": replace(SCHEDULE, enabled=False)}, "relayq-sweep is disabled", "enable it"),
     ("schedule", {"schedule": replace(SCHEDULE, target="arn:other")}, "calls arn:other", "sam deploy"),
-    ("last sweep", {"last_tick_age_ms": None}, "never run", "relayq logs --stack relayq"),
-    ("last sweep", {"last_tick_age_ms": 360_000}, "last ran 6 minutes ago", "relayq logs --stack relayq"),
+    ("last sweep", {"last_tick_age_ms": None}, "never run", "log group /relayq/relayq/sweeper"),
+    ("last sweep", {"last_tick_age_ms": 360_000}, "last ran 6 minutes ago", "log group /relayq/relayq/sweeper"),
 ]  # fmt: skip
 
 

@@ -301,7 +301,7 @@ def last_tick(facts: Facts) -> str:
     if age is None or age > LATE_MS:
         raise _Wrong(
             "the sweeper has never run" if age is None else f"the sweeper last ran {age // 60_000} minutes ago",
-            f"look into its log: relayq logs --stack {facts.stack}; and whether it is throttled",
+            f"look into its log group /relayq/{facts.stack}/sweeper, and whether it is throttled",
         )
     return f"{age // 1000} s ago"
 
