@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import inspect
 import json
 import logging
@@ -52,6 +51,8 @@ def awaited(value: Any) -> Any:
     """What a handler returned; an async one is run to its end."""
     if not inspect.isawaitable(value):
         return value
+
+    import asyncio  # noqa: PLC0415 - much to load in a start, and only async handlers need it
 
     # kept out of asyncio's task: asyncio.run asks for the task's repr and so for these, and where that fails it leaves
     # its signal handler behind, with which every later asyncio.run of this process fails too

@@ -6,7 +6,6 @@ Python can only raise it between two bytecodes (PyThreadState_SetAsyncExc), so a
 
 from __future__ import annotations
 
-import ctypes
 import os
 import signal
 import sys
@@ -114,6 +113,8 @@ def _thread_alarm(seconds: float) -> Iterator[None]:
 
 
 def _raise_in(thread_id: int, error: type[BaseException] | None) -> None:
+    import ctypes  # noqa: PLC0415 - the main thread, where Lambda runs handlers, never comes here
+
     raising = None if error is None else ctypes.py_object(error)
     ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread_id), raising)
 

@@ -6,11 +6,13 @@ import os
 from dataclasses import replace
 from typing import Any
 
+import relayq_core.runner  # noqa: F401 - in the start, and not while the first job waits for it
 from relayq_core import api
 from relayq_core.client import RelayQ
 from relayq_core.errors import InvalidOption
 from relayq_core.events import events
 from relayq_core.handlers.events import LambdaContext, runner_event
+from relayq_core.handlers.starting import starting
 from relayq_core.handlers.telemetry import counted, flushing, own_metrics, structured_logger
 from relayq_core.registry import import_jobs
 from relayq_core.settings import Settings
@@ -26,13 +28,14 @@ def _relayq() -> RelayQ:
     return RelayQ(replace(settings, runner_function=settings.runner_function or this))
 
 
-_made = _relayq()
-# what jobs log with logging.getLogger(__name__) is structured too
-logger = structured_logger(*{name.partition(".")[0] for name in _made.settings.job_modules})
-api.use(_made)  # dispatch() within a job finds this runner too
-# a module that fails to import fails the start: nothing is claimed that could not be run
-import_jobs(_made.settings.job_modules)
-_made.prepare()
+with starting():
+    _made = _relayq()
+    # what jobs log with logging.getLogger(__name__) is structured too
+    logger = structured_logger(*{name.partition(".")[0] for name in _made.settings.job_modules})
+    api.use(_made)  # dispatch() within a job finds this runner too
+    # a module that fails to import fails the start: nothing is claimed that could not be run
+    import_jobs(_made.settings.job_modules)
+    _made.prepare()
 
 
 def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:

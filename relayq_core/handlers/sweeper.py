@@ -9,6 +9,7 @@ from aws_lambda_powertools.metrics import MetricUnit
 from relayq_core.client import RelayQ
 from relayq_core.events import events
 from relayq_core.handlers.events import LambdaContext
+from relayq_core.handlers.starting import starting
 from relayq_core.handlers.telemetry import counted, flushing, own_metrics, structured_logger
 from relayq_core.settings import Settings
 from relayq_core.sweeper import Scope
@@ -17,8 +18,9 @@ logger = structured_logger()
 metrics = own_metrics()
 counted(events, metrics)
 
-_made = RelayQ(Settings.from_environ().needed("jobs_table", "failed_table", "runner_function"))
-_made.prepare()
+with starting():
+    _made = RelayQ(Settings.from_environ().needed("jobs_table", "failed_table", "runner_function"))
+    _made.prepare()
 
 
 def handler(event: object, context: LambdaContext) -> dict[str, Any]:
