@@ -33,8 +33,21 @@ demo: .venv/.demo ## see it work: real handlers on an embedded stack, about ten 
 	@$(BIN)/relayq demo
 
 .PHONY: test
-test: .venv/.dev ## every test but the end-to-end ones
-	$(BIN)/python -m pytest -m "not e2e" $(ARGS)
+test: .venv/.dev ## every test but the end-to-end ones and those in a browser
+	$(BIN)/python -m pytest -m "not e2e and not browser" $(ARGS)
+
+.PHONY: browser
+browser: .venv/.dev ## the dashboard in a real Chromium (by apt-get as root where there is none)
+	@command -v chromium >/dev/null || command -v chromium-browser >/dev/null || command -v google-chrome >/dev/null || { \
+	  if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+	    apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends chromium fonts-dejavu-core >/dev/null; \
+	  else echo "There is no Chromium, and only root can install it with apt-get. Its tests will be skipped." >&2; fi; }
+	$(BIN)/python -m pytest -m browser tests/browser $(ARGS)
+
+.PHONY: screenshots
+screenshots: .venv/.dev ## docs/images/ as the dashboard now looks (after make browser)
+	@mkdir -p docs/images
+	PICTURES_FOLDER=docs/images $(BIN)/python -m pytest -m browser tests/browser -k every_screen
 
 .PHONY: engines
 engines: .venv/.dev ## DynamoDB Local (needs npm and Java 17) and redis-server (by apt-get as root), for the tests
