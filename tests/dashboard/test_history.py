@@ -117,7 +117,7 @@ def _result(name: str, *points: tuple[int, float]) -> dict[str, Any]:
     return {"Id": name, "Timestamps": times, "Values": [value for _, value in points]}
 
 
-def test_cloudwatch_is_asked_for_five_metrics_of_this_stack_and_for_every_page() -> None:
+def test_cloudwatch_is_asked_for_five_metrics_of_this_stack_and_for_every_page(clock: ManualClock) -> None:
     """What it does not mention is nothing."""
     cloudwatch = _CloudWatch(
         [
@@ -125,7 +125,7 @@ def test_cloudwatch_is_asked_for_five_metrics_of_this_stack_and_for_every_page()
             {"MetricDataResults": [_result("failed", (NOW + MINUTE_MS, 1.0)), _result("p95_ms", (NOW, 7.5))]},
         ]
     )
-    history = CloudWatchHistory(lambda: cloudwatch, "shop")
+    history = CloudWatchHistory(lambda: cloudwatch, "shop", clock)
     assert history.bins(NOW, MINUTE_MS, 2) == [
         Bin(at=NOW, completed=3, p95_ms=7.5),
         Bin(at=NOW + MINUTE_MS, failed=1),
@@ -136,6 +136,17 @@ def test_cloudwatch_is_asked_for_five_metrics_of_this_stack_and_for_every_page()
     metrics = [query["MetricStat"]["Metric"] for query in first["MetricDataQueries"]]
     assert {metric["Dimensions"][0]["Value"] for metric in metrics} == {"shop"}
     assert first["EndTime"].timestamp() * 1000 == NOW + 2 * MINUTE_MS
+
+
+def test_a_watched_page_asks_cloudwatch_twice_a_minute_at_most(clock: ManualClock) -> None:
+    """It refreshes every three seconds, and every metric that is asked for is paid for."""
+    cloudwatch = _CloudWatch([{"MetricDataResults": []}] * 100)
+    history = CloudWatchHistory(lambda: cloudwatch, "shop", clock)
+    window = WINDOWS["1h"]
+    for _ in range(200):
+        history.bins(window.begins(clock.now()), window.step_ms, 60)
+        clock.advance(seconds=3)
+    assert len(cloudwatch.asked) == 20
 
 
 @pytest.fixture

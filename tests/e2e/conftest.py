@@ -79,6 +79,7 @@ def deployment(tmp_path_factory: pytest.TempPathFactory, request: pytest.Fixture
             WebhookAllowPrivate="true",
             EnableApi="true",
             ApiToken=API_TOKEN,
+            ApiDashboard="write",
             MailFrom="ada@example.com",
             SesIdentityArn=f"arn:aws:ses:{REGION}:000000000000:identity/example.com",
             EventBusName="default",

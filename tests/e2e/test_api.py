@@ -2,9 +2,11 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 import urllib.error
+import urllib.parse
 import urllib.request
 from collections.abc import Callable
 from dataclasses import replace
@@ -106,3 +108,54 @@ def test_without_the_token_every_route_is_closed(url: str, token: str | None) ->
         assert ask(url + path, token=token)[0] == 401
     for path in ("/_relayq/run", "/jobs"):
         assert ask(url + path, {"job_id": "unknown"}, token=token)[0] == 401
+
+
+class _NoRedirects(urllib.request.HTTPRedirectHandler):
+    """The emulator serves the URL under a path, and the page leads to where it is on a URL of its own."""
+
+    def redirect_request(self, *_: Any) -> None:
+        return None
+
+
+def browsed(address: str, form: dict[str, str] | None = None, cookie: str = "") -> tuple[int, Any, str]:
+    """Status, headers and page, as a browser gets them."""
+    body = None if form is None else urllib.parse.urlencode(form).encode()
+    asked = urllib.request.Request(address, data=body, headers={"Cookie": cookie} if cookie else {})
+    try:
+        with urllib.request.build_opener(_NoRedirects).open(asked, timeout=30) as answer:
+            return answer.status, answer.headers, answer.read().decode()
+    except urllib.error.HTTPError as other:
+        with other:
+            return other.code, other.headers, other.read().decode()
+
+
+def test_the_dashboard_is_on_the_url_for_whoever_has_the_token(
+    url: str, completed: Ended, relayq: RelayQ, deployment: Deployment
+) -> None:
+    """With the layer's own Jinja, templates and static files, and with the function's own rights."""
+    status, headers, _ = browsed(f"{url}/dashboard")
+    assert (status, headers["Location"]) == (303, "/dashboard/login"), deployment.told()
+    assert browsed(f"{url}/dashboard/login", {"token": "not-the-token-at-all"})[0] == 403
+    status, headers, _ = browsed(f"{url}/dashboard/login", {"token": API_TOKEN})
+    assert status == 303, deployment.told()
+    cookie = headers["Set-Cookie"].partition(";")[0]
+    done = completed(relayq.dispatch("Greet", {"name": "Ada"}, queue="probes").job_id)
+    waiting = relayq.dispatch("Greet", {"name": "Bob"}, queue="probes", delay=3600).job_id
+    for screen, shown in {
+        "": "probes",
+        "/queue?name=probes": waiting,
+        f"/job?id={done.id}": "completed",
+        "/failed": "Failed jobs",
+        "/jobs": "by its name",
+        "/health": "Last sweep",
+    }.items():
+        status, _, page = browsed(f"{url}/dashboard{screen}", cookie=cookie)
+        assert (status, shown in page) == (200, True), (screen, deployment.told())
+    for file in re.findall(r'/dashboard/static/[^"]+', page):
+        assert browsed(f"{url}{file}")[0] == 200
+    token = page.partition('name="form_token" value="')[2].partition('"')[0]
+    status, headers, _ = browsed(f"{url}/dashboard/cancel", {"id": waiting, "form_token": token}, cookie)
+    assert (status, "said=cancelled" in headers["Location"]) == (303, True), deployment.told()
+    cancelled = relayq.get(waiting)
+    assert cancelled is not None
+    assert cancelled.status == "cancelled"

@@ -8,11 +8,13 @@ import gzip
 import importlib
 import io
 import json
+import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import Any
+from urllib.parse import parse_qsl, urlencode, urlsplit
 
 import boto3
 import pytest
@@ -620,7 +622,7 @@ def test_the_function_is_granted_what_it_calls_and_no_more(load: Load) -> None:
     def record(params: dict[str, Any], model: Any, **_: Any) -> None:
         recorded.update(needed(model.name, params, jobs_table="jobs-table", failed_table="failed-table"))
 
-    for service in ("dynamodb", "events"):
+    for service in ("dynamodb", "events", "cloudwatch"):
         api.relayq._client(service).meta.events.register(f"before-parameter-build.{service}", record)
     body = {"name": "send_email", "queue": "emails", "unique": "k", "delay": 3600}
     job_id = api.ask("POST", "/jobs", body)[1]["job_id"]
@@ -635,7 +637,81 @@ def test_the_function_is_granted_what_it_calls_and_no_more(load: Load) -> None:
     recorded = kept  # a burial is the runner's
     assert api.ask("GET", "/failed")[1]["failed"][0]["id"] == "failed-1"
     assert api.ask("POST", "/failed/failed-1/redrive")[0] == 200
+    cookie = browsed(api, "POST", "/dashboard/login", {"token": TOKEN})["cookies"][0].partition(";")[0]
+    for screen in ("", "/queue?name=emails", "/failed", "/health", f"/job?id={job_id}"):
+        assert browsed(api, "GET", f"/dashboard{screen}", cookie=cookie)["statusCode"] == 200
     assert recorded == grants("api")
+
+
+# ---------------------------------------------------------------- the dashboard
+
+
+def browsed(api: Api, method: str, address: str, form: Any = None, cookie: str | None = None) -> dict[str, Any]:
+    """What a browser gets from the function."""
+    asked = urlsplit(address)
+    event = request(method, asked.path, query=dict(parse_qsl(asked.query)))
+    del event["headers"]["x-relayq-token"]
+    event["cookies"] = [cookie] if cookie else []
+    if form is not None:
+        event["headers"]["content-type"] = "application/x-www-form-urlencoded"
+        event["body"] = base64.b64encode(urlencode(form).encode()).decode()
+        event["isBase64Encoded"] = True
+    answer: dict[str, Any] = api.module.handler(event, None)
+    return answer
+
+
+@pytest.mark.parametrize("token", [TOKEN, OTHER])
+def test_either_token_opens_the_dashboard(api: Api, token: str) -> None:
+    """While one replaces the other both are good; and what is typed is in no log."""
+    opened = browsed(api, "POST", "/dashboard/login", {"token": token})
+    assert (opened["statusCode"], opened["headers"]["Location"]) == (303, "/dashboard")
+    cookie = opened["cookies"][0].partition(";")[0]
+    page = browsed(api, "GET", "/dashboard", cookie=cookie)
+    assert (page["statusCode"], "read-only" in page["body"]) == (200, True)
+    assert token not in api.log.getvalue()
+    assert '"route":"/dashboard"' in api.log.getvalue().replace(": ", ":")
+
+
+@pytest.mark.parametrize("address", ["/dashboard", "/dashboard/failed", "/dashboard/nothing"])
+def test_the_header_does_not_open_the_dashboard(api: Api, address: str) -> None:
+    """A browser has a session; a program has the API."""
+    answer = api.module.handler(request("GET", address), None)
+    assert (answer["statusCode"], answer["headers"]["Location"]) == (303, "/dashboard/login")
+
+
+def test_a_function_without_a_token_has_a_dashboard_that_nobody_can_open(load: Load) -> None:
+    """Closed, not open."""
+    closed = load(RELAYQ_HTTP_TOKEN="")
+    for token in ("", TOKEN):
+        assert browsed(closed, "POST", "/dashboard/login", {"token": token})["statusCode"] == 403
+    assert browsed(closed, "GET", "/dashboard")["statusCode"] == 303
+
+
+def test_a_dashboard_that_is_turned_off_is_not_there(load: Load) -> None:
+    """The path is like any that is not."""
+    without = load(RELAYQ_DASHBOARD="none")
+    assert without.raw(request("GET", "/dashboard"))["statusCode"] == 404
+    assert without.raw(request("GET", "/dashboard/login", headers={"x-relayq-token": None}))["statusCode"] == 401
+
+
+@pytest.mark.parametrize(("mode", "status"), [("read", 403), ("write", 303)])
+def test_changes_are_allowed_by_a_setting_alone(load: Load, mode: str, status: int) -> None:
+    """Whoever may look may not change things, unless it says so."""
+    api = load(RELAYQ_DASHBOARD=mode)
+    api.bury("job-1")
+    cookie = browsed(api, "POST", "/dashboard/login", {"token": TOKEN})["cookies"][0].partition(";")[0]
+    page = browsed(api, "GET", "/dashboard/job?id=job-1", cookie=cookie)["body"]
+    form = {"id": "job-1", "form_token": page.partition('name="form_token" value="')[2].partition('"')[0]}
+    assert browsed(api, "POST", "/dashboard/redrive", form, cookie=cookie)["statusCode"] == status
+    assert (api.relayq.store.get_failed("job-1") is None) == (mode == "write")
+
+
+def test_whoever_dispatches_does_not_wait_for_templates() -> None:
+    """Jinja is imported when somebody looks, and not before."""
+    script = "import sys, relayq_core.handlers.api; sys.exit('jinja2' in sys.modules)"
+    environ = {"RELAYQ_JOBS_TABLE": "a", "RELAYQ_FAILED_TABLE": "b", "RELAYQ_RUNNER_FUNCTION": "c"}
+    done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, env=environ, check=False)
+    assert done.returncode == 0
 
 
 # ---------------------------------------------------------------- what goes wrong inside

@@ -51,6 +51,11 @@ def needed(operation: str, parameters: Mapping[str, Any], *, jobs_table: str, fa
         return {("runner", "lambda:InvokeFunction")}
     if operation == "PutEvents":
         return {("bus", "events:PutEvents")}
+    if operation == "GetMetricData":
+        return {("anything", "cloudwatch:GetMetricData")}
+    if operation == "BatchGetItem":
+        tables = {jobs_table: "jobs", failed_table: "failed"}
+        return {(tables[table], "dynamodb:BatchGetItem") for table in parameters["RequestItems"]}
     if operation == "TransactWriteItems":  # there is no such action: each member needs its own
         return {
             grant
@@ -95,8 +100,10 @@ def _when_set(statement: dict[str, Any]) -> dict[str, Any]:
     return statement
 
 
-def _kind(resource: dict[str, Any]) -> str:
+def _kind(resource: Any) -> str:
     """What a Resource stands for; one that is not known fails the test that asks."""
+    if resource == "*":
+        return "anything"
     ((function, value),) = resource.items()
     return _KINDS[".".join(value) if function == "Fn::GetAtt" else value]
 

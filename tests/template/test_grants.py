@@ -37,8 +37,10 @@ ALLOWED: dict[str, set[Grant]] = {
         ("jobs", "dynamodb:UpdateItem"),  # cancel, and a queue's first dispatch
         ("jobs", "dynamodb:DeleteItem"),  # cancelling releases the unique key
         ("jobs/due", "dynamodb:Query"),  # queues, health
+        ("jobs", "dynamodb:BatchGetItem"),  # the dashboard's page of a queue
+        ("anything", "cloudwatch:GetMetricData"),  # its history; metrics are no resources
         ("failed", "dynamodb:GetItem"),
-        ("failed", "dynamodb:DeleteItem"),  # redrive
+        ("failed", "dynamodb:DeleteItem"),  # redrive, forget
         ("failed/by_queue", "dynamodb:Query"),
         ("runner", "lambda:InvokeFunction"),
         ("runners", "lambda:InvokeFunction"),
@@ -72,6 +74,12 @@ def test_no_grant_is_a_wildcard_or_a_scan(principal: str) -> None:
     for _, action in grants(principal):
         assert "*" not in action
         assert not action.endswith(":Scan")
+
+
+@pytest.mark.parametrize("principal", PRINCIPALS)
+def test_only_metrics_are_granted_without_a_resource(principal: str) -> None:
+    """IAM knows no narrower right to read them; everything else has one."""
+    assert {action for kind, action in grants(principal) if kind == "anything"} <= {"cloudwatch:GetMetricData"}
 
 
 @pytest.mark.parametrize("holder", ["DispatchPolicy", "ApiFunctionRole"])
