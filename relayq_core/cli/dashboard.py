@@ -60,9 +60,13 @@ def dashboard(
     with server:
         data = {"url": server.url, "address": server.address, "token": server.token, "read_only": read_only}
         cli.answer(data, lambda: _show(server.url, server.address, server.token))
-        with suppress(KeyboardInterrupt):
-            threading.Event().wait()
+        _until_interrupted()
     return OK
+
+
+def _until_interrupted() -> None:
+    with suppress(KeyboardInterrupt):
+        threading.Event().wait()
 
 
 def _history(cli: Cli, relayq: RelayQ) -> History | None:
