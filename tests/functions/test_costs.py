@@ -276,6 +276,19 @@ def test_importing_every_name_but_the_job_ones_loads_no_boto3() -> None:
     assert modules_after(f"from relayq_core import {names}") & HEAVY == set()
 
 
+def test_importing_dispatch_loads_nothing_that_only_some_need() -> None:
+    """Errors guess what was meant, long keys are hashed, runners look for jobs: all that can wait."""
+    some = {"difflib", "hashlib", "random", "pkgutil", "asyncio", "ctypes"}
+    assert modules_after("from relayq_core import dispatch, get, cancel") & some == set()
+
+
+def test_a_runner_starts_without_what_only_async_handlers_and_threads_need(aws: Stub) -> None:
+    """It starts whenever there is more to do: each of these takes its time then."""
+    start = "import relayq_core.handlers.runner, sys; assert 'relayq_core.runner' in sys.modules"
+    loaded = modules_after(start, AWS_ENDPOINT_URL=aws.url, RELAYQ_JOB_MODULES="benchmarks.one_job")
+    assert "asyncio" not in loaded
+
+
 def test_jobs_load_pydantic_and_nothing_else() -> None:
     """A job module can be imported, and tested, without AWS."""
     assert modules_after("from relayq_core import Job, job") & HEAVY == {"pydantic", "pydantic_core"}
