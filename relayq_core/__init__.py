@@ -8,12 +8,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from relayq_core.api import cancel, dispatch, get, relayq
+    from relayq_core.api import cancel, dispatch, dispatch_many, get, relayq
     from relayq_core.backoff import Backoff, Exponential, Fixed, Linear
     from relayq_core.client import RelayQ
     from relayq_core.context import JobContext
     from relayq_core.dispatcher import Dispatched
     from relayq_core.errors import (
+        BatchIncomplete,
         Bury,
         ChainTooDeep,
         DispatchUnknown,
@@ -41,12 +42,13 @@ if TYPE_CHECKING:
     from relayq_core.settings import Settings
 else:
     _HOMES = {
-        "api": ("cancel", "dispatch", "get", "relayq"),
+        "api": ("cancel", "dispatch", "dispatch_many", "get", "relayq"),
         "backoff": ("Backoff", "Exponential", "Fixed", "Linear"),
         "client": ("RelayQ",),
         "context": ("JobContext",),
         "dispatcher": ("Dispatched",),
         "errors": (
+            "BatchIncomplete",
             "Bury",
             "ChainTooDeep",
             "DispatchUnknown",
@@ -92,6 +94,7 @@ else:
 
 __all__ = [
     "Backoff",
+    "BatchIncomplete",
     "Bury",
     "ChainTooDeep",
     "DispatchUnknown",
@@ -125,6 +128,7 @@ __all__ = [
     "UnknownJob",
     "cancel",
     "dispatch",
+    "dispatch_many",
     "get",
     "job",
     "on",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Any
 
@@ -68,6 +68,20 @@ def dispatch(
         unique=unique,
         unique_for=unique_for,
     )
+
+
+def dispatch_many(jobs: Iterable[Any]) -> list[Dispatched]:
+    """Write any number of jobs down and hand the first hundred off; the sweeper starts the rest within a minute.
+
+    Each of `jobs` is what `dispatch()` takes as its first argument, with its options in it
+    (`Greet(name="Ada").with_options(delay=60)`), or a pair of a job's name or type and its arguments. How each was
+    taken, in their order; a unique key is honoured as in `dispatch()`.
+
+    All are checked before anything is written: InvalidPayload, PayloadTooLarge, InvalidOption and ChainTooDeep mean
+    that no job was. Raises SettingsError, StoreError, and BatchIncomplete where some were not accepted: its `outcomes`
+    hold a Dispatched or an error for each.
+    """
+    return relayq().dispatch_many(jobs)
 
 
 def get(job_id: str) -> JobRecord | None:

@@ -20,6 +20,7 @@ from relayq_core.ports import Clock, EventBus, Handoff, History, JobStore, Uniqu
 from relayq_core.record import JobRecord, Status
 from relayq_core.registry import registry as all_jobs
 from relayq_core.settings import Settings
+from relayq_core.spreading import Spread, in_threads, one_by_one
 
 if TYPE_CHECKING:
     from relayq_core.adapters.http_tokens import HttpTokens
@@ -42,7 +43,8 @@ class RelayQ:
 
     `settings` come from the environment unless given; `store`, `handoff` and `clock` are boto3's and the system's
     unless given; `hint` is Redis's where RELAYQ_REDIS_URL is set, `event_bus` EventBridge's where RELAYQ_EVENT_BUS
-    is. Clients are made when they are first needed.
+    is. `spread` is how many jobs at a time are worked on where there are many: eight, in threads, unless given or the
+    store is. Clients are made when they are first needed.
     """
 
     def __init__(
@@ -54,6 +56,7 @@ class RelayQ:
         hint: UniqueHint | None = None,
         event_bus: EventBus | None = None,
         clock: Clock | None = None,
+        spread: Spread | None = None,
         session: Any = None,
         validate_parameters: bool = False,
     ) -> None:
@@ -64,6 +67,8 @@ class RelayQ:
         self._validate = validate_parameters
         self._clients: dict[str, Any] = {}
         self._lock = threading.Lock()
+        # a store of the caller's own may not be for threads
+        self._spread: Spread = spread or (in_threads if store is None else one_by_one)
         self.store: JobStore = store or self._dynamo_store()
         self.handoff: Handoff = handoff or self._made_handoff()
         self.hint: UniqueHint | None = self._redis_hint() if hint is None else hint
@@ -101,6 +106,15 @@ class RelayQ:
         try:
             return self._dispatcher.dispatch(job, args, given)
         finally:  # after the handoff: a job does not wait for whoever hears of it
+            self._publish()
+
+    def dispatch_many(self, jobs: Iterable[Any]) -> list[Dispatched]:
+        """Accept any number of jobs in one call; see `relayq_core.dispatch_many`."""
+        from relayq_core.batch import BatchDispatcher
+
+        try:
+            return BatchDispatcher(self.store, self._dispatcher, all_jobs, self._spread).dispatch(jobs)
+        finally:
             self._publish()
 
     def get(self, job_id: str) -> JobRecord | None:
@@ -210,7 +224,15 @@ class RelayQ:
         """Looks after what nobody ran; what the sweeper function calls."""
         from relayq_core.sweeper import Sweeper
 
-        return Sweeper(self.store, self.handoff, self.clock, self.policy, self.events, page=self.settings.sweep_limit)
+        return Sweeper(
+            self.store,
+            self.handoff,
+            self.clock,
+            self.policy,
+            self.events,
+            page=self.settings.sweep_limit,
+            spread=self._spread,
+        )
 
     @functools.cached_property
     def _dispatcher(self) -> Dispatcher:

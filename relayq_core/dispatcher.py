@@ -73,12 +73,19 @@ class Dispatcher:
         """
         request = request_of(job, args, self._registry)
         options = given.over(request.options)
-        record, hand_off_now = self._record(request, options)
-        if options.job_id is not None and (failure := self._failure(record.id)) is not None:
+        record, hand_off_now = self.record(request, options)
+        return self.write(record, hand_off_now=hand_off_now, own_id=options.job_id is not None)
+
+    def write(self, record: JobRecord, *, hand_off_now: bool, own_id: bool) -> Dispatched:
+        """Write one job down and hand it off. `own_id`: its id is the caller's, and may have been accepted before.
+
+        Raises InvalidOption, StoreError, DispatchUnknown.
+        """
+        if own_id and (failure := self._failure(record.id)) is not None:
             return self._again(record, failure)
-        self._register(record.queue)
-        # an id of the caller's own may have been accepted before, which only the transaction sees
-        hinted = self._hinted(record) if options.job_id is None else None
+        self.register(record.queue)
+        # only the transaction sees whether the caller's id was accepted before
+        hinted = None if own_id else self._hinted(record)
         if hinted is not None:
             return Dispatched(hinted, duplicate=True, handed_off=False)
         added = self._add(record)
@@ -87,12 +94,18 @@ class Dispatcher:
             return Dispatched(added.holder, duplicate=True, handed_off=False)
         if added.found is not None and added.found != record:  # equal: this very write, sent again by the SDK
             return self._again(record, added.found)
+        dispatched = self.tell((record, hand_off_now))
+        self._hints.remember(record, record.id)
+        return dispatched
+
+    def tell(self, written: tuple[JobRecord, bool]) -> Dispatched:
+        """A job is written: tell whoever listens and, if it is to be handed off now, a runner."""
+        record, hand_off_now = written
         self._events.emit(JobEvent(kind="dispatched", job=record))
         taken = hand_off_now and hand_off(self._handoff, self._events, record, record.available_at)
-        self._hints.remember(record, record.id)
         return Dispatched(record.id, duplicate=False, handed_off=taken)
 
-    def _record(self, request: JobRequest, options: Options) -> tuple[JobRecord, bool]:
+    def record(self, request: JobRequest, options: Options) -> tuple[JobRecord, bool]:
         """The job as it will be written, and whether to hand it off now."""
         if (size := len(request.payload_json.encode())) > lifecycle.PAYLOAD_BYTES:
             raise PayloadTooLarge(request.name, size, lifecycle.PAYLOAD_BYTES)
@@ -129,7 +142,7 @@ class Dispatcher:
             raise ChainTooDeep(record.depth, self._max_depth, record.root_id or record.id)
         return record, hand_off_now
 
-    def _register(self, queue: str) -> None:
+    def register(self, queue: str) -> None:
         """The sweeper must know of the queue before a job can depend on it."""
         if queue not in self._registered:
             self._store.register_queue(queue)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
@@ -141,6 +141,18 @@ class DispatchUnknown(RelayQError):
         super().__init__(
             f"it is unknown whether job {job_id!r} was accepted: no try was answered. "
             f"Dispatching it again with job_id={job_id!r} is safe"
+        )
+
+
+class BatchIncomplete(RelayQError):
+    """Some jobs of a dispatch_many() were not accepted. `outcomes`: a Dispatched or an error for each, in order."""
+
+    def __init__(self, outcomes: Sequence[object]) -> None:
+        self.outcomes = list(outcomes)
+        errors = [outcome for outcome in outcomes if isinstance(outcome, RelayQError)]
+        super().__init__(
+            f"{len(errors)} of {len(outcomes)} jobs were not accepted for sure, the others were; the first error: "
+            f"{errors[0]}. `outcomes` holds a result for each; dispatch again those that hold an error"
         )
 
 

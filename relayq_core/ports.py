@@ -70,6 +70,13 @@ class JobStore(Protocol):
         """Write a new job, and take its unique key where it has one: both or neither."""
         ...
 
+    def add_many(self, records: Sequence[JobRecord]) -> list[bool]:
+        """Write new jobs that have no unique key, at most 25, in one call; for each, whether it is written for sure.
+
+        Never overwrites a row. What is False may be written or not: `add` tells. Raises nothing.
+        """
+        ...
+
     def claim(self, job_id: str, lease: Lease) -> Answer:
         """Take the lease if the job waits and its time has come; a lease that is mine already counts as taken."""
         ...

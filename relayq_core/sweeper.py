@@ -18,11 +18,14 @@ from relayq_core.handing import hand_off
 from relayq_core.lifecycle import Event, Leave, Nudge, Policy, Postpone, Settlement
 from relayq_core.ports import Clock, Due, Handoff, JobStore, Settled
 from relayq_core.record import JobRecord, shards_of
+from relayq_core.spreading import Spread, one_by_one
 
 logger = logging.getLogger("relayq")
 
 #: A tick ends with this much of its invocation left.
 _LAST_MS = 5_000
+#: So many rows are worked on together, then the time and the errors are looked at.
+_AT_A_TIME = 50
 #: DynamoDB's word for a write that can never be, such as of a row that is too large for one attribute more.
 _REFUSED_FOR_GOOD = frozenset({"ValidationException", "TransactionCanceledException"})
 #: So many rows in a row that could not be worked on mean that the table itself is in trouble.
@@ -66,7 +69,15 @@ class Sweeper:
     """Hands off again what no runner claimed, and ends leases that ran out. Any number may run at once."""
 
     def __init__(
-        self, store: JobStore, handoff: Handoff, clock: Clock, policy: Policy, events: Events, *, page: int
+        self,
+        store: JobStore,
+        handoff: Handoff,
+        clock: Clock,
+        policy: Policy,
+        events: Events,
+        *,
+        page: int,
+        spread: Spread = one_by_one,
     ) -> None:
         self._store = store
         self._handoff = handoff
@@ -74,6 +85,7 @@ class Sweeper:
         self._policy = policy
         self._events = events
         self._page = page
+        self._spread = spread
 
     def sweep(self, remaining: Callable[[], int], scope: Scope | None = None) -> Swept:
         """Everything overdue first, in all shards; then what becomes due soon, each at its moment.
@@ -83,16 +95,18 @@ class Sweeper:
         """
         scope = scope or Scope()
         swept = Swept()
-        ahead: list[Due] = []
         began = self._clock.now()
         troubles = 0
-        for row in self._overdue_then_ahead(scope, ahead, remaining):
-            swept.oldest_due_age_ms = max(swept.oldest_due_age_ms, began - row.due_at)
-            if scope.limit is not None and swept.counts.total() >= scope.limit:
+        for rows in self._overdue_then_ahead(scope, remaining):
+            wanted = rows if scope.limit is None else rows[: scope.limit - swept.counts.total()]
+            actions = self._spread(lambda row: self._visit_in_time(row, scope, remaining), wanted)
+            for row, action in zip(wanted, actions, strict=True):
+                if action is not None:
+                    swept.add(row, action)
+                    swept.oldest_due_age_ms = max(swept.oldest_due_age_ms, began - row.due_at)
+                    troubles = troubles + 1 if action == "error" else 0
+            if len(wanted) < len(rows) or swept.counts.total() == scope.limit or None in actions:
                 break
-            action = self._visit_safely(row, scope)
-            swept.add(row, action)
-            troubles = troubles + 1 if action == "error" else 0
             if troubles >= _ERRORS_IN_A_ROW:
                 logger.error("%d rows in a row could not be worked on; the sweep ends here", troubles)
                 break
@@ -100,25 +114,32 @@ class Sweeper:
             self._store.record_tick(began, dict(swept.counts))
         return swept
 
-    def _overdue_then_ahead(self, scope: Scope, ahead: list[Due], remaining: Callable[[], int]) -> Iterator[Due]:
-        """Rows, each when it is time to look at it; ends before the invocation does."""
-        for row in self._nominated(scope, remaining):
-            if row.due_at > self._overdue_before(scope):
+    def _overdue_then_ahead(self, scope: Scope, remaining: Callable[[], int]) -> Iterator[list[Due]]:
+        """Rows, some at a time, when it is time to look at them; ends before the invocation does."""
+        ahead: list[Due] = []
+        for page in self._nominated(scope, remaining):
+            line = self._overdue_before(scope)
+            overdue = [row for row in page if row.due_at <= line]
+            for row in page[len(overdue) :]:
                 heapq.heappush(ahead, row)
-            elif remaining() < _LAST_MS:
-                return
-            else:
-                yield row
+            for start in range(0, len(overdue), _AT_A_TIME):
+                yield overdue[start : start + _AT_A_TIME]
         while ahead:
-            row = heapq.heappop(ahead)
-            wait = row.due_at - self._clock.now()
+            wait = ahead[0].due_at - self._clock.now()
             if remaining() - max(0, wait) < _LAST_MS:
                 return
             if wait > 0:
                 self._clock.sleep(wait)
-            yield row
+            yield self._come_due(ahead)
 
-    def _nominated(self, scope: Scope, remaining: Callable[[], int]) -> Iterator[Due]:
+    def _come_due(self, ahead: list[Due]) -> list[Due]:
+        """The first of those ahead, and what has come due with it."""
+        rows = [heapq.heappop(ahead)]
+        while ahead and ahead[0].due_at <= self._clock.now() and len(rows) < _AT_A_TIME:
+            rows.append(heapq.heappop(ahead))
+        return rows
+
+    def _nominated(self, scope: Scope, remaining: Callable[[], int]) -> Iterator[tuple[Due, ...]]:
         """All rows of the index up to the horizon: shard after shard, a page of each in turn, from a random one."""
         queues = self._store.queues() if scope.queues is None else scope.queues
         shards = [shard for queue in queues for shard in shards_of(queue)]
@@ -129,7 +150,7 @@ class Sweeper:
         while pages and remaining() >= _LAST_MS:
             shard, cursor = pages.popleft()
             page = self._store.due(shard, until, self._page, cursor)
-            yield from page.rows
+            yield page.rows
             if page.cursor is not None:
                 pages.append((shard, page.cursor))
 
@@ -139,6 +160,10 @@ class Sweeper:
         return self._clock.now() + shift
 
     # --- one row ---
+
+    def _visit_in_time(self, row: Due, scope: Scope, remaining: Callable[[], int]) -> str | None:
+        """Work on one row, unless the invocation is about to end: then None, and the next tick does."""
+        return None if remaining() < _LAST_MS else self._visit_safely(row, scope)
 
     def _visit_safely(self, row: Due, scope: Scope) -> str:
         """Work on one row; whatever is wrong with it must not keep the sweeper from the next."""

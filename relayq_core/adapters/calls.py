@@ -107,6 +107,13 @@ def call(
     raise StoreUnavailable(operation, cause)
 
 
+def is_passing(error: Exception) -> bool:
+    """No answer, a throttle, a fault of the server: the same call may well be answered later."""
+    if isinstance(error, ClientError):
+        return error.response["Error"]["Code"] in _AGAIN or _is_servers_fault(error)
+    return isinstance(error, HTTPClientError | BotoConnectionError)
+
+
 def _is_servers_fault(error: ClientError) -> bool:
     """A failure of the server or of something before it, whatever its name: no refusal, but a maybe."""
     return error.response["ResponseMetadata"].get("HTTPStatusCode", 0) >= 500

@@ -7,10 +7,10 @@ import json
 import logging
 import secrets
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from relayq_core.adapters.calls import Cancelled, Refused, call
+from relayq_core.adapters.calls import Cancelled, Refused, call, is_passing
 from relayq_core.adapters.items import (
     ATTRIBUTES,
     JOB_PREFIX,
@@ -32,6 +32,7 @@ from relayq_core.lifecycle import MOST_QUEUES, YIELDS_TO_CANCEL, Event, Lease, S
 from relayq_core.options import is_queue
 from relayq_core.ports import Added, Answer, Due, Page, Settled
 from relayq_core.record import JobRecord, due_shard
+from relayq_core.text import headline
 
 logger = logging.getLogger("relayq")
 
@@ -63,6 +64,7 @@ class DynamoStore:
         self._jobs = jobs_table
         self._failed_table = failed_table
         self._now = now
+        self._inserts = True
 
     @property
     def _failed(self) -> str:
@@ -117,6 +119,24 @@ class DynamoStore:
                 return Added(found=_job(job))
             return Added(holder=_holder(key))
         return Added()
+
+    def add_many(self, records: Sequence[JobRecord]) -> list[bool]:
+        # PartiQL's INSERT refuses a key that is there; BatchWriteItem would put back what has run meanwhile
+        if self._inserts:
+            try:
+                answer = self._client().batch_execute_statement(
+                    Statements=[self._insert(job_item(record)) for record in records]
+                )
+                return ["Error" not in response for response in answer["Responses"]]
+            except Exception as error:
+                # no right to it, an engine that does not know it, no answer: one put for each job is as safe
+                self._inserts = is_passing(error)
+                logger.warning("jobs are written one by one, a batch could not be (%s)", headline(error))
+        return [False] * len(records)
+
+    def _insert(self, item: Item) -> dict[str, Any]:
+        names = ", ".join(f"'{name}': ?" for name in item)
+        return {"Statement": f'INSERT INTO "{self._jobs}" VALUE {{{names}}}', "Parameters": [*item.values()]}
 
     def _put_new(self, record: JobRecord) -> dict[str, Any]:
         return {

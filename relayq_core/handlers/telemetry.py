@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import threading
 from collections.abc import Callable
 from contextlib import AbstractContextManager, contextmanager
 from typing import TYPE_CHECKING
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING
 from aws_lambda_powertools import Logger
 from aws_lambda_powertools.metrics import EphemeralMetrics, MetricUnit
 
-from relayq_core.events import Events, JobEvent
+from relayq_core.events import Events, JobEvent, Listener
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -42,6 +43,7 @@ def own_metrics() -> EphemeralMetrics:
 
 def counted(events: Events, metrics: EphemeralMetrics) -> None:
     """Count every event of the core: one metric each."""
+    lock = threading.Lock()  # the sweeper works in threads, and Powertools' metrics are not made for them
     for kind, listener in {
         "dispatched": _counter(metrics, "Dispatched"),
         "started": _on_started(metrics),
@@ -54,7 +56,15 @@ def counted(events: Events, metrics: EphemeralMetrics) -> None:
         "hint_failed": _counter(metrics, "HintFailed"),
         "publish_failed": _counter(metrics, "PublishFailed"),
     }.items():
-        events.on(kind)(listener)
+        events.on(kind)(_one_at_a_time(listener, lock))
+
+
+def _one_at_a_time(listener: Listener, lock: threading.Lock) -> Listener:
+    def listen(event: JobEvent) -> None:
+        with lock:
+            listener(event)
+
+    return listen
 
 
 def _counter(metrics: EphemeralMetrics, name: str) -> Callable[[JobEvent], None]:

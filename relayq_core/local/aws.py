@@ -113,6 +113,10 @@ class _Front:
         found = _INVOKE.fullmatch(environ.get("PATH_INFO", ""))
         if found and environ["REQUEST_METHOD"] == "POST":
             return self._invoked(unquote(found[1]).rpartition(":")[2], environ, start_response)
+        if environ.get("HTTP_X_AMZ_TARGET", "").endswith(".BatchExecuteStatement"):
+            # moto takes no parameters in PartiQL; RelayQ then writes one by one
+            start_response("400 Bad Request", [("Content-Type", "application/x-amz-json-1.0")])
+            return [b'{"__type": "com.amazon.coral.validate#ValidationException", "message": "no PartiQL here"}']
         with self._lock:
             answer = self._moto(environ, start_response)
             try:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, fields
 
 from relayq_core import lifecycle
@@ -77,6 +77,9 @@ class MemoryStore:
                 return Added(holder=holder)
             self._put(record)
             return Added()
+
+    def add_many(self, records: Sequence[JobRecord]) -> list[bool]:
+        return [self.add(record) == Added() for record in records]
 
     def _holder(self, record: JobRecord) -> str | None:
         """The other job that has the unique key, if there is one."""

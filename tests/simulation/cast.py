@@ -9,16 +9,19 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from relayq_core.backoff import Fixed
+from relayq_core.batch import BatchDispatcher
 from relayq_core.context import JobContext, current_job
-from relayq_core.dispatcher import Dispatcher
-from relayq_core.errors import Bury, DispatchUnknown, KeyTaken, RetryAfter, Snooze, StoreError
+from relayq_core.dispatcher import Dispatched, Dispatcher
+from relayq_core.errors import BatchIncomplete, Bury, DispatchUnknown, KeyTaken, RetryAfter, Snooze, StoreError
 from relayq_core.events import Events
 from relayq_core.lifecycle import Policy
 from relayq_core.operations import Operations
 from relayq_core.options import Options
 from relayq_core.record import JobRecord, Status
 from relayq_core.registry import Origin, Registry, RunnableJob
+from relayq_core.request import JobRequest
 from relayq_core.runner import Runner
+from relayq_core.spreading import one_by_one
 from relayq_core.sweeper import Scope, Sweeper
 from relayq_core.testing import MemoryStore
 from tests.simulation.checker import Checker
@@ -31,6 +34,18 @@ RUNNER_LIVES = 900_000
 SWEEPER_LIVES = 150_000
 TICK = 60_000
 _MINUTE = 60_000
+
+
+class _Naming(Dispatcher):
+    """Gives its jobs the ids that a schedule knows them by, as if they were its own."""
+
+    def __init__(self, *parts: Any, names: list[str], **options: Any) -> None:
+        super().__init__(*parts, **options)
+        self._names = names
+
+    def record(self, request: JobRequest, options: Options) -> tuple[JobRecord, bool]:
+        record, hand_off_now = super().record(request, options)
+        return record.evolve(id=self._names.pop(0)), hand_off_now
 
 
 @dataclass(frozen=True)
@@ -148,8 +163,8 @@ class Stage:
     def skew(self) -> int:
         return self.world.random.randint(-self.most_skew, self.most_skew) if self.most_skew else 0
 
-    def dispatcher(self, actor: Actor) -> Dispatcher:
-        return Dispatcher(
+    def dispatcher(self, actor: Actor, kind: type[Dispatcher] = Dispatcher, **more: Any) -> Dispatcher:
+        return kind(
             self.store(),
             self.handoff(),
             self.clock(actor),
@@ -158,6 +173,7 @@ class Stage:
             Events(),
             default_queue=QUEUE,
             max_depth=100,
+            **more,
         )
 
     # --- actors ---
@@ -188,6 +204,36 @@ class Stage:
                     return
                 self.checker.answered(wanted, answer.job_id, duplicate=answer.duplicate)
                 return
+
+        self.world.spawn("dispatcher", body, delay=delay, skew=self.skew(), lives=120_000)
+
+    def dispatch_many(self, scripts: list[list[str]], *, delay: int = 0, unique: str | None = None) -> None:
+        """A caller dispatches several jobs in one call; the last one has the unique key."""
+        wanted = [f"job{len(self.ids) + number}" for number in range(1, len(scripts) + 1)]
+        self.ids += wanted
+
+        def body(actor: Actor) -> None:
+            requests = [
+                JobRequest(
+                    "scripted", json.dumps({"script": script}), Options.given(queue=QUEUE), self.known["scripted"]
+                )
+                for script in scripts
+            ]
+            if unique is not None:
+                requests[-1] = requests[-1].with_options(unique=unique)
+            store = self.store()
+            dispatcher = self.dispatcher(actor, _Naming, names=list(wanted))
+            try:
+                outcomes: list[object] = [
+                    *BatchDispatcher(store, dispatcher, self.known, one_by_one).dispatch(requests)
+                ]
+            except BatchIncomplete as incomplete:
+                outcomes = incomplete.outcomes
+            except StoreError:
+                return
+            for job_id, outcome in zip(wanted, outcomes, strict=True):
+                if isinstance(outcome, Dispatched):
+                    self.checker.answered(job_id, outcome.job_id, duplicate=outcome.duplicate)
 
         self.world.spawn("dispatcher", body, delay=delay, skew=self.skew(), lives=120_000)
 

@@ -108,7 +108,7 @@ class Checker:
         self._hold(_CANARY not in (row.error or ""), row.id, "I16: no secret in an error")
 
     def _appeared(self, verb: str, new: JobRecord, before: Snapshot) -> None:
-        self._hold(verb in {"add", "redrive"}, new.id, f"I2: a row appeared by {verb}")
+        self._hold(verb in {"add", "add_many", "redrive"}, new.id, f"I2: a row appeared by {verb}")
         if verb == "redrive":
             self._hold(before.failed is not None, new.id, "I2: only a failed job is redriven")
             self.stories[new.id] = Story()

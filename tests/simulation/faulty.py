@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 from relayq_core.errors import StoreUnavailable
@@ -161,16 +161,28 @@ class FaultyStore:
         return self._read("queues", self._memory.queues)  # type: ignore[no-any-return]
 
     def add(self, record: JobRecord) -> Added:
-        def send() -> Added:
-            if self._checker.was_removed(self._memory, record.id):
-                # the known limit: a put that arrives after another try of it was taken, and that job has run and
-                # left the table, begins it anew (docs/explanation/reliability.md); here its row counts as kept
-                return Added(found=record)
-            answer = self._memory.add(record)
-            self._checker.added(record, answer)
-            return answer
+        return self._write("add", record.id, lambda: self._added(record))  # type: ignore[no-any-return]
 
-        return self._write("add", record.id, send)  # type: ignore[no-any-return]
+    def _added(self, record: JobRecord) -> Added:
+        if self._checker.was_removed(self._memory, record.id):
+            # the known limit: a put that arrives after another try of it was taken, and that job has run and
+            # left the table, begins it anew (docs/explanation/reliability.md); here its row counts as kept
+            return Added(found=record)
+        answer = self._memory.add(record)
+        self._checker.added(record, answer)
+        return answer
+
+    def add_many(self, records: Sequence[JobRecord]) -> list[bool]:
+        """Several rows at once; whatever happens to the call, the caller hears of what is certain, and of no error."""
+
+        def put(record: JobRecord) -> bool:
+            return bool(self._apply(actor, "add_many", record.id, lambda: self._added(record)) == Added())
+
+        actor = self._world.actor
+        try:
+            return self._write("add_many", "batch", lambda: [put(record) for record in records])  # type: ignore[no-any-return]
+        except StoreUnavailable:
+            return [False] * len(records)
 
     def claim(self, job_id: str, lease: Lease) -> Answer:
         return self._write("claim", job_id, lambda: self._memory.claim(job_id, lease))  # type: ignore[no-any-return]

@@ -106,7 +106,7 @@ def unknown_dispatch_is_told_as_accepted() -> list[Patch]:
 @mutant
 def queue_is_not_registered() -> list[Patch]:
     """The sweeper never hears of the queue."""
-    return [(dispatcher.Dispatcher, "_register", lambda self, queue: None)]
+    return [(dispatcher.Dispatcher, "register", lambda self, queue: None)]
 
 
 @mutant

@@ -155,6 +155,12 @@ def redriven_too_late(stage: Stage) -> None:
     _ticks(stage)
 
 
+def many(stage: Stage) -> None:
+    """Two jobs written together, and a third alone, since it has a key; all in one call."""
+    stage.dispatch_many([["ok"], ["fail", "ok"], ["ok"]], unique="k")
+    _ticks(stage)
+
+
 #: How the stories end where nothing goes wrong; a job that is not named here may end in more than one way.
 ENDS: dict[str, dict[str, Status | None]] = {
     "plain": {"job1": Status.COMPLETED},
@@ -177,6 +183,7 @@ ENDS: dict[str, dict[str, Status | None]] = {
     "long_running": {"job1": Status.COMPLETED},
     "cancelled_at_its_start": {},
     "redriven_too_late": {"job1": Status.FAILED, "job2": Status.COMPLETED},
+    "many": {"job1": Status.COMPLETED, "job2": Status.COMPLETED, "job3": Status.COMPLETED},
 }
 
 SCENARIOS: dict[str, Scenario] = {
@@ -202,6 +209,7 @@ SCENARIOS: dict[str, Scenario] = {
         long_running,
         cancelled_at_its_start,
         redriven_too_late,
+        many,
     )
 }
 
@@ -279,4 +287,7 @@ def random_stage(seed: int) -> Stage:
         swap = random.randint(0, 100_000)
         stage.deploy(stage.unknown, swap)
         stage.deploy(stage.known, swap + random.choice((5_000, 100_000, 1_200_000)))
+    if random.random() < 0.2:  # drawn last: what a seed did before there were batches it does still
+        scripts = [[random.choice(_STEPS)] for _ in range(random.randint(1, 4))]
+        stage.dispatch_many(scripts, delay=random.randint(0, 60_000), unique=random.choice((None, "a", "c")))
     return stage

@@ -63,6 +63,9 @@ def needed(operation: str, parameters: Mapping[str, Any], *, jobs_table: str, fa
             for kind, of_member in member.items()
             for grant in needed(_MEMBERS[kind], of_member, jobs_table=jobs_table, failed_table=failed_table)
         }
+    if operation == "BatchExecuteStatement":  # there is no such action either
+        assert all(statement["Statement"].startswith("INSERT ") for statement in parameters["Statements"])
+        return {("jobs", "dynamodb:PartiQLInsert")}
     table = {jobs_table: "jobs", failed_table: "failed"}[parameters["TableName"]]
     index = f"/{parameters['IndexName']}" if "IndexName" in parameters else ""
     return {(table + index, f"dynamodb:{operation}")}

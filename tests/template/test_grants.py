@@ -10,6 +10,7 @@ from tests.template.grants import PRINCIPALS, Grant, grants, needed, statements,
 ALLOWED: dict[str, set[Grant]] = {
     "dispatcher": {
         ("jobs", "dynamodb:PutItem"),  # dispatch
+        ("jobs", "dynamodb:PartiQLInsert"),  # dispatch_many
         ("jobs", "dynamodb:GetItem"),  # get, and a dispatch whose answer was lost
         ("jobs", "dynamodb:UpdateItem"),  # cancel, and a queue's first dispatch
         ("jobs", "dynamodb:DeleteItem"),  # cancelling releases the unique key
@@ -21,6 +22,7 @@ ALLOWED: dict[str, set[Grant]] = {
     "runner": {
         ("jobs", "dynamodb:GetItem"),
         ("jobs", "dynamodb:PutItem"),  # dispatch from within a job
+        ("jobs", "dynamodb:PartiQLInsert"),  # dispatch_many from within a job
         ("jobs", "dynamodb:UpdateItem"),  # claim, settle
         ("jobs", "dynamodb:DeleteItem"),  # bury, release a unique key, RETENTION_SECONDS 0
         ("failed", "dynamodb:GetItem"),
