@@ -59,7 +59,7 @@ def dashboard(
         raise Stop(f"port {port} cannot be used: {error.strerror}; try --port 0") from error
     with server:
         data = {"url": server.url, "address": server.address, "token": server.token, "read_only": read_only}
-        cli.answer(data, lambda: _show(server.url, server.address, server.token))
+        cli.answer(data, lambda: _show(server.url, server.address, server.token, local=cli.where.local))
         _until_interrupted()
     return OK
 
@@ -70,10 +70,14 @@ def _until_interrupted() -> None:
 
 
 def _history(cli: Cli, relayq: RelayQ) -> History | None:
-    """The stack's metrics bear its name."""
-    if cli.where.stack is None:
-        return None
-    return relayq.history(cli.where.stack)
+    """The stack's metrics bear its name; those of `relayq demo` are in its logs."""
+    if cli.where.local:
+        from relayq_core.local.history import LogHistory
+        from relayq_core.local.stack import RUNNER
+        from relayq_core.local.state import FOLDER
+
+        return LogHistory([FOLDER / "logs" / f"{RUNNER}.log"], relayq.clock)
+    return None if cli.where.stack is None else relayq.history(cli.where.stack)
 
 
 def _place(cli: Cli) -> list[str]:
@@ -82,8 +86,10 @@ def _place(cli: Cli) -> list[str]:
     return ["--local"] if where.local else [word for name, value in given if value for word in (name, value)]
 
 
-def _show(url: str, address: str, token: str) -> None:
+def _show(url: str, address: str, token: str, *, local: bool) -> None:
     say("The dashboard is served. Open it (the link works once):")
     say(f"  {url}")
     say(f"Another browser on this machine: {address}, and the token {token}", style="dim")
+    if local:
+        say("Nothing runs jobs here, and other commands with --local wait until this one has ended.", style="dim")
     say("Ctrl-C ends it.", style="dim")
