@@ -6,9 +6,13 @@ import json
 from collections import Counter
 from typing import Any
 
+import boto3
 import pytest
+from moto import mock_aws
 
-from relayq_core import job
+from relayq_core import RelayQ, Settings, job
+from relayq_core.adapters.tables import jobs_table
+from relayq_core.dashboard import screens
 from relayq_core.dashboard.masking import masked, masked_text
 from relayq_core.ports import Bin
 from relayq_core.record import SHARDS
@@ -111,6 +115,23 @@ def test_a_queue_is_paged_through_and_each_job_comes_once(world: World, browser:
         assert pages < 20
     assert seen == Counter(f"job-{n}" for n in range(150))
     assert pages >= 3
+
+
+def test_a_queue_in_dynamodb_is_paged_through_as_well(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where a page begins is DynamoDB's own word for it, carried there and back in an address."""
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(name, "testing")
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "eu-west-1")
+    with mock_aws():
+        boto3.client("dynamodb").create_table(**jobs_table("jobs"))
+        relayq = RelayQ(Settings(jobs_table="jobs", handoff="none"))
+        ids = {relayq.dispatch("far_away", {"n": n}, queue="emails", delay=n).job_id for n in range(90)}
+        page = screens.queue_page(relayq, "emails", None)
+        seen = [job.id for job in page.jobs]
+        while page.cursor is not None:
+            page = screens.queue_page(relayq, "emails", page.cursor)
+            seen += [job.id for job in page.jobs]
+    assert (len(seen), set(seen)) == (90, ids)
 
 
 @pytest.mark.parametrize("cursor", ["x", "e30", "W10=", "eyJlbWFpbHMjMCI6IDF9", "é", "A" * 9000])
