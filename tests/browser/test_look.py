@@ -12,6 +12,7 @@ from playwright.sync_api import Page, expect
 from relayq_core.local.web import DashboardServer, serve
 from tests.browser.conftest import Watched
 from tests.browser.showcase import FAILED_JOB, RUNNING_JOB, Showcase
+from tests.factories import completion
 
 pytestmark = pytest.mark.browser
 
@@ -153,6 +154,22 @@ def test_a_page_refreshes_itself_while_it_is_seen_and_rests_while_it_is_hidden(
     showcase.store.register_queue("zoos")
     _hide(page, hidden=False)
     expect(page.locator("tr", has_text="zoos")).to_be_visible()
+
+
+def test_a_job_that_has_ended_is_not_asked_for_again(
+    watched: Watched, server: DashboardServer, showcase: Showcase
+) -> None:
+    """Until then its page follows it."""
+    page = watched.page(server.url)
+    page.goto(f"{server.address}/job?id={RUNNING_JOB}")
+    expect(page.locator(".badge.processing")).to_be_visible()
+    running = showcase.store.jobs[RUNNING_JOB]
+    showcase.store.settle(running, completion(running, '"done"', now=showcase.clock.now()))
+    expect(page.locator(".badge.completed")).to_be_visible()
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url))
+    page.wait_for_timeout(4_000)
+    assert asked == []
 
 
 def _hide(page: Page, *, hidden: bool) -> None:

@@ -16,24 +16,26 @@ const showTheme = () => {
 };
 showTheme();
 
-// ---- refreshing: only while somebody can see it
+// ---- refreshing: only while somebody can see it and something can change, and for a tenth of the time at most
 let timer = null;
-const refresh = () => document.body.dispatchEvent(new Event("refresh"));
-const watch = () => {
-  clearInterval(timer);
-  timer = null;
-  if (document.hidden || !document.querySelector("[data-live]")) return;
-  timer = setInterval(refresh, SECONDS * 1000);
+let asked = 0;
+const isWatched = () => !document.hidden && document.querySelector("[data-live]:not(:has([data-rest]))");
+const plan = (milliseconds) => {
+  clearTimeout(timer);
+  timer = isWatched() ? setTimeout(refresh, milliseconds) : null;
 };
+const refresh = () => {
+  plan(60 * 1000); // for when no answer comes
+  document.body.dispatchEvent(new Event("refresh"));
+};
+document.addEventListener("htmx:beforeRequest", () => (asked = performance.now()));
+document.addEventListener("htmx:afterRequest", () => plan(Math.max(SECONDS * 1000, 10 * (performance.now() - asked))));
+document.addEventListener("visibilitychange", () => (isWatched() ? refresh() : plan(0)));
 
 document.addEventListener("DOMContentLoaded", () => {
   showTheme();
-  watch();
+  plan(SECONDS * 1000);
   for (const element of document.querySelectorAll(".needs-script")) element.hidden = false;
-});
-document.addEventListener("visibilitychange", () => {
-  if (!document.hidden && document.querySelector("[data-live]")) refresh();
-  watch();
 });
 
 document.addEventListener("click", async (event) => {
