@@ -10,7 +10,22 @@ from typing import Annotated, Any
 
 import typer
 
-from relayq_core.cli import clear, dashboard, dispatch, failed, health, jobs, logs, registry, run, sweep, tables, work
+from relayq_core.cli import (
+    clear,
+    dashboard,
+    dev,
+    dispatch,
+    failed,
+    health,
+    jobs,
+    logs,
+    make_job,
+    registry,
+    run,
+    sweep,
+    tables,
+    work,
+)
 from relayq_core.cli import demo as demo_command
 from relayq_core.cli.command import Debug, Json, Local, Profile, Region, Stack, flowing, report_error, show_help_alone
 from relayq_core.cli.doctor import command as doctor
@@ -70,6 +85,8 @@ root.__doc__ = flowing(root.__doc__ or "")
 app.callback(invoke_without_command=True)(root)
 for group in (
     demo_command,
+    dev,
+    make_job,
     dispatch,
     run,
     work,

@@ -42,9 +42,9 @@ class EmbeddedAws:
     reaches a real AWS. One at a time: moto's tables belong to the process.
     """
 
-    def __init__(self, invoke: Invoke = lambda function, event: False) -> None:
+    def __init__(self, invoke: Invoke = lambda function, event: False, port: int = 0) -> None:
         moto_api_backend.reset()
-        self._server = Server(_Front(invoke))
+        self._server = Server(_Front(invoke), port)
         self.endpoint = self._server.url
         #: what a process needs so that boto3 and RelayQ find this and nothing else
         self.environ = {

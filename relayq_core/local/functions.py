@@ -44,6 +44,18 @@ class Functions:
         for pool in self._pools.values():
             pool.wait()
 
+    def replace(self, function: Function) -> None:
+        """Start a function anew, with its code as it now is. Raises WorkerStartFailed; then the former one stays."""
+        pool = _Pool(function)
+        try:
+            pool.wait()
+        except RelayQError:
+            pool.close()
+            raise
+        former, self._pools[function.name] = self._pools.get(function.name), pool
+        if former is not None:
+            former.retire()
+
     def invoke(self, name: str, event: bytes) -> bool:
         """Queue an event; False if there is no such function."""
         pool = self._pools.get(name)
@@ -99,6 +111,15 @@ class _Pool:
         self._threads.shutdown(cancel_futures=True)
         for worker in self._idle:
             worker.close()
+
+    def retire(self) -> None:
+        """End when what was given has been run; nobody waits for it."""
+
+        def run_out() -> None:
+            self._threads.shutdown()
+            self.close()
+
+        threading.Thread(target=run_out, name="retiring", daemon=True).start()
 
     def _run(self, event: bytes) -> None:
         try:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Self
@@ -24,16 +24,27 @@ class Stack:
 
     `settings` are further variables of the runner's and sweeper's environment, `path` the folders that job modules
     are imported from, `tick` the seconds between two sweeps (None: nobody sweeps). Logs go to `logs`, a folder.
-    Raises WorkerStartFailed where a job module cannot be imported.
+    `port` is that of its AWS (0: a free one); `heard` hears of every event that a function is given. Raises
+    WorkerStartFailed where a job module cannot be imported, OSError where the port is taken.
     """
 
-    def __init__(self, logs: Path, *, settings: Mapping[str, str], path: list[Path], tick: float | None) -> None:
+    def __init__(
+        self,
+        logs: Path,
+        *,
+        settings: Mapping[str, str],
+        path: list[Path],
+        tick: float | None,
+        port: int = 0,
+        heard: Callable[[str, bytes], object] = lambda function, event: None,
+    ) -> None:
         self._logs = logs
         self._path = path
         self._tick = tick
         self._parts = ExitStack()
         self.functions = Functions()
-        self.aws = EmbeddedAws(self.functions.invoke)
+        self._heard = heard
+        self.aws = EmbeddedAws(self._invoke, port)
         self._parts.callback(self.aws.close)
         self.environ = {**self.aws.environ, "RELAYQ_RUNNER_FUNCTION": RUNNER, **settings}
 
@@ -54,6 +65,17 @@ class Stack:
 
     def __exit__(self, *error: object) -> None:
         self._parts.close()
+
+    def reload(self) -> None:
+        """Start the runner anew, with the code as it now is; the former one ends when it has run what it was given.
+
+        Raises WorkerStartFailed, and then the former one goes on.
+        """
+        self.functions.replace(next(function for function in self._described() if function.name == RUNNER))
+
+    def _invoke(self, name: str, event: bytes) -> bool:
+        self._heard(name, event)
+        return self.functions.invoke(name, event)
 
     def kill_runner_of(self, job_id: str) -> int | None:
         """SIGKILL the runner process that has this job; its process id, or None if no runner has it."""

@@ -1,0 +1,221 @@
+"""`relayq dev` as a process: a second process dispatches to it, and what is saved is live."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from relayq_core.local.environ import isolated
+from relayq_core.local.watching import Watched, syntax_error
+
+JOB = """
+from relayq_core import JobContext, job
+
+
+@job(queue="greetings", timeout=10, backoff=1)
+def greet(context: JobContext, name: str) -> str:
+    print("printed")
+    context.logger.info("greeting %s", name)
+    if name == "Nobody" and not context.is_last_attempt:
+        raise LookupError("nobody is here")
+    return f"Hello, {name}!"
+"""
+
+#: The second process: it knows the environment that was printed, and no more.
+CLIENT = """
+import sys, time
+from relayq_core import dispatch, get
+job_id = dispatch("greet", {"name": sys.argv[1]}).job_id
+while not (job := get(job_id)).status.is_ended:
+    time.sleep(0.05)
+print(job.status, job.result)
+"""
+
+
+class Dev:
+    """A running `relayq dev --json`, and what it has told."""
+
+    def __init__(self, folder: Path, *options: str) -> None:
+        self.folder = folder
+        self.told: list[dict[str, Any]] = []
+        self._output = (folder / "output").open("wb+")
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "relayq_core.cli", "dev", "--json", "--port", "0", "--tick", "1", *options],
+            cwd=folder,
+            env=isolated({}, os.environ),
+            stdout=self._output,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    def until(self, came: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
+        """Wait for a line that must come."""
+        seen = 0
+        for _ in range(1200):
+            lines = (self.folder / "output").read_text().splitlines()
+            self.told = [json.loads(line) for line in lines if line.endswith("}")]
+            for line in self.told[seen:]:
+                if came(line):
+                    return line
+            seen = len(self.told)
+            assert self.process.poll() is None, self.process.communicate()[1]
+            time.sleep(0.05)
+        pytest.fail(f"it did not come within a minute; told was {self.told}")
+
+    def end(self) -> str:
+        """Ctrl-C; its stderr."""
+        self.process.send_signal(signal.SIGINT)
+        return self.process.communicate(timeout=30)[1]
+
+    def close(self) -> None:
+        """Whatever became of it, it is gone."""
+        if self.process.poll() is None:
+            self.process.kill()
+            self.process.communicate()
+        self._output.close()
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A folder with a job."""
+    (tmp_path / "jobs").mkdir()
+    (tmp_path / "jobs/greetings.py").write_text(JOB)
+    return tmp_path
+
+
+@pytest.fixture
+def dev(folder: Path) -> Iterator[Dev]:
+    """`relayq dev` in it."""
+    running = Dev(folder, "--dashboard-port", "0")
+    yield running
+    running.close()
+
+
+def client(folder: Path, environment: dict[str, str], name: str) -> str:
+    """What the second process prints."""
+    done = subprocess.run(
+        [sys.executable, "-c", CLIENT, name],
+        cwd=folder.parent,
+        env=isolated(environment, os.environ),
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
+    )
+    return done.stdout.strip()
+
+
+def test_a_second_process_dispatches_to_it_and_what_is_saved_is_live(dev: Dev) -> None:
+    """One story: ready, a job, a retry, a change, a mistake, a mend, a deletion, an end."""
+    ready = dev.until(lambda line: line["event"] == "ready")
+    environment = ready["environment"]
+    assert client(dev.folder, environment, "Ada") == "completed Hello, Ada!"
+    done = dev.until(lambda line: line["event"] == "completed")
+    assert (done["job_name"], done["attempt"]) == ("greet", 1)
+    events = {line["event"] for line in dev.told}
+    assert {"handed off", "printed", "info"} <= events
+
+    assert client(dev.folder, environment, "Nobody") == "completed Hello, Nobody!"
+    failed = dev.until(lambda line: line["event"] == "retrying")
+    assert "nobody is here" in failed["message"]
+
+    job = dev.folder / "jobs/greetings.py"
+    job.write_text(JOB.replace("Hello", "Good morning"))
+    dev.until(lambda line: line["event"] == "reloaded")
+    assert client(dev.folder, environment, "Ada") == "completed Good morning, Ada!"
+
+    job.write_text(JOB + "\ndef broken(:\n")
+    refused = dev.until(lambda line: line["event"] == "not loaded")
+    assert "greetings.py:13: invalid syntax\n    def broken(:" in refused["problem"]
+    assert client(dev.folder, environment, "Ada") == "completed Good morning, Ada!"
+
+    (dev.folder / "jobs/more.py").write_text("import nothing_like_it\n")
+    job.write_text(JOB.replace("Hello", "Bye"))
+    refused = dev.until(lambda line: line["event"] == "not loaded" and "nothing_like_it" in line["problem"])
+    assert "more.py:1" in refused["problem"]
+    (dev.folder / "jobs/more.py").unlink()
+    dev.until(lambda line: line["event"] == "reloaded" and line["files"][0].endswith("more.py"))
+    assert client(dev.folder, environment, "Ada") == "completed Bye, Ada!"
+
+    exports = (dev.folder / ".relayq/dev.env").read_text()
+    assert all(f"export {name}=" in exports for name in environment)
+    with urllib.request.urlopen(ready["dashboard"], timeout=10) as page:
+        assert b"RelayQ" in page.read()
+    assert dev.end() == ""
+    assert dev.process.returncode == 0
+    left = json.loads((dev.folder / "output").read_text().splitlines()[-1])
+    assert left == {"event": "left", "counts": {"completed": 5, "retried": 2}}
+    assert not (dev.folder / ".relayq/dev.env").exists()
+
+
+def test_a_folder_without_jobs_is_told_what_to_do(tmp_path: Path) -> None:
+    """In a sentence, with the command that makes the first one."""
+    environ = isolated({"RELAYQ_JOB_MODULES": "my_jobs"}, os.environ)
+    done = subprocess.run(
+        [sys.executable, "-m", "relayq_core.cli", "dev"],
+        cwd=tmp_path,
+        env=environ,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert "there is no module 'my_jobs' here" in done.stderr
+    assert "make-job" in done.stderr
+
+
+def test_a_port_that_is_taken_is_told(dev: Dev, folder: Path) -> None:
+    """With the way out."""
+    ready = dev.until(lambda line: line["event"] == "ready")
+    port = ready["environment"]["AWS_ENDPOINT_URL"].rpartition(":")[2]
+    done = subprocess.run(
+        [sys.executable, "-m", "relayq_core.cli", "dev", "--port", port],
+        cwd=folder,
+        env=isolated({}, os.environ),
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert done.returncode == 1
+    assert f"port {port} cannot be used" in done.stderr
+    assert "--port 0" in done.stderr
+
+
+# --- watching ---
+
+
+def test_files_that_are_written_made_or_deleted_are_seen_once(tmp_path: Path) -> None:
+    """Whatever is no Python is left alone."""
+    kept, gone = tmp_path / "kept.py", tmp_path / "gone.py"
+    for path in (kept, gone):
+        path.write_text("1")
+    watched = Watched([tmp_path])
+    assert watched.changed() == []
+    kept.write_text("12")
+    gone.unlink()
+    (tmp_path / "new").mkdir()
+    (tmp_path / "new/made.py").write_text("1")
+    (tmp_path / "notes.txt").write_text("1")
+    assert set(watched.changed()) == {kept, gone, tmp_path / "new/made.py"}
+    assert watched.changed() == []
+
+
+def test_a_syntax_error_is_told_with_its_line(tmp_path: Path) -> None:
+    """As Python tells it, on one's own screen."""
+    path = tmp_path / "bad.py"
+    path.write_text("a = 1\nif a\n")
+    assert syntax_error(path) == f"{path}:2: expected ':'\n    if a\n        ^"
+    path.write_text("a = 1\n")
+    assert syntax_error(path) is None
+    assert syntax_error(tmp_path / "gone.py") is None

@@ -1,0 +1,138 @@
+"""`relayq make-job`: what it writes passes as it stands, wherever it is written; and it overwrites nothing."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from relayq_core.cli.main import main
+from relayq_core.cli.scaffold import names
+from relayq_core.errors import InvalidOption
+from relayq_core.local.environ import isolated
+
+ROOT = Path(__file__).parents[2]
+TOOLS = Path(sys.executable).parent
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty one, and the current one."""
+    for name in list(os.environ):
+        if name.startswith(("RELAYQ_", "AWS_")):
+            monkeypatch.delenv(name)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def in_repository(folder: Path) -> None:
+    """As much of RelayQ's own repository as its checks look at."""
+    shutil.copytree(ROOT / "functions", folder / "functions", ignore=shutil.ignore_patterns("__pycache__"))
+    (folder / "tests/functions").mkdir(parents=True)
+    shutil.copy(ROOT / "tests/functions/conftest.py", folder / "tests/functions/conftest.py")
+    shutil.copy(ROOT / "pyproject.toml", folder / "pyproject.toml")
+    (folder / "relayq_core").symlink_to(ROOT / "relayq_core")
+
+
+def in_own_jobs(folder: Path) -> None:
+    """A repository as examples/own-jobs is."""
+    shutil.copytree(ROOT / "examples/own-jobs", folder, dirs_exist_ok=True)
+
+
+def in_nothing(folder: Path) -> None:
+    """Where somebody begins."""
+
+
+def run(folder: Path, *command: str, path: Sequence[str] = ()) -> None:
+    """A tool of this environment, which must be content."""
+    environ = {**isolated({}, os.environ), "MYPYPATH": os.pathsep.join(path)}
+    environ.pop("CI", None)
+    done = subprocess.run(
+        [TOOLS / command[0], *command[1:]], cwd=folder, env=environ, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize(
+    ("begin", "jobs", "tests"),
+    [
+        (in_repository, "functions/runner/jobs", "tests/functions"),
+        (in_own_jobs, "src/jobs", "tests"),
+        (in_nothing, "jobs", "tests"),
+    ],
+)
+def test_what_it_writes_passes_as_it_stands(folder: Path, begin: object, jobs: str, tests: str) -> None:
+    """Class and function: lint, format, strict types and the tests themselves, in all three layouts."""
+    begin(folder)  # type: ignore[operator]
+    run(folder, "relayq", "make-job", "SendInvoice", "--queue", "billing")
+    run(folder, "relayq", "make-job", "send_reminder")
+    written = [f"{jobs}/send_invoice.py", f"{tests}/test_send_invoice.py", f"{tests}/test_send_reminder.py"]
+    assert all((folder / path).exists() for path in written)
+    assert json.loads((folder / "events/dispatch_send_invoice.json").read_text()) == {
+        "name": "SendInvoice",
+        "args": {"name": "Ada"},
+        "queue": "billing",
+    }
+    config = ["--config", str(ROOT / "pyproject.toml")]
+    run(folder, "ruff", "check", "--no-cache", *config, jobs, tests)
+    run(folder, "ruff", "format", "--no-cache", "--check", *config, jobs, tests)
+    mypy = ["mypy", "--strict", "--explicit-package-bases", "--cache-dir", os.devnull, "--config-file", os.devnull]
+    run(folder, *mypy, *written, path=[str(Path(jobs).parent)])
+    run(folder, "python", "-m", "pytest", "-q", "-p", "no:cacheprovider", "-c", os.devnull, "--rootdir", ".", tests)
+
+
+def test_nothing_is_overwritten(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Not one of the files: then none is written."""
+    (folder / "tests").mkdir()
+    (folder / "tests/test_send_invoice.py").write_text("# mine\n")
+    assert main(["make-job", "SendInvoice"]) == 1
+    assert "tests/test_send_invoice.py is there already" in capsys.readouterr().err
+    assert not (folder / "jobs").exists()
+    assert (folder / "tests/test_send_invoice.py").read_text() == "# mine\n"
+
+
+def test_a_name_that_is_taken_is_told_with_its_place(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Two jobs of one name would fail the runner's start."""
+    (folder / "taken_jobs").mkdir()
+    (folder / "taken_jobs/__init__.py").touch()
+    (folder / "taken_jobs/other.py").write_text(
+        "from relayq_core import job\n\n\n@job(name='make_job_taken')\ndef greet() -> None: ...\n"
+    )
+    os.environ["RELAYQ_JOB_MODULES"] = "taken_jobs"
+    assert main(["make-job", "make_job_taken"]) == 1
+    told = capsys.readouterr().err
+    assert "there is a job 'make_job_taken' already" in told
+    assert "other.py" in told
+
+
+@pytest.mark.parametrize(
+    "name", ["", "a b", "class", "Class", "lambda", "1st", "Send_It", "ümlaut", "../x", "a-b", "_a"]
+)
+def test_a_name_that_cannot_be_one_is_a_usage_error(
+    folder: Path, name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """In a sentence; nothing is written."""
+    assert main(["make-job", "--", name]) == 2
+    assert "error: Invalid value: " in capsys.readouterr().err
+    assert list(folder.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("text", "module"),
+    [("SendInvoice", "send_invoice"), ("SendHTTPRequest", "send_http_request"), ("X", "x"), ("send_2", "send_2")],
+)
+def test_the_files_name_is_made_of_the_jobs(text: str, module: str) -> None:
+    """As one would write it by hand."""
+    assert names(text).module == module
+
+
+def test_a_name_of_pythons_own_is_told_so() -> None:
+    """`class` cannot be a function's name."""
+    with pytest.raises(InvalidOption, match="Python's own"):
+        names("class")
