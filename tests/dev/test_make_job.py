@@ -16,6 +16,7 @@ from relayq_core.cli.main import main
 from relayq_core.cli.scaffold import names
 from relayq_core.errors import InvalidOption
 from relayq_core.local.environ import isolated
+from relayq_core.testing import isolated_registry
 
 ROOT = Path(__file__).parents[2]
 TOOLS = Path(sys.executable).parent
@@ -97,15 +98,20 @@ def test_nothing_is_overwritten(folder: Path, capsys: pytest.CaptureFixture[str]
     assert (folder / "tests/test_send_invoice.py").read_text() == "# mine\n"
 
 
-def test_a_name_that_is_taken_is_told_with_its_place(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_name_that_is_taken_is_told_with_its_place(
+    folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Two jobs of one name would fail the runner's start."""
     (folder / "taken_jobs").mkdir()
     (folder / "taken_jobs/__init__.py").touch()
     (folder / "taken_jobs/other.py").write_text(
         "from relayq_core import job\n\n\n@job(name='make_job_taken')\ndef greet() -> None: ...\n"
     )
-    os.environ["RELAYQ_JOB_MODULES"] = "taken_jobs"
-    assert main(["make-job", "make_job_taken"]) == 1
+    monkeypatch.setenv("RELAYQ_JOB_MODULES", "taken_jobs")
+    with isolated_registry():
+        assert main(["make-job", "make_job_taken"]) == 1
+    for module in ("taken_jobs", "taken_jobs.other"):
+        sys.modules.pop(module, None)
     told = capsys.readouterr().err
     assert "there is a job 'make_job_taken' already" in told
     assert "other.py" in told

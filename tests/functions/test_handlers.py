@@ -115,8 +115,7 @@ class Lambdas:
             self._patch.setenv(key, value)
         for module in ("handlers.telemetry", "handlers.runner", "handlers.sweeper"):
             sys.modules.pop(f"relayq_core.{module}", None)
-        for module in [module for module in sys.modules if module.partition(".")[0] in {"shop_jobs", "broken_jobs"}]:
-            del sys.modules[module]
+        forget_jobs()
         return importlib.import_module(f"relayq_core.handlers.{name}")
 
     def write(self, module: str, source: str) -> None:
@@ -192,6 +191,13 @@ def lambdas(
         dynamodb.create_table(**failed_table("failed-table"))
         yield made
     api.use(former)
+    forget_jobs()
+
+
+def forget_jobs() -> None:
+    """The next import of the job modules is of what stands in the folder then."""
+    for module in [module for module in sys.modules if module.partition(".")[0] in {"shop_jobs", "broken_jobs"}]:
+        del sys.modules[module]
 
 
 def metrics_of(lines: list[dict[str, Any]], namespace: str = "RelayQ") -> dict[str, list[float]]:

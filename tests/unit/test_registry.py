@@ -16,6 +16,8 @@ A_JOB = "from relayq_core import job\n@job\ndef {name}() -> None: ...\n"
 def write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str, str], None]]:
     """Writes modules where Python looks for them; what was imported from there is forgotten afterwards."""
     monkeypatch.syspath_prepend(tmp_path)
+    for name in [name for name in sys.modules if name.partition(".")[0] == "shop_jobs"]:
+        del sys.modules[name]  # another test's
     before = set(sys.modules)
 
     def write(path: str, text: str) -> None:
