@@ -152,6 +152,8 @@ class Dispatcher:
         """The job that has failed under an id of the caller's own: to dispatch it again must not begin it anew."""
         try:
             return self._store.get_failed(job_id)
+        except StoreUnavailable:
+            raise  # nothing is written yet, and to ask again is safe
         except (SettingsError, StoreError):
             return None  # a caller that may only dispatch need not know the failed table
 

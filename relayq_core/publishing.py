@@ -130,7 +130,7 @@ class Publisher:
             else:
                 self._put(batch)
         lost, self._lost = self._lost, Counter()  # another thread may be losing more
-        for reason, count in lost.items():
+        for reason, count in list(lost.items()):
             logger.warning("%d events were not published: %s", count, reason)
 
     def _put(self, batch: list[tuple[Announcement, JobEvent]]) -> None:

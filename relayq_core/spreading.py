@@ -35,4 +35,8 @@ def in_threads(action: Callable[[T], R], items: Iterable[T], /) -> list[R]:
 
     with ThreadPoolExecutor(min(THREADS, len(waiting)), thread_name_prefix="relayq") as pool:
         futures = [pool.submit(contextvars.copy_context().run, action, item) for item in waiting]
-        return [future.result() for future in futures]
+        try:
+            return [future.result() for future in futures]
+        except BaseException:  # a handler's deadline, or Ctrl-C: what has not begun is not begun any more
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise

@@ -27,7 +27,7 @@ from relayq_core.adapters.items import (
     unique_item,
 )
 from relayq_core.adapters.tables import BY_QUEUE_INDEX, DUE_INDEX
-from relayq_core.errors import InvalidOption, SettingsError, StoreError, UnreadableRow
+from relayq_core.errors import InvalidOption, JobTimeout, SettingsError, StoreError, UnreadableRow
 from relayq_core.lifecycle import MOST_QUEUES, YIELDS_TO_CANCEL, Event, Lease, Settlement
 from relayq_core.options import is_queue
 from relayq_core.ports import Added, Answer, Due, Page, Settled
@@ -128,6 +128,8 @@ class DynamoStore:
                     Statements=[self._insert(job_item(record)) for record in records]
                 )
                 return ["Error" not in response for response in answer["Responses"]]
+            except JobTimeout:
+                raise
             except Exception as error:
                 # no right to it, an engine that does not know it, no answer: one put for each job is as safe
                 self._inserts = is_passing(error)

@@ -44,6 +44,11 @@ def masked_text(text: str) -> str:
     return _LOOKS.sub(lambda found: (found["scheme"] or found["url"] or "") + MASK, text)
 
 
+def before_secrets(text: str) -> str:
+    """A text up to what looks like a secret: for links, which browsers and servers keep."""
+    return masked_text(text).partition(MASK)[0].rstrip() if masked_text(text) != text else text
+
+
 def shown_json(value: Any) -> str:
     """JSON to look at, with secrets replaced."""
     return json.dumps(masked(value), indent=2, ensure_ascii=False)

@@ -10,7 +10,7 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from relayq_core.dashboard import words
-from relayq_core.dashboard.masking import masked_text, shown_json
+from relayq_core.dashboard.masking import before_secrets, masked_text, shown_json
 
 _HERE = Path(__file__).parent
 #: What browsers may fetch, and as what.
@@ -39,6 +39,7 @@ def _environment() -> Environment:
         "clock_time": words.clock_time,
         "json": shown_json,
         "without_secrets": masked_text,
+        "before_secrets": before_secrets,
     }
     made.globals["static"] = _address
     return made

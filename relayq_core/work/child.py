@@ -21,8 +21,6 @@ from relayq_core.registry import import_jobs
 from relayq_core.runner import Ended
 from relayq_core.text import located
 
-#: The exit status of a process whose worker is gone.
-ORPHANED_EXIT = 71
 #: A job without a timeout may run for so long (a week); its lease is renewed all that time.
 _LONGEST_MS = 604_800_000
 
@@ -48,8 +46,6 @@ class Report:
 
 def main() -> None:
     """Import the jobs, say so, and perform what is given until there is nobody to give anything."""
-    for stop in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(stop, signal.SIG_IGN)  # Ctrl-C reaches the whole group: the worker decides what ends when
     connection, lifeline = (Connection(int(number)) for number in sys.argv[1:3])
     threading.Thread(target=_die_with, args=(lifeline,), daemon=True).start()
     _log_to_stderr()
@@ -79,11 +75,11 @@ def _relayq() -> RelayQ:
 
 
 def _die_with(lifeline: Connection) -> None:
-    """A worker that was killed renews no lease: no handler may outlive it for long."""
+    """A worker that was killed renews no lease: no handler may outlive it, nor what it has started."""
     try:
         lifeline.recv()
     except (EOFError, OSError):
-        os._exit(ORPHANED_EXIT)
+        os.killpg(0, signal.SIGKILL)
 
 
 def _log_to_stderr() -> None:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, Pipe, wait
 from typing import Protocol
@@ -16,6 +18,10 @@ from relayq_core.work.child import NotReady, Ready, Report
 
 #: Not by -m: what is sent over the connection must not be of a module called __main__.
 _CHILD = "from relayq_core.work.child import main; main()"
+
+
+#: So often at least it is looked whether a process has ended.
+_LOOK_SECONDS = 0.5
 
 
 class ProcessStartFailed(RelayQError):
@@ -37,12 +43,17 @@ class Slot(Protocol):
 
     job: JobRecord | None
 
+    @property
+    def is_free(self) -> bool:
+        """Its process is ready, and has no job."""
+        ...
+
     def give(self, claimed: JobRecord) -> None:
-        """Have a claimed job performed. Raises ProcessStartFailed."""
+        """Have a claimed job performed. Never waits, never raises: a process that is gone is heard of."""
         ...
 
     def kill(self) -> None:
-        """End the process, and wait until it is gone; its job is no longer worked on."""
+        """End the process and all that it has started, and wait until it is gone; another is started."""
         ...
 
 
@@ -55,12 +66,15 @@ class Slots(Protocol):
         ...
 
     def heard(self, seconds: float) -> Iterable[tuple[Slot, JobRecord, Report | Died]]:
-        """Wait so long at most for a process to report or die; the jobs that these had, whose slots are free now."""
+        """Wait so long at most for a process to report or die; the jobs that these had.
+
+        Raises ProcessStartFailed where a process cannot import the jobs.
+        """
         ...
 
 
 class ProcessSlot:
-    """A slot whose process is started when it is needed, and again after it has died."""
+    """A slot and its process, which is started anew whenever it has ended."""
 
     def __init__(self, environ: Mapping[str, str], *, quiet: bool) -> None:
         self.job: JobRecord | None = None
@@ -72,14 +86,21 @@ class ProcessSlot:
         self._ready = False
 
     @property
+    def is_free(self) -> bool:
+        return self._ready and self.job is None
+
+    @property
+    def is_ready(self) -> bool:
+        """Its process has imported the jobs."""
+        return self._ready
+
+    @property
     def connection(self) -> Connection | None:
         """What it is heard on."""
         return self._connection
 
     def start(self) -> None:
-        """Start the process if there is none; it imports the jobs meanwhile."""
-        if self._process is not None:
-            return
+        """Start the process; it imports the jobs, and then says so."""
         ours, theirs = Pipe()
         life, lifeline = Pipe()
         with theirs, lifeline:
@@ -91,56 +112,76 @@ class ProcessSlot:
                 pass_fds=numbers,
                 stdin=subprocess.DEVNULL,
                 stdout=sys.stderr.fileno() if self._quiet else None,
+                # a group of its own: Ctrl-C is the worker's alone, and whatever a handler starts is ended with it
+                start_new_session=True,
             )
         self._connection, self._lifeline, self._ready = ours, life, False
 
-    def wait_until_ready(self) -> None:
-        """Return once the jobs are imported. Raises ProcessStartFailed."""
-        self.start()
-        if self._ready:
-            return
-        assert self._connection is not None
-        try:
-            said = self._connection.recv()
-        except EOFError:
-            said = NotReady(f"it ended with status {self._gone()}")
-        if not isinstance(said, Ready):
-            self._gone()
-            raise ProcessStartFailed(said.problem)
-        self._ready = True
-
     def give(self, claimed: JobRecord) -> None:
-        self.wait_until_ready()
-        assert self._connection is not None
         self.job = claimed
         try:
-            self._connection.send(claimed)
+            if self._connection is not None:
+                self._connection.send(claimed)
         except OSError:
             """It has died: that is heard, as any death is."""
 
     def hear(self) -> tuple[JobRecord, Report | Died] | None:
-        """What it said: the job it had, and how that ended; None if it died having none."""
-        assert self._connection is not None
+        """What became of its job, if anything did. Raises ProcessStartFailed."""
+        said: Ready | NotReady | Report | Died | None = None
         try:
-            said: Report | Died = self._connection.recv()
+            if self._connection is not None and self._connection.poll():
+                said = self._connection.recv()
         except (EOFError, OSError):
-            said = Died(self._gone())
-        had, self.job = self.job, None
-        return None if had is None else (had, said)
+            said = Died(self._end())
+        if said is None and self._has_ended():
+            # its end of the pipe may live on in a process that its handler has forked
+            said = Died(self._end())
+        match said:
+            case Ready():
+                self._ready = True
+            case NotReady(problem):
+                self._end()
+                raise ProcessStartFailed(problem)
+            case Died(status) if not self._ready:
+                raise ProcessStartFailed(f"it ended with status {status} while it imported the jobs")
+            case Died():
+                self.start()
+        had = self.job
+        if had is None or not isinstance(said, Report | Died):
+            return None
+        self.job = None
+        return had, said
 
     def kill(self) -> None:
         if self._process is not None:
-            self._process.kill()
-            self._gone()
+            self._end()
+            self.start()
 
-    def _gone(self) -> int:
-        """Forget a process that has ended or is about to; its exit status."""
+    def close(self) -> None:
+        """End the process for good."""
+        if self._process is not None:
+            self._end()
+
+    def _has_ended(self) -> bool:
+        """Asked without taking its exit status: until then no other process can have its number."""
+        if self._process is None:
+            return False
+        if not hasattr(os, "waitid"):
+            return self._process.poll() is not None
+        return os.waitid(os.P_PID, self._process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
+
+    def _end(self) -> int:
+        """Kill the process and all it has started, and forget it; its exit status."""
         process, self._process = self._process, None
         for end in (self._connection, self._lifeline):
             if end is not None:
                 end.close()
         self._connection = self._lifeline = None
-        return 0 if process is None else process.wait()
+        if process is None:
+            return 0
+        with suppress(ProcessLookupError, PermissionError):
+            os.killpg(process.pid, signal.SIGKILL)
+        return process.wait()
 
 
 class ProcessSlots:
@@ -153,11 +194,12 @@ class ProcessSlots:
         self.slots: Sequence[ProcessSlot] = [ProcessSlot(environ, quiet=quiet) for _ in range(count)]
 
     def __enter__(self) -> ProcessSlots:
+        """Raises ProcessStartFailed: nothing is to be claimed that could not be run."""
         try:
             for slot in self.slots:
                 slot.start()
-            for slot in self.slots:
-                slot.wait_until_ready()
+            while not all(slot.is_ready for slot in self.slots):
+                list(self.heard(_LOOK_SECONDS))
         except BaseException:
             self.__exit__()
             raise
@@ -165,11 +207,10 @@ class ProcessSlots:
 
     def __exit__(self, *error: object) -> None:
         for slot in self.slots:
-            slot.kill()
+            slot.close()
 
     def heard(self, seconds: float) -> Iterable[tuple[Slot, JobRecord, Report | Died]]:
-        by_connection = {slot.connection: slot for slot in self.slots if slot.connection is not None}
-        for connection in wait([*by_connection], seconds):
-            slot = by_connection[connection]  # type: ignore[index]
+        wait([slot.connection for slot in self.slots if slot.connection is not None], min(seconds, _LOOK_SECONDS))
+        for slot in self.slots:
             if (said := slot.hear()) is not None:
                 yield slot, *said

@@ -19,8 +19,9 @@ from relayq_core.ports import Clock, Due, Handoff, JobStore, Settled
 from relayq_core.record import JobRecord, shards_of
 from relayq_core.runner import Ended
 from relayq_core.sweeper import Sweeper
+from relayq_core.text import headline
 from relayq_core.work.child import Report
-from relayq_core.work.pool import Died, Slot, Slots
+from relayq_core.work.pool import Died, Slots
 
 logger = logging.getLogger("relayq")
 
@@ -30,6 +31,8 @@ _LAST_PAUSE = 1.0
 #: A lease is renewed when a third of it has passed; what cannot be renewed is ended before it runs out.
 _BEAT_MS = lifecycle.RENEWED_MS // 3
 _BEAT_AGAIN_MS = 2_000
+#: A call of the store: four tries of the SDK, each with a second to connect and three to answer, and its pauses.
+_LONGEST_CALL_MS = 25_000
 #: New queues are looked for this often.
 _QUEUES_MS = 15_000
 
@@ -83,6 +86,8 @@ class Worker:
         self._stopping = stopping
         self._tell = tell
         self._held: dict[str, _Held] = {}
+        #: 1 once telling has failed
+        self._unheard = 0
         self._known: tuple[int, list[str]] | None = None
         self.counts: Counter[str] = Counter()
 
@@ -92,10 +97,17 @@ class Worker:
         `queues` in the order in which they go before each other; none means all. It leaves after `most` jobs; with
         `once` as soon as nothing is due, too.
         """
+        try:
+            return self._work(queues, most, once=once)
+        except BaseException:
+            self._give_all_back()  # whatever has happened, nobody would renew their leases
+            raise
+
+    def _work(self, queues: Sequence[str], most: int | None, *, once: bool) -> Counter[str]:
         pause = _FIRST_PAUSE
         started = 0
         while True:
-            stopping = self._stopping()
+            stopping = max(self._stopping(), self._unheard)
             if stopping > 1:
                 self._give_all_back()
             wants = 0 if stopping else self._free(most, started)
@@ -108,7 +120,7 @@ class Worker:
             self._beat()
 
     def _free(self, most: int | None, started: int) -> int:
-        free = sum(slot.job is None for slot in self._slots.slots)
+        free = sum(slot.is_free for slot in self._slots.slots)
         return free if most is None else min(free, most - started)
 
     # --- take ---
@@ -134,8 +146,12 @@ class Worker:
             shards = shards_of(queue)
             random.shuffle(shards)
             limit = wanted + len(self._held)
-            pages = [self._store.due(shard, self._clock.now(), limit).rows for shard in shards]
+            pages = [self._page(shard, limit) for shard in shards]
             yield from sorted(row for rows in pages for row in rows if row.job_id not in self._held)
+
+    def _page(self, shard: str, limit: int) -> tuple[Due, ...]:
+        self._end_hopeless()
+        return self._store.due(shard, self._clock.now(), limit).rows
 
     def _all_queues(self) -> list[str]:
         now = self._clock.now()
@@ -147,6 +163,7 @@ class Worker:
 
     def _claimed(self, row: Due) -> JobRecord | None:
         """Take a row that waits; what does not is looked after as the sweeper does."""
+        self._end_hopeless()
         lease = lifecycle.renewed_lease(secrets.token_hex(8), self._clock.now(), self._policy)
         try:
             answer = self._store.claim(row.job_id, lease)
@@ -159,15 +176,11 @@ class Worker:
         return None
 
     def _start(self, claimed: JobRecord) -> None:
-        slot = next(slot for slot in self._slots.slots if slot.job is None)
+        slot = next(slot for slot in self._slots.slots if slot.is_free)
         now = self._clock.now()
         self._held[claimed.id] = _Held(claimed, claimed.lease_until or now, now + _BEAT_MS)
-        self._tell(News("started", claimed))
-        try:
-            slot.give(claimed)
-        except BaseException:
-            self._give_back(claimed)
-            raise
+        slot.give(claimed)
+        self._say(News("started", claimed))
 
     # --- hear ---
 
@@ -184,6 +197,7 @@ class Worker:
 
     def _end_crashed(self, job: JobRecord, took: int) -> None:
         """Nobody works on it any more: no need to wait until its lease runs out."""
+        self._end_hopeless()
         try:
             self._sweeper.end_crashed(job)
         except StoreError:
@@ -192,7 +206,16 @@ class Worker:
 
     def _count(self, what: str, job: JobRecord, took: int) -> None:
         self.counts[what] += 1
-        self._tell(News(what, job, took))
+        self._say(News(what, job, took))
+
+    def _say(self, news: News) -> None:
+        """Tell it; where nobody listens, as behind a pipe that was closed, finish what is in hand and leave."""
+        try:
+            self._tell(news)
+        except Exception as error:
+            if not self._unheard:
+                logger.warning("nobody hears what happens here (%s); leaving after the job in hand", headline(error))
+            self._unheard = 1
 
     # --- beat ---
 
@@ -202,33 +225,40 @@ class Worker:
         return max(0.0, (soonest - self._clock.now()) / 1000)
 
     def _beat(self) -> None:
-        """Renew each lease whose time has come; end a handler whose lease is lost, or as good as over."""
+        """Renew each lease whose time has come; end a handler whose lease is lost."""
         for held in list(self._held.values()):
+            self._end_hopeless()
             now = self._clock.now()
-            if now < held.renew_at:
+            if now < held.renew_at or held.job.id not in self._held:
                 continue
             until = lifecycle.renewed_until(now, self._policy)
             try:
                 kept = self._store.heartbeat(held.job, until)
             except StoreError as error:
                 logger.warning("a lease was not renewed (%s)", error, extra=job_fields(held.job))
-                held.renew_at = now + _BEAT_AGAIN_MS
-                kept = now < held.until - lifecycle.SKEW_MS - _BEAT_AGAIN_MS
+                held.renew_at = self._clock.now() + _BEAT_AGAIN_MS
             else:
                 held.until, held.renew_at = until, now + _BEAT_MS
-            if not kept:
-                self._end(held.job)
-                del self._held[held.job.id]
-                self._count(Ended.LEASE_LOST.value, held.job, now - (held.job.started_at or 0))
+                if not kept:
+                    self._lose(held)
+
+    def _end_hopeless(self) -> None:
+        """Before each call of the store, which may take long: end what could outlive its lease meanwhile."""
+        for held in list(self._held.values()):
+            if self._clock.now() + _LONGEST_CALL_MS + lifecycle.SKEW_MS > held.until:
+                self._lose(held)
+
+    def _lose(self, held: _Held) -> None:
+        self._end(held.job)
+        del self._held[held.job.id]
+        self._count(Ended.LEASE_LOST.value, held.job, self._clock.now() - (held.job.started_at or 0))
 
     def _end(self, job: JobRecord) -> None:
         """End the process that works on a job, whatever it does."""
-        slot = self._slot_of(job)
-        slot.kill()
-        slot.job = None
-
-    def _slot_of(self, job: JobRecord) -> Slot:
-        return next(slot for slot in self._slots.slots if slot.job is not None and slot.job.id == job.id)
+        for slot in self._slots.slots:
+            if slot.job is not None and slot.job.id == job.id:
+                slot.job = None
+                slot.kill()
 
     # --- give back ---
 

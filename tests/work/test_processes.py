@@ -52,6 +52,28 @@ def die(status: int) -> None:
     os._exit(status)
 
 
+@job(timeout=60)
+def leave_behind(dies: bool) -> int:
+    # a process of its own holds what it has inherited
+    pid = os.fork()
+    if pid == 0:
+        time.sleep(300)
+        os._exit(0)
+    note(f"left {pid}")
+    if dies:
+        os.kill(os.getpid(), 9)
+    while True:
+        time.sleep(1)
+
+
+@job
+def ends_its_own(seconds: int) -> float:
+    import subprocess
+    process = subprocess.Popen(["sleep", str(seconds)])
+    process.terminate()
+    return process.wait()
+
+
 @job
 def grandchild() -> str:
     from relayq_core import dispatch
@@ -201,6 +223,61 @@ def test_the_second_signal_ends_the_handler_and_then_gives_the_job_back(stage: S
         (stage.folder / name).touch()
     told, _ = stage.worked("--max-jobs", "2")
     assert told[-1]["counts"] == {"completed": 2}
+
+
+def left_behind(stage: Stage) -> int:
+    """The process that a handler has started."""
+    stage.until(lambda: any(line.startswith("left") for line in stage.log))
+    return int(stage.log[0].split()[1])
+
+
+def test_a_handlers_death_is_noticed_though_its_fork_lives_on(stage: Stage) -> None:
+    """A fork holds the other end of the pipe: that alone would say that all is well. It is ended, too."""
+    job_id = stage.relayq.dispatch("leave_behind", {"dies": True}, max_attempts=2, backoff=0).job_id
+    told, _ = stage.worked("--max-jobs", "2")
+    assert told[-1]["counts"] == {"crashed": 2}
+    assert stage.job(job_id).attempt == 2
+    for line in stage.log:
+        pid = int(line.split()[1])
+        stage.until(lambda pid=pid: not _is_alive(pid))  # type: ignore[misc]
+
+
+def test_what_a_handler_has_started_ends_with_it(stage: Stage) -> None:
+    """It would go on working beside the next run of its job."""
+    stage.relayq.dispatch("leave_behind", {"dies": False})
+    worker = stage.work()
+    pid = left_behind(stage)
+    worker.send_signal(signal.SIGINT)
+    time.sleep(0.1)
+    worker.send_signal(signal.SIGINT)
+    told, _ = stage.ended(worker)
+    assert told[-1]["counts"] == {"interrupted": 1}
+    stage.until(lambda: not _is_alive(pid))
+
+
+def test_a_handlers_own_processes_can_be_stopped_by_it(stage: Stage) -> None:
+    """They inherit no ignored signal."""
+    job_id = stage.relayq.dispatch("ends_its_own", {"seconds": 300}).job_id
+    told, _ = stage.worked("--max-jobs", "1")
+    assert told[-1]["counts"] == {"completed": 1}
+    assert stage.job(job_id).result == -signal.SIGTERM
+
+
+def test_while_one_process_starts_anew_the_others_work_and_signals_count(stage: Stage) -> None:
+    """Importing the jobs may take long; nothing is claimed for a process that is not ready."""
+    stage.relayq.dispatch("wait_for", {"name": "one"})
+    worker = stage.work("--concurrency", "2")
+    stage.until(lambda: bool(stage.log))
+    (stage.folder / "jobs.py").write_text("import time\ntime.sleep(60)\n")
+    die = stage.relayq.dispatch("die", {"status": 3}).job_id
+    stage.until(lambda: stage.job(die).attempt == 1 and stage.job(die).status is not Status.PROCESSING)
+    waiting = stage.relayq.dispatch("greet", {"name": "Ada"}).job_id
+    time.sleep(1.5)
+    assert stage.job(waiting).attempt == 0
+    worker.send_signal(signal.SIGTERM)
+    (stage.folder / "one").touch()
+    told, _ = stage.ended(worker)
+    assert told[-1]["counts"]["completed"] == 1
 
 
 def test_a_worker_that_is_killed_takes_its_handlers_with_it(stage: Stage) -> None:

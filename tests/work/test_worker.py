@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 import pytest
 
 from relayq_core import Job, Status, job
+from relayq_core.errors import StoreUnavailable
 from relayq_core.events import events
 from relayq_core.lifecycle import RENEWED_MS
 from relayq_core.record import JobRecord
@@ -15,7 +16,7 @@ from relayq_core.registry import registry
 from relayq_core.runner import Runner
 from relayq_core.testing import Bench, isolated_registry
 from relayq_core.work.child import Report
-from relayq_core.work.pool import Died, Slot
+from relayq_core.work.pool import Died, ProcessStartFailed, Slot
 from relayq_core.work.worker import News, Worker
 from tests.factories import a_lease
 from tests.stories.faulty import FaultyBench
@@ -37,6 +38,10 @@ class FakeSlot:
     slots: FakeSlots
     job: JobRecord | None = None
     kills: int = 0
+
+    @property
+    def is_free(self) -> bool:
+        return self.job is None
 
     def give(self, claimed: JobRecord) -> None:
         self.job = claimed
@@ -263,6 +268,73 @@ def test_who_cannot_renew_a_lease_ends_the_handler_before_it_is_over() -> None:
     assert worker(bench, slots, stopping=stopping).work() == {"lease lost": 1}
     assert ended[0] <= (bench.store.jobs[job_id].lease_until or 0) - 2_000
     assert bench.faulty.calls.count("heartbeat") > 5
+
+
+def test_a_call_that_takes_long_never_lets_a_handler_outlive_its_lease() -> None:
+    """Each unanswered call may take as long as all tries of the SDK, and there is one for each job in hand."""
+    define_greet()
+    bench = FaultyBench(handoff="none")
+    for _ in range(4):
+        bench.relayq.dispatch("greet", timeout=600)
+    slots = FakeSlots(bench, count=4, lasts={"greet": HOUR})
+    store = bench.faulty
+
+    def slow_heartbeat(*args: object) -> bool:
+        bench.clock.sleep(24_000)
+        raise StoreUnavailable("UpdateItem", "a test")
+
+    store.heartbeat = slow_heartbeat  # type: ignore[attr-defined]
+    late: list[int] = []
+    kill = FakeSlot.kill
+
+    def killing(slot: FakeSlot) -> None:
+        record = min(row.lease_until or 0 for row in bench.store.jobs.values())
+        late.append(bench.clock.now() - record)
+        kill(slot)
+
+    for slot in slots.slots:
+        slot.kill = killing.__get__(slot)  # type: ignore[method-assign]
+    counts = worker(bench, slots, stopping=lambda: int(len(late) == 4)).work()
+    assert counts == {"lease lost": 4}
+    assert max(late) <= -2_000
+
+
+def test_an_exception_gives_back_what_is_held() -> None:
+    """A process that cannot start, or a defect: nobody would renew the leases of what runs."""
+    define_greet()
+    bench = alone()
+    job_id = bench.relayq.dispatch("greet").job_id
+    slots = FakeSlots(bench, lasts={"greet": HOUR})
+    heard = slots.heard
+
+    def failing(seconds: float) -> Iterable[tuple[Slot, JobRecord, Report | Died]]:
+        if bench.clock.now() > (row(bench, job_id).started_at or 0) + 5_000:
+            raise ProcessStartFailed("a bad deploy")
+        return heard(seconds)
+
+    slots.heard = failing  # type: ignore[method-assign]
+    with pytest.raises(ProcessStartFailed):
+        worker(bench, slots).work()
+    record = row(bench, job_id)
+    assert (record.status, record.attempt, slots.slots[0].kills) == (Status.RETRYING, 0, 1)
+
+
+def test_where_nobody_listens_any_more_it_finishes_and_leaves(caplog: pytest.LogCaptureFixture) -> None:
+    """`relayq work --json | head -1`: the job in hand is done all the same."""
+    greeted = define_greet()
+    bench = alone()
+    for name in ("Ada", "Bob"):
+        bench.relayq.dispatch("greet", {"name": name})
+
+    def tell(news: News) -> None:
+        raise BrokenPipeError
+
+    slots = FakeSlots(bench)
+    made = worker(bench, slots)
+    made._tell = tell
+    assert made.work() == {"completed": 1}
+    assert len(greeted) == 1
+    assert caplog.text.count("nobody hears") == 1
 
 
 # --- what dies ---
