@@ -7,6 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from relayq_core.backoff import Exponential
+from relayq_core.errors import JobTimeout
 from relayq_core.ports import Added, JobStore
 from relayq_core.record import JobRecord, Status, due_shard
 from relayq_core.testing import ManualClock
@@ -118,3 +119,19 @@ def test_without_the_right_to_it_jobs_go_alone_and_nobody_asks_again(
     with recorded(local_tables.client) as calls:
         assert store.add_many(some(2)) == [False] * 2
     assert calls == []
+
+
+def test_a_deadline_in_the_middle_of_it_is_the_handlers(
+    local_tables: Tables, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """JobTimeout is no failure of a batch: it goes through, and the next batch is tried."""
+    store = local_tables.store(clock)
+
+    def timed_out(**request: object) -> None:
+        raise JobTimeout(1)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(local_tables.client, "batch_execute_statement", timed_out)
+        with pytest.raises(JobTimeout):
+            store.add_many(some(2))
+    assert store.add_many(some(2)) == [True] * 2

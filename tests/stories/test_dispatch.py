@@ -261,6 +261,16 @@ def test_a_caller_that_may_not_read_failures_dispatches_all_the_same() -> None:
     assert bench.relayq.dispatch("greet", {"n": 1}, job_id="mine").handed_off
 
 
+def test_a_look_for_failures_that_is_not_answered_is_told_before_anything_is_written() -> None:
+    """To take that for a no would begin a failed job anew; to ask again is safe."""
+    bench = FaultyBench()
+    bench.faults["get_failed"] = ["unsent"]
+    with pytest.raises(StoreError, match="no answer"):
+        bench.relayq.dispatch("greet", {"n": 1}, job_id="mine")
+    assert bench.store.jobs == {}
+    assert bench.relayq.dispatch("greet", {"n": 1}, job_id="mine").handed_off
+
+
 def test_only_an_id_of_the_callers_own_is_looked_up() -> None:
     """The happy path has no reads."""
     bench = FaultyBench()

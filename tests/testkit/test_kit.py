@@ -191,6 +191,15 @@ def test_jobs_without_an_end_are_a_failure_that_names_them(kit: Kit) -> None:
         kit.drain(delayed=True, limit=20)
 
 
+def test_a_limit_is_told_the_same_way_where_handoffs_alone_pass_it(kit: Kit) -> None:
+    """As an AssertionError, with what is left."""
+    define_greet()
+    for name in "abcdef":
+        dispatch("greet", {"name": name})
+    with pytest.raises(AssertionError, match=r"after 5 runs and sweeps there is still more to do:\n  greet"):
+        kit.drain(limit=5)
+
+
 def test_one_job_is_run_and_looked_at(kit: Kit) -> None:
     """By its id; and one that is not there is an error of the test."""
     define_greet()
