@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from relayq_core.adapters.tables import TTL_ATTRIBUTE, failed_table, jobs_table
+from relayq_core.cli.doctor.checks import _OWN
 from relayq_core.settings import KNOWN
 from tests.template.grants import translated
 from tests.template.translate import ROOT, TEMPLATES, read, translate
@@ -191,3 +192,16 @@ def test_the_layer_is_built_for_what_the_template_runs_on() -> None:
 
 def _by(key: str, items: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
     return {item[key]: item for item in items}
+
+
+def test_what_a_function_has_of_its_own_is_known_to_the_doctor() -> None:
+    """All other settings are the stack's: the doctor finds fault with one that differs between functions."""
+    own = {
+        variable
+        for resource in read()["Resources"].values()
+        if resource["Type"] == "AWS::Serverless::Function"
+        for variable in resource["Properties"].get("Environment", {}).get("Variables", {})
+        if variable.startswith("RELAYQ_")
+    }
+    assert own
+    assert own <= _OWN

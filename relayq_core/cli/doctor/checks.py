@@ -23,7 +23,7 @@ _OWN = frozenset(
     PREFIX + name
     for name in (
         *("RUNNER_FUNCTION", "JOB_MODULES", "HANDOFF", "HTTP_ENDPOINT", "HTTP_TOKEN", "HTTP_TOKEN_SECRET"),
-        *("REDIS_URL", "REDIS_PREFIX"),
+        *("REDIS_URL", "REDIS_PREFIX", "DASHBOARD"),
     )
 )
 _DEPLOY = "deploy the template again (sam build && sam deploy), which sets it"
