@@ -24,7 +24,7 @@ import json
 from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 from relayq_core.backoff import Backoff
 from relayq_core.errors import JobCrashed
@@ -117,8 +117,7 @@ class Policy:
     renews: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Settlement:
+class Settlement(NamedTuple):
     """A job as it is to be, and whether a runner is to be told of it."""
 
     event: Event
@@ -153,8 +152,7 @@ def is_same_dispatch(mine: JobRecord, found: JobRecord) -> bool:
 # --- claim ------------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class Lease:
+class Lease(NamedTuple):
     """What a runner asks for: its own id, and how long it may hold the job.
 
     Until `now + grace_ms + the row's timeout_ms`, or `+ budget_ms` where the row has none. One that is `renewed` while
@@ -234,8 +232,7 @@ def is_claimable(record: JobRecord, now: int) -> bool:
     return record.status.is_waiting and record.available_at <= now
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Limits:
+class Limits(NamedTuple):
     """A job's options, completed: by the row, else its type, else the settings."""
 
     max_attempts: int
@@ -415,8 +412,8 @@ def redrive(record: JobRecord, policy: Policy, *, now: int) -> Settlement:
 
 
 def _complete(record: JobRecord, result_json: str | None, policy: Policy, now: int) -> Settlement:
-    after = _ended(record, Event.COMPLETE, now, policy.retention_ms)
-    return Settlement(Event.COMPLETE, after.evolve(result_json=result_json, error=None))
+    after = _ended(record, Event.COMPLETE, now, policy.retention_ms, result_json=result_json, error=None)
+    return Settlement(Event.COMPLETE, after)
 
 
 def _again(
@@ -439,7 +436,7 @@ def _again(
     return Settlement(event, after, hand_off)
 
 
-def _ended(record: JobRecord, event: Event, now: int, retention_ms: int) -> JobRecord:
+def _ended(record: JobRecord, event: Event, now: int, retention_ms: int, **changes: str | None) -> JobRecord:
     return record.evolve(
         status=_to(record, event),
         updated_at=now,
@@ -449,6 +446,7 @@ def _ended(record: JobRecord, event: Event, now: int, retention_ms: int) -> JobR
         lease_until=None,
         settled_by=record.lease_id,
         expires_at=expiry(now + retention_ms),
+        **changes,
     )
 
 

@@ -3,24 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from enum import Enum
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from relayq_core.lifecycle import Lease, Settlement
 from relayq_core.record import JobRecord
 
 
-@dataclass(frozen=True, slots=True)
-class Added:
+class Added(NamedTuple):
     """How a dispatch was taken: `holder` is the job that has the unique key, `found` the row that bore my id."""
 
     holder: str | None = None
     found: JobRecord | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(NamedTuple):
     """A conditional write: done, with the row as it now is; or refused, with the row that stood in its way."""
 
     done: bool
@@ -37,8 +34,7 @@ class Settled(Enum):
     CANCEL_REQUESTED = "cancel requested"
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class Due:
+class Due(NamedTuple):
     """What the index says of a row: a hint, never the truth."""
 
     due_at: int
@@ -46,8 +42,7 @@ class Due:
     queue: str
 
 
-@dataclass(frozen=True, slots=True)
-class Page:
+class Page(NamedTuple):
     """Some rows of the index, oldest first, and where the next page begins (None: there is none)."""
 
     rows: tuple[Due, ...]
@@ -169,8 +164,7 @@ class Handoff(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Bin:
+class Bin(NamedTuple):
     """What happened in one step of time, which begins at `at`; how long runs took, None where there were none."""
 
     at: int
@@ -201,8 +195,7 @@ class UniqueHint(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
-class Announcement:
+class Announcement(NamedTuple):
     """What other systems are told of one job: what happened, when (epoch milliseconds), and the rest as JSON."""
 
     title: str

@@ -6,9 +6,8 @@ import importlib
 import os
 import sys
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from types import ModuleType
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from relayq_core.context import JobContext
 from relayq_core.errors import DuplicateJobName, SettingsError, UnknownJob
@@ -65,8 +64,7 @@ class JobType(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
-class Origin:
+class Origin(NamedTuple):
     """Where a job type was defined. Two origins that are equal are one definition, loaded again."""
 
     file: str

@@ -8,7 +8,7 @@ import random
 import secrets
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from relayq_core import lifecycle
 from relayq_core.context import job_fields
@@ -188,7 +188,7 @@ class Sweeper:
         """Get a row that nobody can work on out of the way, from wherever the index has it by now."""
         if not scope.dry_run:
             try:
-                seen = row if due_at is None else replace(row, due_at=due_at)
+                seen = row if due_at is None else row._replace(due_at=due_at)
                 self._store.postpone(seen, self._clock.now() + lifecycle.UNREADABLE_MS)
             except StoreError:
                 logger.exception("the row could not be set aside", extra={"job_id": row.job_id})

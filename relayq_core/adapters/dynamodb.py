@@ -554,10 +554,10 @@ def _changes(before: JobRecord, after: JobRecord, condition: dict[str, Any]) -> 
     sets: list[str] = []
     removes: list[str] = []
     for field, (name, _) in ATTRIBUTES.items():
-        new = attribute(after, field)
         # due_at may have been moved by the sweeper since, so it is always written; and so is who settled
-        if field not in {"due_at", "settled_by"} and new == attribute(before, field):
+        if field not in {"due_at", "settled_by"} and getattr(after, field) == getattr(before, field):
             continue
+        new = attribute(after, field)
         alias = f"#{name}"
         names[alias] = name
         if new is None:

@@ -280,7 +280,7 @@ def bury_forgets_the_error() -> list[Patch]:
 
     def bury(record: JobRecord, policy: Any, now: int) -> Settlement:
         found = _LIFE_BURY(record, policy, now)
-        return replace(found, after=found.after.evolve(error=None))
+        return found._replace(after=found.after.evolve(error=None))
 
     return [(lifecycle, "bury", bury)]
 
@@ -290,7 +290,7 @@ def attempts_are_not_bounded() -> list[Patch]:
     """A failed job is retried for ever."""
 
     def limits(record: JobRecord, of_type: Any, policy: Any) -> Any:
-        return replace(_LIMITS(record, of_type, policy), max_attempts=10**6)
+        return _LIMITS(record, of_type, policy)._replace(max_attempts=10**6)
 
     return [(lifecycle, "limits", limits)]
 
@@ -326,7 +326,7 @@ def retry_leaves_the_index() -> list[Patch]:
 
     def again(*args: Any, **kwargs: Any) -> Settlement:
         found = _AGAIN(*args, **kwargs)
-        return replace(found, after=found.after.evolve(due_at=None), hand_off=True)
+        return found._replace(after=found.after.evolve(due_at=None), hand_off=True)
 
     return [(lifecycle, "_again", again)]
 
@@ -347,7 +347,7 @@ def live_rows_expire() -> list[Patch]:
 
     def again(*args: Any, **kwargs: Any) -> Settlement:
         found = _AGAIN(*args, **kwargs)
-        return replace(found, after=found.after.evolve(expires_at=1))
+        return found._replace(after=found.after.evolve(expires_at=1))
 
     return [(lifecycle, "_again", again)]
 
@@ -417,7 +417,7 @@ def release_forgives_the_crash() -> list[Patch]:
     def release(record: JobRecord, *args: Any, **kwargs: Any) -> Settlement:
         found = _RELEASE(record, *args, **kwargs)
         if found.event is Event.RELEASE:
-            return replace(found, after=found.after.evolve(attempt=record.attempt - 1, exhausted=False))
+            return found._replace(after=found.after.evolve(attempt=record.attempt - 1, exhausted=False))
         return found
 
     return [(lifecycle, "release", release)]
