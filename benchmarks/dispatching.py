@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -11,9 +12,12 @@ from benchmarks.measuring import CONTROL, Ratio, paired
 from benchmarks.rows import Row
 from benchmarks.scale import Scale
 from relayq_core import Job, RelayQ
+from relayq_core.adapters.lambda_invoke import NoHandoff
+from relayq_core.request import JobRequest
 
 GROUP = "Dispatch"
 PAYLOAD = {"to": "ada@example.com", "subject": "Welcome", "user_id": 12345}
+_MANY = 100
 TUNED = "put_item and invoke, tuned, the body read"
 USUAL = "put_item and invoke, default clients, the body unread"
 
@@ -33,6 +37,7 @@ def rows(scale: Scale) -> Iterator[Row]:
     """Over HTTP and TLS, and the connections that are opened."""
     with stand() as plain, environment(plain.environ):
         yield from _against_tuned(scale)
+        yield from _many(scale)
         yield from _against_usual(scale, "HTTP", cpu_goal=0.85, wall_goal=0.80)
         yield from _connections(plain, scale)
     with stand(tls=True) as secure, environment(secure.environ):
@@ -103,6 +108,29 @@ def _against_tuned(scale: Scale) -> Iterator[Row]:
     )
     yield _row(
         "dispatch with a unique key", "transact_write_items and invoke, tuned, the body read", keyed, "unique", 1.10
+    )
+
+
+def _many(scale: Scale) -> Iterator[Row]:
+    """A hundred jobs, and nobody is told of them: what telling takes is another row's."""
+    silent = relayq(handoff=NoHandoff())
+    seen = sent_by(silent, "dynamodb")
+    silent.dispatch("send_welcome_email", PAYLOAD, queue="emails")
+    put, written = tuned("dynamodb").put_item, seen[-1][1]
+
+    def puts() -> None:
+        for _ in range(_MANY):
+            put(**written)
+
+    jobs = [JobRequest("send_welcome_email", json.dumps(PAYLOAD))] * _MANY
+    found = paired(puts, {"many": lambda: silent.dispatch_many(jobs)}, rounds=max(5, scale.rounds // 2), batch=1)
+    yield _row(
+        f"dispatch_many of {_MANY} jobs, each, without telling runners",
+        "put_item, tuned",
+        found,
+        "many",
+        0.12,
+        "checks and records included",
     )
 
 

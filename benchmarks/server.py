@@ -89,6 +89,10 @@ def _query(body: bytes) -> bytes:
     return _ok({"Items": rows, "Count": len(rows), "ScannedCount": len(rows), **more})
 
 
+def _inserted(body: bytes) -> bytes:
+    return _ok({"Responses": [{"TableName": "jobs"}] * body.count(b'"Parameters"')})
+
+
 def _sent(body: bytes) -> bytes:
     digest = hashlib.md5(json.loads(body)["MessageBody"].encode(), usedforsecurity=False).hexdigest()
     return _ok({"MD5OfMessageBody": digest, "MessageId": "219f8380-5770-4cc2-8c3e-5c715e145f5e"})
@@ -98,6 +102,7 @@ _ANSWERS: dict[bytes, Callable[[bytes], bytes]] = {
     b"PutItem": lambda _: _EMPTY,
     b"TransactWriteItems": lambda _: _EMPTY,
     b"BatchWriteItem": lambda _: _BATCH_WRITTEN,
+    b"BatchExecuteStatement": _inserted,
     b"GetItem": lambda _: _QUEUES,
     b"UpdateItem": _update,
     b"Query": _query,

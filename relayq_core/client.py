@@ -20,7 +20,7 @@ from relayq_core.ports import Clock, EventBus, Handoff, History, JobStore, Uniqu
 from relayq_core.record import JobRecord, Status
 from relayq_core.registry import registry as all_jobs
 from relayq_core.settings import Settings
-from relayq_core.spreading import Spread, in_threads, one_by_one
+from relayq_core.spreading import Spreading, in_threads, one_by_one
 
 if TYPE_CHECKING:
     from relayq_core.adapters.http_tokens import HttpTokens
@@ -43,8 +43,8 @@ class RelayQ:
 
     `settings` come from the environment unless given; `store`, `handoff` and `clock` are boto3's and the system's
     unless given; `hint` is Redis's where RELAYQ_REDIS_URL is set, `event_bus` EventBridge's where RELAYQ_EVENT_BUS
-    is. `spread` is how many jobs at a time are worked on where there are many: eight, in threads, unless given or the
-    store is. Clients are made when they are first needed.
+    is. `spreading` is how many jobs at a time are worked on where there are many: eight, in threads, unless given or
+    the store is. Clients are made when they are first needed.
     """
 
     def __init__(
@@ -56,7 +56,7 @@ class RelayQ:
         hint: UniqueHint | None = None,
         event_bus: EventBus | None = None,
         clock: Clock | None = None,
-        spread: Spread | None = None,
+        spreading: Spreading | None = None,
         session: Any = None,
         validate_parameters: bool = False,
     ) -> None:
@@ -68,7 +68,7 @@ class RelayQ:
         self._clients: dict[str, Any] = {}
         self._lock = threading.Lock()
         # a store of the caller's own may not be for threads
-        self._spread: Spread = spread or (in_threads if store is None else one_by_one)
+        self._spreading: Spreading = spreading or (in_threads if store is None else one_by_one)
         self.store: JobStore = store or self._dynamo_store()
         self.handoff: Handoff = handoff or self._made_handoff()
         self.hint: UniqueHint | None = self._redis_hint() if hint is None else hint
@@ -113,7 +113,8 @@ class RelayQ:
         from relayq_core.batch import BatchDispatcher
 
         try:
-            return BatchDispatcher(self.store, self._dispatcher, all_jobs, self._spread).dispatch(jobs)
+            with self._spreading() as spread:
+                return BatchDispatcher(self.store, self._dispatcher, all_jobs, spread).dispatch(jobs)
         finally:
             self._publish()
 
@@ -231,7 +232,7 @@ class RelayQ:
             self.policy,
             self.events,
             page=self.settings.sweep_limit,
-            spread=self._spread,
+            spreading=self._spreading,
         )
 
     @functools.cached_property

@@ -18,7 +18,7 @@ from relayq_core.handing import hand_off
 from relayq_core.lifecycle import Event, Leave, Nudge, Policy, Postpone, Settlement
 from relayq_core.ports import Clock, Due, Handoff, JobStore, Settled
 from relayq_core.record import JobRecord, shards_of
-from relayq_core.spreading import Spread, one_by_one
+from relayq_core.spreading import Spread, Spreading, one_by_one
 
 logger = logging.getLogger("relayq")
 
@@ -77,7 +77,7 @@ class Sweeper:
         events: Events,
         *,
         page: int,
-        spread: Spread = one_by_one,
+        spreading: Spreading = one_by_one,
     ) -> None:
         self._store = store
         self._handoff = handoff
@@ -85,7 +85,7 @@ class Sweeper:
         self._policy = policy
         self._events = events
         self._page = page
-        self._spread = spread
+        self._spreading = spreading
 
     def sweep(self, remaining: Callable[[], int], scope: Scope | None = None) -> Swept:
         """Everything overdue first, in all shards; then what becomes due soon, each at its moment.
@@ -96,10 +96,19 @@ class Sweeper:
         scope = scope or Scope()
         swept = Swept()
         began = self._clock.now()
+        with self._spreading() as spread:
+            self._work_through(swept, scope, remaining, spread, began)
+        if not scope.dry_run:
+            self._store.record_tick(began, dict(swept.counts))
+        return swept
+
+    def _work_through(
+        self, swept: Swept, scope: Scope, remaining: Callable[[], int], spread: Spread, began: int
+    ) -> None:
         troubles = 0
         for rows in self._overdue_then_ahead(scope, remaining):
             wanted = rows if scope.limit is None else rows[: scope.limit - swept.counts.total()]
-            actions = self._spread(lambda row: self._visit_in_time(row, scope, remaining), wanted)
+            actions = spread(lambda row: self._visit_in_time(row, scope, remaining), wanted)
             for row, action in zip(wanted, actions, strict=True):
                 if action is not None:
                     swept.add(row, action)
@@ -110,9 +119,6 @@ class Sweeper:
             if troubles >= _ERRORS_IN_A_ROW:
                 logger.error("%d rows in a row could not be worked on; the sweep ends here", troubles)
                 break
-        if not scope.dry_run:
-            self._store.record_tick(began, dict(swept.counts))
-        return swept
 
     def _overdue_then_ahead(self, scope: Scope, remaining: Callable[[], int]) -> Iterator[list[Due]]:
         """Rows, some at a time, when it is time to look at them; ends before the invocation does."""

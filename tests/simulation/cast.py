@@ -224,9 +224,9 @@ class Stage:
             store = self.store()
             dispatcher = self.dispatcher(actor, _Naming, names=list(wanted))
             try:
-                outcomes: list[object] = [
-                    *BatchDispatcher(store, dispatcher, self.known, one_by_one).dispatch(requests)
-                ]
+                with one_by_one() as spread:
+                    batch = BatchDispatcher(store, dispatcher, self.known, spread)
+                    outcomes: list[object] = [*batch.dispatch(requests)]
             except BatchIncomplete as incomplete:
                 outcomes = incomplete.outcomes
             except StoreError:

@@ -176,7 +176,7 @@ def test_ten_thousand_jobs_are_dispatched_and_none_is_lost() -> None:
         return add_many(records)
 
     bench.faulty._store.add_many = counting  # type: ignore[method-assign,assignment]
-    bench.relayq._spread = in_threads
+    bench.relayq._spreading = in_threads
     answers = bench.relayq.dispatch_many(("greet", {"n": n}) for n in range(10_000))
     assert batches == [25] * 400
     assert [bench.store.jobs[answer.job_id].payload["n"] for answer in answers] == list(range(10_000))

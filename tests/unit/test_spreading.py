@@ -8,27 +8,29 @@ import time
 import pytest
 
 from relayq_core.context import current_job
-from relayq_core.spreading import THREADS, in_threads, one_by_one
+from relayq_core.spreading import THREADS, Spreading, in_threads, one_by_one
 from tests.factories import a_job
 
 
-@pytest.mark.parametrize("spread", [one_by_one, in_threads])
-def test_the_answers_are_in_the_order_of_the_items(spread: object) -> None:
+@pytest.mark.parametrize("spreading", [one_by_one, in_threads])
+def test_the_answers_are_in_the_order_of_the_items(spreading: Spreading) -> None:
     """Whoever is ready first."""
 
     def slow(number: int) -> int:
         time.sleep((5 - number) * 0.001)
         return number * 2
 
-    assert spread(slow, range(5)) == [0, 2, 4, 6, 8]  # type: ignore[operator]
-    assert spread(slow, []) == []  # type: ignore[operator]
+    with spreading() as spread:
+        assert spread(slow, range(5)) == [0, 2, 4, 6, 8]
+        assert spread(slow, []) == []
 
 
 def test_threads_have_the_callers_context() -> None:
     """What a handler dispatches in them is a child of its job."""
     token = current_job.set(a_job(id="parent"))
     try:
-        found = in_threads(lambda _: current_job.get(), range(3))
+        with in_threads() as spread:
+            found = spread(lambda _: current_job.get(), range(3))
     finally:
         current_job.reset(token)
     assert [job.id if job else None for job in found] == ["parent"] * 3
@@ -41,7 +43,20 @@ def test_no_more_than_eight_at_a_time() -> None:
         time.sleep(0.001)
         return threading.get_ident()
 
-    assert len(set(in_threads(who, range(100)))) <= THREADS
+    with in_threads() as spread:
+        found = {*spread(who, range(100)), *spread(who, range(100))}
+    assert 1 < len(found) <= THREADS
+
+
+def test_no_thread_outlives_the_block_or_begins_without_need() -> None:
+    """A Lambda is frozen between two invocations; and an idle tick has nothing to spread."""
+    before = set(threading.enumerate())
+    with in_threads() as spread:
+        assert spread(str, [1]) == ["1"]
+        assert set(threading.enumerate()) == before
+        assert spread(str, [1, 2]) == ["1", "2"]
+        assert set(threading.enumerate()) > before
+    assert set(threading.enumerate()) == before
 
 
 def test_what_has_not_begun_when_one_fails_is_not_begun_any_more() -> None:
@@ -54,6 +69,6 @@ def test_what_has_not_begun_when_one_fails_is_not_begun_any_more() -> None:
             raise TimeoutError
         time.sleep(0.05)
 
-    with pytest.raises(TimeoutError):
-        in_threads(fail, range(1000))
+    with pytest.raises(TimeoutError), in_threads() as spread:
+        spread(fail, range(1000))
     assert len(began) < 100
