@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from relayq_core.dispatcher import Dispatched, Dispatcher
-from relayq_core.errors import BatchIncomplete, RelayQError
+from relayq_core.errors import BatchIncomplete, DispatchUnknown, RelayQError, StoreUnavailable
 from relayq_core.ports import JobStore
 from relayq_core.record import JobRecord
 from relayq_core.registry import Registry
@@ -18,6 +18,8 @@ from relayq_core.spreading import Spread
 _TOGETHER = 25
 #: Runners are told of so many at once. Ten thousand would be throttled; the sweeper tells of the rest at its next tick.
 BURST = 100
+#: The sweeper looks at the others no sooner than every try of their write is over: two of the SDK's, and one alone.
+_WRITTEN_BY_MS = 15_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,38 +55,44 @@ class BatchDispatcher:
         orders = list(self._orders(jobs))
         for queue in dict.fromkeys(order.record.queue for order in orders):
             self._dispatcher.register(queue)
-        outcomes: list[Dispatched | RelayQError | None] = [None] * len(orders)
-        written = self._write_together([order for order in orders if not order.goes_alone])
+        outcomes: dict[int, Dispatched | RelayQError] = {}
+        together = [order for order in orders if not order.goes_alone]
+        batches = [together[start : start + _TOGETHER] for start in range(0, len(together), _TOGETHER)]
+        for answered in self._spread(self._write_together, batches):
+            outcomes.update(answered)
+        written = [order for order in together if order.place not in outcomes]
         told = self._spread(self._dispatcher.tell, [(order.record, order.hand_off_now) for order in written])
-        for order, dispatched in zip(written, told, strict=True):
-            outcomes[order.place] = dispatched
-        alone = [order for order in orders if outcomes[order.place] is None]
-        for order, outcome in zip(alone, self._spread(self._write_alone, alone), strict=True):
-            outcomes[order.place] = outcome
-        return _all_accepted(outcomes)
+        outcomes.update(zip((order.place for order in written), told, strict=True))
+        alone = [order for order in orders if order.goes_alone]
+        outcomes.update(zip((order.place for order in alone), self._spread(self._write_alone, alone), strict=True))
+        return _all_accepted([outcomes[place] for place in range(len(orders))])
 
     def _orders(self, jobs: Iterable[Any]) -> Iterator[_Order]:
         told = 0
         for place, given in enumerate(jobs):
-            job, args = given if isinstance(given, tuple) else (given, None)
+            job, args = _pair(given)
             request = request_of(job, args, self._registry)
             record, hand_off_now = self._dispatcher.record(request, request.options)
             if hand_off_now and told == BURST:
                 # nobody is told of it: the sweeper is to look when its time comes, and not only when it is overdue
-                record, hand_off_now = record.evolve(due_at=record.available_at), False
+                record, hand_off_now = record.evolve(due_at=record.available_at + _WRITTEN_BY_MS), False
             told += hand_off_now
             yield _Order(place, record, hand_off_now, request.options.job_id is not None)
 
-    def _write_together(self, orders: Sequence[_Order]) -> list[_Order]:
-        """Those that are written for sure; whoever is not, goes alone."""
-        batches = [orders[start : start + _TOGETHER] for start in range(0, len(orders), _TOGETHER)]
-        written = self._spread(lambda batch: self._store.add_many([order.record for order in batch]), batches)
-        return [
-            order
-            for batch, answers in zip(batches, written, strict=True)
-            for order, done in zip(batch, answers, strict=True)
-            if done
-        ]
+    def _write_together(self, orders: Sequence[_Order]) -> dict[int, Dispatched | RelayQError]:
+        """Write a batch. What became of those of whom the batch does not say for sure that they are written."""
+        answers = self._store.add_many([order.record for order in orders])
+        unsure = [order for order, written in zip(orders, answers, strict=True) if not written]
+        return {order.place: self._write_unsure(order) for order in unsure}
+
+    def _write_unsure(self, order: _Order) -> Dispatched | RelayQError:
+        """It may be written, and may even have run: then it must not begin anew."""
+        try:
+            return self._dispatcher.write(order.record, hand_off_now=order.hand_off_now, own_id=True)
+        except StoreUnavailable:
+            return DispatchUnknown(order.record.id)
+        except RelayQError as error:
+            return error
 
     def _write_alone(self, order: _Order) -> Dispatched | RelayQError:
         try:
@@ -93,8 +101,16 @@ class BatchDispatcher:
             return error
 
 
-def _all_accepted(outcomes: Sequence[Dispatched | RelayQError | None]) -> list[Dispatched]:
+def _pair(given: Any) -> tuple[Any, Any]:
+    if not isinstance(given, tuple):
+        return given, None
+    if len(given) != 2:
+        raise TypeError(f"dispatch_many() takes jobs, or pairs of a job and its arguments; got a tuple of {len(given)}")
+    return given
+
+
+def _all_accepted(outcomes: list[Dispatched | RelayQError]) -> list[Dispatched]:
     accepted = [outcome for outcome in outcomes if isinstance(outcome, Dispatched)]
     if len(accepted) < len(outcomes):
-        raise BatchIncomplete([outcome for outcome in outcomes if outcome is not None])
+        raise BatchIncomplete(outcomes)
     return accepted

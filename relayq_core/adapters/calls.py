@@ -50,6 +50,9 @@ _DENIED = frozenset(
         "IncompleteSignatureException",
     }
 )
+_LACKING = frozenset(
+    {"AccessDeniedException", "AccessDenied", "UnknownOperationException", "NotImplementedException", "InvalidAction"}
+)
 _TRIES = 8
 _FIRST_WAIT = 0.025
 _LONGEST_WAIT = 2.0
@@ -107,11 +110,11 @@ def call(
     raise StoreUnavailable(operation, cause)
 
 
-def is_passing(error: Exception) -> bool:
-    """No answer, a throttle, a fault of the server: the same call may well be answered later."""
+def is_lacking(error: Exception) -> bool:
+    """There is no right to the operation, or no such operation: to ask again is in vain."""
     if isinstance(error, ClientError):
-        return error.response["Error"]["Code"] in _AGAIN or _is_servers_fault(error)
-    return isinstance(error, HTTPClientError | BotoConnectionError)
+        return error.response["Error"]["Code"] in _LACKING
+    return not isinstance(error, BotoCoreError)  # an engine inside this process, which fails in a way of its own
 
 
 def _is_servers_fault(error: ClientError) -> bool:

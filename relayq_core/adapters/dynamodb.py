@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from relayq_core.adapters.calls import Cancelled, Refused, call, is_passing
+from relayq_core.adapters.calls import Cancelled, Refused, call, is_lacking
 from relayq_core.adapters.items import (
     ATTRIBUTES,
     JOB_PREFIX,
@@ -132,7 +132,7 @@ class DynamoStore:
                 raise
             except Exception as error:
                 # no right to it, an engine that does not know it, no answer: one put for each job is as safe
-                self._inserts = is_passing(error)
+                self._inserts = not is_lacking(error)
                 logger.warning("jobs are written one by one, a batch could not be (%s)", headline(error))
         return [False] * len(records)
 

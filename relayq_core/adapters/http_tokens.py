@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -13,6 +14,13 @@ from relayq_core.ports import Clock
 LIFETIME_MS = 300_000
 #: Where fetching fails, nothing is open, and nobody can have us ask more often than this.
 PAUSE_MS = 5_000
+
+
+class TokensUnread(SettingsError):
+    """The tokens could not be fetched a moment ago, and are not asked for again yet."""
+
+    def __init__(self) -> None:
+        super().__init__("RELAYQ_HTTP_TOKEN_SECRET", "what is kept there could not be read a moment ago")
 
 
 class HttpTokens:
@@ -28,24 +36,28 @@ class HttpTokens:
         self._clock = clock
         self._fetched: tuple[str, ...] = ()
         self._until = 0
+        self._lock = threading.Lock()  # whoever comes while one fetches waits for what it brings
 
     def all(self) -> tuple[str, ...]:
-        """The tokens that are valid now. Raises SettingsError for what is no token, and whatever boto3 raises;
-        for a moment after that there are none."""
+        """The tokens that are valid now. Raises SettingsError for what is no token, and whatever boto3 raises; for a
+        moment after that TokensUnread."""
         if self._given or not self._kept_as:
             return self._given
-        now = self._clock.now()
-        if now >= self._until:
-            self._fetched, self._until = (), now + PAUSE_MS
-            self._fetched = self._fetch()
-            self._until = now + LIFETIME_MS
-        return self._fetched
+        with self._lock:
+            now = self._clock.now()
+            if now >= self._until:
+                self._fetched, self._until = (), now + PAUSE_MS
+                self._fetched = self._fetch()
+                self._until = now + LIFETIME_MS
+            if not self._fetched:
+                raise TokensUnread
+            return self._fetched
 
     def first(self) -> str:
-        """The one to send. Raises SettingsError where none could be fetched lately, or what `all` raises."""
+        """The one to send. Raises SettingsError where none is set, or what `all` raises."""
         tokens = self.all()
         if not tokens:
-            raise SettingsError("RELAYQ_HTTP_TOKEN_SECRET", "what is kept there could not be read a moment ago")
+            raise SettingsError("RELAYQ_HTTP_TOKEN", "it is not set, nor is RELAYQ_HTTP_TOKEN_SECRET")
         return tokens[0]
 
     def _fetch(self) -> tuple[str, ...]:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from aws_lambda_powertools.event_handler import LambdaFunctionUrlResolver, Response
 
 from relayq_core import backoff
+from relayq_core.adapters.http_tokens import PAUSE_MS, TokensUnread
 from relayq_core.client import RelayQ
 from relayq_core.errors import (
     DispatchUnknown,
@@ -82,9 +83,19 @@ def handler(event: Any, context: Any) -> dict[str, Any]:
 
 
 def _answered(event: Any, context: Any) -> dict[str, Any]:
+    tokens = _tokens()
+    if tokens is None:
+        return as_event(
+            failure(
+                HTTPStatus.SERVICE_UNAVAILABLE,
+                "Unavailable",
+                "the tokens cannot be read at the moment, so nobody is let in; ask again in some seconds",
+                {"Retry-After": str(PAUSE_MS // 1000)},
+            )
+        )
     if _is_for_the_dashboard(event):
         return _dashboard().answer(event, context)
-    if not is_authorised(event, _tokens()):
+    if not is_authorised(event, tokens):
         return as_event(
             failure(HTTPStatus.UNAUTHORIZED, "Unauthorized", "send a valid token in the header X-RelayQ-Token")
         )
@@ -111,20 +122,22 @@ def _dashboard() -> Dashboard:
 
     return Dashboard(
         relayq=_made,
-        sessions=Sessions(_tokens, _made.clock),
+        sessions=Sessions(lambda: _tokens() or (), _made.clock),
         may_change=_made.settings.dashboard == "write",
         history=_made.history(SERVICE),
         command=f"relayq --stack {SERVICE}",
     )
 
 
-def _tokens() -> tuple[str, ...]:
-    """Tokens that cannot be read open nothing."""
+def _tokens() -> tuple[str, ...] | None:
+    """Those that open the function; none: nobody is let in. None: they cannot be read, and are asked for again soon."""
     try:
         return _made.http_tokens.all()
+    except TokensUnread:
+        return None
     except Exception as error:
         logger.error("the tokens cannot be read, so nobody is let in: %s", headline(error))
-        return ()
+        return None
 
 
 # ---------------------------------------------------------------- the routes

@@ -121,6 +121,15 @@ def test_without_the_right_to_it_jobs_go_alone_and_nobody_asks_again(
     assert calls == []
 
 
+@pytest.mark.parametrize("code", ["ExpiredTokenException", "ValidationException", "ThrottlingException"])
+def test_what_may_pass_is_asked_for_again(local_tables: Tables, clock: ManualClock, code: str) -> None:
+    """One bad moment, or one batch that is too much, must not slow a process down for as long as it lives."""
+    store = local_tables.store(clock)
+    with refusing(local_tables.client, "BatchExecuteStatement", Refusal(code)):
+        assert store.add_many(some(2)) == [False] * 2
+    assert store.add_many(some(2)) == [True] * 2
+
+
 def test_a_deadline_in_the_middle_of_it_is_the_handlers(
     local_tables: Tables, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -280,7 +280,11 @@ def test_the_token_may_be_kept_elsewhere(load: Load, kept_as: str) -> None:
 def test_a_token_that_cannot_be_read_opens_nothing(load: Load) -> None:
     """And is asked for once in a while only, however many knock."""
     api = load(RELAYQ_HTTP_TOKEN="", RELAYQ_HTTP_TOKEN_SECRET="not-there")
-    assert [api.ask("GET", "/queues")[0] for _ in range(3)] == [401] * 3
+    answers = [api.ask("GET", "/queues") for _ in range(3)]
+    assert [status for status, _ in answers] == [503] * 3
+    assert {told["message"] for _, told in answers} == {
+        "the tokens cannot be read at the moment, so nobody is let in; ask again in some seconds"
+    }
     told = [line for line in api.log.getvalue().splitlines() if "cannot be read" in line]
     assert len(told) == 1
 

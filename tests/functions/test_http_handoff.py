@@ -5,6 +5,7 @@ import logging
 import socket
 import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -15,7 +16,7 @@ import urllib3
 from relayq_core import RelayQ, Settings, SettingsError, Status
 from relayq_core.adapters import http_handoff
 from relayq_core.adapters.http_handoff import HttpHandoff
-from relayq_core.adapters.http_tokens import LIFETIME_MS, PAUSE_MS, HttpTokens
+from relayq_core.adapters.http_tokens import LIFETIME_MS, PAUSE_MS, HttpTokens, TokensUnread
 from relayq_core.errors import HandoffRefused
 from relayq_core.testing import ManualClock, MemoryStore, isolated_registry
 
@@ -306,11 +307,33 @@ def test_a_fetch_that_failed_is_not_tried_again_at_once() -> None:
     with pytest.raises(SettingsError):
         tokens.all()
     keeper.value = TOKEN
-    assert (tokens.all(), len(keeper.asked)) == ((), 1)
-    with pytest.raises(SettingsError, match="could not be read a moment ago"):
-        tokens.first()
+    for ask in (tokens.all, tokens.first):
+        with pytest.raises(TokensUnread, match="could not be read a moment ago"):
+            ask()
+    assert len(keeper.asked) == 1
     clock.advance(milliseconds=PAUSE_MS)
     assert tokens.first() == TOKEN
+
+
+def test_whoever_comes_while_one_fetches_waits_for_what_it_brings() -> None:
+    """A burst of handoffs from a cold process must not be lost to the first of them."""
+    fetching, come = threading.Event(), threading.Event()
+
+    class Slow(Keeper):
+        def __call__(self, service: str) -> Any:
+            fetching.set()
+            assert come.wait(10)
+            return super().__call__(service)
+
+    keeper = Slow(TOKEN)
+    tokens = HttpTokens((), "relayq-token", keeper, ManualClock())
+    with ThreadPoolExecutor(8) as pool:
+        first = pool.submit(tokens.first)
+        assert fetching.wait(10)
+        others = [pool.submit(tokens.first) for _ in range(7)]
+        come.set()
+        assert [answer.result(10) for answer in (first, *others)] == [TOKEN] * 8
+    assert len(keeper.asked) == 1
 
 
 def test_what_is_kept_is_checked_like_the_variable() -> None:

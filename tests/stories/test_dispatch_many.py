@@ -79,7 +79,7 @@ def test_none_at_all_is_no_error(bench: Bench) -> None:
         (("elsewhere", {"text": "x" * 300_001}), PayloadTooLarge),
         (("elsewhere", {"thing": {1}}), InvalidPayload),
         (7, TypeError),
-        (("Greet", {"name": "Ada"}, "more"), ValueError),
+        (("Greet", {"name": "Ada"}, "more"), TypeError),
     ],
 )
 def test_one_that_is_wrong_is_told_before_anything_is_written(
@@ -146,11 +146,13 @@ def test_an_id_of_ones_own_is_as_safe_as_ever(bench: Bench) -> None:
 
 
 def test_runners_are_told_of_the_first_and_the_sweeper_starts_the_rest(bench: Bench) -> None:
-    """At its next tick: those are due when their time has come, and not only when they are overdue."""
+    """Due once their write is surely over, and not only when they are overdue."""
     answers = bench.relayq.dispatch_many(("greet", {"n": n}) for n in range(BURST + 50))
     assert [answer.handed_off for answer in answers] == [True] * BURST + [False] * 50
     assert len(bench.handoff.offers) == BURST
     bench.handoff.offers.clear()
+    assert bench.sweep(Scope()).counts == {}
+    bench.clock.advance(seconds=15)
     assert bench.sweep(Scope()).counts == {"nudged": 50}
     assert {offer.job_id for offer in bench.handoff.offers} == {answer.job_id for answer in answers[BURST:]}
 
@@ -205,6 +207,38 @@ def test_a_batch_that_was_not_answered_is_put_one_by_one(told: list[str]) -> Non
     assert len({answer.job_id for answer in dispatched}) == len(bench.store.jobs) == 2
     assert not any(answer.duplicate for answer in dispatched)
     assert told == ["dispatched"] * 2
+
+
+def test_one_that_has_failed_before_its_batch_was_answered_does_not_begin_anew(told: list[str]) -> None:
+    """An answer may be lost for seconds: its tries are spent, and it stands in the failed table."""
+    bench = FaultyBench()
+    add_many = bench.faulty._store.add_many
+
+    def late(records: list[JobRecord]) -> list[bool]:
+        assert add_many(records) == [True]
+        bench.run(records[0].id)
+        return [False]
+
+    bench.faulty._store.add_many = late  # type: ignore[method-assign,assignment]
+
+    @job(max_attempts=1)
+    def charge() -> None:
+        raise ValueError("no money")
+
+    (dispatched,) = bench.relayq.dispatch_many([("charge", {})])
+    assert not dispatched.handed_off
+    assert bench.store.get_failed(dispatched.job_id) is not None
+    assert bench.store.get(dispatched.job_id) is None
+
+
+def test_one_that_nobody_can_look_for_is_unknown() -> None:
+    """It may be written, so that it is not said to be refused."""
+    bench = FaultyBench()
+    bench.faulty._store.add_many = lambda records: [False] * len(records)  # type: ignore[method-assign]
+    bench.faults["get_failed"] = ["unsent"]
+    with pytest.raises(BatchIncomplete) as incomplete:
+        bench.relayq.dispatch_many([("greet", {})])
+    assert [type(outcome) for outcome in incomplete.value.outcomes] == [DispatchUnknown]
 
 
 def test_some_that_were_not_accepted_are_told_with_an_outcome_for_each() -> None:
