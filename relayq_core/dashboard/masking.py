@@ -8,19 +8,37 @@ from typing import Any
 
 MASK = "••••••"
 #: Names whose value nobody needs to see, alone or as a part of a name: `apiKey`, `db_password`, `X-Auth-Token`.
-_NAMES = re.compile(
-    r"pass(word|wd|phrase|code)|pwd|secret|token|authorization|(api|access|private)[-_ ]?key|credential|cookie"
-    r"|signature|session[-_ ]?id|card[-_ ]?number|iban|(?<![a-z])(pass|pin|otp|cvv|cvc|ssn)(?![a-z])",
-    re.IGNORECASE,
+_NAME = (
+    r"(?:pass(?:word|wd|phrase|code)|pwd|secret|token|authorization|(?:api|access|private)[-_ ]?key|credential|cookie"
+    r"|signature|session[-_ ]?id|card[-_ ]?number|iban|(?:o|basic|http|proxy)[-_ ]?auth(?![a-z])"
+    r"|(?<![a-z])(?:pass|pin|otp|cvv|cvc|ssn|auth|sig)(?![a-z]))"
 )
-#: `Bearer abc`, `Basic abc`, a JSON Web Token, an AWS access key, user and password in a URL.
+_NAMES = re.compile(_NAME, re.IGNORECASE)
+#: `Bearer abc`, `Basic abc`, a JSON Web Token, an AWS access key, user and password in a URL. None looks further than
+#: its own word or two: the time grows with the text, not with its square.
 _LOOKS = re.compile(
     r"(?P<scheme>\b(?:bearer|basic)\s+)[\w.~+/=-]{6,}"
-    r"|\beyJ[\w-]{8,}\.[\w-]+\.[\w-]*"
+    # begins where the word does, and only where two dots follow: each word is looked at once
+    r"|(?<![\w-])(?=[\w-]++\.[\w-]++\.)(?P<lead>[\w-]*?)\beyJ[\w-]{8,}\.[\w-]+\.[\w-]*"
     r"|\b(?:AKIA|ASIA)[A-Z0-9]{16}\b"
     r"|(?P<url>\b[a-z][a-z0-9+.-]{1,20}://)[^\s/@:]{0,200}:[^\s/@]{1,200}(?=@)",
     re.IGNORECASE,
 )
+#: A name and its value within a text: in JSON or a dict, also one that was made a text again; in an address or a form;
+#: in a header. A name alone is none: `token: expected a string` says nothing.
+_PAIRS = re.compile(
+    rf"{_NAME}[\w.-]{{0,40}}(?:"
+    r"(?P<double>[\"']\s{0,3}:\s{0,3}\")(?:[^\"\\]|\\.)*"
+    r"|(?P<single>[\"']\s{0,3}:\s{0,3}')(?:[^'\\]|\\.)*"
+    r"|(?P<escaped>\\{1,4}[\"']\s{0,3}:\s{0,3}\\{1,4}[\"'])[^\"'\\]*"
+    r"|(?P<number>\\{0,4}[\"']\s{0,3}:\s{0,3})[0-9][\w.]*"
+    r"|(?P<form>=[\"']?)[^\s&\"'<>,;]+"
+    r"|(?P<header>(?:(?<=authorization)|(?<=cookie)|(?<=-key)|(?<=-token))\s{0,3}:\s{0,3})[^\s\"'][^\r\n\"']*"
+    r")",
+    re.IGNORECASE,
+)
+#: As headers and variables are often written: what names the value, and the value.
+_NAMING, _NAMED = ("name", "key", "header"), "value"
 #: Deeper than this nothing is shown: a payload may be nested as deep as JSON allows.
 _DEEPEST = 40
 
@@ -30,18 +48,38 @@ def masked(value: Any, depth: int = 0) -> Any:
     if depth > _DEEPEST:
         return "…"
     if isinstance(value, dict):
-        return {
-            key: MASK if _NAMES.search(str(key)) and found is not None else masked(found, depth + 1)
-            for key, found in value.items()
-        }
+        return {key: _hidden_if(_is_secret(key, value), found, depth) for key, found in value.items()}
     if isinstance(value, list):
-        return [masked(found, depth + 1) for found in value]
+        is_pair = len(value) == 2 and isinstance(value[1], str) and _is_name(value[0])
+        return [_hidden_if(is_pair and n == 1, found, depth) for n, found in enumerate(value)]
     return masked_text(value) if isinstance(value, str) else value
+
+
+def _hidden_if(is_secret: bool, value: Any, depth: int) -> Any:
+    return MASK if is_secret and value is not None else masked(value, depth + 1)
+
+
+def _is_secret(key: Any, beside: dict[Any, Any]) -> bool:
+    """Whether this key's value is one, by its own name or by the one that stands beside it."""
+    if _NAMES.search(str(key)):
+        return True
+    return str(key).lower() == _NAMED and any(_is_name(beside.get(naming)) for naming in _NAMING)
+
+
+def _is_name(value: Any) -> bool:
+    """A word that names a secret, not a text which speaks of one."""
+    return isinstance(value, str) and len(value) <= 40 and " " not in value and bool(_NAMES.search(value))
 
 
 def masked_text(text: str) -> str:
     """A text without what looks like a secret."""
-    return _LOOKS.sub(lambda found: (found["scheme"] or found["url"] or "") + MASK, text)
+    return _PAIRS.sub(_before, _LOOKS.sub(_before, text))
+
+
+def _before(found: re.Match[str]) -> str:
+    """What stands before the secret stays."""
+    kept = 0 if found.lastgroup is None else found.end(found.lastgroup) - found.start()
+    return found[0][:kept] + MASK
 
 
 def before_secrets(text: str) -> str:
