@@ -156,6 +156,13 @@ class BatchIncomplete(RelayQError):
         )
 
 
+class HistoryUnknown(RelayQError):
+    """CloudWatch answered, but not with all that it was asked for: what is missing is unknown, not nothing."""
+
+    def __init__(self, metric: str, status: str) -> None:
+        super().__init__(f"CloudWatch did not tell {metric}: {status}; try again, or look whether it may be read")
+
+
 class HandoffRefused(RelayQError):
     """The HTTP endpoint answered something else than 202. The job is safe: the sweeper starts it."""
 

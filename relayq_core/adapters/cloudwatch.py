@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
+from relayq_core.errors import HistoryUnknown
 from relayq_core.ports import Bin, Clock
 
 NAMESPACE = "RelayQ"
@@ -34,7 +35,7 @@ class CloudWatchHistory:
         self._kept: dict[tuple[int, int, int], tuple[int, list[Bin]]] = {}
 
     def bins(self, since: int, step_ms: int, count: int) -> list[Bin]:
-        """See the port; the same question within 30 s has the same answer. Raises what boto3 does."""
+        """See the port; the same question within 30 s has the same answer. Raises what boto3 does, HistoryUnknown."""
         now = self._clock.now()
         self._kept = {asked: kept for asked, kept in self._kept.items() if now < kept[0]}
         question = (since, step_ms, count)
@@ -53,6 +54,7 @@ class CloudWatchHistory:
         while True:
             answer = self._client().get_metric_data(**request)
             for result in answer["MetricDataResults"]:
+                _check(result, has_more=bool(answer.get("NextToken")))
                 for at, value in zip(result["Timestamps"], result["Values"], strict=True):
                     found[result["Id"]][round(at.timestamp() * 1000)] = value
             if not answer.get("NextToken"):
@@ -85,6 +87,13 @@ class CloudWatchHistory:
             p50_ms=found["p50_ms"].get(at),
             p95_ms=found["p95_ms"].get(at),
         )
+
+
+def _check(result: Mapping[str, Any], *, has_more: bool) -> None:
+    """Raises HistoryUnknown where values are missing that nobody will bring: they must not be taken for none."""
+    status = result.get("StatusCode", "Complete")
+    if status != "Complete" and not (status == "PartialData" and has_more):
+        raise HistoryUnknown(result["Id"], status)
 
 
 def _time(ms: int) -> datetime:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -59,13 +60,14 @@ def stacked(bins: Sequence[Bin]) -> BarChart:
 
 def lines(bins: Sequence[Bin]) -> LineChart:
     """How long runs took: the middle one, and what 95 in 100 did not exceed."""
-    top = rounded_up(max((found.p95_ms or 0 for found in bins), default=0))
-    return LineChart(_path([found.p50_ms for found in bins], top), _path([found.p95_ms for found in bins], top), top)
+    p50, p95 = [_known(found.p50_ms) for found in bins], [_known(found.p95_ms) for found in bins]
+    top = rounded_up(max((value or 0 for value in p95), default=0))
+    return LineChart(_path(p50, top), _path(p95, top), top)
 
 
 def rounded_up(value: float) -> float:
     """The next round number: an axis that ends there can be read."""
-    if value <= 1:
+    if value <= 1 or not math.isfinite(value):
         return 1
     power = 1
     while True:
@@ -73,6 +75,11 @@ def rounded_up(value: float) -> float:
             if value <= step * power:
                 return step * power
         power *= 10
+
+
+def _known(value: float | None) -> float | None:
+    """What is no number is not known."""
+    return value if value is not None and math.isfinite(value) else None
 
 
 def _segments(found: Bin, top: float) -> tuple[Segment, ...]:

@@ -8,10 +8,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from relayq_core.adapters.cloudwatch import NAMESPACE
 from relayq_core.dashboard.history import MemoryHistory
 from relayq_core.ports import Bin, Clock
 
 _COUNTED = {"Completed": "completed", "Retried": "retried", "Failed": "failed"}
+#: CloudWatch keeps none that is larger, and JSON may hold infinity.
+_LARGEST = 2**360
 #: Of a long log only so much of its end is read.
 _MOST_BYTES = 8 * 1024 * 1024
 
@@ -50,15 +53,24 @@ class LogHistory:
     def _count(self, line: bytes) -> None:
         try:
             found = json.loads(line)
-            at = found["_aws"]["Timestamp"]
+            at = int(found["_aws"]["Timestamp"])
+            own = _own_metrics(found)
             for metric, what in _COUNTED.items():
-                if metric in found:
+                if metric in own:
                     self._memory.count(at, what, round(sum(_values(found[metric]))))
-            for duration in _values(found.get("Duration", [])):
+            for duration in _values(found["Duration"]) if "Duration" in own else ():
                 self._memory.lasted(at, duration)
-        except (ValueError, KeyError, TypeError):
+        except (ValueError, KeyError, TypeError, OverflowError, RecursionError):
             return  # a job may print what it likes
 
 
+def _own_metrics(found: Any) -> set[str]:
+    """The names of those that stand under RelayQ's own namespace: a job may count what it likes under its own."""
+    directives = [each for each in found["_aws"]["CloudWatchMetrics"] if each["Namespace"] == NAMESPACE]
+    return {metric["Name"] for each in directives for metric in each["Metrics"]}
+
+
 def _values(found: Any) -> list[float]:
-    return [float(value) for value in (found if isinstance(found, list) else [found])]
+    """What was measured; what is no number, such as Infinity, was not."""
+    values = [value for value in (found if isinstance(found, list) else [found]) if isinstance(value, int | float)]
+    return [float(value) for value in values if abs(value) <= _LARGEST]

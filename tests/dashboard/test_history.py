@@ -19,6 +19,7 @@ from relayq_core.adapters.cloudwatch import CloudWatchHistory
 from relayq_core.client import RelayQ
 from relayq_core.dashboard.charts import lines, rounded_up, stacked
 from relayq_core.dashboard.history import HOUR_MS, MINUTE_MS, WINDOWS, MemoryHistory
+from relayq_core.errors import HistoryUnknown
 from relayq_core.events import Events, JobEvent
 from relayq_core.local.history import LogHistory
 from relayq_core.ports import Bin
@@ -78,8 +79,34 @@ def test_the_logs_of_the_embedded_stack_are_read_on_from_where_they_were_read_to
     assert history.bins(NOW, MINUTE_MS, 1)[0].retried == 1
 
 
-def _emf(**metrics: Any) -> str:
-    return json.dumps({"_aws": {"Timestamp": NOW + 5, "CloudWatchMetrics": []}, **metrics})
+def _emf(namespace: str = "RelayQ", **metrics: Any) -> str:
+    named = {"Namespace": namespace, "Dimensions": [["service"]], "Metrics": [{"Name": name} for name in metrics]}
+    return json.dumps({"_aws": {"Timestamp": NOW + 5, "CloudWatchMetrics": [named]}, **metrics})
+
+
+def test_metrics_of_a_job_s_own_are_not_counted(tmp_path: Path, clock: ManualClock) -> None:
+    """CloudWatch keeps them under another namespace, whatever they are called there."""
+    log = tmp_path / "runner.log"
+    own = json.loads(_emf(Retried=1.0)) | {"Completed": 1.0}  # a field beside the metrics is none
+    log.write_text(f"{_emf('Shop', Completed=[1.0], Failed=1.0, Duration=3.0)}\n{json.dumps(own)}\n")
+    assert LogHistory([log], clock).bins(NOW, MINUTE_MS, 1) == [Bin(at=NOW, retried=1)]
+
+
+@pytest.mark.parametrize("number", ["Infinity", "-Infinity", "NaN", "1e999", f"1{'0' * 400}", '"inf"'])
+def test_a_number_that_is_none_is_left_out(tmp_path: Path, clock: ManualClock, number: str) -> None:
+    """A line of a log may hold anything; the chart is drawn all the same."""
+    log = tmp_path / "runner.log"
+    log.write_text(
+        f"{_emf(Duration=[7.0, 77777.0], Completed=88888.0)}\n".replace("77777.0", number).replace("88888.0", number)
+    )
+    assert LogHistory([log], clock).bins(NOW, MINUTE_MS, 1) == [Bin(at=NOW, p50_ms=7, p95_ms=7)]
+
+
+def test_a_line_that_is_nested_without_end_is_let_be(tmp_path: Path, clock: ManualClock) -> None:
+    """Python gives up on it; the page does not."""
+    log = tmp_path / "runner.log"
+    log.write_text('{"_aws": ' + "[" * 100_000 + f"\n{_emf(Failed=1.0)}\n")
+    assert LogHistory([log], clock).bins(NOW, MINUTE_MS, 1) == [Bin(at=NOW, failed=1)]
 
 
 def test_the_logs_hold_what_the_functions_write(tmp_path: Path, clock: ManualClock) -> None:
@@ -149,6 +176,27 @@ def test_a_watched_page_asks_cloudwatch_twice_a_minute_at_most(clock: ManualCloc
     assert len(cloudwatch.asked) == 20
 
 
+@pytest.mark.parametrize("status", ["InternalError", "Forbidden", "PartialData"])
+def test_what_cloudwatch_cannot_tell_is_not_taken_for_nothing(clock: ManualClock, status: str) -> None:
+    """Nought failures would be a fact; and the next look asks anew."""
+    bad = {**_result("failed"), "StatusCode": status}
+    good = {**_result("failed", (NOW, 2.0)), "StatusCode": "Complete"}
+    cloudwatch = _CloudWatch([{"MetricDataResults": [bad]}, {"MetricDataResults": [good]}])
+    history = CloudWatchHistory(lambda: cloudwatch, "shop", clock)
+    with pytest.raises(HistoryUnknown, match=status):
+        history.bins(NOW, MINUTE_MS, 1)
+    assert history.bins(NOW, MINUTE_MS, 1) == [Bin(at=NOW, failed=2)]
+
+
+def test_what_cloudwatch_tells_in_parts_is_whole_with_the_last(clock: ManualClock) -> None:
+    """Partial data is no failure while there are more pages."""
+    part = {**_result("failed", (NOW, 2.0)), "StatusCode": "PartialData"}
+    rest = {**_result("failed", (NOW + MINUTE_MS, 1.0)), "StatusCode": "Complete"}
+    cloudwatch = _CloudWatch([{"MetricDataResults": [part], "NextToken": "more"}, {"MetricDataResults": [rest]}])
+    history = CloudWatchHistory(lambda: cloudwatch, "shop", clock)
+    assert [found.failed for found in history.bins(NOW, MINUTE_MS, 2)] == [2, 1]
+
+
 @pytest.fixture
 def aws(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """moto's CloudWatch."""
@@ -195,3 +243,12 @@ def test_a_line_has_a_gap_where_nothing_is_known() -> None:
 def test_an_axis_ends_at_a_round_number(value: float, top: float) -> None:
     """Never below what it has to hold."""
     assert rounded_up(value) == top
+
+
+@pytest.mark.parametrize("value", [float("inf"), float("nan"), 10.0**300])
+def test_an_axis_has_an_end_whatever_it_has_to_hold(value: float) -> None:
+    """What is no number takes no room."""
+    assert rounded_up(value) >= 1
+    chart = lines([Bin(at=0, p50_ms=value, p95_ms=value), Bin(at=1, p50_ms=1, p95_ms=1)])
+    assert "nan" not in chart.p50 + chart.p95
+    assert "inf" not in chart.p50 + chart.p95
