@@ -12,10 +12,11 @@ import typer
 from relayq_core.cli.command import Cli, command
 from relayq_core.cli.demo import program
 from relayq_core.cli.exits import OK, Stop
-from relayq_core.cli.output import say
+from relayq_core.cli.output import complain, say
 from relayq_core.cli.values import flag
 from relayq_core.client import RelayQ
 from relayq_core.ports import History
+from relayq_core.registry import Registry
 
 _NEEDED = ("aws_lambda_powertools", "jinja2")
 _PORT = 8642
@@ -45,7 +46,7 @@ def dashboard(
     from relayq_core.local.web import serve
 
     relayq = cli.relayq(hands_off=not read_only)
-    jobs = cli.jobs_at_hand(relayq.settings)
+    jobs = _jobs(cli, relayq)
     try:
         server = serve(
             relayq,
@@ -62,6 +63,15 @@ def dashboard(
         cli.answer(data, lambda: _show(server.url, server.address, server.token, local=cli.where.local))
         _until_interrupted()
     return OK
+
+
+def _jobs(cli: Cli, relayq: RelayQ) -> Registry | None:
+    """Those whose code is at hand; where it cannot be imported there are no forms, and the rest is shown."""
+    try:
+        return cli.jobs_at_hand(relayq.settings)
+    except Stop as stop:
+        complain("note", str(stop))
+        return None
 
 
 def _until_interrupted() -> None:

@@ -112,6 +112,22 @@ def test_the_command_serves_until_it_is_interrupted(
 
 
 @pytest.mark.usefixtures("here")
+@pytest.mark.parametrize("options", [[], ["--read-only"]])
+def test_jobs_that_cannot_be_imported_keep_nobody_from_looking(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path, options: list[str]
+) -> None:
+    """Their forms are missing then, and it says why."""
+    (tmp_path / "broken_shop.py").write_text("import no_such_module\n")
+    monkeypatch.setenv("RELAYQ_JOB_MODULES", "broken_shop")
+    monkeypatch.setattr(dashboard, "_until_interrupted", lambda: None)
+    assert main(["dashboard", "--port", "0", *options]) == 0
+    told = capsys.readouterr()
+    assert "/dashboard/enter?key=" in told.out
+    assert "broken_shop cannot be imported" in told.err
+    assert "no_such_module" in told.err
+
+
+@pytest.mark.usefixtures("here")
 def test_people_are_told_what_to_open(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     """The link, the token for another browser, and how to end it."""
     monkeypatch.setattr(dashboard, "_until_interrupted", lambda: None)
