@@ -42,6 +42,8 @@ _LOGIN_BYTES = 2048
 #: One request of a bulk operation takes about so long, and a function has 30 s.
 _STEP_SECONDS = 4
 _STEP_JOBS = 25
+#: What narrows the list of failures.
+_FILTERS = ("queue", "job", "error", "hours")
 _RATES = (1, 5, 10, 25, 50)
 #: Nothing from elsewhere, nothing inline, no frame around it, no form to elsewhere.
 _POLICY = (
@@ -252,11 +254,12 @@ class Dashboard:
 
     def failed(self) -> Response[str]:
         """Failed jobs by job and error, and a page of them."""
-        asked = self._asked("queue", "job", "error", "hours", "before")
+        asked = self._asked(*_FILTERS, "before")
         return self._page(
             "failed.html",
             page=screens.failed_page(self.relayq, self._meant(asked), asked.get("before")),
             asked=asked,
+            is_filtered=any(asked.get(name) for name in _FILTERS),
             queues=self.relayq.store.queues(),
             rates=_RATES,
             narrowed=lambda **changes: _link("/failed", {**asked, "before": "", **changes}),
@@ -483,7 +486,7 @@ class _Work:
             verb=verb,
             rate=_number(first, "rate", 10, 1, 100),
             ids=ids if first.get("scope") == "selected" else (),
-            filter={name: first[name] for name in ("queue", "job", "error", "hours") if first.get(name)},
+            filter={name: first[name] for name in _FILTERS if first.get(name)},
             before=first.get("place") or f"{now}-",
             done=_number(first, "done", 0, 0, 10**9),
             gone=_number(first, "gone", 0, 0, 10**9),

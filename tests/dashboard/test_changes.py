@@ -99,6 +99,14 @@ def test_a_failed_job_is_redriven_or_forgotten(world: World, browser: Browser) -
     assert world.store.failures == {}
 
 
+def test_after_the_last_failure_is_forgotten_nothing_has_failed(world: World, browser: Browser) -> None:
+    """There is no filter that nothing could fit."""
+    world.failed("job-1")
+    text = browser.change("/dashboard/forget", id="job-1").text
+    assert "Nothing has failed" in text
+    assert "fits this filter" not in text
+
+
 def test_a_key_that_another_job_has_is_a_sentence(world: World, browser: Browser) -> None:
     """Nothing is changed."""
     key = "unique#send_email#k"
