@@ -46,6 +46,11 @@ def cut(text: Any, limit: int) -> str:
     return raw[:head].decode(errors="ignore") + _CUT + raw[-tail:].decode(errors="ignore")
 
 
+def head(text: str, limit: int) -> str:
+    """At most the first `limit` bytes of UTF-8, cut at a character: without a gap, so that one can search in it."""
+    return clean(text[:limit]).encode()[:limit].decode(errors="ignore")
+
+
 def describe(error: BaseException, limit: int) -> str:
     """`Type: message`, with the last frames of its traceback, in at most `limit` bytes.
 

@@ -11,13 +11,13 @@ from relayq_core.backoff import parse
 from relayq_core.errors import LONGEST_DELAY, RelayQError, UnreadableRow
 from relayq_core.options import checked_job_id, checked_name, checked_queue
 from relayq_core.record import UNIQUE_PREFIX, JobRecord, Status, due_shard
-from relayq_core.text import cut
+from relayq_core.text import cut, head
 from relayq_core.tracing import is_trace
 
 Item: TypeAlias = Mapping[str, Mapping[str, Any]]
 
 JOB_PREFIX = "job#"
-#: What the failed table's index shows of an error, in bytes.
+#: What the failed table's index shows of an error: its first bytes.
 _ERROR_HEAD_BYTES = 200
 
 #: field of JobRecord -> (attribute, DynamoDB type). What is None, 0 or False here has no attribute at all.
@@ -95,7 +95,7 @@ def failed_item(record: JobRecord) -> dict[str, dict[str, str]]:
     """A row of the failed table; `finished_at` is `failed_at` there."""
     item = {"id": {"S": record.id}, **_attributes(record)}
     item["failed_at"] = item.pop("finished_at")
-    item["error_head"] = {"S": cut(record.error or "", _ERROR_HEAD_BYTES)}
+    item["error_head"] = {"S": head(record.error or "", _ERROR_HEAD_BYTES)}
     return item
 
 

@@ -12,9 +12,9 @@ from relayq_core.errors import InvalidOption, UnreadableRow
 from relayq_core.lifecycle import Event, Lease, Settlement
 from relayq_core.ports import Added, Answer, Clock, Due, Page, Settled
 from relayq_core.record import JobRecord, Status, due_shard
-from relayq_core.text import cut
+from relayq_core.text import head
 
-#: What the list of failed jobs shows of an error, in bytes.
+#: What the list of failed jobs shows of an error: its first bytes.
 _ERROR_HEAD_BYTES = 200
 #: A settle always writes these: somebody else may have moved them since the record was read.
 _ALWAYS_WRITTEN = frozenset({"due_at", "settled_by"})
@@ -319,7 +319,7 @@ def _head(record: JobRecord) -> JobRecord:
         queue=record.queue,
         status=Status.FAILED,
         attempt=record.attempt,
-        error=cut(record.error or "", _ERROR_HEAD_BYTES),
+        error=head(record.error or "", _ERROR_HEAD_BYTES),
         created_at=at,
         updated_at=at,
         available_at=at,

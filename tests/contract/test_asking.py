@@ -104,6 +104,15 @@ def test_the_list_of_failures_shows_heads(store: JobStore, buried: Claimed) -> N
     assert len(head.error) <= 200
 
 
+def test_the_head_of_an_error_is_its_first_200_bytes(store: JobStore, buried: Claimed) -> None:
+    """Whoever looks for a word among them finds it, though a traceback follows; no character is cut in half."""
+    begins = "HTTPError: " + "x" * 120 + " answered 503 " + "x" * 53
+    buried(error=begins + "\N{SNOWMAN} and more\n  at /var/task/jobs/billing.py:88 in charge" + "y" * 200)
+    (head,) = store.failed("emails", 10)
+    assert len(begins.encode()) == 198
+    assert head.error == begins
+
+
 # --- cancel ---
 
 

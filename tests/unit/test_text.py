@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import BaseModel, ValidationError
 
-from relayq_core.text import clean, cut, describe, headline, located
+from relayq_core.text import clean, cut, describe, head, headline, located
 
 any_text = st.text(st.characters(codec=None, categories=None), max_size=400)
 
@@ -37,6 +37,14 @@ def test_clean_leaves_ordinary_text_alone() -> None:
 def test_an_escape_sequence_is_made_harmless() -> None:
     """A stored error is printed to terminals later."""
     assert "\x1b" not in clean("\x1b[2Jgone\x00")
+
+
+@given(any_text, st.integers(0, 500))
+def test_the_head_of_a_text_is_all_that_fits_in_bytes(text: str, limit: int) -> None:
+    """Without a gap, to the last whole character; what does not fit is less than one of them."""
+    found = head(text, limit)
+    assert clean(text).startswith(found)
+    assert limit - 4 < len(found.encode()) <= limit or found == clean(text)
 
 
 @given(any_text, st.integers(20, 500))
