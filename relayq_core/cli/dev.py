@@ -182,7 +182,8 @@ class _Developing:
         took = entry.fields.get("duration_ms")
         fields |= {"message": entry.message} | ({} if took is None else {"duration_ms": took})
         name = fields.get("job_name", entry.function)
-        lasted = "" if took is None else f"  {took / 1000:.2f} s"
+        # a handler may name a field of its own like that, and it is whatever it is
+        lasted = f"  {took / 1000:.2f} s" if isinstance(took, int | float) else ""
         self._say(what, fields, f"{name}  {fields.get('job_id', '')}{lasted}  {more}".rstrip(), style=style)
 
     def _result(self, entry: Entry) -> str:

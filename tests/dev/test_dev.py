@@ -25,7 +25,7 @@ from relayq_core import JobContext, job
 @job(queue="greetings", timeout=10, backoff=1)
 def greet(context: JobContext, name: str) -> str:
     print("printed")
-    context.logger.info("greeting %s", name)
+    context.logger.info("greeting %s", name, extra={"duration_ms": "long"})
     if name == "Nobody" and not context.is_last_attempt:
         raise LookupError("nobody is here")
     return f"Hello, {name}!"
@@ -124,6 +124,8 @@ def test_a_second_process_dispatches_to_it_and_what_is_saved_is_live(dev: Dev) -
     assert (done["job_name"], done["attempt"]) == ("greet", 1)
     events = {line["event"] for line in dev.told}
     assert {"handed off", "printed", "info"} <= events
+    said = dev.until(lambda line: line["event"] == "info")
+    assert said["duration_ms"] == "long", "a field of the handler's own is no time of ours"
 
     assert client(dev.folder, environment, "Nobody") == "completed Hello, Nobody!"
     failed = dev.until(lambda line: line["event"] == "retrying")
