@@ -53,6 +53,10 @@ class Done:
         counts = ", ".join(f"{number} {what}" for what, number in self.tally.counts.items()) or "nothing done"
         stopped = "; stopped before the rest" if self.stopped else ""
         say(f"{counts}{stopped}", style="yellow" if self.exit_code else "green")
+        self.show_refused()
+
+    def show_refused(self) -> None:
+        """For people: the first refusals, and why."""
         for outcome in self.tally.refused[:_REFUSALS_SHOWN]:
             say(f"  {outcome.job_id}: {outcome.reason}")
         if (more := len(self.tally.refused) - _REFUSALS_SHOWN) > 0:

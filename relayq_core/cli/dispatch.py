@@ -17,6 +17,7 @@ from relayq_core.cli.exits import OK, Stop
 from relayq_core.cli.output import complain, is_fancy, say
 from relayq_core.cli.values import Attempts, JobName, at_time, duration, id_of_job, payload, queue_name
 from relayq_core.cli.view import exit_of, show_ended
+from relayq_core.cli.watch import gone_well
 from relayq_core.client import RelayQ
 from relayq_core.errors import RelayQError, did_you_mean
 from relayq_core.record import JobRecord
@@ -135,6 +136,8 @@ def dispatch(
     if not cli.json:
         _show_dispatched(cli, answer)
     job = _waited_for(relayq, done.job_id, wait)
+    if job is None:
+        gone_well(relayq, done.job_id)
     answer["job"] = None if job is None else job_shape(job, whole=True)
     cli.answer(answer, lambda: show_ended(job, wait))
     return OK if job is None else exit_of(job)

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from relayq_core.bulk import Outcome
+from relayq_core.bulk import Outcome, Tally
 from relayq_core.cli.ask import Yes, confirm
 from relayq_core.cli.bulk import Done, Rate, Stopped, carried_out
 from relayq_core.cli.command import Cli, command
@@ -18,6 +18,7 @@ from relayq_core.cli.jobs import known_queue
 from relayq_core.cli.output import Column, age, print_table, say, span
 from relayq_core.cli.values import Queue, duration, flag, id_of_job, name_of_job
 from relayq_core.client import RelayQ
+from relayq_core.errors import UnreadableRow
 from relayq_core.operations import Failures
 from relayq_core.record import JobRecord
 from relayq_core.shapes import failed_shape, headline, job_shape
@@ -164,21 +165,21 @@ class _Work:
 
     verb: str
     done: str
-    hands_off: bool
+    #: the row is read, and a runner is told
+    reads: bool
     one: Callable[[Cli, RelayQ, str], None]
     many: Callable[[RelayQ, Sequence[str], float | None, Stopped], Iterator[Outcome]]
 
 
 def _done(cli: Cli, work: _Work, meant: _Meant, *, rate: float | None, dry_run: bool, yes: bool) -> int:
     meant.checked()
-    relayq = cli.relayq(hands_off=work.hands_off and not dry_run)
+    relayq = cli.relayq(hands_off=work.reads and not dry_run)
     if len(meant.ids) == 1 and not dry_run:
         work.one(cli, relayq, meant.ids[0])
         return OK
     chosen = meant.found(relayq)
     if dry_run:
-        _rehearse(cli, relayq, work, chosen)
-        return OK
+        return _rehearse(cli, relayq, work, chosen)
     ids = [each if isinstance(each, str) else each.id for each in chosen]
     if ids and not meant.ids:
         takes = f" at {rate:g} a second, about {span(round(len(ids) * 1000 / rate))}" if rate else ""
@@ -190,17 +191,44 @@ def _done(cli: Cli, work: _Work, meant: _Meant, *, rate: float | None, dry_run: 
     return done.exit_code
 
 
-def _rehearse(cli: Cli, relayq: RelayQ, work: _Work, chosen: Sequence[str | JobRecord]) -> None:
-    found = [each for each in chosen if isinstance(each, JobRecord)]
+def _rehearse(cli: Cli, relayq: RelayQ, work: _Work, chosen: Sequence[str | JobRecord]) -> int:
+    """Show what would become of them; ends as the real one does."""
+    done = Done()
+    found = list(_still_there(relayq, work, chosen, done.tally))
+    if len(chosen) == 1 and done.tally.counts["gone"]:
+        raise no_such_job(str(chosen[0]), TABLE)
+    rest = ", ".join(f"{number} {what}" for what, number in done.tally.counts.items())
 
     def show() -> None:
-        if found:
-            show_failures(found[:_SHOWN], relayq.clock.now())
-        say(f"would {work.verb} {len(chosen)}")
+        records = [each for each in found if isinstance(each, JobRecord)]
+        if records:
+            show_failures(records[:_SHOWN], relayq.clock.now())
+        say(f"would {work.verb} {len(found)}" + (f"; {rest}" if rest else ""))
+        done.show_refused()
 
-    shapes = [{"id": each} if isinstance(each, str) else failed_shape(each) for each in chosen]
-    untouched = Done().shape(work.done, "gone")
-    cli.answer({"matched": len(chosen), "dry_run": True, **untouched, "jobs": shapes}, show)
+    shapes = [{"id": each} if isinstance(each, str) else failed_shape(each) for each in found]
+    cli.answer({"matched": len(chosen), "dry_run": True, **done.shape(work.done, "gone"), "jobs": shapes}, show)
+    return done.exit_code
+
+
+def _still_there(
+    relayq: RelayQ, work: _Work, chosen: Sequence[str | JobRecord], tally: Tally
+) -> Iterator[str | JobRecord]:
+    """The job of each id, or the id alone of a row that cannot be read, where that is no hindrance; what is not there,
+    or cannot be done, is counted. What was chosen by filters was just read."""
+    for each in chosen:
+        try:
+            job = relayq.store.get_failed(each) if isinstance(each, str) else each
+        except UnreadableRow as error:
+            if work.reads:
+                tally.add(Outcome(str(each), "refused", str(error)))
+            else:
+                yield each
+        else:
+            if job is None:
+                tally.add(Outcome(str(each), "gone"))
+            else:
+                yield job
 
 
 def _redrive_one(cli: Cli, relayq: RelayQ, job_id: str) -> None:

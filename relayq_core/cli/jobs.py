@@ -15,7 +15,7 @@ from relayq_core.cli.exits import ERROR, NOT_FOUND, OK, Stop, no_such_job
 from relayq_core.cli.output import STATUS_STYLES, Column, age, is_fancy, moment, print_table, say, span, table_of
 from relayq_core.cli.values import JobId, Limit, LiveStatus, Queue, flag
 from relayq_core.cli.view import LIVE_COLUMNS, exit_of, live_row, show_ended, show_job
-from relayq_core.cli.watch import followed, watched
+from relayq_core.cli.watch import followed, gone_well, watched
 from relayq_core.client import RelayQ
 from relayq_core.errors import did_you_mean
 from relayq_core.record import Status
@@ -91,7 +91,8 @@ def status(
     With --follow it is shown once it has ended, and on the way each change: its state, its tries, and what its
     handler says of its progress.
 
-    JSON: the object of `list`, and "payload", "result", "progress", "backoff", "timeout", "unique", "parent_id".
+    JSON: the object of `list`, and "payload", "result", "progress", "backoff", "timeout", "unique", "parent_id"; with
+    --follow {"id", "status": null} where completed jobs are not kept. Exit code 4 if it is not there, or vanishes.
     """
     if follow and cli.where.local:
         raise typer.BadParameter("--follow needs a runner, and --local has none: relayq --local run --id ID runs a job")
@@ -102,7 +103,8 @@ def status(
     if follow:
         ended = followed(relayq, job_id, quiet=cli.json)
         if ended is None:
-            cli.answer(job_shape(job, whole=True), lambda: show_ended(None, 0))
+            gone_well(relayq, job_id)
+            cli.answer({"id": job_id, "status": None}, lambda: show_ended(None, 0))
             return OK
         job = ended
     cli.answer(job_shape(job, whole=True), lambda: show_job(job, relayq.clock.now()))

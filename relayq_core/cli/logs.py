@@ -14,6 +14,7 @@ from relayq_core.cli.exits import NOT_FOUND, OK, Stop
 from relayq_core.cli.output import age, moment, say
 from relayq_core.cli.values import JobId, duration
 from relayq_core.shapes import times
+from relayq_core.text import clean
 
 #: The functions of a stack; each has its log group, the last only with EnableApi=true.
 _FUNCTIONS = ("runner", "sweeper", "api")
@@ -130,14 +131,14 @@ def _events(client: Any, group: str, job_id: str, begin: int) -> Iterator[dict[s
 
 
 def _read(event: Mapping[str, Any], group: str) -> _Line:
-    """A line that a function wrote as JSON, or another one, such as of Lambda itself."""
+    """A line that a function wrote as JSON, or another one, such as of Lambda itself; safe to print."""
     text = str(event["message"]).strip()
     try:
         fields = json.loads(text)
     except ValueError:
         fields = None
     if not isinstance(fields, dict):
-        return _Line(event["timestamp"], group, "", text, {})
+        return _Line(event["timestamp"], group, "", clean(text), {})
     message = fields.pop("message", text)
     said = message if isinstance(message, str) else json.dumps(message, ensure_ascii=False)
-    return _Line(event["timestamp"], group, str(fields.pop("level", "")), said, fields)
+    return _Line(event["timestamp"], group, clean(str(fields.pop("level", ""))), clean(said), fields)

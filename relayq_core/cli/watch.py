@@ -9,6 +9,7 @@ from contextlib import contextmanager
 
 from rich.console import Console, RenderableType
 
+from relayq_core.cli.exits import NOT_FOUND, Stop
 from relayq_core.cli.output import is_fancy, say
 from relayq_core.cli.view import progress_of, tries
 from relayq_core.client import RelayQ
@@ -43,6 +44,18 @@ def followed(relayq: RelayQ, job_id: str, *, quiet: bool = False) -> JobRecord |
             time.sleep(pause)
             pause = min(pause * 1.5, _LONGEST)
         return job
+
+
+def gone_well(relayq: RelayQ, job_id: str) -> None:
+    """Of a job that was there, and is not any more. Raises Stop, unless completed jobs are not kept here."""
+    if relayq.settings.retention_seconds == 0:
+        return
+    raise Stop(
+        f"job {job_id!r} is gone: it failed and was forgotten, or it completed where RELAYQ_RETENTION_SECONDS is 0"
+        " (which it is not here)",
+        NOT_FOUND,
+        kind="NotFound",
+    )
 
 
 def _line(job: JobRecord) -> str:

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import boto3
 import pytest
 import typer
 
@@ -46,6 +47,18 @@ def bury(store: DynamoStore) -> Callable[..., str]:
         return job_id
 
     return buried
+
+
+def spoil(job_id: str) -> None:
+    """Somebody wrote nonsense into a row of the failed table."""
+    client = boto3.client("dynamodb")
+    client.update_item(
+        TableName=os.environ["RELAYQ_FAILED_TABLE"],
+        Key={"id": {"S": job_id}},
+        UpdateExpression="SET #status = :no",
+        ExpressionAttributeNames={"#status": "status"},
+        ExpressionAttributeValues={":no": {"S": "nonsense"}},
+    )
 
 
 # --- clear ---
@@ -167,8 +180,37 @@ def test_a_dry_run_shows_which_and_touches_none(relayq: Relayq, bury: Callable[.
         ran = relayq("failed", verb, "--error", "card", "--dry-run")
         assert (ran.code, ran.out.splitlines()[-1]) == (0, f"would {verb} 1")
         told = relayq("failed", verb, "mine", "--dry-run", "--json").json
-        assert (told["matched"], told[done], told["jobs"]) == (1, 0, [{"id": "mine"}])
+        assert (told["matched"], told[done], told["gone"]) == (1, 0, 0)
+        assert [(job["id"], job["error"]) for job in told["jobs"]] == [("mine", "Card declined")]
     assert relayq("failed", "show", "mine").code == 0
+
+
+def test_a_dry_run_by_id_looks_whether_they_are_there(relayq: Relayq, bury: Callable[..., str]) -> None:
+    """It ends as the real one does: of one id that leads nowhere with 4, of several with the count of those gone."""
+    bury("mine", "Card declined")
+    for verb in ("redrive", "forget"):
+        one, real = relayq("failed", verb, "nosuch", "--dry-run"), relayq("failed", verb, "nosuch")
+        assert (
+            (one.code, one.err) == (real.code, real.err) == (4, "error: there is no job 'nosuch' in the failed table\n")
+        )
+        ran = relayq("failed", verb, "nosuch", "mine", "--dry-run")
+        assert (ran.code, ran.out.splitlines()[-1]) == (0, f"would {verb} 1; 1 gone")
+        assert "Card declined" in ran.out
+        told = relayq("failed", verb, "nosuch", "mine", "--dry-run", "--json").json
+        assert (told["matched"], told["gone"], [job["id"] for job in told["jobs"]]) == (2, 1, ["mine"])
+
+
+def test_a_dry_run_counts_a_row_that_cannot_be_read_as_the_real_one_does(
+    relayq: Relayq, bury: Callable[..., str]
+) -> None:
+    """It cannot be brought back; it can be forgotten."""
+    bury("mine")
+    spoil("mine")
+    ran = relayq("failed", "redrive", "mine", "nosuch", "--dry-run")
+    assert (ran.code, ran.out.splitlines()[0]) == (1, "would redrive 0; 1 refused, 1 gone")
+    assert "mine: " in ran.out
+    ran = relayq("failed", "forget", "mine", "nosuch", "--dry-run", "--json")
+    assert (ran.code, ran.json["jobs"], ran.json["refused"]) == (0, [{"id": "mine"}], [])
 
 
 def test_many_are_forgotten_newest_first_up_to_a_limit(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+import time
 from collections.abc import Callable, Iterator
 from types import SimpleNamespace
 from typing import Any
@@ -13,8 +14,8 @@ import boto3.session
 import pytest
 from botocore.stub import ANY, Stubber
 
+from relayq_core.cli import dispatch, watch
 from relayq_core.cli import jobs as jobs_module
-from relayq_core.cli import watch
 from relayq_core.client import RelayQ
 from relayq_core.clock import SystemClock
 from relayq_core.lifecycle import LEAST_TIME_MS
@@ -40,7 +41,9 @@ def meanwhile(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
         def sleep(seconds: float) -> None:
             next(rest)()
 
-        monkeypatch.setattr(watch, "time", SimpleNamespace(sleep=sleep))
+        clock = SimpleNamespace(sleep=sleep, monotonic=time.monotonic)
+        for module in (watch, dispatch):
+            monkeypatch.setattr(module, "time", clock)
 
     return happens
 
@@ -95,13 +98,51 @@ def test_a_job_that_fails_while_it_is_followed_exits_3(
 
 
 def test_a_job_that_is_not_kept_once_it_has_ended_is_followed_all_the_same(
+    relayq: Relayq, store: JobStore, meanwhile: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With a retention of 0 its row is gone, and nothing is said of it that is no longer so."""
+    monkeypatch.setenv("RELAYQ_RETENTION_SECONDS", "0")
+    for flags in ((), ("--json",)):
+        job_id = dispatched(relayq, "import_file")
+        meanwhile(lambda job_id=job_id: store.complete_and_delete(claimed(store, job_id)))
+        ran = relayq("status", job_id, "--follow", *flags)
+        assert ran.code == 0
+        if flags:
+            assert ran.json == {"id": job_id, "status": None}
+        else:
+            assert ran.out.splitlines()[-1] == "it has ended, and is not kept (RELAYQ_RETENTION_SECONDS)"
+
+
+@pytest.mark.parametrize("follow", [("status", "--follow"), ("dispatch", "--wait")])
+def test_a_job_that_failed_and_was_forgotten_while_it_was_followed_did_not_end_well(
+    relayq: Relayq, store: JobStore, meanwhile: Callable[..., None], follow: tuple[str, str]
+) -> None:
+    """Completed jobs are kept here, and it is not among them: exit code 4, and no state from before."""
+
+    def fail_and_forget() -> None:
+        running = claimed(store, "job-1")
+        store.bury(running, a_burial(running, now=SystemClock().now()))
+        assert store.forget("job-1")
+
+    command, flag = follow
+    given = ("--job-id", "job-1") if command == "dispatch" else ()
+    if command == "status":
+        dispatched(relayq, "import_file", "--job-id", "job-1")
+    meanwhile(fail_and_forget)
+    ran = relayq(command, "job-1" if command == "status" else "import_file", *given, flag)
+    assert ran.code == 4
+    assert "job 'job-1' is gone: it failed and was forgotten, or it completed where" in ran.err
+    assert "it has ended" not in ran.out
+
+
+def test_a_job_that_vanishes_while_it_is_followed_has_no_state_for_a_program(
     relayq: Relayq, store: JobStore, meanwhile: Callable[..., None]
 ) -> None:
-    """With a retention of 0 its row is gone."""
+    """The one it was last seen in is over."""
     job_id = dispatched(relayq, "import_file")
     meanwhile(lambda: store.complete_and_delete(claimed(store, job_id)))
-    ran = relayq("status", job_id, "--follow")
-    assert (ran.code, ran.out.splitlines()[-1]) == (0, "it has ended, and is not kept (RELAYQ_RETENTION_SECONDS)")
+    ran = relayq("status", job_id, "--follow", "--json")
+    assert (ran.code, ran.json["exit_code"], "status" in ran.json) == (4, 4, False)
 
 
 def test_a_job_that_is_not_there_cannot_be_followed(relayq: Relayq) -> None:
@@ -217,6 +258,23 @@ def test_the_lines_of_a_job_are_json_with_all_their_fields(relayq: Relayq, cloud
     (found,) = ran.json["lines"]
     assert (found["level"], found["message"], found["fields"]) == ("INFO", "started", {"job_id": "job-1", "attempt": 2})
     assert found["at_ms"] == 1_764_000_000_000
+
+
+def test_what_a_handler_logged_cannot_take_over_the_terminal(relayq: Relayq, cloudwatch: Stubber) -> None:
+    """Control sequences, in a message, in a level and in a line that is no JSON; a program gets the message as safe."""
+    told = [
+        line(1_764_000_000_000, level="IN\x1b[2JFO", message="he said \x1b]0;owned\x07 \ud800 hello"),
+        {"timestamp": 1_764_000_000_001, "message": "plain \x1b[31mred\x9b2J"},
+    ]
+    for _ in range(2):
+        cloudwatch.add_response("filter_log_events", {"events": told}, asked("mine", "job-1"))
+    ran = relayq("logs", "job-1", "--group", "mine")
+    assert (ran.code, len(ran.out.splitlines())) == (0, 2)
+    assert all(char.isprintable() or char == "\n" for char in ran.out)
+    assert "hello" in ran.out
+    ran = relayq("logs", "job-1", "--group", "mine", "--json")
+    assert (ran.code, [each["level"] for each in ran.json["lines"]]) == (0, ["IN\N{REPLACEMENT CHARACTER}[2JFO", ""])
+    assert "\x9b" not in ran.out
 
 
 def test_logs_look_back_to_the_dispatch_or_as_far_as_is_said(relayq: Relayq, cloudwatch: Stubber) -> None:
