@@ -11,13 +11,12 @@ from benchmarks.aws import Stand, environment, relayq, sent_by, stand, tuned, un
 from benchmarks.measuring import CONTROL, Ratio, paired
 from benchmarks.rows import Row
 from benchmarks.scale import Scale
-from relayq_core import Job, RelayQ
-from relayq_core.adapters.lambda_invoke import NoHandoff
+from relayq_core import Job, RelayQ, Settings
 from relayq_core.request import JobRequest
 
 GROUP = "Dispatch"
 PAYLOAD = {"to": "ada@example.com", "subject": "Welcome", "user_id": 12345}
-_MANY = 100
+_MANY = 500
 TUNED = "put_item and invoke, tuned, the body read"
 USUAL = "put_item and invoke, default clients, the body unread"
 
@@ -112,8 +111,8 @@ def _against_tuned(scale: Scale) -> Iterator[Row]:
 
 
 def _many(scale: Scale) -> Iterator[Row]:
-    """A hundred jobs, and nobody is told of them: what telling takes is another row's."""
-    silent = relayq(handoff=NoHandoff())
+    """Many jobs, and nobody is told of them: what telling takes is another row's."""
+    silent = RelayQ(Settings(jobs_table="jobs", failed_table="failed", handoff="none"))
     seen = sent_by(silent, "dynamodb")
     silent.dispatch("send_welcome_email", PAYLOAD, queue="emails")
     put, written = tuned("dynamodb").put_item, seen[-1][1]

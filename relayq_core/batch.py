@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 from relayq_core.dispatcher import Dispatched, Dispatcher
 from relayq_core.errors import BatchIncomplete, DispatchUnknown, RelayQError, StoreUnavailable
@@ -37,6 +37,10 @@ class _Order:
         return self.own_id or self.record.unique_pk is not None
 
 
+#: How the job at each place of the call was taken.
+_Outcomes: TypeAlias = dict[int, Dispatched | RelayQError]
+
+
 class BatchDispatcher:
     """Accepts any number of jobs in one call, each as safely as dispatch() does."""
 
@@ -55,16 +59,10 @@ class BatchDispatcher:
         orders = list(self._orders(jobs))
         for queue in dict.fromkeys(order.record.queue for order in orders):
             self._dispatcher.register(queue)
-        outcomes: dict[int, Dispatched | RelayQError] = {}
-        together = [order for order in orders if not order.goes_alone]
-        batches = [together[start : start + _TOGETHER] for start in range(0, len(together), _TOGETHER)]
-        for answered in self._spread(self._write_together, batches):
-            outcomes.update(answered)
-        written = [order for order in together if order.place not in outcomes]
-        told = self._spread(self._dispatcher.tell, [(order.record, order.hand_off_now) for order in written])
-        outcomes.update(zip((order.place for order in written), told, strict=True))
-        alone = [order for order in orders if order.goes_alone]
-        outcomes.update(zip((order.place for order in alone), self._spread(self._write_alone, alone), strict=True))
+        outcomes = {
+            **self._write_in_batches([order for order in orders if not order.goes_alone]),
+            **self._each(self._write_alone, [order for order in orders if order.goes_alone]),
+        }
         return _all_accepted([outcomes[place] for place in range(len(orders))])
 
     def _orders(self, jobs: Iterable[Any]) -> Iterator[_Order]:
@@ -79,7 +77,24 @@ class BatchDispatcher:
             told += hand_off_now
             yield _Order(place, record, hand_off_now, request.options.job_id is not None)
 
-    def _write_together(self, orders: Sequence[_Order]) -> dict[int, Dispatched | RelayQError]:
+    def _write_in_batches(self, orders: Sequence[_Order]) -> _Outcomes:
+        outcomes: _Outcomes = {}
+        batches = [orders[start : start + _TOGETHER] for start in range(0, len(orders), _TOGETHER)]
+        for unsure in self._spread(self._write_together, batches):
+            outcomes.update(unsure)
+        written = [order for order in orders if order.place not in outcomes]
+        outcomes.update(self._each(self._tell, [order for order in written if order.hand_off_now]))
+        # no runner is told of these: nothing to wait for
+        outcomes.update({order.place: self._tell(order) for order in written if not order.hand_off_now})
+        return outcomes
+
+    def _each(self, action: Callable[[_Order], Dispatched | RelayQError], orders: Sequence[_Order]) -> _Outcomes:
+        return dict(zip((order.place for order in orders), self._spread(action, orders), strict=True))
+
+    def _tell(self, order: _Order) -> Dispatched:
+        return self._dispatcher.tell(order.record, hand_off_now=order.hand_off_now)
+
+    def _write_together(self, orders: Sequence[_Order]) -> _Outcomes:
         """Write a batch. What became of those of whom the batch does not say for sure that they are written."""
         answers = self._store.add_many([order.record for order in orders])
         unsure = [order for order, written in zip(orders, answers, strict=True) if not written]

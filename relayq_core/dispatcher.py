@@ -94,13 +94,12 @@ class Dispatcher:
             return Dispatched(added.holder, duplicate=True, handed_off=False)
         if added.found is not None and added.found != record:  # equal: this very write, sent again by the SDK
             return self._again(record, added.found)
-        dispatched = self.tell((record, hand_off_now))
+        dispatched = self.tell(record, hand_off_now=hand_off_now)
         self._hints.remember(record, record.id)
         return dispatched
 
-    def tell(self, written: tuple[JobRecord, bool]) -> Dispatched:
+    def tell(self, record: JobRecord, *, hand_off_now: bool) -> Dispatched:
         """A job is written: tell whoever listens and, if it is to be handed off now, a runner."""
-        record, hand_off_now = written
         self._events.emit(JobEvent(kind="dispatched", job=record))
         taken = hand_off_now and hand_off(self._handoff, self._events, record, record.available_at)
         return Dispatched(record.id, duplicate=False, handed_off=taken)

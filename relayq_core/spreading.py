@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextvars
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from typing import TYPE_CHECKING, Protocol, TypeAlias, TypeVar
@@ -21,7 +22,7 @@ class Spread(Protocol):
     """Does the same for many."""
 
     def __call__(self, action: Callable[[T], R], items: Iterable[T], /) -> list[R]:
-        """What `action` answered for each, in their order; raises the first that it raised."""
+        """What `action` answered for each, in their order; raises what it raised."""
         ...
 
 
@@ -37,7 +38,7 @@ def one_by_one() -> Iterator[Spread]:
 
 @contextmanager
 def in_threads() -> Iterator[Spread]:
-    """Eight at a time, each with the caller's context; nothing is left running.
+    """Eight at a time, each thread with the caller's context; nothing is left running.
 
     The threads begin when there is work for two of them and stay as long as the block does: to begin eight anew for
     every fifty rows takes the sweeper a quarter of its time.
@@ -60,22 +61,44 @@ class _Crew:
         self._pool: ThreadPoolExecutor | None = None
 
     def work(self, action: Callable[[T], R], items: Iterable[T], /) -> list[R]:
-        waiting = list(items)
-        if len(waiting) < 2:
-            return _each(action, waiting)
+        waiting = deque(enumerate(items))
+        count = len(waiting)
+        if count < 2:
+            return _each(action, (item for _, item in waiting))
+        answers: dict[int, R] = {}
         pool = self._pool = self._pool or _pool()
-        futures = [pool.submit(contextvars.copy_context().run, action, item) for item in waiting]
+        taking = [
+            pool.submit(contextvars.copy_context().run, _take, waiting, action, answers)
+            for _ in range(min(THREADS, count))
+        ]
         try:
-            return [future.result() for future in futures]
+            for taker in taking:
+                taker.result()
         except BaseException:  # a handler's deadline, or Ctrl-C: what has not begun is not begun any more
+            waiting.clear()
             self.leave()
             raise
+        return [answers[place] for place in range(count)]
 
     def leave(self) -> None:
         """Wait for what has begun, and end the threads."""
         if self._pool is not None:
             self._pool.shutdown(cancel_futures=True)
             self._pool = None
+
+
+def _take(waiting: deque[tuple[int, T]], action: Callable[[T], R], answers: dict[int, R]) -> None:
+    """Take what waits, one after another; once something goes wrong nobody takes any more."""
+    while waiting:
+        try:
+            place, item = waiting.popleft()
+        except IndexError:
+            return  # another was faster
+        try:
+            answers[place] = action(item)
+        except BaseException:
+            waiting.clear()
+            raise
 
 
 def _pool() -> ThreadPoolExecutor:

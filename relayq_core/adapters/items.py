@@ -151,7 +151,7 @@ def moment(number: str) -> int:
 def _attributes(record: JobRecord) -> dict[str, dict[str, str]]:
     found = {}
     for field, (name, _) in ATTRIBUTES.items():
-        if (value := attribute(record, field)) is not None:
+        if getattr(record, field) is not None and (value := attribute(record, field)) is not None:
             found[name] = value
     return found
 

@@ -72,3 +72,16 @@ def test_what_has_not_begun_when_one_fails_is_not_begun_any_more() -> None:
     with pytest.raises(TimeoutError), in_threads() as spread:
         spread(fail, range(1000))
     assert len(began) < 100
+
+
+@pytest.mark.parametrize("error", [IndexError, KeyError])
+def test_an_error_in_any_thread_is_raised(error: type[Exception]) -> None:
+    """Whatever its type: that nothing is left to take is told in the same words."""
+
+    def fail(number: int) -> None:
+        if number == 7:
+            raise error("its own")
+        time.sleep(0.01)
+
+    with pytest.raises(error, match="its own"), in_threads() as spread:
+        spread(fail, range(20))
