@@ -115,15 +115,25 @@ class Operations:
 
     def failures(self, meant: Failures, *, page: int = 100) -> Iterator[JobRecord]:
         """The failed jobs that are meant, newest first, read `page` at a time from each queue as they are asked for."""
+        return (job for job, is_meant in self.looked_through(meant, page=page) if is_meant)
+
+    def looked_through(
+        self, meant: Failures, *, until: int | None = None, page: int = 100
+    ) -> Iterator[tuple[JobRecord, bool]]:
+        """All that is read to find those, each with whether it is meant: for whoever bounds how much is read.
+
+        `until`: only what failed then or earlier, epoch milliseconds.
+        """
         queues = self._store.queues() if meant.queue is None else [checked_queue(meant.queue)]
         newest_first = heapq.merge(
-            *(self._store.failed(queue, page) for queue in queues), key=lambda job: job.finished_at or 0, reverse=True
+            *(self._store.failed(queue, page, until) for queue in queues),
+            key=lambda job: job.finished_at or 0,
+            reverse=True,
         )
         for job in newest_first:
             if meant.are_all_newer_than(job):
                 return
-            if meant.mean(job) and self._is_kept(job):
-                yield job
+            yield job, meant.mean(job) and self._is_kept(job)
 
     def _is_kept(self, failed: JobRecord) -> bool:
         """TTL deletes days late, and the list does not say when a row's time is up.

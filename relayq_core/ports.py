@@ -124,8 +124,11 @@ class JobStore(Protocol):
         """The job from the failed table, read consistently."""
         ...
 
-    def failed(self, queue: str, limit: int) -> Iterator[JobRecord]:
-        """Failed jobs of one queue, newest first; rows that cannot be read are left out."""
+    def failed(self, queue: str, limit: int, until: int | None = None) -> Iterator[JobRecord]:
+        """Failed jobs of one queue, newest first, read `limit` at a time; rows that cannot be read are left out.
+
+        `until`: only those that failed then or earlier, epoch milliseconds; what is newer is not read.
+        """
         ...
 
     def cancel_waiting(self, before: JobRecord, settlement: Settlement) -> bool:

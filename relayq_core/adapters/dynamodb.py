@@ -407,16 +407,19 @@ class DynamoStore:
         item = self._get(self._failed, {"id": {"S": job_id}})
         return None if item is None else self._unless_expired(read_failed(item))
 
-    def failed(self, queue: str, limit: int) -> Iterator[JobRecord]:
+    def failed(self, queue: str, limit: int, until: int | None = None) -> Iterator[JobRecord]:
+        condition, values = "#queue = :queue", {":queue": {"S": queue}}
+        if until is not None:
+            condition, values = f"{condition} AND failed_at <= :until", {**values, ":until": _number(until)}
         start: dict[str, Any] = {}
         while True:
             answer = self._call(
                 "Query",
                 TableName=self._failed,
                 IndexName=BY_QUEUE_INDEX,
-                KeyConditionExpression="#queue = :queue",
+                KeyConditionExpression=condition,
                 ExpressionAttributeNames={"#queue": "queue"},
-                ExpressionAttributeValues={":queue": {"S": queue}},
+                ExpressionAttributeValues=values,
                 ScanIndexForward=False,
                 Limit=limit,
                 **start,

@@ -259,9 +259,10 @@ class MemoryStore:
             row = self.failures.get(job_id)
             return None if row is None or self._has_expired(row.expires_at) else row
 
-    def failed(self, queue: str, limit: int) -> Iterator[JobRecord]:
+    def failed(self, queue: str, limit: int, until: int | None = None) -> Iterator[JobRecord]:
         with self._lock:
-            found = [_head(row) for row in self.failures.values() if row.queue == queue]
+            rows = [row for row in self.failures.values() if row.queue == queue]
+            found = [_head(row) for row in rows if until is None or (row.finished_at or 0) <= until]
         yield from sorted(found, key=lambda row: row.finished_at or 0, reverse=True)
 
     def cancel_waiting(self, before: JobRecord, settlement: Settlement) -> bool:

@@ -11,6 +11,7 @@ from relayq_core.lifecycle import Settlement
 from relayq_core.ports import Added, Answer, JobStore, Settled
 from relayq_core.record import JobRecord, Status, due_shard
 from relayq_core.testing import ManualClock
+from tests.contract.conftest import Tables
 from tests.factories import NOW, a_burial, a_cancellation, a_job, a_lease, a_redrive, a_retry, a_return, completion
 
 Claimed = Callable[..., JobRecord]
@@ -84,6 +85,32 @@ def test_failures_are_listed_newest_first_by_queue(store: JobStore, buried: Clai
     assert [record.id for record in store.failed("emails", 2)] == ["job-4", "job-3", "job-2", "job-1", "job-0"]
     assert [record.id for record in store.failed("reports", 10)] == ["other"]
     assert list(store.failed("nothing", 10)) == []
+
+
+def test_failures_are_listed_from_a_moment_on(store: JobStore, buried: Claimed) -> None:
+    """Whoever goes on where a list ended reads nothing of what came before; of that very moment all come again."""
+    for n in range(6):
+        buried(id=f"job-{n}", at=NOW + n // 2)
+    buried(id="other", queue="reports")
+    assert {record.id for record in store.failed("emails", 2, NOW + 1)} == {"job-0", "job-1", "job-2", "job-3"}
+    assert [record.finished_at for record in store.failed("emails", 1, NOW + 1)] == [NOW + 1, NOW + 1, NOW, NOW]
+    assert list(store.failed("emails", 10, NOW - 1)) == []
+
+
+def test_what_is_newer_than_the_moment_is_not_read(tables: Tables, clock: ManualClock) -> None:
+    """It is a condition of the key: a filter would read them all, and they are paid for."""
+    store, counted = tables.store(clock), []
+    for n in range(30):
+        job = a_job(id=f"job-{n}")
+        store.add(job)
+        before = store.claim(job.id, a_lease(f"lease-{n}", now=NOW)).record
+        assert before is not None
+        store.bury(before, a_burial(before, now=NOW + n))
+    tables.client.meta.events.register(
+        "after-call.dynamodb.Query", lambda parsed, **_: counted.append(parsed["ScannedCount"])
+    )
+    assert [job.id for job in store.failed("emails", 100, NOW + 1)] == ["job-1", "job-0"]
+    assert counted == [2]
 
 
 def test_the_list_of_failures_shows_heads(store: JobStore, buried: Claimed) -> None:

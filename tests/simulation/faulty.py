@@ -227,8 +227,8 @@ class FaultyStore:
     def get_failed(self, job_id: str) -> JobRecord | None:
         return self._read("get_failed", lambda: self._memory.get_failed(job_id))  # type: ignore[no-any-return]
 
-    def failed(self, queue: str, limit: int) -> Iterator[JobRecord]:
-        return self._read("failed", lambda: self._memory.failed(queue, limit))  # type: ignore[no-any-return]
+    def failed(self, queue: str, limit: int, until: int | None = None) -> Iterator[JobRecord]:
+        return self._read("failed", lambda: self._memory.failed(queue, limit, until))  # type: ignore[no-any-return]
 
     def cancel_waiting(self, before: JobRecord, settlement: Settlement) -> bool:
         return self._write(  # type: ignore[no-any-return]

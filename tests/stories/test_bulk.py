@@ -152,6 +152,16 @@ def test_failures_are_chosen_by_queue_name_error_and_age(bench: Bench, fail: Cal
     assert chosen(error="nothing like it") == []
 
 
+def test_whoever_bounds_how_much_is_read_sees_what_is_not_meant_too(bench: Bench, fail: Callable[..., None]) -> None:
+    """From a moment on, to the age that is meant."""
+    for n, error in enumerate(["old", "card", "no", "card", "new"]):
+        fail(f"job-{n}", error=error)
+        bench.clock.advance(seconds=1)
+    meant = Failures(error="card", since=NOW + 1000)
+    seen = bench.relayq.operations.looked_through(meant, until=NOW + 3000)
+    assert [(job.id, is_meant) for job, is_meant in seen] == [("job-3", True), ("job-2", False), ("job-1", True)]
+
+
 def test_a_failure_whose_time_is_up_is_not_listed(fail: Callable[..., None], bench: Bench) -> None:
     """TTL deletes days late, and the list's index does not know when."""
     fail("old")
