@@ -26,7 +26,7 @@ _PAGE = 100
 #: Whoever paces looks so often whether to stop, milliseconds.
 _LOOK_MS = 200
 #: A table that refuses so many in a row will refuse the rest.
-_ERRORS_IN_A_ROW = 5
+ERRORS_IN_A_ROW = 5
 #: A row that changes while it is cancelled is looked at again so often.
 _CANCEL_TRIES = 5
 _SLOWEST, _FASTEST = 0.01, 1000
@@ -42,6 +42,8 @@ class Outcome:
     job_id: str
     what: What
     reason: str = ""
+    #: refused by the table, which may refuse the next as well, and not for what the job is
+    by_table: bool = False
 
 
 @dataclass(slots=True)
@@ -166,10 +168,10 @@ class Bulk:
                 outcome = do(job)
                 errors = 0
             except RelayQError as error:
-                outcome = Outcome(job if isinstance(job, str) else job.id, "refused", cut(error, 500))
-                is_the_tables = isinstance(error, StoreError) and not isinstance(error, UnreadableRow)
-                errors = errors + 1 if is_the_tables else 0
-                if errors >= _ERRORS_IN_A_ROW:
+                by_table = isinstance(error, StoreError) and not isinstance(error, UnreadableRow)
+                outcome = Outcome(job if isinstance(job, str) else job.id, "refused", cut(error, 500), by_table)
+                errors = errors + 1 if by_table else 0
+                if errors >= ERRORS_IN_A_ROW:
                     raise
             yield outcome
 

@@ -5,16 +5,13 @@ from __future__ import annotations
 import base64
 import json
 import logging
-from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from itertools import islice
 from typing import Any
 
 from relayq_core.client import RelayQ
 from relayq_core.dashboard.history import Window
 from relayq_core.dashboard.masking import masked_text
 from relayq_core.errors import InvalidOption
-from relayq_core.operations import Failures
 from relayq_core.options import checked_queue
 from relayq_core.ports import Bin, Due, History
 from relayq_core.record import JobRecord, shards_of
@@ -27,9 +24,6 @@ logger = logging.getLogger("relayq")
 COUNTED = 1000
 #: Keys read from each of the eight shards for one page of a queue: 56 jobs on a page.
 _PER_SHARD = 7
-#: Failed jobs on one page, and how many are looked through for it and for its groups.
-FAILED_PAGE = 50
-FAILED_LOOKED_AT = 1000
 _FOR_EVER = 10**15
 _CURSOR_BYTES = 8192
 
@@ -191,86 +185,3 @@ def timeline(job: JobRecord) -> list[Step]:
     if job.finished_at is not None:
         steps.append(Step(job.finished_at, job.status.value, job.status.value))
     return sorted(steps, key=lambda step: step.at)
-
-
-@dataclass(frozen=True, slots=True)
-class Group:
-    """Failures of one job with one error."""
-
-    name: str
-    error: str
-    count: int
-    newest_at: int
-    oldest_at: int
-
-
-@dataclass(frozen=True, slots=True)
-class FailedPage:
-    """Failures that are meant: a page of them, and groups of all that were looked at (`more`: there are more)."""
-
-    jobs: tuple[JobRecord, ...]
-    groups: tuple[Group, ...]
-    count: int
-    more: bool
-    #: failed before this, for the next page
-    before: str | None
-
-
-def failed_page(relayq: RelayQ, meant: Failures, before: str | None) -> FailedPage:
-    """A page of failures, newest first, and their groups; at most FAILED_LOOKED_AT are read. StoreError."""
-    found = list(islice(after(relayq.operations.failures(meant), before), FAILED_LOOKED_AT + 1))
-    more, found = len(found) > FAILED_LOOKED_AT, found[:FAILED_LOOKED_AT]
-    page = found[:FAILED_PAGE]
-    return FailedPage(
-        jobs=tuple(page),
-        groups=tuple(grouped(found)),
-        count=len(found),
-        more=more,
-        before=place_of(page[-1]) if len(found) > len(page) else None,
-    )
-
-
-def after(failures: Iterable[JobRecord], place: str | None) -> Iterable[JobRecord]:
-    """Those that come after this place in a list that begins with the newest. Raises InvalidOption."""
-    if not place:
-        return failures
-    at, _, job_id = place.partition("-")
-    if not at.isdecimal() or not at.isascii() or len(at) > 15:
-        raise InvalidOption("before", "it leads nowhere; begin at the first page again")
-    return _after(failures, int(at), job_id)
-
-
-def _after(failures: Iterable[JobRecord], at: int, job_id: str) -> Iterable[JobRecord]:
-    """Those of that very millisecond come once: up to the one that bears the id they have been seen."""
-    of_that_moment: list[JobRecord] = []
-    passed = not job_id
-    for job in failures:
-        failed_at = job.finished_at or 0
-        if failed_at > at:
-            continue
-        if failed_at < at or passed:
-            if not passed:  # the one that was to be passed is gone: better once more than never
-                yield from of_that_moment
-                passed = True
-            yield job
-        elif job.id == job_id:
-            passed = True
-        else:
-            of_that_moment.append(job)
-    if not passed:
-        yield from of_that_moment
-
-
-def place_of(job: JobRecord) -> str:
-    """Where a failed job stands in the list."""
-    return f"{job.finished_at or 0}-{job.id}"
-
-
-def grouped(jobs: Sequence[JobRecord]) -> list[Group]:
-    """By job and the first line of their error; the largest group first."""
-    groups: dict[tuple[str, str], list[int]] = {}
-    for job in jobs:
-        error = (job.error or "").partition("\n")[0]
-        groups.setdefault((job.name, error), []).append(job.finished_at or 0)
-    made = [Group(name, error, len(times), max(times), min(times)) for (name, error), times in groups.items()]
-    return sorted(made, key=lambda group: (-group.count, -group.newest_at))

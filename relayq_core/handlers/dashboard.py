@@ -6,23 +6,23 @@ import hmac
 import logging
 import math
 import traceback
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from http import HTTPStatus
-from itertools import islice
 from typing import Any
 from urllib.parse import urlencode
 
 from aws_lambda_powertools.event_handler import LambdaFunctionUrlResolver, Response
 from aws_lambda_powertools.shared.cookies import Cookie, SameSite
 
-from relayq_core.bulk import Tally
+from relayq_core.bulk import Outcome
 from relayq_core.client import RelayQ
-from relayq_core.dashboard import charts, render, screens
+from relayq_core.dashboard import charts, failures, render, screens
 from relayq_core.dashboard.fields import fields_of, json_payload, payload_of
 from relayq_core.dashboard.history import WINDOWS
 from relayq_core.dashboard.session import LIFETIME_MS, Sessions
+from relayq_core.dashboard.work import FILTERS, Batch, Work
 from relayq_core.errors import InvalidOption, KeyTaken, RelayQError, StoreError
 from relayq_core.handlers.http import Refused, as_event, cookie, form, header, text_headers
 from relayq_core.operations import Failures
@@ -39,11 +39,8 @@ _COOKIE = "relayq"
 #: A payload of 300 KB may be typed, and every byte of it may need an escape.
 _FORM_BYTES = 1024 * 1024
 _LOGIN_BYTES = 2048
-#: One request of a bulk operation takes about so long, and a function has 30 s.
-_STEP_SECONDS = 4
-_STEP_JOBS = 25
-#: What narrows the list of failures.
-_FILTERS = ("queue", "job", "error", "hours")
+#: No job is begun later than this in one request of many: a function has 30 s, and a table may be slow to refuse.
+_STEP_MS = 8000
 _RATES = (1, 5, 10, 25, 50)
 #: Nothing from elsewhere, nothing inline, no frame around it, no form to elsewhere.
 _POLICY = (
@@ -254,12 +251,12 @@ class Dashboard:
 
     def failed(self) -> Response[str]:
         """Failed jobs by job and error, and a page of them."""
-        asked = self._asked(*_FILTERS, "before")
+        asked = self._asked(*FILTERS, "before")
         return self._page(
             "failed.html",
-            page=screens.failed_page(self.relayq, self._meant(asked), asked.get("before")),
+            page=failures.failed_page(self.relayq, self._meant(asked), asked.get("before")),
             asked=asked,
-            is_filtered=any(asked.get(name) for name in _FILTERS),
+            is_filtered=any(asked.get(name) for name in FILTERS),
             queues=self.relayq.store.queues(),
             rates=_RATES,
             narrowed=lambda **changes: _link("/failed", {**asked, "before": "", **changes}),
@@ -339,48 +336,73 @@ class Dashboard:
 
     def plan(self) -> Response[str]:
         """Say what redriving or forgetting many would do; nothing is done yet."""
-        given = self._form()
-        work = _Work.of(given, self._now())
+        work = Work.of(self._form(), self._now())
         chosen = self._chosen(work)
         return self._page(
             "plan.html",
             work=work,
-            count=min(len(chosen), screens.FAILED_LOOKED_AT),
-            more=len(chosen) > screens.FAILED_LOOKED_AT,
-            groups=screens.grouped(chosen),
-            seconds=math.ceil(len(chosen) / work.rate),
+            count=len(chosen.jobs),
+            looked_at=chosen.looked_at,
+            more=chosen.place is not None,
+            groups=failures.grouped(chosen.jobs),
+            seconds=math.ceil(len(chosen.jobs) / work.rate),
             back=_link("/failed", work.filter),
         )
 
-    def _chosen(self, work: _Work) -> list[Any]:
+    def _chosen(self, work: Work) -> failures.Look:
         if work.ids:
             found = (self.relayq.store.get_failed(job_id) for job_id in work.ids)
-            return [job for job in found if job is not None]
-        failures = screens.after(self.relayq.operations.failures(self._meant(work.filter)), work.before)
-        return list(islice(failures, screens.FAILED_LOOKED_AT + 1))
+            return failures.Look(tuple(job for job in found if job is not None), len(work.ids), None)
+        return failures.look(self.relayq, self._meant(work.filter), work.before)
 
     def step(self) -> Response[str]:
-        """Do the next few jobs of the work, and say how far it is: the page asks for the next step itself."""
-        work = _Work.of(self._form(), self._now())
-        if work.ids:
-            batch, rest = list(work.ids[: work.step]), work.ids[work.step :]
-            place = work.before
+        """Do the next few jobs of the work, and say how far it is: the page asks for the next step itself.
+
+        It waits for somebody where the table has refused five in a row, or the list: what is not done is meant again.
+        """
+        work = Work.of(self._form(), self._now())
+        outcomes: list[Outcome] = []
+        problem = ""
+        try:
+            batch = self._batch(work)
+        except StoreError as error:
+            after, problem = work.in_trouble(), str(error)
         else:
-            failures = screens.after(self.relayq.operations.failures(self._meant(work.filter)), work.before)
-            jobs = list(islice(failures, work.step))
-            batch, rest = [job.id for job in jobs], ()
-            place = screens.place_of(jobs[-1]) if jobs else work.before
+            try:
+                outcomes.extend(self._carried_out(work, batch))  # what was told before the table gave up is kept
+            except StoreError as error:
+                problem = str(error)
+            after = work.after(batch, outcomes, gave_up=bool(problem))
+        if after.is_hopeless and outcomes and not problem:
+            problem = outcomes[-1].reason
+        return self._stepped(after, outcomes, problem)
+
+    def _batch(self, work: Work) -> Batch:
+        if work.ids:
+            return work.ticked()
+        return Batch.of(failures.look(self.relayq, self._meant(work.filter), work.before, wanted=work.step))
+
+    def _carried_out(self, work: Work, batch: Batch) -> Iterator[Outcome]:
+        """What becomes of each, until all are done or no other should be begun in this request."""
+        until = self._now() + _STEP_MS
         do = self.relayq.bulk.redrive if work.verb == "redrive" else self.relayq.bulk.forget
-        tally = Tally.of(do(batch, rate=work.rate))
-        after = work.gone_on(tally, rest, place)
-        is_over = not rest if work.ids else len(batch) < work.step
-        reasons = [*dict.fromkeys(outcome.reason for outcome in tally.refused)][:3]
+        return do(batch.ids, rate=work.rate, stop=lambda: self._now() >= until)
+
+    def _stepped(self, work: Work, outcomes: Sequence[Outcome], problem: str) -> Response[str]:
+        """A page that goes on by itself takes an answer for one only if it is called a success."""
+        is_asked_by_script = header(self._app.current_event.raw_event, "hx-request") == "true"
+        status = HTTPStatus.SERVICE_UNAVAILABLE if problem and not is_asked_by_script else HTTPStatus.OK
+        if problem:
+            logger.error("redriving or forgetting many waits: %s", problem)
+        told = (outcome.reason for outcome in outcomes if outcome.what == "refused" and outcome.reason != problem)
         return self._page(
             "step.html",
             part="step_live.html",
-            work=after,
-            is_over=is_over,
-            reasons=reasons,
+            status=status,
+            work=work.begun_again() if problem else work,
+            problem=problem,
+            moment=failures.moment_of(work.before),
+            reasons=[*dict.fromkeys(told)][:3],
             back=_link("/failed", work.filter),
         )
 
@@ -456,73 +478,6 @@ class Dashboard:
 
     def _now(self) -> int:
         return self.relayq.clock.now()
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Work:
-    """Redriving or forgetting many: what is meant, how fast, and how far it is. It lives in the page's form alone."""
-
-    verb: str
-    rate: int
-    ids: tuple[str, ...]
-    filter: Mapping[str, str]
-    #: where in the list of failures it goes on: what fails again meanwhile is not meant
-    before: str
-    done: int = 0
-    gone: int = 0
-    refused: int = 0
-
-    @classmethod
-    def of(cls, given: Mapping[str, Sequence[str]], now: int) -> _Work:
-        """What a form says. Raises InvalidOption."""
-        first = {name: values[0] for name, values in given.items()}
-        verb = first.get("verb", "")
-        if verb not in {"redrive", "forget"}:
-            raise InvalidOption("verb", "expected redrive or forget")
-        ids = tuple(checked_job_id(job_id) for job_id in given.get("id", ()))
-        if first.get("scope") == "selected" and not ids:
-            raise InvalidOption("id", "no job is selected: tick some, or take all that match")
-        return cls(
-            verb=verb,
-            rate=_number(first, "rate", 10, 1, 100),
-            ids=ids if first.get("scope") == "selected" else (),
-            filter={name: first[name] for name in _FILTERS if first.get(name)},
-            before=first.get("place") or f"{now}-",
-            done=_number(first, "done", 0, 0, 10**9),
-            gone=_number(first, "gone", 0, 0, 10**9),
-            refused=_number(first, "refused", 0, 0, 10**9),
-        )
-
-    @property
-    def step(self) -> int:
-        """How many jobs one request does."""
-        return max(1, min(_STEP_JOBS, self.rate * _STEP_SECONDS))
-
-    @property
-    def scope(self) -> str:
-        """Which they are."""
-        return "selected" if self.ids else "all"
-
-    def gone_on(self, tally: Tally, rest: tuple[str, ...], place: str) -> _Work:
-        """The work after one step of it."""
-        counts = tally.counts
-        return _Work(
-            verb=self.verb,
-            rate=self.rate,
-            ids=rest,
-            filter=self.filter,
-            before=place,
-            done=self.done + counts["redriven"] + counts["forgotten"],
-            gone=self.gone + counts["gone"],
-            refused=self.refused + counts["refused"],
-        )
-
-
-def _number(given: Mapping[str, str], name: str, default: int, least: int, most: int) -> int:
-    text = given.get(name) or str(default)
-    if not (text.isdecimal() and text.isascii() and len(text) < 12 and least <= int(text) <= most):
-        raise InvalidOption(name, f"expected a whole number from {least} to {most}")
-    return int(text)
 
 
 def _typed_options(typed: Mapping[str, str]) -> dict[str, Any]:

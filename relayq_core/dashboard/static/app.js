@@ -51,6 +51,15 @@ document.addEventListener("click", async (event) => {
   }
 });
 
+// ---- work on many: where a step has no answer, or one that is no page, people are told and can go on
+for (const failure of ["htmx:responseError", "htmx:sendError", "htmx:timeout"]) {
+  document.addEventListener(failure, (event) => {
+    const work = event.target.closest("#work");
+    for (const element of work?.querySelectorAll("[data-no-answer]") ?? []) element.hidden = false;
+    for (const element of work?.querySelectorAll("[data-under-way]") ?? []) element.hidden = true;
+  });
+}
+
 document.addEventListener("change", (event) => {
   if (event.target.matches("[data-all]")) {
     for (const box of document.querySelectorAll("input[name=id]")) box.checked = event.target.checked;
