@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -123,7 +123,7 @@ class Trouble:
     def __init__(self, store: MemoryStore, monkeypatch: pytest.MonkeyPatch) -> None:
         self.after: int | None = None
         self.asked = 0
-        self._real = {"forget": store.forget, "redrive": store.redrive}
+        self._real: dict[str, Callable[..., Any]] = {"forget": store.forget, "redrive": store.redrive}
         for verb in self._real:
             monkeypatch.setattr(store, verb, lambda *given, verb=verb: self._answer(verb, *given))
 
