@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any
 
 import typer
 
 from relayq_core.cli.command import Cli, command
-from relayq_core.cli.exits import NOT_FOUND, OK, Stop
-from relayq_core.cli.output import age, moment, say
+from relayq_core.cli.exits import ERROR, NOT_FOUND, OK, Stop
+from relayq_core.cli.output import age, complain, moment, say
 from relayq_core.cli.values import JobId, duration
+from relayq_core.record import JobRecord
 from relayq_core.shapes import times
 from relayq_core.text import clean
 
@@ -21,7 +22,9 @@ _FUNCTIONS = ("runner", "sweeper", "api")
 _DAY_MS = 86_400_000
 #: Clocks differ, and a job's first line may be a little older than its row.
 _BEFORE_MS = 60_000
-#: CloudWatch answers with empty pages too, while it searches on.
+#: A runner that lost its lease may write on after its job has ended.
+_AFTER_MS = 3_600_000
+#: Of each group. CloudWatch answers with empty pages too, while it searches on.
 _PAGES = 500
 _STYLES = {"ERROR": "red", "CRITICAL": "red", "WARNING": "yellow"}
 
@@ -33,6 +36,22 @@ class _Line:
     level: str
     message: str
     fields: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class _Span:
+    """The time that is searched, epoch milliseconds; without an end up to now."""
+
+    begin: int
+    end: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """What a group holds; `given_up` before CloudWatch had looked through all of it."""
+
+    lines: list[_Line]
+    given_up: bool
 
 
 def add_to(app: typer.Typer) -> None:
@@ -57,24 +76,22 @@ def logs(
     """What a stack's functions logged about one job.
 
     Every line of CloudWatch that bears the job's id, oldest first: runner, sweeper and API. What a handler prints
-    bears none; `context.logger` does. A new line is found some seconds after it was written. Needs --stack or
-    --group.
+    bears none; `context.logger` does. A new line is found some seconds after it was written. Of a job that has ended
+    the hour after that is searched too. Needs --stack or --group.
 
-    JSON: {"groups", "lines": [{"at", "at_ms", "group", "level", "message", "fields"}]}. Exit code 4 if there is none.
+    JSON: {"groups", "lines": [{"at", "at_ms", "group", "level", "message", "fields"}], "given_up"}. Exit code 4 if
+    there is none; 1 if the search of a group was given up, since there was too much to look through.
     """
     stack = cli.where.stack
     if stack is None and not group:
         raise typer.BadParameter("say whose logs: --stack NAME, or --group GROUP")
     relayq = cli.relayq()
     now = relayq.clock.now()
-    if since is not None:
-        begin = now - round(since * 1000)
-    else:
-        job = relayq.get(job_id)
-        begin = (now - _DAY_MS if job is None else job.created_at) - _BEFORE_MS
+    span = _life_of(relayq.get(job_id), now) if since is None else _Span(now - round(since * 1000))
     wanted = [f"/relayq/{stack}/{function}" for function in _FUNCTIONS] if stack else []
-    found = _searched([*wanted, *(group or [])], job_id, begin)
-    lines = sorted((line for each in found.values() for line in each), key=lambda line: line.at)
+    found = _searched([*wanted, *(group or [])], job_id, span)
+    lines = sorted((line for each in found.values() for line in each.lines), key=lambda line: line.at)
+    given_up = [name for name, each in found.items() if each.given_up]
     data = {
         "groups": list(found),
         "lines": [
@@ -87,29 +104,45 @@ def logs(
             }
             for line in lines
         ],
+        "given_up": given_up,
     }
 
     def show() -> None:
         for line in lines:
             where = line.group.rpartition("/")[2]
             say(f"{moment(line.at)}  {where:<7}  {line.level:<7}  {line.message}", style=_STYLES.get(line.level, ""))
-        if not lines:
-            say(f"no line about job {job_id} since {age(begin, now)}, in {', '.join(found)}", style="yellow")
+        if given_up:
+            complain(
+                "error",
+                f"{', '.join(given_up)}: the search was given up after {_PAGES} pages, so lines may be missing;"
+                " --since TIME searches less, or ask Logs Insights",
+            )
+        elif not lines:
+            say(f"no line about job {job_id} since {age(span.begin, now)}, in {', '.join(found)}", style="yellow")
 
     cli.answer(data, show)
+    if given_up:
+        return ERROR
     return OK if lines else NOT_FOUND
 
 
-def _searched(groups: list[str], job_id: str, begin: int) -> dict[str, list[_Line]]:
-    """The lines of each group that is there. Raises Stop where none is."""
+def _life_of(job: JobRecord | None, now: int) -> _Span:
+    """When anything may have been logged about it; of a job that is not there the last day."""
+    if job is None:
+        return _Span(now - _DAY_MS - _BEFORE_MS)
+    return _Span(job.created_at - _BEFORE_MS, None if job.finished_at is None else job.finished_at + _AFTER_MS)
+
+
+def _searched(groups: list[str], job_id: str, span: _Span) -> dict[str, _Found]:
+    """What each group holds that is there. Raises Stop where none is."""
     import boto3
     from botocore.exceptions import ClientError
 
     client = boto3.Session().client("logs")
-    found: dict[str, list[_Line]] = {}
+    found: dict[str, _Found] = {}
     for group in groups:
         try:
-            found[group] = [_read(event, group) for event in _events(client, group, job_id, begin)]
+            found[group] = _found(client, group, job_id, span)
         except ClientError as error:
             if error.response["Error"]["Code"] != "ResourceNotFoundException":
                 raise
@@ -118,16 +151,18 @@ def _searched(groups: list[str], job_id: str, begin: int) -> dict[str, list[_Lin
     return found
 
 
-def _events(client: Any, group: str, job_id: str, begin: int) -> Iterator[dict[str, Any]]:
-    more: dict[str, str] = {}
+def _found(client: Any, group: str, job_id: str, span: _Span) -> _Found:
+    asked: dict[str, Any] = {"startTime": max(span.begin, 0)}
+    if span.end is not None:
+        asked["endTime"] = span.end
+    lines: list[_Line] = []
     for _ in range(_PAGES):
-        answer = client.filter_log_events(
-            logGroupName=group, filterPattern=f'"{job_id}"', startTime=max(begin, 0), **more
-        )
-        yield from answer.get("events", [])
+        answer = client.filter_log_events(logGroupName=group, filterPattern=f'"{job_id}"', **asked)
+        lines += [_read(event, group) for event in answer.get("events", [])]
         if "nextToken" not in answer:
-            return
-        more = {"nextToken": answer["nextToken"]}
+            return _Found(lines, given_up=False)
+        asked["nextToken"] = answer["nextToken"]
+    return _Found(lines, given_up=True)
 
 
 def _read(event: Mapping[str, Any], group: str) -> _Line:

@@ -14,7 +14,7 @@ import boto3.session
 import pytest
 from botocore.stub import ANY, Stubber
 
-from relayq_core.cli import dispatch, watch
+from relayq_core.cli import dispatch, logs, watch
 from relayq_core.cli import jobs as jobs_module
 from relayq_core.client import RelayQ
 from relayq_core.clock import SystemClock
@@ -286,6 +286,45 @@ def test_logs_look_back_to_the_dispatch_or_as_far_as_is_said(relayq: Relayq, clo
     before = SystemClock().now() - 7_200_000
     cloudwatch.add_response("filter_log_events", {}, {**asked("g", job_id), "startTime": NotBefore(before)})
     assert relayq("logs", job_id, "--group", "g", "--since", "2h").code == 4
+
+
+def test_logs_of_a_job_that_has_ended_are_looked_for_until_an_hour_later(
+    relayq: Relayq, store: JobStore, cloudwatch: Stubber
+) -> None:
+    """Not through all that was logged since; who says --since says how far."""
+    job_id = dispatched(relayq, "greet")
+    running, ended = claimed(store, job_id), SystemClock().now()
+    store.bury(running, a_burial(running, now=ended))
+    until = {**asked("g", job_id), "endTime": ended + 3_600_000}
+    cloudwatch.add_response("filter_log_events", {"nextToken": "t"}, until)
+    cloudwatch.add_response("filter_log_events", {}, {**until, "nextToken": "t"})
+    assert relayq("logs", job_id, "--group", "g").code == 4
+    cloudwatch.add_response("filter_log_events", {}, asked("g", job_id))
+    assert relayq("logs", job_id, "--group", "g", "--since", "2h").code == 4
+
+
+def test_a_search_that_was_given_up_is_no_answer(
+    relayq: Relayq, cloudwatch: Stubber, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """CloudWatch had not looked through all: what was found is shown, and that there may be more; exit code 1."""
+    monkeypatch.setattr(logs, "_PAGES", 2)
+
+    def endless(*events: dict[str, Any]) -> None:
+        for _ in range(2):
+            cloudwatch.add_response("filter_log_events", {"events": events, "nextToken": "t"})
+        cloudwatch.add_response("filter_log_events", {}, asked("whole", "job-1"))
+
+    groups = ("--group", "mine", "--group", "whole")
+    endless()
+    ran = relayq("logs", "job-1", *groups)
+    assert (ran.code, ran.out) == (1, "")
+    assert "error: mine: the search was given up after 2 pages, so lines may be missing; --since TIME" in ran.err
+    endless(line(1_764_000_000_000, level="INFO", message="job started"))
+    ran = relayq("logs", "job-1", *groups)
+    assert (ran.code, ran.out.count("job started"), "given up after 2 pages" in ran.err) == (1, 2, True)
+    endless()
+    ran = relayq("logs", "job-1", *groups, "--json")
+    assert (ran.code, ran.json["given_up"], ran.json["lines"]) == (1, ["mine"], [])
 
 
 def test_no_line_at_all_is_said_plainly_and_exits_4(relayq: Relayq, cloudwatch: Stubber) -> None:
