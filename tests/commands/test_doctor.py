@@ -46,7 +46,7 @@ ACTIONS = {
 
 #: The rights that are looked up together.
 RUNNER_MAY: list[tuple[str, ...]] = [
-    ("GetItem", "PutItem", "UpdateItem", "DeleteItem"),
+    ("GetItem", "PutItem", "UpdateItem", "DeleteItem", "PartiQLInsert"),
     ("GetItem", "PutItem"),
     ("InvokeFunction",),
 ]
@@ -213,6 +213,53 @@ def test_retries_are_those_of_the_function_as_it_is_handed_jobs(
     assert f"retries runner {retries} times" in ran.json["findings"][0]["found"]
 
 
+@pytest.mark.parametrize(("configured", "verdict"), [(":live", "ok"), (":$LATEST", "wrong"), ("", "wrong")])
+def test_a_runner_named_by_an_alias_goes_by_the_configuration_of_that_alias(
+    relayq: Relayq, stack: Aws, configured: str, verdict: str
+) -> None:
+    """Lambda keeps one for each version and alias; what $LATEST has says nothing about `heavy:live`."""
+    environ = {
+        "RELAYQ_JOBS_TABLE": "jobs",
+        "RELAYQ_FAILED_TABLE": "failed",
+        "RELAYQ_RUNNER_FUNCTIONS": '{"reports": "heavy:live"}',
+    }
+    tell(stack, get_function_configuration={"Environment": {"Variables": environ}})
+    arn = f"arn:aws:lambda:{PLACE}:function:heavy"
+    config = {"FunctionArn": f"{arn}:live", "Role": "arn:aws:iam::123456789012:role/heavy", "Timeout": 900}
+    config |= {"Environment": {"Variables": environ}}
+    ours = {"FunctionArn": f"{arn}{configured}", "MaximumRetryAttempts": 0, "MaximumEventAgeInSeconds": 300}
+    configurations = {"FunctionEventInvokeConfigs": [ours]}
+    stack.answers("lambda", "get_function_configuration", config, FunctionName="heavy:live")
+    stack.answers("lambda", "list_function_event_invoke_configs", configurations, FunctionName="heavy")
+    stack.answers("lambda", "get_function_recursion_config", {"RecursiveLoop": "Allow"}, FunctionName="heavy")
+    ran = relayq("doctor", "--stack", "relayq", "--json")
+    stack.all_were_asked()
+    found = verdicts(ran)
+    assert (found["Lambda's own retries"], found["event age"], found["recursive loop"]) == (verdict, verdict, "ok")
+    if verdict == "wrong":
+        assert "--function-name heavy --qualifier live " in ran.json["findings"][0]["fix"]
+
+
+def test_the_right_to_write_many_jobs_is_looked_up_too(relayq: Relayq, stack: Aws) -> None:
+    """Without it dispatch_many() in a job goes on one by one, many times slower."""
+    tell(
+        stack,
+        simulate_principal_policy={
+            "EvaluationResults": [
+                {"EvalActionName": f"{service}:{name}", "EvalDecision": "allowed"}
+                for names in RUNNER_MAY + SWEEPER_MAY
+                for name in names
+                if name != "PartiQLInsert"
+                for service in ("lambda", "dynamodb")
+            ]
+        },
+    )
+    ran = relayq("doctor", "--stack", "relayq", "--json")
+    (found,) = (finding for finding in ran.json["findings"] if finding["check"] == "grants")
+    table = f"arn:aws:dynamodb:{PLACE}:table/jobs"
+    assert found["found"] == f"the runner may not dynamodb:PartiQLInsert on {table}"
+
+
 def test_what_is_wrong_is_shown_with_its_fix_and_exits_1(relayq: Relayq, stack: Aws) -> None:
     """What people read: a line for each check, the fix of each that is wrong, and the counts."""
     tell(
@@ -227,7 +274,7 @@ def test_what_is_wrong_is_shown_with_its_fix_and_exits_1(relayq: Relayq, stack: 
     assert "Lambda's own retries: Lambda itself retries runner 2 times\n  aws lambda put-function" in ran.out
     assert "relayq-sweep is disabled" in ran.out
     assert "there is no SSM parameter /relayq/relayq/layer" in ran.out
-    assert f"the runner may not dynamodb:GetItem on arn:aws:dynamodb:{PLACE}:table/jobs, and 13 more" in ran.out
+    assert f"the runner may not dynamodb:GetItem on arn:aws:dynamodb:{PLACE}:table/jobs, and 14 more" in ran.out
     assert ran.out.endswith("11 ok, 5 wrong\n")
 
 

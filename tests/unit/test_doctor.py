@@ -22,6 +22,7 @@ from relayq_core.cli.doctor.facts import (
 LAYER = "arn:aws:lambda:eu-west-1:123456789012:layer:relayq-core:7"
 OLDER = LAYER.replace(":7", ":6")
 ENVIRON = {"RELAYQ_JOBS_TABLE": "jobs", "RELAYQ_FAILED_TABLE": "failed", "RELAYQ_RETENTION_SECONDS": "604800"}
+HEAVY = "arn:aws:lambda:eu-west-1:123456789012:function:heavy"
 DENIED = Unread("some:Action")
 
 
@@ -70,6 +71,24 @@ GOOD = Facts(
     last_tick_age_ms=30_000,
     longest_timeout=60.0,
 )
+
+
+@pytest.mark.parametrize(
+    ("name", "function", "qualifier"),
+    [
+        ("heavy", "heavy", "$LATEST"),
+        ("heavy:live", "heavy", "live"),
+        ("heavy:7", "heavy", "7"),
+        ("my-function:live", "my-function", "live"),
+        ("123456789012:function:heavy", "123456789012:function:heavy", "$LATEST"),
+        (f"{HEAVY}:live", HEAVY, "live"),
+        (HEAVY, HEAVY, "$LATEST"),
+    ],
+)
+def test_a_function_is_named_with_an_alias_or_a_version_or_without(name: str, function: str, qualifier: str) -> None:
+    """By its name or its ARN; some settings are the function's, others those of what is invoked."""
+    facts = a_function(name)
+    assert (facts.function, facts.qualifier) == (function, qualifier)
 
 
 def found_by(check: str, facts: Facts) -> Finding:
@@ -146,6 +165,18 @@ BAD: list[tuple[str, dict[str, Any], str, str]] = [
         {"own_runners": [replace(a_function("heavy"), recursive_loop="Terminate")]},
         "chains of heavy",
         "--function-name heavy",
+    ),
+    (
+        "Lambda's own retries",
+        {"own_runners": [replace(a_function("heavy:live"), invokes=Invokes())]},
+        "retries heavy:live 2 times",
+        "--function-name heavy --qualifier live --maximum-retry-attempts 0",
+    ),
+    (
+        "recursive loop",
+        {"own_runners": [replace(a_function("heavy:live"), recursive_loop="Terminate")]},
+        "chains of heavy:live",
+        "--function-name heavy --recursive-loop Allow",
     ),
     (
         "own runners",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
@@ -102,7 +103,8 @@ def event_age(facts: Facts) -> str:
 
 def _invoke_config(function: FunctionFacts) -> str:
     return (
-        f"aws lambda put-function-event-invoke-config --function-name {function.name} --qualifier '$LATEST'"
+        f"aws lambda put-function-event-invoke-config --function-name {function.function}"
+        f" --qualifier {shlex.quote(function.qualifier)}"
         f" --maximum-retry-attempts 0 --maximum-event-age-in-seconds {_EVENT_AGE}"
     )
 
@@ -114,7 +116,7 @@ def recursive_loop(facts: Facts) -> str:
         if found != "Allow":
             raise _Wrong(
                 f"Lambda ends chains of {function.name} ({found})",
-                f"aws lambda put-function-recursion-config --function-name {function.name} --recursive-loop Allow",
+                f"aws lambda put-function-recursion-config --function-name {function.function} --recursive-loop Allow",
             )
     return "chains of invocations are allowed; max_attempts and RELAYQ_MAX_DEPTH bound them"
 

@@ -56,13 +56,30 @@ class Invokes:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FunctionFacts:
-    """One function."""
+    """One function, as handoffs name it: by its name or ARN, with an alias or a version or without."""
 
     name: str
     config: Config | Unread
     invokes: Invokes | Unread
     #: Allow or Terminate
     recursive_loop: str | Unread
+
+    @property
+    def function(self) -> str:
+        """Its name or ARN without alias or version."""
+        return split_name(self.name)[0]
+
+    @property
+    def qualifier(self) -> str:
+        """The alias or version that is invoked; without one it is $LATEST."""
+        return split_name(self.name)[1]
+
+
+def split_name(name: str) -> tuple[str, str]:
+    """`heavy:live`, or an ARN like that, as the function and its alias or version; $LATEST where none is named."""
+    place, separator, rest = name.rpartition(":function:")
+    function, _, qualifier = rest.partition(":")
+    return place + separator + function, qualifier or "$LATEST"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

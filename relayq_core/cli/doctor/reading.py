@@ -17,6 +17,7 @@ from relayq_core.cli.doctor.facts import (
     Schedule,
     TableFacts,
     Unread,
+    split_name,
 )
 from relayq_core.cli.exits import Stop
 from relayq_core.errors import SettingsError, StoreError
@@ -99,6 +100,7 @@ def _fact(action: str, ask: Callable[[], T], *, absent: T | Unread | None = None
 
 def _function(client: Client, name: str) -> FunctionFacts:
     aws = client("lambda")
+    bare, qualifier = split_name(name)
     action = "lambda:GetFunctionConfiguration"
     return FunctionFacts(
         name=name,
@@ -109,12 +111,14 @@ def _function(client: Client, name: str) -> FunctionFacts:
         ),
         invokes=_fact(
             "lambda:ListFunctionEventInvokeConfigs",
-            lambda: _invokes(aws.list_function_event_invoke_configs(FunctionName=name)["FunctionEventInvokeConfigs"]),
+            lambda: _invokes(
+                aws.list_function_event_invoke_configs(FunctionName=bare)["FunctionEventInvokeConfigs"], qualifier
+            ),
             absent=Unread("lambda:ListFunctionEventInvokeConfigs", f"there is no function {name}"),
         ),
         recursive_loop=_fact(
             "lambda:GetFunctionRecursionConfig",
-            lambda: str(aws.get_function_recursion_config(FunctionName=name)["RecursiveLoop"]),
+            lambda: str(aws.get_function_recursion_config(FunctionName=bare)["RecursiveLoop"]),
             absent=Unread("lambda:GetFunctionRecursionConfig", f"there is no function {name}"),
         ),
     )
@@ -156,22 +160,17 @@ def _config(answer: Mapping[str, Any]) -> Config:
     )
 
 
-def _invokes(configurations: Sequence[Mapping[str, Any]]) -> Invokes:
-    """Of the function as handoffs invoke it. CloudFormation configures its version $LATEST, others the bare name; where
-    both are, the worse counts."""
+def _invokes(configurations: Sequence[Mapping[str, Any]], qualifier: str) -> Invokes:
+    """Of the function as handoffs invoke it: an alias and a version have one of their own each. CloudFormation
+    configures the version $LATEST, others the bare name; where both are, the worse counts."""
     default = Invokes()
-    found = [each for each in configurations if _is_latest(each["FunctionArn"])]
+    found = [each for each in configurations if split_name(each["FunctionArn"])[1] == qualifier]
     return Invokes(
         retries=max((each.get("MaximumRetryAttempts", default.retries) for each in found), default=default.retries),
         event_age=max(
             (each.get("MaximumEventAgeInSeconds", default.event_age) for each in found), default=default.event_age
         ),
     )
-
-
-def _is_latest(arn: str) -> bool:
-    """`arn:...:function:NAME` or `arn:...:function:NAME:$LATEST`, and no other version or alias."""
-    return arn.rsplit(":function:", maxsplit=1)[-1].partition(":")[2] in {"", "$LATEST"}
 
 
 # --- the tables ---
@@ -253,7 +252,7 @@ def _grants(
     place = runner.arn.split(":function:")[0].replace(":lambda:", ":dynamodb:")
     jobs, failed = (f"{place}:table/{outputs[name]}" for name in ("JobsTableName", "FailedJobsTableName"))
     wanted = [
-        ("runner", runner.role, jobs, _dynamodb("GetItem", "PutItem", "UpdateItem", "DeleteItem")),
+        ("runner", runner.role, jobs, _dynamodb("GetItem", "PutItem", "UpdateItem", "DeleteItem", "PartiQLInsert")),
         ("runner", runner.role, failed, _dynamodb("GetItem", "PutItem")),
         ("runner", runner.role, runner.arn, ["lambda:InvokeFunction"]),
         ("sweeper", sweeper.role, f"{jobs}/index/due", _dynamodb("Query")),
