@@ -141,8 +141,8 @@ class RelayQ:
         return self.operations.failed(queue, limit=limit)
 
     def live(self, queue: str | None = None, status: Status | None = None, *, limit: int = 100) -> list[JobRecord]:
-        """Jobs that wait or run, by when the sweeper looks at them next."""
-        return self.operations.live(queue, status, limit=limit)
+        """Jobs that wait or run, by when the sweeper looks at them next; those of a `status` among the first 10,000."""
+        return list(self.operations.find_live(queue, status, limit=limit).jobs)
 
     def queues(self, *, limit: int = 1000) -> list[QueueView]:
         """Every queue with its live and overdue jobs, counted up to `limit`."""

@@ -15,10 +15,14 @@ from relayq_core.lifecycle import Policy
 from relayq_core.options import checked_job_id, checked_queue
 from relayq_core.ports import Clock, Due, Handoff, JobStore
 from relayq_core.record import JobRecord, Status, shards_of
-from relayq_core.views import Health, QueueView
+from relayq_core.views import Health, LiveJobs, QueueView
 
 #: A row that changes under a cancel is looked at again; so often, it is not chance any more.
 _CANCEL_TRIES = 10
+#: For jobs of one status so many rows are looked at.
+LIVE_LOOKED_AT = 10_000
+#: So many of them in one go, which is what one read of the table answers with.
+_LOOKED_AT_ONCE = 100
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -148,13 +152,24 @@ class Operations:
         except UnreadableRow:
             return True
 
-    def live(self, queue: str | None = None, status: Status | None = None, *, limit: int = 100) -> list[JobRecord]:
-        """Jobs that wait or run, by when they are due."""
+    def find_live(self, queue: str | None = None, status: Status | None = None, *, limit: int = 100) -> LiveJobs:
+        """Jobs that wait or run, by when they are due.
+
+        The index knows no status: with one, LIVE_LOOKED_AT rows are looked through at most, or `limit` if that is more.
+        """
         queues = self._store.queues() if queue is None else [checked_queue(queue)]
-        rows = sorted(row for name in queues for row in self._rows(name, _FOR_EVER, limit))
-        records = self._store.get_many(row.job_id for row in rows)
-        found = [record for record in records if status is None or record.status is status]
-        return sorted(found, key=lambda record: (record.due_at or 0, record.id))[:limit]
+        step = limit if status is None else max(limit, _LOOKED_AT_ONCE)
+        rows = heapq.merge(*(self._due(shard, step) for name in queues for shard in shards_of(name)))
+        most, looked_at = max(limit, LIVE_LOOKED_AT), 0
+        found: dict[str, JobRecord] = {}
+        while len(found) < limit and (some := list(islice(rows, min(step, most - looked_at)))):
+            looked_at += len(some)
+            records = self._store.get_many(row.job_id for row in some)
+            # a row that moves on while the index is read is met twice
+            found |= {record.id: record for record in records if status in (None, record.status)}
+        jobs = sorted(found.values(), key=lambda record: (record.due_at or 0, record.id))
+        capped = len(jobs) > limit or next(rows, None) is not None
+        return LiveJobs(jobs=tuple(jobs[:limit]), looked_at=looked_at, capped=capped)
 
     def queues(self, *, limit: int = 1000) -> list[QueueView]:
         """Every queue, from the index alone."""
@@ -193,6 +208,15 @@ class Operations:
         if problems:
             return views.unreachable(problems)
         return views.judged(queues, None if tick is None else tick[0], self._clock.now())
+
+    def _due(self, shard: str, page: int) -> Iterator[Due]:
+        """All rows of a shard, oldest first, read `page` at a time as they are asked for."""
+        cursor: object | None = None
+        while True:
+            found = self._store.due(shard, _FOR_EVER, min(page, 1000), cursor)
+            yield from found.rows
+            if (cursor := found.cursor) is None:
+                return
 
     def _rows(self, queue: str, until: int, limit: int) -> Iterator[Due]:
         for shard in shards_of(queue):

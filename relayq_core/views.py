@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from relayq_core.record import JobRecord
+
 #: Three ticks of the schedule: by then somebody should look.
 LATE_MS = 180_000
 
@@ -18,6 +20,15 @@ class QueueView:
     overdue: int
     #: how long the oldest overdue row has been due, milliseconds; right also where the counts are capped
     oldest_due_age_ms: int
+    capped: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LiveJobs:
+    """Jobs that wait or run, by when they are due; `capped` says that more rows are there than were looked at."""
+
+    jobs: tuple[JobRecord, ...]
+    looked_at: int
     capped: bool
 
 

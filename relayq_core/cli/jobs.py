@@ -60,23 +60,32 @@ def list_jobs(
 ) -> None:
     """The jobs that wait or run, by when they are due.
 
-    Ended jobs are not listed: `relayq failed list` has those that failed, `relayq status` any one by its id.
+    Ended jobs are not listed: `relayq failed list` has those that failed, `relayq status` any one by its id. Those of
+    one --status are looked for among the first 10000 that are due, or as many as --limit says.
 
-    JSON: {"jobs": [{"id", "name", "queue", "status", "attempt", "max_attempts", times, "error", "errors"}]}
+    JSON: {"jobs": [{"id", "name", "queue", "status", "attempt", "max_attempts", times, "error", "errors"}],
+    "looked_at", "capped"}; capped: there are more than were looked at.
     """
     relayq = cli.relayq()
     known_queue(relayq, queue)
-    found = relayq.live(queue, status, limit=limit)
-    now = relayq.clock.now()
+    found = relayq.operations.find_live(queue, status, limit=limit)
+    jobs, now = found.jobs, relayq.clock.now()
+    cut_short = found.capped and len(jobs) < limit
 
     def show() -> None:
-        if not found:
-            say("no job waits or runs" + (f" in queue {queue}" if queue else ""))
+        if jobs:
+            print_table(LIVE_COLUMNS, [live_row(job, now) for job in jobs], styles=STATUS_STYLES)
+            if cut_short:
+                say(f"of the first {found.looked_at}; {_FURTHER}", style="dim")
+            elif found.capped:
+                say_capped(len(jobs), limit)
             return
-        print_table(LIVE_COLUMNS, [live_row(job, now) for job in found], styles=STATUS_STYLES)
-        say_capped(len(found), limit)
+        where = f" in queue {queue}" if queue else ""
+        none = f"no job{where} is {status.value}" if status else f"no job waits or runs{where}"
+        say(f"{none} among the first {found.looked_at}; {_FURTHER}" if cut_short else none)
 
-    cli.answer({"jobs": [job_shape(job) for job in found]}, show)
+    data = {"jobs": [job_shape(job) for job in jobs], "looked_at": found.looked_at, "capped": found.capped}
+    cli.answer(data, show)
 
 
 def status(
@@ -169,6 +178,7 @@ def _watched_queues(relayq: RelayQ) -> RenderableType:
     return Group(shown, Text(f"{_swept(swept_at, now)}; {moment(now)}; Ctrl-C ends this", style="dim"))
 
 
+_FURTHER = "a larger --limit looks further"
 _NO_QUEUE = "no queue yet: the first dispatch makes one"
 _QUEUE_COLUMNS = (Column("queue"), Column("live", right=True), Column("overdue", right=True), Column("oldest due"))
 

@@ -42,6 +42,20 @@ def test_a_queue_longer_than_any_page_is_cleared(relayq: RelayQ, store: JobStore
     assert elsewhere.status is Status.PENDING
 
 
+def test_a_status_is_looked_for_beyond_the_first_rows(relayq: RelayQ, store: JobStore, claimed: Claimed) -> None:
+    """The index knows no status: page after page is read until enough are found."""
+    store.register_queue("emails")
+    for n in range(120):
+        store.add(a_job(id=f"job-{n}", due_at=NOW + n))
+    claimed(id="running", due_at=NOW + 1_000)
+    claimed(id="running-too", due_at=NOW + 2_000, lease="lease-2")
+    found = relayq.operations.find_live("emails", Status.PROCESSING, limit=1)
+    assert ([job.id for job in found.jobs], found.looked_at, found.capped) == (["running"], 122, True)
+    found = relayq.operations.find_live("emails", Status.RETRYING, limit=1)
+    assert (found.jobs, found.looked_at, found.capped) == ((), 122, False)
+    assert [job.id for job in relayq.live(limit=3)] == ["job-0", "job-1", "job-2"]
+
+
 def test_a_row_that_cannot_be_read_does_not_keep_a_queue_from_being_cleared(
     relayq: RelayQ, store: JobStore, spoil: Callable[[str], None]
 ) -> None:

@@ -18,11 +18,13 @@ import boto3
 import boto3.session
 import pytest
 
+from relayq_core import RelayQ, operations
 from relayq_core.cli.main import main
 from relayq_core.local.aws import EmbeddedAws
 from relayq_core.local.environ import isolated
 from relayq_core.local.server import Server
 from relayq_core.testing import isolated_registry
+from tests.factories import a_lease
 
 ROOT = Path(__file__).parents[2]
 
@@ -397,7 +399,11 @@ def test_list_shows_what_waits_with_whole_ids(relayq: Relayq) -> None:
     assert later in out
     assert "starts in 4 min" in out or "starts in 5 min" in out
     assert [job["id"] for job in relayq("list", "--queue", "q", "--json").json["jobs"]] == [later]
-    assert relayq("list", "--status", "processing", "--json").json == {"jobs": []}
+    assert relayq("list", "--status", "processing", "--json").json == {
+        "jobs": [],
+        "looked_at": 2,
+        "capped": False,
+    }
 
 
 def test_list_says_where_it_stops(relayq: Relayq) -> None:
@@ -405,6 +411,24 @@ def test_list_says_where_it_stops(relayq: Relayq) -> None:
     for _ in range(3):
         dispatched(relayq, "x")
     assert "the first 2; --limit N shows more" in relayq("list", "--limit", "2").out
+    assert "--limit" not in relayq("list", "--limit", "3").out, "these are all"
+
+
+def test_list_says_how_far_it_looked_for_a_status(relayq: Relayq, monkeypatch: pytest.MonkeyPatch) -> None:
+    """That none is among the first is not that there is none."""
+    for _ in range(3):
+        dispatched(relayq, "x", "--queue", "q")
+    assert relayq("list", "--status", "retrying").out == "no job is retrying\n"
+    assert relayq("list", "--status", "retrying", "--queue", "q").out == "no job in queue q is retrying\n"
+    monkeypatch.setattr(operations, "LIVE_LOOKED_AT", 2)
+    narrow = ("list", "--status", "retrying", "--limit", "1")
+    assert relayq(*narrow).out == "no job is retrying among the first 2; a larger --limit looks further\n"
+    assert relayq(*narrow, "--json").json == {"jobs": [], "looked_at": 2, "capped": True}
+    client = RelayQ()
+    for job in client.live(limit=1):
+        client.store.claim(job.id, a_lease(now=client.clock.now()))
+    out = relayq("list", "--status", "processing", "--limit", "2").out
+    assert out.splitlines()[-1] == "of the first 2; a larger --limit looks further"
 
 
 def test_a_status_that_cannot_be_listed_is_refused(relayq: Relayq) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from relayq_core import InvalidOption, Job, JobContext, KeyTaken, StoreError, cancel, get, job
+from relayq_core import InvalidOption, Job, JobContext, KeyTaken, StoreError, cancel, get, job, operations
 from relayq_core.errors import Bury, Snooze
 from relayq_core.record import JobRecord, Status
 from relayq_core.runner import Ended
@@ -386,6 +386,35 @@ def test_live_jobs_are_listed_by_when_they_are_looked_at(bench: Bench, crash: Cr
     assert [record.id for record in bench.relayq.live(status=Status.PROCESSING)] == ["running"]
     assert [record.id for record in bench.relayq.live("default", limit=2)] == ["running", "soon"]
     assert bench.relayq.live("other") == []
+
+
+def test_a_status_is_looked_for_up_to_a_bound(bench: Bench, crash: Crash, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A table of millions is not read for it: how far was looked is told, and a larger limit looks further."""
+    monkeypatch.setattr(operations, "LIVE_LOOKED_AT", 5)
+    for n in range(9):
+        bench.relayq.dispatch("greet", job_id=f"job-{n}", queue="one" if n % 2 else "two")
+        bench.clock.advance(seconds=1)
+    for job_id in ("job-4", "job-7"):
+        crash(job_id)
+    looks = bench.relayq.operations.find_live
+    near = looks(status=Status.PROCESSING, limit=2)
+    assert ([record.id for record in near.jobs], near.looked_at, near.capped) == (["job-4"], 5, True)
+    far = looks(status=Status.PROCESSING, limit=8)
+    assert ([record.id for record in far.jobs], far.looked_at, far.capped) == (["job-4", "job-7"], 8, True)
+    all_of_them = looks(limit=9)
+    assert (len(all_of_them.jobs), all_of_them.looked_at, all_of_them.capped) == (9, 9, False)
+
+
+def test_what_has_ended_since_the_index_was_read_leaves_no_gap_in_a_list(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The next one takes its place."""
+    for n in range(4):
+        bench.relayq.dispatch("greet", job_id=f"job-{n}")
+        bench.clock.advance(seconds=1)
+    ended, real = ["job-0", "job-1"], bench.store.get_many
+    monkeypatch.setattr(bench.store, "get_many", lambda ids: real([each for each in ids if each not in ended]))
+    assert [record.id for record in bench.relayq.live(limit=2)] == ["job-2", "job-3"]
 
 
 def test_queues_are_shown_at_a_glance(bench: Bench) -> None:
