@@ -83,6 +83,14 @@ def test_a_function_logs_json_into_a_group_of_the_stack(function: str) -> None:
     assert properties(logging["LogGroup"]["Ref"])["RetentionInDays"] == {"Ref": "LogRetentionDays"}
 
 
+@pytest.mark.parametrize("function", FUNCTIONS)
+def test_lambda_filters_no_metrics_away(function: str) -> None:
+    """It takes a line without a level for INFO, and metrics are such lines: with WARN no alarm would ring."""
+    config = properties(function)
+    assert config["LoggingConfig"]["ApplicationLogLevel"] == {"Fn::If": ["LogsDebug", "DEBUG", "INFO"]}
+    assert config["Environment"]["Variables"]["POWERTOOLS_LOG_LEVEL"] == {"Ref": "LogLevel"}
+
+
 def test_without_the_api_enabled_nothing_of_it_is_made() -> None:
     """Neither a function nor a URL nor a permission: a first deploy opens nothing to the world."""
     template = translated()
