@@ -39,6 +39,10 @@ _PAIRS = re.compile(
 )
 #: As headers and variables are often written: what names the value, and the value.
 _NAMING, _NAMED = ("name", "key", "header"), "value"
+#: Of JSON so many characters are shown. A function may answer with 6 MB, in which one can take up twelve bytes; and
+#: indented, what is deeply nested is many times as long.
+MOST_SHOWN = 200_000
+_WHOLE = "relayq status ID --json has them all"
 #: Deeper than this nothing is shown: a payload may be nested as deep as JSON allows.
 _DEEPEST = 40
 
@@ -88,5 +92,12 @@ def before_secrets(text: str) -> str:
 
 
 def shown_json(value: Any) -> str:
-    """JSON to look at, with secrets replaced."""
-    return json.dumps(masked(value), indent=2, ensure_ascii=False)
+    """JSON to look at, with secrets replaced; of very long JSON its beginning, and a line that says so."""
+    pieces: list[str] = []
+    length = 0
+    for piece in json.JSONEncoder(indent=2, ensure_ascii=False).iterencode(masked(value)):
+        pieces.append(piece)
+        length += len(piece)
+        if length > MOST_SHOWN:
+            return f"{''.join(pieces)[:MOST_SHOWN]}\n… only the first {MOST_SHOWN:,} characters are shown; {_WHOLE}"
+    return "".join(pieces)

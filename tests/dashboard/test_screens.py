@@ -13,7 +13,7 @@ from moto import mock_aws
 from relayq_core import RelayQ, Settings, job
 from relayq_core.adapters.tables import jobs_table
 from relayq_core.dashboard import screens
-from relayq_core.dashboard.masking import MASK, masked, masked_text
+from relayq_core.dashboard.masking import MASK, masked, masked_text, shown_json
 from relayq_core.ports import Bin
 from relayq_core.record import SHARDS
 from tests.dashboard.conftest import Browser, World
@@ -351,6 +351,47 @@ def test_a_payload_nested_deeper_than_anybody_reads_is_cut() -> None:
     for _ in range(500):
         value = [value]
     assert "hunter2" not in json.dumps(masked(value))
+
+
+def _nested(value: Any, depth: int) -> Any:
+    return _nested([value], depth - 1) if depth else value
+
+
+#: 6 MB, with room for what a function wraps around a page.
+_ANSWER_BYTES = 5_900_000
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        {"a": _nested([1] * 100_000, 30)},
+        {"a": _nested([[]] * 90_000, 35)},
+        {"a": '"' * 140_000},
+        {"a": "😀" * 70_000},
+        [{"id": n, "ok": True} for n in range(12_000)],
+    ],
+    ids=["lists", "empty lists", "quotes", "faces", "rows"],
+)
+def test_a_page_is_never_larger_than_a_function_may_answer_with(world: World, browser: Browser, value: Any) -> None:
+    """However its payload and its result are nested, and whatever they have to be written as."""
+    payload = json.dumps({"payload": value}, separators=(",", ":"), ensure_ascii=False)
+    result = json.dumps(_nested([0] * 16_000, 38), separators=(",", ":"))
+    assert len(payload.encode()) <= 300 * 1024
+    world.waiting("job-1", payload_json=payload, result_json=result)
+    page = browser.get("/dashboard/job?id=job-1")
+    assert page.status == 200
+    assert len(json.dumps(page.raw)) < _ANSWER_BYTES
+    assert len(page.raw["body"].encode()) < _ANSWER_BYTES
+
+
+def test_json_that_is_cut_says_so_and_where_the_whole_is() -> None:
+    """Nobody may take the beginning for all."""
+    shown = shown_json([0] * 100_000)
+    assert shown.startswith("[\n  0,\n  0,")
+    assert "only the first 200,000 characters" in shown
+    assert "relayq status ID --json" in shown
+    value = {"n": list(range(1000)), "é": {"a": None}}
+    assert shown_json(value) == json.dumps(value, indent=2, ensure_ascii=False)
 
 
 def test_health_says_what_is_wrong(world: World, browser: Browser) -> None:
