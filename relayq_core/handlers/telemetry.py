@@ -25,9 +25,13 @@ SERVICE = os.environ.get("POWERTOOLS_SERVICE_NAME") or "relayq"
 def structured_logger(*others: str) -> Logger:
     """A Powertools Logger that the core's own loggers, and those of these names, write through.
 
-    The level is POWERTOOLS_LOG_LEVEL's.
+    The level is POWERTOOLS_LOG_LEVEL's, if it is stricter than what Lambda itself filters by.
     """
     logger = Logger(service=SERVICE, log_uncaught_exceptions=False)
+    asked = logging.getLevelNamesMapping().get(os.environ.get("POWERTOOLS_LOG_LEVEL", "").upper(), logging.NOTSET)
+    if asked > logger.log_level:
+        # Powertools itself, setLevel included, lets Lambda's level win; by that one Lambda would filter the metrics too
+        logging.getLogger(logger.name).setLevel(asked)
     for name in ("relayq", *others):
         other = logging.getLogger(name)
         other.handlers = [logger.registered_handler]

@@ -311,6 +311,22 @@ def test_a_snooze_is_counted_as_neither(lambdas: Lambdas) -> None:
     assert sorted(metrics_of(lambdas.output())) == ["Snoozed", "Started", "Wait"]
 
 
+@pytest.mark.parametrize(
+    ("level", "of_lambda", "written"),
+    [("WARN", "INFO", {"WARNING"}), ("ERROR", "INFO", set()), ("INFO", "INFO", {"INFO", "WARNING"})],
+)
+def test_a_stricter_level_than_lambdas_leaves_out_lines_but_no_metrics(
+    lambdas: Lambdas, level: str, of_lambda: str, written: set[str]
+) -> None:
+    """By its own level Lambda would filter the metrics too."""
+    runner = lambdas.load("runner", POWERTOOLS_LOG_LEVEL=level, AWS_LAMBDA_LOG_LEVEL=of_lambda)
+    for name in ("send", "fail"):
+        runner.handler({"job_id": lambdas.dispatch(name, {"to": "x"})}, Context())
+    lines = lambdas.output()
+    assert {line["level"] for line in logs_of(lines)} == written
+    assert metrics_of(lines)["Completed"] == [1.0]
+
+
 def test_the_payload_is_in_no_line_whatever_becomes_of_the_job(lambdas: Lambdas) -> None:
     """Logs are read by more people than tables are."""
     runner = lambdas.load("runner", POWERTOOLS_LOG_LEVEL="DEBUG")
