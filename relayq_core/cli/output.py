@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -27,6 +28,8 @@ STATUS_STYLES = {
 }
 #: Below this a column of sentences is not worth reading.
 _NARROWEST = 12
+#: What JSON may hold as it is, and a terminal obeys or no stream can encode: control characters, lone surrogates.
+_UNSAFE = re.compile(r"[\x7f-\x9f\ud800-\udfff]")
 _UNITS = ((86_400_000, "d"), (3_600_000, "h"), (60_000, "min"), (1_000, "s"))
 
 
@@ -63,7 +66,8 @@ def complain(kind: str, message: str) -> None:
 
 def print_json(data: Any, *, line: bool = False) -> None:
     """Data on stdout, as JSON; as one `line` where more of them follow."""
-    print(json.dumps(data, indent=None if line else 2, ensure_ascii=False, default=str), flush=line)  # noqa: T201
+    text = json.dumps(data, indent=None if line else 2, ensure_ascii=False, default=str)
+    print(_UNSAFE.sub(lambda found: f"\\u{ord(found[0]):04x}", text), flush=line)  # noqa: T201
 
 
 def print_table(

@@ -277,6 +277,17 @@ def test_what_a_handler_logged_cannot_take_over_the_terminal(relayq: Relayq, clo
     assert "\x9b" not in ran.out
 
 
+def test_what_no_stream_can_encode_is_escaped_for_programs(relayq: Relayq, cloudwatch: Stubber) -> None:
+    """Whoever reads the JSON gets what was logged, to the letter."""
+    odd = "\ud800 \x9b2J \x7f \N{SNOWMAN}"
+    told = line(1_764_000_000_000, level="INFO", message="started", user=odd)
+    cloudwatch.add_response("filter_log_events", {"events": [told]}, asked("mine", "job-1"))
+    ran = relayq("logs", "job-1", "--group", "mine", "--json")
+    assert (ran.code, ran.json["lines"][0]["fields"]) == (0, {"user": odd})
+    assert (ran.out.isascii(), "\x9b" in ran.out, "\N{SNOWMAN}" in ran.out) == (False, False, True)
+    ran.out.encode()
+
+
 def test_logs_look_back_to_the_dispatch_or_as_far_as_is_said(relayq: Relayq, cloudwatch: Stubber) -> None:
     """Not through all that was ever logged."""
     job_id = dispatched(relayq, "greet")
