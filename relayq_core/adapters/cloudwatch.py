@@ -32,7 +32,7 @@ class CloudWatchHistory:
         self._client = client
         self._service = service
         self._clock = clock
-        self._kept: dict[tuple[int, int, int], tuple[int, list[Bin]]] = {}
+        self._kept: dict[tuple[int, int, int], tuple[int, list[Bin] | Exception]] = {}
 
     def bins(self, since: int, step_ms: int, count: int) -> list[Bin]:
         """See the port; the same question within 30 s has the same answer. Raises what boto3 does, HistoryUnknown."""
@@ -40,8 +40,18 @@ class CloudWatchHistory:
         self._kept = {asked: kept for asked, kept in self._kept.items() if now < kept[0]}
         question = (since, step_ms, count)
         if question not in self._kept:
-            self._kept[question] = (now + KEPT_MS, self._read(*question))
-        return self._kept[question][1]
+            self._kept[question] = (now + KEPT_MS, self._asked(*question))
+        found = self._kept[question][1]
+        if isinstance(found, Exception):
+            raise found.with_traceback(None)  # else each look would add its own
+        return found
+
+    def _asked(self, since: int, step_ms: int, count: int) -> list[Bin] | Exception:
+        """What was read, or why it could not be: a question that fails is paid for as well."""
+        try:
+            return self._read(since, step_ms, count)
+        except Exception as error:
+            return error
 
     def _read(self, since: int, step_ms: int, count: int) -> list[Bin]:
         found: dict[str, dict[int, float]] = {name: {} for name in _ASKED}

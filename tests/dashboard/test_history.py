@@ -178,13 +178,16 @@ def test_a_watched_page_asks_cloudwatch_twice_a_minute_at_most(clock: ManualCloc
 
 @pytest.mark.parametrize("status", ["InternalError", "Forbidden", "PartialData"])
 def test_what_cloudwatch_cannot_tell_is_not_taken_for_nothing(clock: ManualClock, status: str) -> None:
-    """Nought failures would be a fact; and the next look asks anew."""
+    """Nought failures would be a fact. It is asked anew after as long as an answer is kept: it is paid for too."""
     bad = {**_result("failed"), "StatusCode": status}
     good = {**_result("failed", (NOW, 2.0)), "StatusCode": "Complete"}
     cloudwatch = _CloudWatch([{"MetricDataResults": [bad]}, {"MetricDataResults": [good]}])
     history = CloudWatchHistory(lambda: cloudwatch, "shop", clock)
-    with pytest.raises(HistoryUnknown, match=status):
-        history.bins(NOW, MINUTE_MS, 1)
+    for _ in range(3):
+        with pytest.raises(HistoryUnknown, match=status):
+            history.bins(NOW, MINUTE_MS, 1)
+    assert len(cloudwatch.asked) == 1
+    clock.advance(seconds=30)
     assert history.bins(NOW, MINUTE_MS, 1) == [Bin(at=NOW, failed=2)]
 
 
