@@ -65,9 +65,9 @@ def dev(
     """Run your jobs on this machine while you write them.
 
     DynamoDB and Lambda are played here, with the real handlers, a sweeper, and the jobs of RELAYQ_JOB_MODULES, in this
-    folder or in functions/runner. A change you save is live within two seconds; one that does not import is shown, and
-    the last good version stays. Other processes dispatch here with the lines that are printed. Ends with Ctrl-C, and
-    what its tables held with it.
+    folder, in src or in functions/runner. A change you save is live within two seconds; one that does not import is
+    shown, and the last good version stays. Other processes dispatch here with the lines that are printed. Ends with
+    Ctrl-C, and what its tables held with it.
 
     JSON: one object a line: {"event": "ready", "environment", "dashboard"}, then {"event", "job_id", ...} for what
     happens.

@@ -102,8 +102,8 @@ def dispatch(
 ) -> int:
     """Dispatch a job and print its id.
 
-    The job is written down, and a runner is told of it. Where the job's code is at hand (RELAYQ_JOB_MODULES, in
-    this folder or in functions/runner) the payload is checked against it; else it only has to be JSON. A duplicate
+    The job is written down, and a runner is told of it. Where the job's code is at hand (RELAYQ_JOB_MODULES, in this
+    folder, src or functions/runner) the payload is checked against it; else it only has to be JSON. A duplicate
     prints the id of the job that has the key.
 
     JSON: {"job_id", "duplicate", "handed_off"}, with --wait also "job".

@@ -26,8 +26,8 @@ def registry(
 ) -> None:
     """The job types, their options and payloads.
 
-    They are those of RELAYQ_JOB_MODULES, which are looked for in this folder, in functions/runner and on Python's
-    path.
+    They are those of RELAYQ_JOB_MODULES, which are looked for in this folder, in src, in functions/runner and on
+    Python's path.
 
     JSON: {"jobs": [{"name", "queue", "max_attempts", "backoff", "timeout", "origin", "payload"}]}, the last a JSON
     Schema.

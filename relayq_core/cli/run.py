@@ -44,8 +44,8 @@ def run(
 ) -> int:
     """Run one job here, as the runner function would.
 
-    Claims, performs and settles it in this process. Its code is found through RELAYQ_JOB_MODULES, in this folder or
-    in functions/runner. For debugging, and for machines that can do what a Lambda cannot.
+    Claims, performs and settles it in this process. Its code is found through RELAYQ_JOB_MODULES, in this folder, in
+    src or in functions/runner. For debugging, and for machines that can do what a Lambda cannot.
 
     JSON: {"ended", "job"}, the job as it then is.
     """

@@ -8,10 +8,8 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
+from relayq_core.cli.layouts import jobs_folder
 from relayq_core.errors import InvalidOption
-
-#: Where jobs may be, from a repository's root, the first that is there; and how deep its tests then are.
-_LAYOUTS = ("functions/runner/jobs", "src/jobs", "jobs")
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,8 +23,8 @@ class Layout:
 
 
 def layout(root: Path) -> Layout:
-    """That of RelayQ's own repository, of one that keeps its jobs in src/, or else a `jobs` folder here."""
-    jobs = next((Path(folder) for folder in _LAYOUTS if (root / folder).is_dir()), Path("jobs"))
+    """Jobs go to where jobs are, and tests beside those of their kind."""
+    jobs = jobs_folder(root)
     tests = Path("tests/functions") if jobs.parts[0] == "functions" else Path("tests")
     conftest = tests / "conftest.py"
     return Layout(jobs, tests, None if (root / conftest).exists() else conftest)

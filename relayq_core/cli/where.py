@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from relayq_core.cli.exits import Stop
+from relayq_core.cli.layouts import code_folders
 from relayq_core.cli.output import complain
 
 #: output of the stack -> the setting it stands for
@@ -55,11 +56,10 @@ def prepared(where: Where, until: ExitStack, *, begin: bool = False) -> None:
 
 
 def job_modules_findable(until: ExitStack, *, local: bool) -> None:
-    """Job modules are imported from the current folder, and from functions/runner as in RelayQ's repository."""
+    """Job modules are imported from wherever a repository may keep them: src, functions/runner, the folder itself."""
     until.callback(sys.path.__setitem__, slice(None), list(sys.path))
-    here = Path.cwd()
-    wanted = [str(folder) for folder in (here, here / "functions" / "runner") if folder.is_dir()]
-    sys.path[:0] = [folder for folder in wanted if folder not in sys.path]
+    wanted = [str(folder) for folder in code_folders(Path.cwd())]
+    sys.path[:] = [*wanted, *(folder for folder in sys.path if folder not in wanted)]
     # a jobs folder without an __init__.py would lose to one that has it, wherever that stands
     if local and not any((Path(folder) / "jobs").is_dir() for folder in wanted):
         from relayq_core.local.stack import shipped_jobs

@@ -12,11 +12,13 @@ from pathlib import Path
 
 import pytest
 
+from relayq_core.cli.layouts import code_folders
 from relayq_core.cli.main import main
-from relayq_core.cli.scaffold import names
+from relayq_core.cli.scaffold import layout, names
 from relayq_core.errors import InvalidOption
 from relayq_core.local.environ import isolated
 from relayq_core.testing import isolated_registry
+from tests.dev.test_dev import Dev
 
 ROOT = Path(__file__).parents[2]
 TOOLS = Path(sys.executable).parent
@@ -86,6 +88,44 @@ def test_what_it_writes_passes_as_it_stands(folder: Path, begin: object, jobs: s
     mypy = ["mypy", "--strict", "--explicit-package-bases", "--cache-dir", os.devnull, "--config-file", os.devnull]
     run(folder, *mypy, *written, path=[str(Path(jobs).parent)])
     run(folder, "python", "-m", "pytest", "-q", "-p", "no:cacheprovider", "-c", os.devnull, "--rootdir", ".", tests)
+    for name in ("SendInvoice", "send_reminder"):
+        run(folder, "relayq", "registry", name)
+
+
+@pytest.mark.parametrize(("begin", "jobs"), [(in_repository, "functions/runner/jobs"), (in_own_jobs, "src/jobs")])
+def test_relayq_dev_runs_the_jobs_from_where_it_writes_them(folder: Path, begin: object, jobs: str) -> None:
+    """With the code at hand, and what is saved there is live."""
+    begin(folder)  # type: ignore[operator]
+    run(folder, "relayq", "make-job", "SendInvoice")
+    dev = Dev(folder, "--no-dashboard")
+    try:
+        dev.until(lambda line: line["event"] == "ready")
+        with (folder / jobs / "send_invoice.py").open("a") as file:
+            file.write("# changed\n")
+        dev.until(lambda line: line["event"] == "reloaded")
+        dev.end()
+    finally:
+        dev.close()
+
+
+@pytest.mark.parametrize(
+    ("there", "first"),
+    [
+        ([], "."),
+        (["jobs"], "."),
+        (["src/jobs", "jobs"], "src"),
+        (["src"], "."),
+        (["functions/runner/jobs", "src/jobs"], "functions/runner"),
+    ],
+)
+def test_jobs_are_looked_for_first_where_they_would_be_written(tmp_path: Path, there: list[str], first: str) -> None:
+    """Where there are two folders of jobs, it is one and the same of them; the root always counts."""
+    for made in there:
+        (tmp_path / made).mkdir(parents=True)
+    found = code_folders(tmp_path)
+    assert found[0] == tmp_path / first
+    assert tmp_path in found
+    assert found[0] / "jobs" == tmp_path / layout(tmp_path).jobs
 
 
 def test_nothing_is_overwritten(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
