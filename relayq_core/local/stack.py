@@ -16,6 +16,8 @@ from relayq_core.local.schedule import Schedule
 
 RUNNER = "relayq-runner"
 SWEEPER = "relayq-sweeper"
+#: Seconds, as in the template; a job whose timeout does not fit into the runner's is never run.
+_RUNNER_LIVES, _SWEEPER_LIVES = 900, 150
 _TICK = json.dumps({"version": "0", "detail-type": "Scheduled Event", "source": "aws.scheduler"}).encode()
 
 
@@ -91,12 +93,14 @@ class Stack:
                 # the runner finds itself, as it must in the template
                 environ={key: value for key, value in environ.items() if key != "RELAYQ_RUNNER_FUNCTION"},
                 path=self._path,
+                timeout=_RUNNER_LIVES,
                 log=self._logs / f"{RUNNER}.log",
             ),
             Function(
                 name=SWEEPER,
                 handler="relayq_core.handlers.sweeper.handler",
                 environ=environ,
+                timeout=_SWEEPER_LIVES,
                 concurrency=1,
                 log=self._logs / f"{SWEEPER}.log",
             ),

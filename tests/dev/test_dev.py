@@ -10,13 +10,16 @@ import sys
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from relayq_core.local.environ import isolated
+from relayq_core.client import RelayQ
+from relayq_core.local.environ import applied, isolated
 from relayq_core.local.watching import Watched, syntax_error
+from tests.docs.blocks import ROOT, blocks
 
 JOB = """
 from relayq_core import JobContext, job
@@ -71,6 +74,10 @@ class Dev:
             assert self.process.poll() is None, self.process.communicate()[1]
             time.sleep(0.05)
         pytest.fail(f"it did not come within a minute; told was {self.told}")
+
+    def completed(self) -> set[str]:
+        """The names of jobs that have."""
+        return {line["job_name"] for line in self.told if line["event"] == "completed"}
 
     def end(self) -> str:
         """Ctrl-C; its stderr."""
@@ -158,6 +165,41 @@ def test_a_second_process_dispatches_to_it_and_what_is_saved_is_live(dev: Dev) -
     left = json.loads((dev.folder / "output").read_text().splitlines()[-1])
     assert left == {"event": "left", "counts": {"completed": 5, "retried": 2}}
     assert not (dev.folder / ".relayq/dev.env").exists()
+
+
+def test_the_jobs_that_newcomers_have_run_in_it(tmp_path: Path) -> None:
+    """Those of the README, and what make-job writes: class and function; and a name that is mistyped is told once."""
+    for name in ("SendInvoice", "send_reminder"):
+        subprocess.run(
+            [sys.executable, "-m", "relayq_core.cli", "make-job", name],
+            cwd=tmp_path,
+            env=isolated({}, os.environ),
+            capture_output=True,
+            check=True,
+        )
+    shown = [block for block in blocks(ROOT / "README.md") if block.file and "/jobs/" in block.file]
+    for block in shown:
+        assert block.file is not None
+        (tmp_path / "jobs" / Path(block.file).name).write_text(block.text)
+    jobs: list[tuple[str, dict[str, Any]]] = [
+        ("SendInvoice", {"name": "Ada"}),
+        ("send_reminder", {"name": "Ada"}),
+        ("SendNotification", {"user_id": 1, "title": "Hi"}),
+        ("greet", {"name": "Ada"}),
+    ]
+    with closing(Dev(tmp_path, "--no-dashboard")) as running:
+        environment = running.until(lambda line: line["event"] == "ready")["environment"]
+        with applied(environment):
+            relayq = RelayQ()
+            relayq.dispatch("SendInvoic")
+            running.until(lambda line: line["event"] == "warning")
+            running.until(lambda _: [line["event"] for line in running.told].count("handed off") == 2)
+            for name, args in jobs:
+                relayq.dispatch(name, args)
+        running.until(lambda line: line["event"] == "failed" or running.completed() == {name for name, _ in jobs})
+        assert running.completed() == {name for name, _ in jobs}
+        warned = [line for line in running.told if line["event"] in {"warning", "error"}]
+        assert ["SendInvoice" in line["message"] for line in warned] == [True], warned
 
 
 def test_a_folder_without_jobs_is_told_what_to_do(tmp_path: Path) -> None:

@@ -21,6 +21,7 @@ from relayq_core.local.functions import Function, Functions
 from relayq_core.local.stack import RUNNER, Stack, shipped_jobs
 from relayq_core.local.workers import WorkerStartFailed
 from relayq_core.record import JobRecord, Status
+from tests.template.grants import translated
 
 JOBS = '''
 """Jobs that run in the worker processes."""
@@ -129,6 +130,17 @@ def test_a_dispatched_job_runs_in_another_process(stack: Stack, relayq: RelayQ) 
     assert job.result["AWS_ACCESS_KEY_ID"] == "embedded"
     assert (job.result["AWS_PROFILE"], job.result["RELAYQ_MAX_DEPTH"]) == ("", "")
     assert job.result["pid"] != str(os.getpid())
+
+
+def test_the_functions_live_as_long_as_in_the_template(stack: Stack) -> None:
+    """A runner that lives shorter buries jobs that run in production."""
+    template = translated()
+    lives = {name.removeprefix("relayq-"): pool._function.timeout for name, pool in stack.functions._pools.items()}
+    timeouts = {
+        "runner": template["Parameters"]["RunnerTimeout"]["Default"],
+        "sweeper": template["Resources"]["SweeperFunction"]["Properties"]["Timeout"],
+    }
+    assert lives == timeouts
 
 
 def test_a_killed_runners_job_is_saved_by_the_sweeper(stack: Stack, relayq: RelayQ) -> None:
