@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import statistics
 import subprocess
 from collections.abc import Iterator
 
@@ -20,6 +21,7 @@ LEAVES_OUT = {
     "SQS SendMessage, boto3": "no status, no unique key; polling is paid elsewhere",
     "Lambda invoke(Event), boto3, the body read": "no status, no own retries, no delay; may be lost",
     "put_item and invoke, boto3, the body unread": "the calls of a dispatch, as usually written",
+    "Celery + SQS": "no status; workers that always run and poll",
     "Celery + Redis": "a Redis and workers that always run",
     "RQ": "a Redis and workers that always run",
     "dramatiq + Redis": "a Redis and workers that always run",
@@ -29,7 +31,45 @@ LEAVES_OUT = {
 }
 
 
+STARTS = "Peers: until the job begins"
+WARM = "RelayQ, a warm runner"
+#: The same of the time from the dispatch to the first line of the handler, by a worker that is idle.
+LEFT_OUT = {
+    "RelayQ, relayq work": "it polls, ever more seldom, up to once a second",
+    "Celery + Redis": "a worker that always runs",
+    "RQ": "a worker that always runs; forks for each job",
+    "dramatiq + Redis": "a worker that always runs",
+    "Huey + Redis": "a worker that always runs",
+    "procrastinate + PostgreSQL": "a worker that always runs",
+}
+
+
 def rows(scale: Scale) -> Iterator[Row]:
+    """What it takes to be told of a job, and how long until it begins."""
+    yield from _to_take(scale)
+    yield from _to_begin(scale)
+
+
+def _to_begin(scale: Scale) -> Iterator[Row]:
+    """Medians of wall time, as multiples of RelayQ's with a runner that is told through a pipe."""
+    if not PYTHON.exists():
+        return
+    command = [str(PYTHON), "-m", "benchmarks.starts", "--jobs", str(scale.rounds)]
+    told = subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.PIPE, text=True).stdout
+    medians = {name: statistics.median(found) for name, found in json.loads(told.splitlines()[-1]).items()}
+    for name, left_out in LEFT_OUT.items():
+        known = name in medians and WARM in medians
+        yield Row(
+            STARTS,
+            name,
+            f"{WARM} on DynamoDB Local",
+            medians[name] / medians[WARM] if known else None,
+            unit="× wall",
+            note=left_out if known else "its server is not on this machine",
+        )
+
+
+def _to_take(scale: Scale) -> Iterator[Row]:
     """CPU of the client, as a multiple of RelayQ's; wall time in the note."""
     if not PYTHON.exists():
         yield Row(GROUP, "all of them", AGAINST, None, note="make .venv-bench/.ready installs them")

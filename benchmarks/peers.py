@@ -10,6 +10,7 @@ import json
 import logging
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import tempfile
@@ -28,7 +29,7 @@ from dramatiq.brokers.redis import RedisBroker
 from huey import RedisHuey, SqliteHuey
 from redis import Redis
 
-from benchmarks.aws import environment, relayq, stand, untuned
+from benchmarks.aws import REGION, environment, relayq, stand, untuned
 from benchmarks.dispatching import PAYLOAD, by_name, raw
 from benchmarks.measuring import paired
 
@@ -93,19 +94,25 @@ def postgres() -> Iterator[str | None]:
             try:
                 yield f"host=127.0.0.1 port={port} user=bench dbname=postgres" if _accepts(port) else None
             finally:
-                process.terminate()
+                process.send_signal(signal.SIGINT)  # at once, whoever is connected
 
 
 def on_aws() -> dict[str, Enqueue]:
     """What one writes without any package, by default clients."""
     queue, functions = untuned("sqs"), untuned("lambda")
-    url = f"{os.environ['AWS_ENDPOINT_URL']}/000000000000/queue"
+    endpoint = os.environ["AWS_ENDPOINT_URL"]
+    url = f"{endpoint}/000000000000/queue"
     body = json.dumps(PAYLOAD)
 
     def invoke() -> None:
         functions.invoke(FunctionName="runner", InvocationType="Event", Payload=body)["Payload"].read()
 
+    celery = Celery("bench", broker=f"sqs://key:secret@{endpoint.removeprefix('http://')}")
+    known = {"celery": {"url": url, "access_key_id": "key", "secret_access_key": "secret"}}
+    celery.conf.broker_transport_options = {"region": REGION, "is_secure": False, "predefined_queues": known}
+    on_celery = celery.task(name="send_email", ignore_result=True)(send_email)
     return {
+        "Celery + SQS": lambda: on_celery.delay(**PAYLOAD),
         "SQS SendMessage, boto3": lambda: queue.send_message(QueueUrl=url, MessageBody=body),
         "Lambda invoke(Event), boto3, the body read": invoke,
         "put_item and invoke, boto3, the body unread": raw(untuned("dynamodb"), functions, read=False),

@@ -51,6 +51,7 @@ def _ok(answer: dict[str, Any]) -> bytes:
 _EMPTY = _ok({})
 _CLAIMED = _ok({"Attributes": _JOB})
 _QUEUES = _ok({"Item": {"pk": {"S": "queues"}, "queue_names": {"SS": ["emails"]}}})
+_NONE_WAITS = _ok({"Attributes": {"ApproximateNumberOfMessages": "0"}})
 _BATCH_WRITTEN = _ok({"UnprocessedItems": {}})
 _INVOKED = (
     b"HTTP/1.1 202 Accepted\r\nDate: Sat, 21 Nov 2026 22:00:00 GMT\r\nContent-Length: 0\r\nConnection: keep-alive\r\n"
@@ -107,6 +108,7 @@ _ANSWERS: dict[bytes, Callable[[bytes], bytes]] = {
     b"UpdateItem": _update,
     b"Query": _query,
     b"SendMessage": _sent,
+    b"GetQueueAttributes": lambda _: _NONE_WAITS,
 }
 
 
