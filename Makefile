@@ -32,6 +32,10 @@ help: ## this list
 demo: .venv/.demo ## see it work: real handlers on an embedded stack, about ten seconds, no AWS account
 	@$(BIN)/relayq demo
 
+.PHONY: setup
+setup: .venv/.dev ## the environment in .venv: the command relayq, and what tests need
+	@echo "ready: . $(BIN)/activate"
+
 .PHONY: test
 test: .venv/.dev ## every test but the end-to-end ones and those in a browser
 	$(BIN)/python -m pytest -m "not e2e and not browser" $(ARGS)

@@ -63,6 +63,13 @@ def test_every_page_can_be_found_from_the_readme() -> None:
     assert sorted(set(PAGES) - found) == []
 
 
+def test_the_index_lists_every_page() -> None:
+    """Of those that are read by themselves; the decisions have an index of their own."""
+    listed = set(_linked(ROOT / "docs" / "README.md"))
+    pages = {page for page in PAGES if page.is_relative_to(ROOT / "docs") and page.parent.name != "decisions"}
+    assert sorted(map(_name, pages - listed - {ROOT / "docs" / "README.md"})) == []
+
+
 def _linked(page: Path) -> list[Path]:
     return [(page.parent / link.partition("#")[0]).resolve() for link in _LINK.findall(_prose(page))]
 
