@@ -31,7 +31,7 @@ from relayq_core.lifecycle import Event, Limits, Outcome, Policy, Settlement, Su
 from relayq_core.ports import Clock, Handoff, JobStore, Settled
 from relayq_core.record import JobRecord
 from relayq_core.registry import JobType, Registry, RunnableJob
-from relayq_core.text import cut, describe, headline
+from relayq_core.text import cut, describe, headline, located
 
 logger = logging.getLogger("relayq")
 
@@ -329,7 +329,7 @@ class Runner:
                 wait = (job.available_at - job.updated_at) / 1000
                 logger.warning(
                     "job failed: %s; %s",
-                    "no error" if attempt.error is None else headline(attempt.error),
+                    "no error" if attempt.error is None else located(attempt.error),
                     f"it is tried again in {wait:g} s" if retries else "it is in the failed table",
                     extra=fields,
                 )

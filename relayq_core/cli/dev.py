@@ -6,12 +6,14 @@ import importlib.util
 import json
 import os
 import shlex
+import shutil
 import signal
 import sys
+import textwrap
 import threading
 import time
-from collections import Counter
-from collections.abc import Callable, Iterator
+from collections import Counter, deque
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,7 +23,7 @@ import typer
 
 from relayq_core.cli.command import Cli, command
 from relayq_core.cli.exits import OK, Stop
-from relayq_core.cli.output import STATUS_STYLES, print_json, say
+from relayq_core.cli.output import STATUS_STYLES, is_fancy, print_json, say
 from relayq_core.cli.values import duration, flag
 from relayq_core.cli.where import check_embedded, job_modules_findable
 
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
     from relayq_core.local.journal import Entry, Journal
     from relayq_core.local.stack import Stack
     from relayq_core.local.watching import Watched
+    from relayq_core.local.web import DashboardServer
 
 _PORT = 8641
 _DASHBOARD_PORT = 8642
@@ -41,6 +44,9 @@ _EXPORTED = ("AWS_", "RELAYQ_JOBS_TABLE", "RELAYQ_FAILED_TABLE", "RELAYQ_RUNNER_
 _TOLD = ("job_id", "job_name", "queue", "attempt")
 #: Looking a result up shows so much of it.
 _RESULT_CHARACTERS = 80
+#: What a line says begins here, after its time and its kind; where that leaves too little room, it is not folded.
+_INDENT = 22
+_LEAST_ROOM = 30
 
 
 def add_to(app: typer.Typer) -> None:
@@ -69,14 +75,14 @@ def dev(
     shown, and the last good version stays. Other processes dispatch here with the lines that are printed. Ends with
     Ctrl-C, and what its tables held with it.
 
-    JSON: one object a line: {"event": "ready", "environment", "dashboard"}, then {"event", "job_id", ...} for what
-    happens.
+    JSON: one object a line: {"event": "ready", "environment", "dashboard", "token"}, then {"event", "job_id", ...} for
+    what happens.
     """
     check_embedded()
     modules = os.environ.get("RELAYQ_JOB_MODULES", "jobs")
     with ExitStack() as until:
         folders = _job_folders(modules, until)
-        developing = until.enter_context(_developing(cli, modules, folders, tick=tick, port=port))
+        developing = until.enter_context(_developing(cli, modules, folders, until, tick=tick, port=port))
         _serve_dashboard(developing, until, wanted=not no_dashboard, port=dashboard_port)
         developing.ready()
         with _interruptible() as interrupted:
@@ -114,7 +120,9 @@ class _Developing:
     watched: Watched
     exports: Path
     modules: str
-    dashboard: str | None = None
+    #: of what a runner was told and nobody has been: ids of jobs, and when each may start
+    handed: deque[tuple[str, int]] = field(default_factory=deque)
+    dashboard: DashboardServer | None = None
     counts: Counter[str] = field(default_factory=Counter)
     broken: bool = False
 
@@ -128,7 +136,9 @@ class _Developing:
         lines = [f"export {name}={shlex.quote(value)}" for name, value in self.environment.items()]
         self.exports.write_text("\n".join(lines) + "\n")
         if self.as_json:
-            print_json({"event": "ready", "environment": self.environment, "dashboard": self.dashboard}, line=True)
+            served = self.dashboard
+            urls = {"dashboard": served and served.url, "token": served and served.token}
+            print_json({"event": "ready", "environment": self.environment, **urls}, line=True)
             return
         say(f"RelayQ runs the jobs of {self.modules} here. In another terminal, to dispatch to it:", style="bold")
         say(f"  . {self.exports}")
@@ -136,21 +146,20 @@ class _Developing:
         for line in lines:
             say(f"  {line}", style="dim")
         if self.dashboard:
-            say(f"Dashboard (the link works once): {self.dashboard}")
+            say("The dashboard (the link works once):")
+            say(f"  {self.dashboard.url}")
+            say(f"Once more, or in another browser: {self.dashboard.address}", style="dim")
+            say(f"and the token {self.dashboard.token}", style="dim")
         say("Save a job, and it is live within two seconds. Ctrl-C ends it.\n")
 
     def look(self) -> None:
         """Tell what happened since the last look, and reload what was saved."""
-        for entry in self.journal.new():
+        entries = [*self.journal.new()]  # read first: whatever is in it was handed off before
+        self._tell_handed(_names_in(entries))
+        for entry in entries:
             self._tell(entry)
         if changed := self.watched.changed():
             self._reload(changed)
-
-    def handed_off(self, job_id: str, run_at: int) -> None:
-        """A runner was told of a job; it may be to wait."""
-        wait = max(0, run_at - self.relayq.clock.now())
-        when = f"  to start in {wait / 1000:.0f} s" if wait >= 1000 else ""
-        self._say("handed off", {"job_id": job_id, "run_at": run_at}, f"{job_id}{when}", style="dim")
 
     def ended(self) -> None:
         """The sum of it all."""
@@ -161,6 +170,20 @@ class _Developing:
             say(f"\n{told or 'no job has run'}. What the tables held is gone.")
 
     # --- what happens ---
+
+    def _tell_handed(self, known: Mapping[str, str]) -> None:
+        """A runner was told of jobs; it may be to wait. `known`: names of some, which may be gone from the table."""
+        handed = [self.handed.popleft() for _ in range(len(self.handed))]
+        names = self._names(job_id for job_id, _ in handed if job_id not in known) | dict(known)
+        for job_id, run_at in handed:
+            wait = max(0, run_at - self.relayq.clock.now())
+            when = f"  to start in {wait / 1000:.0f} s" if wait >= 1000 else ""
+            fields = {"job_id": job_id, "job_name": names.get(job_id), "run_at": run_at}
+            self._say("handed off", fields, f"{names.get(job_id, '')}  {job_id}{when}".strip(), style="dim")
+
+    def _names(self, job_ids: Iterable[str]) -> dict[str, str]:
+        """Of those that are still there."""
+        return {job.id: job.name for job in self.relayq.store.get_many(job_ids)}
 
     def _tell(self, entry: Entry) -> None:
         what, _, more = entry.message.partition(": ")
@@ -179,12 +202,14 @@ class _Developing:
 
     def _about(self, what: str, entry: Entry, more: str, style: str) -> None:
         fields = _told_of(entry)
+        if entry.job_id is not None and "job_name" not in fields:
+            fields["job_name"] = self._names([entry.job_id]).get(entry.job_id, entry.function)
         took = entry.fields.get("duration_ms")
         fields |= {"message": entry.message} | ({} if took is None else {"duration_ms": took})
         name = fields.get("job_name", entry.function)
         # a handler may name a field of its own like that, and it is whatever it is
         lasted = f"  {took / 1000:.2f} s" if isinstance(took, int | float) else ""
-        self._say(what, fields, f"{name}  {fields.get('job_id', '')}{lasted}  {more}".rstrip(), style=style)
+        self._say(what, fields, f"{name}  {fields.get('job_id', '')}{lasted}  {_near(more)}".rstrip(), style=style)
 
     def _result(self, entry: Entry) -> str:
         job = None if entry.job_id is None else self.relayq.get(entry.job_id)
@@ -197,7 +222,7 @@ class _Developing:
         if self.as_json:
             print_json({"event": what, **fields}, line=True)
         else:
-            say(f"{time.strftime('%H:%M:%S')}  {what:<10}  {text}", style=style)
+            say(f"{time.strftime('%H:%M:%S')}  {what:<10}  {_folded(text)}", style=style)
             sys.stdout.flush()
 
     # --- what is saved ---
@@ -223,30 +248,60 @@ class _Developing:
         self._say("not loaded", {"problem": problem}, f"the last good version stays: {problem}", style="red")
 
 
+def _near(text: str) -> str:
+    """Places in files as they are named from here."""
+    return text.replace(f"{Path.cwd()}{os.sep}", "")
+
+
+def _folded(text: str) -> str:
+    """Between words, as wide as the terminal, and below where it began; whoever reads a pipe wants one line."""
+    room = shutil.get_terminal_size().columns - _INDENT
+    if not is_fancy(sys.stdout) or room < _LEAST_ROOM:
+        return text
+    folded = [
+        piece
+        for line in text.splitlines()
+        for piece in textwrap.wrap(line, room, break_long_words=False, break_on_hyphens=False) or [""]
+    ]
+    return ("\n" + " " * _INDENT).join(folded)
+
+
+def _names_in(entries: Iterable[Entry]) -> dict[str, str]:
+    """The jobs' names by their ids, as far as the lines say."""
+    return {
+        entry.job_id: str(entry.fields["job_name"])
+        for entry in entries
+        if entry.job_id is not None and "job_name" in entry.fields
+    }
+
+
 def _told_of(entry: Entry) -> dict[str, Any]:
     """Which job it was, as far as the line says."""
     return {str(name): value for name, value in entry.fields.items() if name in _TOLD}
 
 
 @contextmanager
-def _developing(cli: Cli, modules: str, folders: list[Path], *, tick: float, port: int) -> Iterator[_Developing]:
+def _developing(
+    cli: Cli, modules: str, folders: list[Path], until: ExitStack, *, tick: float, port: int
+) -> Iterator[_Developing]:
     from relayq_core.client import RelayQ
     from relayq_core.local.journal import Journal
     from relayq_core.local.stack import RUNNER, SWEEPER, Stack
-    from relayq_core.local.state import FOLDER, made_folder
+    from relayq_core.local.state import FOLDER, held, made_folder
     from relayq_core.local.watching import Watched
 
     folder = made_folder(FOLDER)
+    until.enter_context(held(folder, "dev.lock", "`relayq dev`"))
     logs = folder / "dev-logs"
     logs.mkdir(exist_ok=True)
     for log in logs.glob("*.log"):
         log.unlink()
-    told: list[Callable[[str, int], None]] = []
+    handed: deque[tuple[str, int]] = deque()
 
     def heard(function: str, event: bytes) -> None:
-        if function == RUNNER and told:
-            handed = json.loads(event)
-            told[0](handed["job_id"], handed.get("run_at") or 0)
+        if function == RUNNER:
+            told = json.loads(event)
+            handed.append((told["job_id"], told.get("run_at") or 0))
 
     watched = Watched(folders)
     settings = {
@@ -265,12 +320,10 @@ def _developing(cli: Cli, modules: str, folders: list[Path], *, tick: float, por
     with stack:
         journal = Journal([logs / f"{name}.log" for name in (RUNNER, SWEEPER)])
         exports = folder / _EXPORTS
-        developing = _Developing(cli.json, stack, RelayQ(), journal, watched, exports, modules)
-        told.append(developing.handed_off)
+        developing = _Developing(cli.json, stack, RelayQ(), journal, watched, exports, modules, handed)
         try:
             yield developing
         finally:
-            told.clear()
             exports.unlink(missing_ok=True)
 
 
@@ -286,7 +339,7 @@ def _serve_dashboard(developing: _Developing, until: ExitStack, *, wanted: bool,
         server = until.enter_context(serve(relayq, port, history=LogHistory(logs, relayq.clock)))
     except OSError as error:
         raise Stop(f"port {port} cannot be used: {error.strerror}; try --dashboard-port 0") from error
-    developing.dashboard = server.url
+    developing.dashboard = server
 
 
 @contextmanager

@@ -125,24 +125,28 @@ class _Pool:
         try:
             worker = self._taken(event)
         except RelayQError as error:
-            self._log(f"{error}; the event is lost")
+            self._log(f"{error}; the event is lost", event)
             return
         alive = False
         try:
             said = worker.run(event, self._function.timeout)
             alive = True
             if "error" in said:
-                self._log(f"the handler raised: {said['error']}")
+                self._log(f"the handler raised: {said['error']}", event)
         except RelayQError as error:
-            self._log(f"{error}; the event is lost")
+            self._log(f"{error}; the event is lost", event)
         finally:
             self._returned(worker, alive=alive)
 
-    def _log(self, message: str) -> None:
-        """A line of the platform's own among the function's, as in Lambda's log group."""
-        if not self._closed:
-            with self._function.log.open("a") as file:
-                file.write(json.dumps({"type": "platform", "message": message}) + "\n")
+    def _log(self, message: str, event: bytes) -> None:
+        """A line of the platform's own among the function's, as in Lambda's log group; which job it was, if any."""
+        if self._closed:
+            return
+        given = json.loads(event)
+        job = {"job_id": given["job_id"]} if isinstance(given, dict) and "job_id" in given else {}
+        line = {"type": "platform", "level": "WARNING", "message": message, **job}
+        with self._function.log.open("a") as file:
+            file.write(json.dumps(line) + "\n")
 
     def _taken(self, event: bytes) -> Worker:
         with self._lock:

@@ -35,6 +35,14 @@ class UnreadableState(RelayQError):
         super().__init__(f"{file} cannot be read ({problem}); run `relayq demo` again, or delete it")
 
 
+class Held(RelayQError):
+    """A running process has this folder for itself."""
+
+    def __init__(self, what: str, pid: str) -> None:
+        told = f" (process {pid})" if pid else ""
+        super().__init__(f"{what} runs here already{told}: end it, or work in another folder")
+
+
 def made_folder(folder: Path) -> Path:
     """The folder, made if need be, and kept out of version control."""
     folder.mkdir(exist_ok=True)
@@ -63,6 +71,26 @@ def kept(folder: Path, *, begin: bool = False) -> Iterator[tuple[EmbeddedAws, di
                 save(folder, aws, state["environ"])
         finally:
             aws.close()
+
+
+@contextlib.contextmanager
+def held(folder: Path, file: str, what: str) -> Iterator[None]:
+    """Have a folder's `file` for oneself, until this process ends at the latest. Raises Held where another has it.
+
+    `what` is told of whoever has it.
+    """
+    import fcntl
+
+    with (folder / file).open("a+") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            lock.seek(0)
+            raise Held(what, lock.read().strip()) from error
+        lock.truncate(0)
+        lock.write(f"{os.getpid()}\n")
+        lock.flush()
+        yield
 
 
 def exists(folder: Path) -> bool:

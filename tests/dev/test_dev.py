@@ -13,9 +13,13 @@ from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import Any
+from urllib.error import HTTPError
+from urllib.parse import urlencode
+from urllib.request import HTTPCookieProcessor
 
 import pytest
 
+from relayq_core.cli.dev import _folded
 from relayq_core.client import RelayQ
 from relayq_core.local.environ import applied, isolated
 from relayq_core.local.watching import Watched, syntax_error
@@ -136,7 +140,8 @@ def test_a_second_process_dispatches_to_it_and_what_is_saved_is_live(dev: Dev) -
 
     assert client(dev.folder, environment, "Nobody") == "completed Hello, Nobody!"
     failed = dev.until(lambda line: line["event"] == "retrying")
-    assert "nobody is here" in failed["message"]
+    assert f"nobody is here, at {dev.folder}/jobs/greetings.py:10 in greet; " in failed["message"]
+    assert {line["job_name"] for line in dev.told if line["event"] == "handed off"} == {"greet"}
 
     job = dev.folder / "jobs/greetings.py"
     job.write_text(JOB.replace("Hello", "Good morning"))
@@ -160,6 +165,13 @@ def test_a_second_process_dispatches_to_it_and_what_is_saved_is_live(dev: Dev) -
     assert all(f"export {name}=" in exports for name in environment)
     with urllib.request.urlopen(ready["dashboard"], timeout=10) as page:
         assert b"RelayQ" in page.read()
+    with pytest.raises(HTTPError, match="403") as used, urllib.request.urlopen(ready["dashboard"], timeout=10):
+        pass
+    assert b"<code>relayq dev</code>" in used.value.read()
+    login = ready["dashboard"].partition("/enter")[0] + "/login"
+    form = urlencode({"username": "relayq", "token": ready["token"]}).encode()
+    with urllib.request.build_opener(HTTPCookieProcessor()).open(login, form, timeout=10) as page:
+        assert b"/dashboard/logout" in page.read()
     assert dev.end() == ""
     assert dev.process.returncode == 0
     left = json.loads((dev.folder / "output").read_text().splitlines()[-1])
@@ -218,13 +230,15 @@ def test_a_folder_without_jobs_is_told_what_to_do(tmp_path: Path) -> None:
     assert "make-job" in done.stderr
 
 
-def test_a_port_that_is_taken_is_told(dev: Dev, folder: Path) -> None:
+def test_a_port_that_is_taken_is_told(dev: Dev, tmp_path_factory: pytest.TempPathFactory) -> None:
     """With the way out."""
     ready = dev.until(lambda line: line["event"] == "ready")
     port = ready["environment"]["AWS_ENDPOINT_URL"].rpartition(":")[2]
+    elsewhere = tmp_path_factory.mktemp("elsewhere")
+    (elsewhere / "jobs").mkdir()
     done = subprocess.run(
         [sys.executable, "-m", "relayq_core.cli", "dev", "--port", port],
-        cwd=folder,
+        cwd=elsewhere,
         env=isolated({}, os.environ),
         capture_output=True,
         text=True,
@@ -234,6 +248,55 @@ def test_a_port_that_is_taken_is_told(dev: Dev, folder: Path) -> None:
     assert done.returncode == 1
     assert f"port {port} cannot be used" in done.stderr
     assert "--port 0" in done.stderr
+
+
+def test_a_second_one_in_the_same_folder_is_refused_and_the_first_goes_on(dev: Dev, folder: Path) -> None:
+    """With its process; what it says and how one dispatches to it are as they were."""
+    environment = dev.until(lambda line: line["event"] == "ready")["environment"]
+    exports = (folder / ".relayq/dev.env").read_text()
+    done = subprocess.run(
+        [sys.executable, "-m", "relayq_core.cli", "dev", "--port", "0", "--dashboard-port", "0"],
+        cwd=folder,
+        env=isolated({}, os.environ),
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert done.returncode == 1
+    assert f"`relayq dev` runs here already (process {dev.process.pid})" in done.stderr
+    assert (folder / ".relayq/dev.env").read_text() == exports
+    assert client(folder, environment, "Ada") == "completed Hello, Ada!"
+    dev.until(lambda line: line["event"] == "completed")
+
+
+def test_a_process_that_dies_is_told_with_its_job(tmp_path: Path) -> None:
+    """As a warning, with the job's name: what it had begun is the sweeper's to find."""
+    (tmp_path / "jobs").mkdir()
+    (tmp_path / "jobs/fatal.py").write_text(
+        "import os\n\nfrom relayq_core import job\n\n\n@job(timeout=1)\ndef die() -> None:\n    os._exit(9)\n"
+    )
+    with closing(Dev(tmp_path, "--no-dashboard")) as running:
+        with applied(running.until(lambda line: line["event"] == "ready")["environment"]):
+            job_id = RelayQ().dispatch("die").job_id
+        warned = running.until(lambda line: line["event"] == "warning")
+    assert "ended in the middle of its event" in warned["message"]
+    assert (warned["job_name"], warned["job_id"]) == ("die", job_id)
+
+
+def test_a_line_is_folded_between_words_and_below_where_it_began(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In a terminal; in a pipe it is one line."""
+    monkeypatch.setenv("COLUMNS", "60")
+    text = "word " * 20 + "x" * 50
+    assert _folded(text) == text
+    monkeypatch.setattr("relayq_core.cli.dev.is_fancy", lambda stream: True)
+    first, *others, last = _folded(text).split("\n")
+    assert set(first.split()) == {"word"}
+    assert len(first) <= 38
+    assert all(line.startswith(" " * 22 + "word") for line in others)
+    assert last == " " * 22 + "x" * 50, "what has no spaces, such as a path, can be selected whole"
+    monkeypatch.setenv("COLUMNS", "40")
+    assert _folded(text) == text, "there is no room for it"
 
 
 # --- watching ---

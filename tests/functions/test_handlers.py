@@ -7,6 +7,7 @@ import importlib
 import importlib.util
 import json
 import logging
+import re
 import sys
 import warnings
 from collections import defaultdict
@@ -267,7 +268,8 @@ def test_a_failure_is_counted_as_a_retry_and_the_last_as_failed(lambdas: Lambdas
     assert sorted(metrics_of(first)) == ["Duration", "Retried", "Started", "Wait"]
     assert sorted(metrics_of(second)) == ["Duration", "Failed", "Started", "Wait"]
     (line,) = logs_of(second)
-    assert line["message"] == "job failed: ValueError: no such mailbox; it is in the failed table"
+    told = r"job failed: ValueError: no such mailbox, at /.+\.py:\d+ in fail; it is in the failed table"
+    assert re.fullmatch(told, line["message"])
     assert (line["level"], line["job_id"], line["attempt"]) == ("WARNING", job_id, 2)
 
 
