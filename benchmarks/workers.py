@@ -80,12 +80,7 @@ def relayq_worker(url: str, pipe: IO[str]) -> System:
         relayq.prepare()
         with ProcessSlots(1, {}, quiet=True) as slots:
             Worker(
-                relayq.store,
-                relayq.handoff,
-                relayq.clock,
-                relayq.policy,
-                relayq.events,
-                relayq.sweeper,
+                relayq,
                 slots,
                 stopping=lambda: 0,
                 tell=lambda news: None,

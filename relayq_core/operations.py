@@ -178,7 +178,7 @@ class Operations:
     def queue(self, queue: str, *, limit: int = 1000) -> QueueView:
         """One queue, from the index alone."""
         now = self._clock.now()
-        rows = list(islice(self._rows(checked_queue(queue), _FOR_EVER, limit), limit + 1))
+        rows = list(islice(self._rows(checked_queue(queue), limit), limit + 1))
         capped = len(rows) > limit
         overdue = [row.due_at for row in rows if row.due_at <= now]
         # shard after shard was counted, up to the limit; the oldest may be in one that was not reached
@@ -210,7 +210,7 @@ class Operations:
         return views.judged(queues, None if tick is None else tick[0], self._clock.now())
 
     def _due(self, shard: str, page: int) -> Iterator[Due]:
-        """All rows of a shard, oldest first, read `page` at a time as they are asked for."""
+        """All rows of a shard, oldest first, read `page` at a time, as they are asked for."""
         cursor: object | None = None
         while True:
             found = self._store.due(shard, _FOR_EVER, min(page, 1000), cursor)
@@ -218,16 +218,10 @@ class Operations:
             if (cursor := found.cursor) is None:
                 return
 
-    def _rows(self, queue: str, until: int, limit: int) -> Iterator[Due]:
+    def _rows(self, queue: str, limit: int) -> Iterator[Due]:
+        """Rows of each shard in turn, one more than the limit at most: who counts up to it then knows."""
         for shard in shards_of(queue):
-            cursor: object | None = None
-            seen = 0
-            while seen <= limit:
-                page = self._store.due(shard, until, min(limit + 1, 1000), cursor)
-                yield from page.rows
-                seen += len(page.rows)
-                if (cursor := page.cursor) is None:
-                    break
+            yield from islice(self._due(shard, limit + 1), limit + 1)
 
 
 _FOR_EVER = 10**15

@@ -6,6 +6,7 @@ import importlib
 import os
 import sys
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from types import ModuleType
 from typing import Any, NamedTuple, Protocol
 
@@ -86,6 +87,17 @@ class Registry(Mapping[str, JobType]):
         if earlier is not None and earlier.origin != job_type.origin:
             raise DuplicateJobName(job_type.name, str(earlier.origin), str(job_type.origin))
         self._types[job_type.name] = job_type
+
+    @contextmanager
+    def filled_anew(self) -> Iterator[None]:
+        """For modules that are imported once more: inside nothing is registered yet. Where the block fails, all is as
+        it was."""
+        before, self._types = self._types, {}
+        try:
+            yield
+        except BaseException:
+            self._types = before
+            raise
 
     def find(self, name: str) -> JobType:
         """The job type of this name. Raises UnknownJob with what is registered."""

@@ -50,6 +50,7 @@ _DENIED = frozenset(
         "IncompleteSignatureException",
     }
 )
+#: To ask again is in vain.
 _LACKING = frozenset(
     {"AccessDeniedException", "AccessDenied", "UnknownOperationException", "NotImplementedException", "InvalidAction"}
 )

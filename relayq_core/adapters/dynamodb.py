@@ -132,8 +132,9 @@ class DynamoStore:
                 raise
             except Exception as error:
                 # no right to it, an engine that does not know it, no answer: one put for each job is as safe
-                self._inserts = not is_lacking(error)
-                logger.warning("jobs are written one by one, a batch could not be (%s)", headline(error))
+                was_tried, self._inserts = self._inserts, not is_lacking(error)
+                if was_tried:  # and not told by another thread already
+                    logger.warning("jobs are written one by one, a batch could not be (%s)", headline(error))
         return [False] * len(records)
 
     def _insert(self, item: Item) -> dict[str, Any]:

@@ -6,30 +6,28 @@ import importlib.util
 import json
 import os
 import shlex
-import shutil
 import signal
 import sys
-import textwrap
 import threading
-import time
-from collections import Counter, deque
-from collections.abc import Iterable, Iterator, Mapping
+from collections import deque
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from relayq_core.cli.command import Cli, command
 from relayq_core.cli.exits import OK, Stop
-from relayq_core.cli.output import STATUS_STYLES, is_fancy, print_json, say
+from relayq_core.cli.output import print_json, say
+from relayq_core.cli.telling import Teller
 from relayq_core.cli.values import duration, flag
 from relayq_core.cli.where import check_embedded, job_modules_findable
+from relayq_core.text import located
 
 if TYPE_CHECKING:
     from relayq_core.client import RelayQ
-    from relayq_core.local.journal import Entry, Journal
     from relayq_core.local.stack import Stack
     from relayq_core.local.watching import Watched
     from relayq_core.local.web import DashboardServer
@@ -41,12 +39,6 @@ _LOOK_SECONDS = 0.25
 _EXPORTS = "dev.env"
 #: What another process needs to dispatch here; the rest of the environment is for the functions.
 _EXPORTED = ("AWS_", "RELAYQ_JOBS_TABLE", "RELAYQ_FAILED_TABLE", "RELAYQ_RUNNER_FUNCTION")
-_TOLD = ("job_id", "job_name", "queue", "attempt")
-#: Looking a result up shows so much of it.
-_RESULT_CHARACTERS = 80
-#: What a line says begins here, after its time and its kind; where that leaves too little room, it is not folded.
-_INDENT = 22
-_LEAST_ROOM = 30
 
 
 def add_to(app: typer.Typer) -> None:
@@ -82,7 +74,8 @@ def dev(
     modules = os.environ.get("RELAYQ_JOB_MODULES", "jobs")
     with ExitStack() as until:
         folders = _job_folders(modules, until)
-        developing = until.enter_context(_developing(cli, modules, folders, until, tick=tick, port=port))
+        folder = until.enter_context(_own_folder())
+        developing = until.enter_context(_developing(cli, modules, folders, folder, tick=tick, port=port))
         _serve_dashboard(developing, until, wanted=not no_dashboard, port=dashboard_port)
         developing.ready()
         with _interruptible() as interrupted:
@@ -116,14 +109,13 @@ class _Developing:
     as_json: bool
     stack: Stack
     relayq: RelayQ
-    journal: Journal
+    teller: Teller
     watched: Watched
     exports: Path
+    logs: list[Path]
     modules: str
-    #: of what a runner was told and nobody has been: ids of jobs, and when each may start
-    handed: deque[tuple[str, int]] = field(default_factory=deque)
+    folders: list[Path]
     dashboard: DashboardServer | None = None
-    counts: Counter[str] = field(default_factory=Counter)
     broken: bool = False
 
     @property
@@ -154,76 +146,17 @@ class _Developing:
 
     def look(self) -> None:
         """Tell what happened since the last look, and reload what was saved."""
-        entries = [*self.journal.new()]  # read first: whatever is in it was handed off before
-        self._tell_handed(_names_in(entries))
-        for entry in entries:
-            self._tell(entry)
+        self.teller.tell()
         if changed := self.watched.changed():
             self._reload(changed)
 
     def ended(self) -> None:
         """The sum of it all."""
         if self.as_json:
-            print_json({"event": "left", "counts": dict(self.counts)}, line=True)
+            print_json({"event": "left", "counts": dict(self.teller.counts)}, line=True)
         else:
-            told = ", ".join(f"{count} {what}" for what, count in self.counts.most_common())
+            told = ", ".join(f"{count} {what}" for what, count in self.teller.counts.most_common())
             say(f"\n{told or 'no job has run'}. What the tables held is gone.")
-
-    # --- what happens ---
-
-    def _tell_handed(self, known: Mapping[str, str]) -> None:
-        """A runner was told of jobs; it may be to wait. `known`: names of some, which may be gone from the table."""
-        handed = [self.handed.popleft() for _ in range(len(self.handed))]
-        names = self._names(job_id for job_id, _ in handed if job_id not in known) | dict(known)
-        for job_id, run_at in handed:
-            wait = max(0, run_at - self.relayq.clock.now())
-            when = f"  to start in {wait / 1000:.0f} s" if wait >= 1000 else ""
-            fields = {"job_id": job_id, "job_name": names.get(job_id), "run_at": run_at}
-            self._say("handed off", fields, f"{names.get(job_id, '')}  {job_id}{when}".strip(), style="dim")
-
-    def _names(self, job_ids: Iterable[str]) -> dict[str, str]:
-        """Of those that are still there."""
-        return {job.id: job.name for job in self.relayq.store.get_many(job_ids)}
-
-    def _tell(self, entry: Entry) -> None:
-        what, _, more = entry.message.partition(": ")
-        if entry.level == "":
-            self._say("printed", {"text": entry.message}, entry.message, style="dim")
-        elif what in {"job completed", "job cancelled"}:
-            what = what.removeprefix("job ")
-            self.counts[what] += 1
-            self._about(what, entry, self._result(entry), STATUS_STYLES.get(what, ""))
-        elif what == "job failed":
-            again = "tried again" in more
-            self.counts["retried" if again else "failed"] += 1
-            self._about("retrying" if again else "failed", entry, more, "yellow" if again else "red")
-        elif entry.level != "DEBUG":
-            self._about(entry.level.lower(), entry, entry.message, "" if entry.level == "INFO" else "yellow")
-
-    def _about(self, what: str, entry: Entry, more: str, style: str) -> None:
-        fields = _told_of(entry)
-        if entry.job_id is not None and "job_name" not in fields:
-            fields["job_name"] = self._names([entry.job_id]).get(entry.job_id, entry.function)
-        took = entry.fields.get("duration_ms")
-        fields |= {"message": entry.message} | ({} if took is None else {"duration_ms": took})
-        name = fields.get("job_name", entry.function)
-        # a handler may name a field of its own like that, and it is whatever it is
-        lasted = f"  {took / 1000:.2f} s" if isinstance(took, int | float) else ""
-        self._say(what, fields, f"{name}  {fields.get('job_id', '')}{lasted}  {_near(more)}".rstrip(), style=style)
-
-    def _result(self, entry: Entry) -> str:
-        job = None if entry.job_id is None else self.relayq.get(entry.job_id)
-        if job is None or job.result is None:
-            return ""
-        told = json.dumps(job.result, ensure_ascii=False)
-        return told if len(told) <= _RESULT_CHARACTERS else told[:_RESULT_CHARACTERS] + "…"
-
-    def _say(self, what: str, fields: dict[str, Any], text: str, *, style: str = "") -> None:
-        if self.as_json:
-            print_json({"event": what, **fields}, line=True)
-        else:
-            say(f"{time.strftime('%H:%M:%S')}  {what:<10}  {_folded(text)}", style=style)
-            sys.stdout.flush()
 
     # --- what is saved ---
 
@@ -241,57 +174,48 @@ class _Developing:
             self._refuse(str(error))
             return
         self.broken = False
-        self._say("reloaded", {"files": [str(path) for path in changed]}, names, style="cyan")
+        self.show_jobs()
+        self.teller.say("reloaded", {"files": [str(path) for path in changed]}, names, style="cyan")
+
+    def show_jobs(self) -> None:
+        """Let the dashboard know the jobs as they are now: this process has their code for that alone."""
+        from relayq_core.local.loading import loaded_anew
+
+        if self.dashboard is None:
+            return
+        try:
+            jobs = loaded_anew(self.modules.split(","), self.folders)
+        except Exception as error:  # whatever a module of the user's raises in this process, and not in the runner
+            self.teller.say(
+                "warning", {"problem": located(error)}, f"no forms for jobs: {located(error)}", style="yellow"
+            )
+            return
+        self.dashboard.know(jobs)
 
     def _refuse(self, problem: str) -> None:
         self.broken = True
-        self._say("not loaded", {"problem": problem}, f"the last good version stays: {problem}", style="red")
+        self.teller.say("not loaded", {"problem": problem}, f"the last good version stays: {problem}", style="red")
 
 
-def _near(text: str) -> str:
-    """Places in files as they are named from here."""
-    return text.replace(f"{Path.cwd()}{os.sep}", "")
+@contextmanager
+def _own_folder() -> Iterator[Path]:
+    """Where the lines and the logs are kept, which no other `relayq dev` has meanwhile."""
+    from relayq_core.local.state import FOLDER, held, made_folder
 
-
-def _folded(text: str) -> str:
-    """Between words, as wide as the terminal, and below where it began; whoever reads a pipe wants one line."""
-    room = shutil.get_terminal_size().columns - _INDENT
-    if not is_fancy(sys.stdout) or room < _LEAST_ROOM:
-        return text
-    folded = [
-        piece
-        for line in text.splitlines()
-        for piece in textwrap.wrap(line, room, break_long_words=False, break_on_hyphens=False) or [""]
-    ]
-    return ("\n" + " " * _INDENT).join(folded)
-
-
-def _names_in(entries: Iterable[Entry]) -> dict[str, str]:
-    """The jobs' names by their ids, as far as the lines say."""
-    return {
-        entry.job_id: str(entry.fields["job_name"])
-        for entry in entries
-        if entry.job_id is not None and "job_name" in entry.fields
-    }
-
-
-def _told_of(entry: Entry) -> dict[str, Any]:
-    """Which job it was, as far as the line says."""
-    return {str(name): value for name, value in entry.fields.items() if name in _TOLD}
+    folder = made_folder(FOLDER)
+    with held(folder, "dev.lock", "`relayq dev`"):
+        yield folder
 
 
 @contextmanager
 def _developing(
-    cli: Cli, modules: str, folders: list[Path], until: ExitStack, *, tick: float, port: int
+    cli: Cli, modules: str, folders: list[Path], folder: Path, *, tick: float, port: int
 ) -> Iterator[_Developing]:
     from relayq_core.client import RelayQ
     from relayq_core.local.journal import Journal
     from relayq_core.local.stack import RUNNER, SWEEPER, Stack
-    from relayq_core.local.state import FOLDER, held, made_folder
     from relayq_core.local.watching import Watched
 
-    folder = made_folder(FOLDER)
-    until.enter_context(held(folder, "dev.lock", "`relayq dev`"))
     logs = folder / "dev-logs"
     logs.mkdir(exist_ok=True)
     for log in logs.glob("*.log"):
@@ -318,9 +242,10 @@ def _developing(
     except OSError as error:
         raise Stop(f"port {port} cannot be used: {error.strerror}; try --port 0") from error
     with stack:
-        journal = Journal([logs / f"{name}.log" for name in (RUNNER, SWEEPER)])
+        relayq, files = RelayQ(), [logs / f"{name}.log" for name in (RUNNER, SWEEPER)]
+        teller = Teller(relayq, Journal(files), handed, as_json=cli.json)
         exports = folder / _EXPORTS
-        developing = _Developing(cli.json, stack, RelayQ(), journal, watched, exports, modules, handed)
+        developing = _Developing(cli.json, stack, relayq, teller, watched, exports, files, modules, folders)
         try:
             yield developing
         finally:
@@ -333,13 +258,13 @@ def _serve_dashboard(developing: _Developing, until: ExitStack, *, wanted: bool,
     from relayq_core.local.history import LogHistory
     from relayq_core.local.web import serve
 
-    logs = [Path(".relayq/dev-logs") / f"{name}.log" for name in ("relayq-runner", "relayq-sweeper")]
     relayq = developing.relayq
     try:
-        server = until.enter_context(serve(relayq, port, history=LogHistory(logs, relayq.clock)))
+        server = until.enter_context(serve(relayq, port, history=LogHistory(developing.logs, relayq.clock)))
     except OSError as error:
         raise Stop(f"port {port} cannot be used: {error.strerror}; try --dashboard-port 0") from error
     developing.dashboard = server
+    developing.show_jobs()
 
 
 @contextmanager

@@ -52,12 +52,7 @@ def work(
             where = ", ".join(queue or []) or "all queues"
             say(f"working on {where}, {concurrency} at a time; Ctrl-C stops after the job in hand")
         worker = Worker(
-            relayq.store,
-            relayq.handoff,
-            relayq.clock,
-            relayq.policy,
-            relayq.events,
-            relayq.sweeper,
+            relayq,
             slots,
             stopping=lambda: len(signals),
             tell=lambda news: _tell(news, as_json=cli.json),

@@ -116,7 +116,7 @@ class _Front:
         if environ.get("HTTP_X_AMZ_TARGET", "").endswith(".BatchExecuteStatement"):
             # moto takes no parameters in PartiQL; RelayQ then writes one by one
             start_response("400 Bad Request", [("Content-Type", "application/x-amz-json-1.0")])
-            return [b'{"__type": "com.amazon.coral.validate#ValidationException", "message": "no PartiQL here"}']
+            return [b'{"__type": "com.amazon.coral.service#UnknownOperationException", "message": "no PartiQL here"}']
         with self._lock:
             answer = self._moto(environ, start_response)
             try:

@@ -60,6 +60,11 @@ class DashboardServer:
         )
         self._thread.start()
 
+    def know(self, jobs: Mapping[str, JobType]) -> None:
+        """Show these jobs from now on."""
+        with self._server.lock:
+            self._server.dashboard.jobs = jobs
+
     def close(self) -> None:
         """Stop listening."""
         self._server.shutdown()

@@ -10,15 +10,13 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from relayq_core import lifecycle
+from relayq_core.client import RelayQ
 from relayq_core.context import job_fields
 from relayq_core.errors import StoreError, UnreadableRow
-from relayq_core.events import Events
 from relayq_core.handing import hand_off
-from relayq_core.lifecycle import Policy
-from relayq_core.ports import Clock, Due, Handoff, JobStore, Settled
+from relayq_core.ports import Due, Settled
 from relayq_core.record import JobRecord, shards_of
 from relayq_core.runner import Ended
-from relayq_core.sweeper import Sweeper
 from relayq_core.text import headline
 from relayq_core.work.child import Report
 from relayq_core.work.pool import Died, Slots
@@ -65,23 +63,18 @@ class Worker:
 
     def __init__(
         self,
-        store: JobStore,
-        handoff: Handoff,
-        clock: Clock,
-        policy: Policy,
-        events: Events,
-        sweeper: Sweeper,
+        relayq: RelayQ,
         slots: Slots,
         *,
         stopping: Callable[[], int],
         tell: Callable[[News], None] = lambda news: None,
     ) -> None:
-        self._store = store
-        self._handoff = handoff
-        self._clock = clock
-        self._policy = policy
-        self._events = events
-        self._sweeper = sweeper
+        self._store = relayq.store
+        self._handoff = relayq.handoff
+        self._clock = relayq.clock
+        self._policy = relayq.policy
+        self._events = relayq.events
+        self._sweeper = relayq.sweeper
         self._slots = slots
         self._stopping = stopping
         self._tell = tell

@@ -19,7 +19,7 @@ from urllib.request import HTTPCookieProcessor
 
 import pytest
 
-from relayq_core.cli.dev import _folded
+from relayq_core.cli.telling import _folded
 from relayq_core.client import RelayQ
 from relayq_core.local.environ import applied, isolated
 from relayq_core.local.watching import Watched, syntax_error
@@ -126,6 +126,21 @@ def client(folder: Path, environment: dict[str, str], name: str) -> str:
     return done.stdout.strip()
 
 
+def refused(folder: Path, *options: str, **environ: str) -> str:
+    """What `relayq dev` says in this folder, where it cannot begin."""
+    done = subprocess.run(
+        [sys.executable, "-m", "relayq_core.cli", "dev", *options],
+        cwd=folder,
+        env=isolated(environ, os.environ),
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert done.returncode == 1
+    return done.stderr
+
+
 def test_a_second_process_dispatches_to_it_and_what_is_saved_is_live(dev: Dev) -> None:
     """One story: ready, a job, a retry, a change, a mistake, a mend, a deletion, an end."""
     ready = dev.until(lambda line: line["event"] == "ready")
@@ -216,18 +231,30 @@ def test_the_jobs_that_newcomers_have_run_in_it(tmp_path: Path) -> None:
 
 def test_a_folder_without_jobs_is_told_what_to_do(tmp_path: Path) -> None:
     """In a sentence, with the command that makes the first one."""
-    environ = isolated({"RELAYQ_JOB_MODULES": "my_jobs"}, os.environ)
-    done = subprocess.run(
-        [sys.executable, "-m", "relayq_core.cli", "dev"],
-        cwd=tmp_path,
-        env=environ,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 1
-    assert "there is no module 'my_jobs' here" in done.stderr
-    assert "make-job" in done.stderr
+    told = refused(tmp_path, RELAYQ_JOB_MODULES="my_jobs")
+    assert "there is no module 'my_jobs' here" in told
+    assert "make-job" in told
+
+
+def test_its_dashboard_has_a_form_for_each_job_as_it_is_now(dev: Dev) -> None:
+    """Saved ones too; what does not import leaves those that were there."""
+    ready = dev.until(lambda line: line["event"] == "ready")
+    browser = urllib.request.build_opener(HTTPCookieProcessor())
+
+    def jobs() -> str:
+        with browser.open(ready["dashboard"].partition("/enter")[0] + "/jobs", timeout=10) as page:
+            return str(page.read().decode())
+
+    browser.open(ready["dashboard"], timeout=10).close()
+    assert "greet" in jobs()
+    saved = dev.folder / "jobs/greetings.py"
+    saved.write_text(JOB.replace("def greet(", "def welcome("))
+    dev.until(lambda line: line["event"] == "reloaded")
+    assert "welcome" in jobs()
+    assert "greet<" not in jobs()
+    saved.write_text("import nothing_like_it\n")
+    dev.until(lambda line: line["event"] == "not loaded")
+    assert "welcome" in jobs()
 
 
 def test_a_port_that_is_taken_is_told(dev: Dev, tmp_path_factory: pytest.TempPathFactory) -> None:
@@ -236,35 +263,17 @@ def test_a_port_that_is_taken_is_told(dev: Dev, tmp_path_factory: pytest.TempPat
     port = ready["environment"]["AWS_ENDPOINT_URL"].rpartition(":")[2]
     elsewhere = tmp_path_factory.mktemp("elsewhere")
     (elsewhere / "jobs").mkdir()
-    done = subprocess.run(
-        [sys.executable, "-m", "relayq_core.cli", "dev", "--port", port],
-        cwd=elsewhere,
-        env=isolated({}, os.environ),
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=60,
-    )
-    assert done.returncode == 1
-    assert f"port {port} cannot be used" in done.stderr
-    assert "--port 0" in done.stderr
+    told = refused(elsewhere, "--port", port)
+    assert f"port {port} cannot be used" in told
+    assert "--port 0" in told
 
 
 def test_a_second_one_in_the_same_folder_is_refused_and_the_first_goes_on(dev: Dev, folder: Path) -> None:
     """With its process; what it says and how one dispatches to it are as they were."""
     environment = dev.until(lambda line: line["event"] == "ready")["environment"]
     exports = (folder / ".relayq/dev.env").read_text()
-    done = subprocess.run(
-        [sys.executable, "-m", "relayq_core.cli", "dev", "--port", "0", "--dashboard-port", "0"],
-        cwd=folder,
-        env=isolated({}, os.environ),
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=60,
-    )
-    assert done.returncode == 1
-    assert f"`relayq dev` runs here already (process {dev.process.pid})" in done.stderr
+    told = refused(folder, "--port", "0", "--dashboard-port", "0")
+    assert f"`relayq dev` runs here already (process {dev.process.pid})" in told
     assert (folder / ".relayq/dev.env").read_text() == exports
     assert client(folder, environment, "Ada") == "completed Hello, Ada!"
     dev.until(lambda line: line["event"] == "completed")
@@ -289,7 +298,7 @@ def test_a_line_is_folded_between_words_and_below_where_it_began(monkeypatch: py
     monkeypatch.setenv("COLUMNS", "60")
     text = "word " * 20 + "x" * 50
     assert _folded(text) == text
-    monkeypatch.setattr("relayq_core.cli.dev.is_fancy", lambda stream: True)
+    monkeypatch.setattr("relayq_core.cli.telling.is_fancy", lambda stream: True)
     first, *others, last = _folded(text).split("\n")
     assert set(first.split()) == {"word"}
     assert len(first) <= 38

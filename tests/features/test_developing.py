@@ -7,7 +7,6 @@ import typer
 from relayq_core import Job, Status, dispatch, job
 from relayq_core.cli.main import app
 from relayq_core.cli.scaffold import files, layout, names
-from relayq_core.events import events
 from relayq_core.lifecycle import unfinished
 from relayq_core.sweeper import Scope
 from relayq_core.testing import Bench, fake, inline
@@ -20,12 +19,7 @@ def working(bench: Bench, stopping: int = 0) -> Worker:
     """A worker on the bench."""
     relayq = bench.relayq
     return Worker(
-        relayq.store,
-        relayq.handoff,
-        relayq.clock,
-        relayq.policy,
-        events,
-        relayq.sweeper,
+        relayq,
         FakeSlots(bench),
         stopping=lambda: stopping,
     )

@@ -92,12 +92,7 @@ def worker(
 
     relayq = bench.relayq
     return Worker(
-        relayq.store,
-        relayq.handoff,
-        relayq.clock,
-        relayq.policy,
-        events,
-        relayq.sweeper,
+        relayq,
         slots,
         stopping=stopping,
         tell=tell,
