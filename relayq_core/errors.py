@@ -107,11 +107,13 @@ class StoreError(RelayQError):
 class StoreUnavailable(StoreError):
     """DynamoDB did not answer, or throttled, through all tries: a write may or may not have happened."""
 
-    def __init__(self, operation: str, cause: str) -> None:
+    def __init__(
+        self, operation: str, cause: str, fix: str = "check the network, the credentials' region and throttling"
+    ) -> None:
         unknown = "" if operation in _READS else "whether it took effect is unknown; "
         super().__init__(
             f"{operation} was not answered: {cause}",
-            f"{unknown}check the network, the credentials' region and throttling",
+            f"{unknown}{fix}",
             code="Unavailable",
         )
 

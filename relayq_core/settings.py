@@ -195,12 +195,13 @@ class Settings:
 
     def needed(self, *names: str) -> Settings:
         """These settings, if those named are set. Raises SettingsError with what to do."""
-        for name in names:
-            if not getattr(self, name):
-                raise SettingsError(
-                    PREFIX + name.upper(),
-                    "it is not set; take it from the outputs of the RelayQ stack (`sam list stack-outputs`)",
-                )
+        missing = [PREFIX + name.upper() for name in names if not getattr(self, name)]
+        if missing:
+            first, *more = missing
+            also = f", nor is {' or '.join(more)}" if more else ""
+            raise SettingsError(
+                first, f"it is not set{also}; take it from the outputs of the RelayQ stack (`sam list stack-outputs`)"
+            )
         return self
 
     @property

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import re
 import time
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 from botocore.exceptions import (
     BotoCoreError,
     ClientError,
+    EndpointConnectionError,
     HTTPClientError,
     NoCredentialsError,
     NoRegionError,
@@ -54,6 +56,8 @@ _DENIED = frozenset(
 _LACKING = frozenset(
     {"AccessDeniedException", "AccessDenied", "UnknownOperationException", "NotImplementedException", "InvalidAction"}
 )
+#: This machine, where no AWS is.
+_HERE = re.compile(r"https?://(localhost|127\.|\[::1\])", re.ASCII)
 _TRIES = 8
 _FIRST_WAIT = 0.025
 _LONGEST_WAIT = 2.0
@@ -105,10 +109,23 @@ def call(
             cause = code
         except (HTTPClientError, BotoConnectionError) as error:
             # botocore has tried it again itself; whether one of the tries took effect nobody knows
+            if isinstance(error, EndpointConnectionError):
+                raise StoreUnavailable(operation, *nobody_there(error)) from error
             raise StoreUnavailable(operation, type(error).__name__) from error
         except BotoCoreError as error:
             raise _misconfigured(operation, error) from error
     raise StoreUnavailable(operation, cause)
+
+
+def nobody_there(error: EndpointConnectionError) -> tuple[str, str]:
+    """Who did not answer, and what to do: on this machine it is a server that has ended, else the network."""
+    url = str(error.kwargs.get("endpoint_url", ""))
+    if _HERE.match(url):
+        return (
+            f"nothing answers at {url}",
+            "AWS_ENDPOINT_URL leads there: is `relayq dev` running? To reach AWS open another terminal",
+        )
+    return f"EndpointConnectionError at {url}", "check the network and the region"
 
 
 def is_lacking(error: Exception) -> bool:

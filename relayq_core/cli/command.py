@@ -70,12 +70,12 @@ class Cli:
 
         Raises SettingsError.
         """
-        settings = self.settings("jobs_table", *(["failed_table"] if failed else []))
-        if settings.handoff == "lambda" and not settings.runner_functions and not settings.runner_function:
-            if hands_off:
-                _checked(settings, ["runner_function"])
-            settings = replace(settings, handoff="none")  # what is to run again is left to the sweeper
-        return RelayQ(settings)
+        settings = self.settings()
+        alone = settings.handoff == "lambda" and not settings.runner_functions and not settings.runner_function
+        needed = {"jobs_table": True, "failed_table": failed, "runner_function": alone and hands_off}
+        _checked(settings, [name for name, wanted in needed.items() if wanted])
+        # without a runner, what is to run again is left to the sweeper
+        return RelayQ(replace(settings, handoff="none") if alone else settings)
 
     def jobs(self, settings: Settings) -> Registry:
         """The job types of RELAYQ_JOB_MODULES. Raises Stop where a module cannot be imported."""
@@ -195,13 +195,17 @@ def _checked(settings: Settings, needed: Iterable[str]) -> Settings:
     except SettingsError as error:
         problem = str(error).removeprefix(f"{error.variable}: ")
         raise SettingsError(
-            error.variable, f"{problem}, name that stack by --stack, or say --local after `relayq demo`"
+            error.variable,
+            f"{problem}, name that stack by --stack, say --local after `relayq demo`, or `. .relayq/dev.env` while "
+            "`relayq dev` runs",
         ) from None
 
 
 def _ended(cli: Cli, body: Callable[[Cli], int | None]) -> int:
     """Run a command's body; an error becomes one sentence, and an exit code."""
     from botocore.exceptions import BotoCoreError, ClientError
+
+    from relayq_core.cli.trouble import sentence
 
     with _spoken(cli):
         try:
@@ -212,13 +216,13 @@ def _ended(cli: Cli, body: Callable[[Cli], int | None]) -> int:
         except Stop as stop:
             return _failed(cli, str(stop), stop.kind, stop.code)
         except (RelayQError, BotoCoreError, ClientError) as error:
-            return _failed(cli, str(error), type(error).__name__, ERROR)
+            return _failed(cli, sentence(error) or str(error), type(error).__name__, ERROR)
         except (typer.Exit, typer.Abort, typer.BadParameter, BrokenPipeError):
             raise
         except OSError as error:
             return _failed(cli, f"{error.filename or 'system'}: {error.strerror or error}", type(error).__name__, ERROR)
         except Exception as error:
-            problem = f"unexpected {headline(error)}; please report it, with what --debug shows"
+            problem = sentence(error) or f"unexpected {headline(error)}; please report it, with what --debug shows"
             return _failed(cli, problem, type(error).__name__, ERROR)
 
 

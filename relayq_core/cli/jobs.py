@@ -43,7 +43,7 @@ def queues(
     """
     if watch and (cli.json or not is_fancy(sys.stdout)):
         raise typer.BadParameter("--watch is for a terminal; a program asks again: relayq queues --json")
-    relayq = cli.relayq()
+    relayq = cli.relayq(failed=False)
     if watch:
         watched(lambda: _watched_queues(relayq))
         return
@@ -66,7 +66,7 @@ def list_jobs(
     JSON: {"jobs": [{"id", "name", "queue", "status", "attempt", "max_attempts", times, "error", "errors"}],
     "looked_at", "capped"}; capped: there are more than were looked at.
     """
-    relayq = cli.relayq()
+    relayq = cli.relayq(failed=False)
     known_queue(relayq, queue)
     found = relayq.operations.find_live(queue, status, limit=limit)
     jobs, now = found.jobs, relayq.clock.now()

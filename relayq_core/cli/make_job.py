@@ -65,5 +65,6 @@ def _show(wanted: scaffold.Names, queue: str, files: list[Path]) -> None:
     say("Next:")
     say(f"  python -m pytest {test}")
     say(f"  relayq dev                  runs it here, while you write {job}")
+    say("  . .relayq/dev.env           in another terminal: what you dispatch there goes to it")
     say(f'  relayq dispatch {wanted.name} \'{{"name": "Ada"}}\' --queue {queue}')
     say(f"{event} is the body that the API's POST /jobs takes.", style="dim")

@@ -11,6 +11,17 @@ from pathlib import Path
 from relayq_core.cli.layouts import jobs_folder
 from relayq_core.errors import InvalidOption
 
+#: What the files below call by name: a job of that name would hide it, or be hidden.
+_TAKEN = frozenset(
+    {
+        *("Job", "JobContext", "job", "str", "BaseException"),
+        *("json", "Path", "Status", "dispatch", "Kit", "EVENT", "job_id", "relayq_inline"),
+    }
+)
+#: pytest reads a file of this name for itself.
+_TAKEN_FILES = frozenset({"conftest"})
+_LONGEST = 100
+
 
 @dataclass(frozen=True, slots=True)
 class Layout:
@@ -50,6 +61,10 @@ def names(text: str) -> Names:
         raise InvalidOption("name", f"expected a name like SendInvoice or send_invoice, got {text[:80]!r}")
     if keyword.iskeyword(text) or keyword.iskeyword(module):
         raise InvalidOption("name", f"{text!r} is a word of Python's own")
+    if text in _TAKEN or module in _TAKEN_FILES:
+        raise InvalidOption("name", f"{text!r} is a name that the job's own files need; take another")
+    if len(module) > _LONGEST:
+        raise InvalidOption("name", f"its files are named after it: take a name of at most {_LONGEST} letters")
     if text[0].isupper() and "_" in text:
         raise InvalidOption("name", f"expected a name like SendInvoice or send_invoice, got {text!r}")
     return Names(text, module)
@@ -73,7 +88,8 @@ def files(wanted: Names, queue: str, place: Layout) -> dict[Path, str]:
         event: json.dumps({"name": wanted.name, "args": {"name": "Ada"}, "queue": queue}, indent=2) + "\n",
     }
     if place.conftest is not None:
-        written[place.conftest] = _CONFTEST.format(up=up, folder=place.jobs.parent.as_posix())
+        root, folder = f"Path(__file__).parents[{up}]", place.jobs.parent.as_posix()
+        written[place.conftest] = _CONFTEST.format(path=root if folder == "." else f'{root} / "{folder}"')
     return written
 
 
@@ -151,5 +167,5 @@ _CONFTEST = '''"""The jobs are the package `jobs`, as they are in the Lambda."""
 import sys
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parents[{up}] / "{folder}"))
+sys.path.insert(0, str({path}))
 '''

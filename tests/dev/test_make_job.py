@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import os
 import shutil
@@ -14,7 +15,7 @@ import pytest
 
 from relayq_core.cli.layouts import code_folders
 from relayq_core.cli.main import main
-from relayq_core.cli.scaffold import layout, names
+from relayq_core.cli.scaffold import files, layout, names
 from relayq_core.errors import InvalidOption
 from relayq_core.local.environ import isolated
 from relayq_core.testing import isolated_registry
@@ -158,7 +159,7 @@ def test_a_name_that_is_taken_is_told_with_its_place(
 
 
 @pytest.mark.parametrize(
-    "name", ["", "a b", "class", "Class", "lambda", "1st", "Send_It", "ümlaut", "../x", "a-b", "_a"]
+    "name", ["", "a b", "class", "Class", "lambda", "1st", "Send_It", "ümlaut", "../x", "a-b", "_a", "conftest"]
 )
 def test_a_name_that_cannot_be_one_is_a_usage_error(
     folder: Path, name: str, capsys: pytest.CaptureFixture[str]
@@ -176,6 +177,58 @@ def test_a_name_that_cannot_be_one_is_a_usage_error(
 def test_the_files_name_is_made_of_the_jobs(text: str, module: str) -> None:
     """As one would write it by hand."""
     assert names(text).module == module
+
+
+@pytest.mark.parametrize("begin", [in_nothing, in_own_jobs, in_repository])
+def test_no_job_takes_a_name_that_its_own_files_call_by(
+    folder: Path, begin: object, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """`json` would hide the module that its test reads the event with, and the test would fail as it stands."""
+    begin(folder)  # type: ignore[operator]
+    texts = [text for name in ("A", "a") for text in files(names(name), "q", layout(folder)).values()]
+    called = {name for text in texts if not text.startswith("{") for name in _names_in(text)}
+    assert {"json", "Path", "Status", "dispatch", "Kit", "Job", "job", "job_id", "EVENT", "relayq_inline"} <= called
+    # a name of these is of the job's own making, or Python's syntax; the rest cannot be a job
+    own = {"A", "a", "self", "context", "name", "error", "sys", "__file__"}
+    for name in sorted(called - own):
+        if not name.startswith("test_"):
+            assert main(["make-job", name]) == 2, name
+            assert "is a name that the job's own files need" in capsys.readouterr().err
+
+
+def _names_in(text: str) -> set[str]:
+    """Every name that a module imports, assigns, takes as a parameter, or reads."""
+    tree = list(ast.walk(ast.parse(text)))
+    return (
+        {
+            alias.asname or alias.name
+            for node in tree
+            if isinstance(node, ast.ImportFrom | ast.Import)
+            for alias in node.names
+        }
+        | {node.id for node in tree if isinstance(node, ast.Name)}
+        | {node.arg for node in tree if isinstance(node, ast.arg)}
+    )
+
+
+def test_a_name_that_is_too_long_for_a_file_is_told_so(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """And not as the system says it."""
+    assert main(["make-job", "a" * 300]) == 2
+    assert "take a name of at most 100 letters" in capsys.readouterr().err
+    assert main(["make-job", "a" * 100]) == 0
+
+
+def test_the_conftest_it_writes_says_no_more_than_it_needs(folder: Path) -> None:
+    """The jobs are beside the tests: then the root alone is their folder."""
+    assert main(["make-job", "send_reminder"]) == 0
+    assert "sys.path.insert(0, str(Path(__file__).parents[1]))" in (folder / "tests/conftest.py").read_text()
+
+
+def test_what_to_do_next_is_told_in_the_order_to_do_it(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Without the lines of `relayq dev` a dispatch leads to AWS, or nowhere."""
+    assert main(["make-job", "send_reminder"]) == 0
+    told = capsys.readouterr().out
+    assert told.index("relayq dev ") < told.index(". .relayq/dev.env") < told.index("relayq dispatch send_reminder")
 
 
 def test_a_name_of_pythons_own_is_told_so() -> None:

@@ -1,0 +1,44 @@
+"""What an error of botocore means for whoever typed the command, where its own words do not say it."""
+
+from __future__ import annotations
+
+import os
+
+from botocore.exceptions import (
+    EndpointConnectionError,
+    NoCredentialsError,
+    NoRegionError,
+    PartialCredentialsError,
+    ProfileNotFound,
+)
+from botocore.parsers import ResponseParserError
+
+from relayq_core.adapters.calls import nobody_there
+from relayq_core.text import cut
+
+
+def sentence(error: Exception) -> str | None:
+    """What is wrong and what to do, or None where the error says that itself."""
+    match error:
+        case NoRegionError():
+            return "no AWS client can be made: no region is known; give --region, or set AWS_DEFAULT_REGION"
+        case ProfileNotFound():
+            return f"no AWS client can be made: {error}; `aws configure list-profiles` tells which there are"
+        case NoCredentialsError() | PartialCredentialsError():
+            return f"{error}; configure AWS credentials: --profile, AWS_PROFILE, or keys"
+        case EndpointConnectionError():
+            return "; ".join(nobody_there(error))
+        case ResponseParserError():
+            return _not_understood(error)
+    return None
+
+
+def _not_understood(error: ResponseParserError) -> str:
+    """Whoever was asked may be `relayq dev`, which plays DynamoDB and Lambda alone."""
+    url = os.environ.get("AWS_ENDPOINT_URL")
+    if url is None:
+        return f"the answer is not one of AWS: {cut(error, 200)}; is there a proxy in between?"
+    return (
+        f"{url} (AWS_ENDPOINT_URL) does not answer as AWS does; if that is `relayq dev`, it has no stacks and no logs: "
+        "open another terminal, whose environment leads to AWS"
+    )
