@@ -63,9 +63,10 @@ class PayloadTooLarge(RelayQError, ValueError):
 class InvalidOption(RelayQError, ValueError):
     """An option of a job, a dispatch or an operation has a value that cannot be used."""
 
-    def __init__(self, option: str, problem: str) -> None:
+    def __init__(self, option: str, problem: str, *, where: str = "") -> None:
         self.option = option
-        super().__init__(f"{option}: {problem}")
+        self.problem = problem
+        super().__init__(f"{where}, {option}: {problem}" if where else f"{option}: {problem}")
 
 
 class UnknownJob(RelayQError, LookupError):

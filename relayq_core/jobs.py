@@ -6,7 +6,8 @@ import functools
 import inspect
 import json
 import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from types import SimpleNamespace
 from typing import (
     TYPE_CHECKING,
@@ -95,6 +96,12 @@ class Job(BaseModel):
             """The keywords that pydantic left over are read below, when the fields are known."""
             super().__init_subclass__()
 
+        def __getattr__(self, name: str) -> Any:
+            """Asked for what is not there; without the first of pydantic's own, its __init__ was not called."""
+            if name == "__pydantic_fields_set__" and "__dataclass_fields__" in dir(type(self)):
+                raise InvalidJob(f"job {type(self).__qualname__}", "leave out @dataclass: a Job has its fields already")
+            return super().__getattr__(name)
+
     @classmethod
     def __pydantic_init_subclass__(cls, **kwargs: Any) -> None:
         if cls.__pydantic_generic_metadata__["origin"] is not None:
@@ -107,8 +114,9 @@ class Job(BaseModel):
         name = kwargs.pop("name", None)
         abstract = kwargs.pop("abstract", False)
         inherited = cls.__relayq_type__.options if "__relayq_type__" in dir(cls) else Options()
-        options = Options.given(**kwargs).over(inherited)
-        job_type = _ClassType(cls, checked_name(name or cls.__name__), options, abstract=abstract)
+        with _told_of(where):
+            options = Options.given(**kwargs).over(inherited)
+            job_type = _ClassType(cls, checked_name(name or cls.__name__), options, abstract=abstract)
         _check_class(cls, where, abstract=abstract)
         cls.__relayq_type__ = job_type
         if not abstract:
@@ -149,6 +157,15 @@ class Job(BaseModel):
         )
 
     __relayq_request__: ClassVar[Any] = _RequestHook()
+
+
+@contextmanager
+def _told_of(where: str) -> Iterator[None]:
+    """An option that is refused while inside is told with the job that has it."""
+    try:
+        yield
+    except InvalidOption as error:
+        raise InvalidOption(error.option, error.problem, where=where) from None
 
 
 def _type_of(cls: type[Job]) -> _ClassType:
@@ -449,15 +466,17 @@ def job(
     A first parameter annotated JobContext is given the context. `timeout` in seconds. Raises InvalidJob or
     InvalidOption where the function is defined.
     """
-    options = Options.given(queue=queue, max_attempts=max_attempts, backoff=backoff, timeout=timeout)
 
     def decorate(target: Callable[..., Any]) -> FunctionJob[..., Any]:
         if not inspect.isfunction(target):
             raise InvalidJob(
                 f"@job on {target!r}", "it makes a job of a function; to write a class, derive it from Job"
             )
+        with _told_of(f"job {target.__qualname__}"):
+            options = Options.given(queue=queue, max_attempts=max_attempts, backoff=backoff, timeout=timeout)
+            checked = checked_name(name or target.__name__)
         options.warn_of_unused_backoff()
-        made: FunctionJob[..., Any] = FunctionJob(target, checked_name(name or target.__name__), options)
+        made: FunctionJob[..., Any] = FunctionJob(target, checked, options)
         registry.register(made.__relayq_type__)
         return made
 

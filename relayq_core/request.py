@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any, Protocol, runtime_checkable
 
-from relayq_core.errors import InvalidPayload
+from relayq_core.errors import InvalidOption, InvalidPayload
 from relayq_core.options import BackoffLike, Options, Seconds, checked_name
 from relayq_core.registry import JobType, Registry
 
@@ -71,7 +71,7 @@ def request_of(job: Any, args: Mapping[str, Any] | None, registry: Registry) -> 
         _no_args(checked_name(job.name), args)
         return job
     if isinstance(job, str):
-        return _by_name(checked_name(job), args, registry)
+        return _by_name(_name_of_job(job), args, registry)
     find = getattr(job, "__relayq_request__", None)
     if find is None:
         raise TypeError(
@@ -80,6 +80,14 @@ def request_of(job: Any, args: Mapping[str, Any] | None, registry: Registry) -> 
         )
     request: JobRequest = find(args)
     return request
+
+
+def _name_of_job(text: str) -> str:
+    try:
+        return checked_name(text)
+    except InvalidOption as error:
+        problem = f"{error.problem}. If a job function returned it: dispatch(function.job(...)), without calling it"
+        raise InvalidOption(error.option, problem) from None
 
 
 def _by_name(name: str, args: Mapping[str, Any] | None, registry: Registry) -> JobRequest:

@@ -62,8 +62,9 @@ def describe(error: BaseException, limit: int) -> str:
 
 
 def headline(error: BaseException, limit: int = 500) -> str:
-    """`Type: message` in at most `limit` bytes. Never raises."""
-    return cut(f"{_name(error)}: {_message(error, limit)}", limit)
+    """`Type: message`, or `Type` where it has none, in at most `limit` bytes. Never raises."""
+    message = _message(error, limit)
+    return cut(f"{_name(error)}: {message}" if message else _name(error), limit)
 
 
 def located(error: BaseException, limit: int = 500) -> str:

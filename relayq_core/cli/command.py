@@ -155,7 +155,17 @@ def command_group(app: typer.Typer, name: str, *, help: str) -> typer.Typer:
     group = typer.Typer()
 
     @group.callback(invoke_without_command=True)
-    def alone(context: typer.Context) -> None:
+    def between(
+        context: typer.Context,
+        stack: Stack = None,
+        region: Region = None,
+        profile: Profile = None,
+        local: Local = False,
+        json: Json = False,
+        debug: Debug = False,
+    ) -> None:
+        given = {"stack": stack, "region": region, "profile": profile, "local": local, "json": json, "debug": debug}
+        context.obj = {**(context.obj or {}), **{key: value for key, value in given.items() if value}}
         show_help_alone(context)
 
     app.add_typer(group, name=name, help=help)
@@ -176,7 +186,7 @@ def flowing(doc: str) -> str:
 
 
 def _said(at_root: dict[str, Any], here: dict[str, Any]) -> Cli:
-    """Shared options count before the command's name and after it."""
+    """Shared options count before the command's name, within it and after it."""
     said = {**at_root, **{key: value for key, value in here.items() if value}}
     where = Where(
         stack=said.get("stack"),

@@ -116,7 +116,7 @@ def dispatch(
         raise typer.BadParameter("--wait needs a runner, and --local has none: relayq --local run --id ID runs a job")
     data = payload(args)
     relayq = cli.relayq(hands_off=True, failed=wait is not None)
-    _advise(cli, relayq.settings, name)
+    _advise(cli, relayq.settings, name, queue)
     done = relayq.dispatch(
         name,
         data,
@@ -130,11 +130,12 @@ def dispatch(
         job_id=job_id,
     )
     answer: dict[str, Any] = {"job_id": done.job_id, "duplicate": done.duplicate, "handed_off": done.handed_off}
+    later = bool(delay) or at is not None
     if wait is None:
-        cli.answer(answer, lambda: _show_dispatched(cli, answer))
+        cli.answer(answer, lambda: _show_dispatched(cli, answer, later=later))
         return OK
     if not cli.json:
-        _show_dispatched(cli, answer)
+        _show_dispatched(cli, answer, later=later)
     job = _waited_for(relayq, done.job_id, wait)
     if job is None:
         gone_well(relayq, done.job_id)
@@ -143,19 +144,26 @@ def dispatch(
     return OK if job is None else exit_of(job)
 
 
-def _advise(cli: Cli, settings: Settings, name: str) -> None:
-    """Where job modules are at hand, import them, so that the payload is checked; and warn of an unknown name."""
+def _advise(cli: Cli, settings: Settings, name: str, queue: str | None) -> None:
+    """Where job modules are at hand, import them, so that the payload is checked; and warn of an unknown name, and of
+    a queue that is not the job type's own."""
     try:
         jobs = cli.jobs_at_hand(settings)
     except (Stop, RelayQError) as error:
         complain("warning", f"the payload is not checked: {error}")
         return
-    if jobs and name not in jobs:
+    if not jobs:
+        return
+    if name not in jobs:
         near = did_you_mean(name, jobs)
-        complain("warning", f"no job named {name!r} here.{near} A runner that does not know it buries it in 15 min")
+        complain("warning", f"no job named {name!r} here.{near} Where no runner knows it either, it fails after 15 min")
+        return
+    own = jobs[name].options.queue or settings.default_queue
+    if queue not in (None, own):
+        complain("warning", f"{name} is a job of queue {own!r}, and goes to {queue!r} now.{did_you_mean(queue, [own])}")
 
 
-def _show_dispatched(cli: Cli, answer: dict[str, Any]) -> None:
+def _show_dispatched(cli: Cli, answer: dict[str, Any], *, later: bool) -> None:
     job_id = answer["job_id"]
     if answer["duplicate"]:
         say(f"{job_id} has this unique key already: nothing was dispatched", style="magenta")
@@ -165,7 +173,7 @@ def _show_dispatched(cli: Cli, answer: dict[str, Any]) -> None:
         say(f"{job_id} dispatched", style="green")
         say(f"Nobody runs it by itself here: relayq --local run --id {job_id}")
     else:
-        say(f"{job_id} dispatched; the sweeper starts it when its time comes", style="green")
+        say(f"{job_id} dispatched; the sweeper starts it{' when its time comes' if later else ''}", style="green")
 
 
 def _waited_for(relayq: RelayQ, job_id: str, patience: float) -> JobRecord | None:

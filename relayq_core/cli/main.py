@@ -112,9 +112,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         code = command.main(args, prog_name="relayq", standalone_mode=False)
     except _UsageError as error:
-        at = error.ctx.command_path if error.ctx else "relayq"
-        message = f"{error.format_message().rstrip('.')}. See {at} --help"
-        report_error(message, "UsageError", USAGE, as_json="--json" in args)
+        at = error.ctx.command_path if error.ctx else _named(command, args)
+        report_error(f"{_ended(_told(error))} See {at} --help", "UsageError", USAGE, as_json="--json" in args)
         return USAGE
     except (typer.Abort, KeyboardInterrupt):
         report_error("stopped", "Aborted", ERROR, as_json="--json" in args)
@@ -124,3 +123,25 @@ def main(argv: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return ERROR
     return code if isinstance(code, int) else OK
+
+
+def _told(error: Any) -> str:
+    """A usage error's sentence; of what is missing also what it is."""
+    told: str = error.format_message()
+    wanted = getattr(error, "param", None) if type(error).__name__ == "MissingParameter" else None
+    meaning = getattr(wanted, "help", None)
+    return f"{told.rstrip('.')}: {meaning}" if meaning else told
+
+
+def _ended(sentence: str) -> str:
+    return sentence if sentence.endswith((".", "?")) else f"{sentence}."
+
+
+def _named(command: Any, args: Sequence[str]) -> str:
+    """The command that was meant, where the parser did not get so far as to say it."""
+    path = ["relayq"]
+    for word in args:
+        if below := getattr(command, "commands", {}).get(word):
+            command = below
+            path.append(word)
+    return " ".join(path)

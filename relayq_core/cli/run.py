@@ -35,7 +35,7 @@ def add_to(app: typer.Typer) -> None:
 def run(
     cli: Cli,
     job_id: Annotated[
-        str, typer.Option("--id", metavar="ID", help="The job's id, as dispatch printed it.", parser=id_of_job)
+        str, typer.Option("--id", metavar="ID", help="The job's id, as `relayq dispatch` printed it.", parser=id_of_job)
     ],
     run_at: Annotated[
         int | None,

@@ -40,6 +40,13 @@ def test_the_overview_counts_each_queue_and_says_when_the_oldest_was_due(world: 
     assert "reports 1 0" in text
 
 
+def test_a_queue_that_was_never_used_is_not_said_to_have_had_jobs(browser: Browser) -> None:
+    """It may be a typing error."""
+    text = browser.get("/dashboard/queue?name=nosuch").text
+    assert "No job of this queue waits or runs." in text
+    assert "has ended" not in text
+
+
 def test_counting_ends_at_a_thousand(world: World, browser: Browser) -> None:
     """What is more is said to be more."""
     for n in range(1005):

@@ -300,6 +300,53 @@ def test_a_name_that_is_not_known_here_is_dispatched_with_a_warning(project: Rel
     ran = project("dispatch", "cli.gret")
     assert ran.code == 0
     assert "warning: no job named 'cli.gret' here. Did you mean \"cli.greet\"?" in ran.err
+    assert "it fails after 15 min" in ran.err
+
+
+def test_a_queue_that_is_not_the_jobs_own_is_warned_of(project: Relayq) -> None:
+    """A mistyped one would stay among the queues, and nobody might look at it."""
+    ran = project("dispatch", "cli.greet", '{"name": "Ada"}', "--queue", "greeting")
+    assert ran.code == 0
+    assert (
+        "warning: cli.greet is a job of queue 'greetings', and goes to 'greeting' now. Did you mean \"greetings\"?"
+        in ran.err
+    )
+    assert project("dispatch", "cli.greet", '{"name": "Ada"}', "--queue", "greetings").err == ""
+    assert project("dispatch", "cli.stumble", "--queue", "default").err == ""
+
+
+def test_a_job_that_no_runner_was_told_of_is_said_to_start_when_it_will(relayq: Relayq) -> None:
+    """A job without a delay has no time that comes."""
+    assert relayq("dispatch", "x").out.endswith("dispatched; the sweeper starts it\n")
+    assert relayq("dispatch", "x", "--delay", "5m").out.endswith("the sweeper starts it when its time comes\n")
+
+
+@pytest.mark.parametrize(
+    ("argv", "told"),
+    [
+        (["dispatc"], "No such command 'dispatc'. Did you mean 'dispatch'? See relayq --help"),
+        (["failed", "lst"], "No such command 'lst'. Did you mean 'list'? See relayq failed --help"),
+        (["make-job", "--queue"], "Option '--queue' requires an argument. See relayq make-job --help"),
+        (["failed", "list", "--job"], "Option '--job' requires an argument. See relayq failed list --help"),
+        (["--stack"], "Option '--stack' requires an argument. See relayq --help"),
+        (
+            ["run", "greet", "{}"],
+            "Missing option '--id': The job's id, as `relayq dispatch` printed it. See relayq run --help",
+        ),
+        (["dispatch"], "Missing argument 'NAME': The job's name; `relayq registry` lists them. See relayq dispatch"),
+    ],
+)
+def test_a_usage_error_reads_as_a_sentence_and_names_its_help(relayq: Relayq, argv: list[str], told: str) -> None:
+    """And says what is meant by that which is missing."""
+    ran = relayq(*argv)
+    assert (ran.code, told in ran.err) == (2, True), ran.err
+
+
+def test_shared_options_count_within_a_groups_name_too(relayq: Relayq) -> None:
+    """Before the command, after it, and between the two words of one."""
+    assert relayq("failed", "--json", "list").json == {"jobs": []}
+    assert "no region" not in relayq("failed", "--region", "eu-west-1", "list").err
+    assert relayq("failed").code == 2
 
 
 def test_a_dispatch_with_nobody_to_hand_it_to_is_refused_first(relayq: Relayq, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,5 +1,6 @@
 """A job as a class: what is checked where it is defined, what it inherits, and how it runs."""
 
+import dataclasses
 import datetime as dt
 import types
 from functools import cached_property, wraps
@@ -99,9 +100,32 @@ def test_an_unknown_class_keyword_is_refused_with_the_nearest() -> None:
 )
 def test_an_option_is_checked_where_the_class_is_defined(jobs: Registry, keyword: str, value: Any, says: str) -> None:
     """The import fails, and with it the deploy, rather than a job at night."""
-    with pytest.raises(InvalidOption, match=says):
+    with pytest.raises(InvalidOption, match=rf"^job \S+, {says}"):
         define({"handle": lambda self: None}, **{keyword: value})
     assert not jobs
+
+
+def test_a_job_that_is_made_a_dataclass_is_told_so(jobs: Registry) -> None:
+    """It is a slip of whoever comes from dataclasses; pydantic's own word for it is hard to read."""
+
+    @dataclasses.dataclass
+    class Slipped(Job):
+        name: str
+
+        def handle(self) -> None: ...
+
+    with pytest.raises(InvalidJob, match=r"job \S+Slipped: leave out @dataclass: a Job has its fields already"):
+        Slipped("x")
+
+
+def test_an_attribute_that_a_job_lacks_is_pythons_own_error(jobs: Registry) -> None:
+    """As of any object."""
+
+    class Plain(Job):
+        def handle(self) -> None: ...
+
+    with pytest.raises(AttributeError, match="nothing_such"):
+        _ = Plain().nothing_such  # type: ignore[attr-defined]
 
 
 @pytest.mark.filterwarnings("ignore:Field name:UserWarning")  # pydantic's own, which says less

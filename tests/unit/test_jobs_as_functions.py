@@ -311,7 +311,7 @@ def test_a_lambda_needs_a_name() -> None:
 )
 def test_an_option_is_checked_where_the_function_is_decorated(jobs: Registry, option: Any, says: str) -> None:
     """The import fails, and with it the deploy."""
-    with pytest.raises(InvalidOption, match=says):
+    with pytest.raises(InvalidOption, match=f"^job a_function, {says}"):
         job(**option)(a_function)
     assert not jobs
 

@@ -155,6 +155,12 @@ def test_a_name_that_cannot_be_one_is_refused() -> None:
         request_of("send email", None, Registry())
 
 
+def test_what_a_job_function_returned_is_told_from_its_name() -> None:
+    """dispatch(greet(name="x")) has run the job here, and dispatches its result."""
+    with pytest.raises(InvalidOption, match=r"got 'Hello, x!'. If a job function returned it: dispatch\(function.job"):
+        request_of("Hello, x!", None, Registry())
+
+
 def test_a_request_has_its_arguments_already() -> None:
     """Silently dropping one of the two would send the wrong mail."""
     with pytest.raises(InvalidPayload, match="the job has its arguments already; leave out the second argument"):

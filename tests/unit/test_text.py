@@ -89,6 +89,7 @@ def test_an_error_without_a_traceback_is_one_line() -> None:
 def test_a_headline_is_one_error_in_few_bytes() -> None:
     """Five of them are kept in every row."""
     assert headline(ValueError("no")) == "ValueError: no"
+    assert headline(MemoryError()) == "MemoryError"
     assert len(headline(ValueError("x" * 10_000)).encode()) <= 500
 
 
@@ -119,7 +120,8 @@ ValidationErrorOfMine.__name__ = "ValidationError"
 @pytest.mark.parametrize("error", [Unprintable(), NotText(), ValidationErrorOfMine(), Exception(), SystemExit(3)])
 def test_no_exception_is_so_odd_that_it_cannot_be_told(error: BaseException) -> None:
     """Recording an error must never become an error: the job would never be settled."""
-    assert describe(raised(error), 1000).startswith(type(error).__name__ + ": ")
+    name = type(error).__name__
+    assert describe(raised(error), 1000).startswith((f"{name}: ", f"{name}\n"))
     assert headline(error)
 
 
