@@ -15,6 +15,8 @@ def tries(job: JobRecord) -> str:
     return f"{job.attempt}/{job.max_attempts}" if job.max_attempts else str(job.attempt)
 
 
+_BROUGHT_BACK = "redriven: its tries count anew"
+
 LIVE_COLUMNS = (Column("id"), Column("name"), Column("queue"), Column("status"), Column("tries"), Column("", wide=True))
 
 
@@ -70,8 +72,24 @@ def show_job(job: JobRecord, now: int) -> None:
     )
     if job.errors:
         say()
-        for error in job.errors:
-            say(f"try {error.get('attempt')} failed {age(error.get('at'), now)}: {error.get('error')}")
+        for line in _history(job, now):
+            say(line)
+
+
+def _history(job: JobRecord, now: int) -> list[str]:
+    """A line for each try that failed; and where the tries count anew, that the job was brought back."""
+    lines: list[str] = []
+    before = 0
+    for error in job.errors:
+        attempt = error.get("attempt") or 0
+        if attempt <= before:
+            lines.append(_BROUGHT_BACK)
+        lines.append(f"try {attempt} failed {age(error.get('at'), now)}: {error.get('error')}")
+        before = attempt
+    at_work = job.status in {Status.PROCESSING, Status.COMPLETED} and not job.exhausted
+    if job.attempt < before or (job.attempt == before and at_work):
+        lines.append(_BROUGHT_BACK)
+    return lines
 
 
 def _when(at: int | None, now: int) -> str:

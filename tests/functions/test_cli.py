@@ -20,11 +20,13 @@ import pytest
 
 from relayq_core import RelayQ, operations
 from relayq_core.cli.main import main
+from relayq_core.cli.view import show_job
 from relayq_core.local.aws import EmbeddedAws
 from relayq_core.local.environ import isolated
 from relayq_core.local.server import Server
+from relayq_core.record import Status
 from relayq_core.testing import isolated_registry
-from tests.factories import a_lease
+from tests.factories import a_job, a_lease
 
 ROOT = Path(__file__).parents[2]
 
@@ -554,9 +556,39 @@ def test_a_failed_job_is_listed_shown_redriven_and_forgotten(project: Relayq) ->
     assert project("failed", "redrive", job_id).out == f"{job_id} is pending again\n"
     gone = project("failed", "show", job_id)
     assert (gone.code, "in the failed table: it is pending" in gone.err) == (4, True)
+    redriven = project("status", job_id).out
+    assert re.search(r"^try 1 failed .*: Bury: never\nredriven: its tries count anew$", redriven, re.MULTILINE)
     project("run", "--id", job_id)
+    again = project("failed", "show", job_id).out
+    assert re.search(r"^try 1 failed .*\nredriven: its tries count anew\ntry 1 failed .*$", again, re.MULTILINE)
+    assert again.count("redriven") == 1
     assert project("failed", "forget", job_id, "--json").json == {"id": job_id, "forgotten": True}
     assert project("status", job_id).code == 4
+
+
+@pytest.mark.parametrize(
+    ("failed", "attempt", "status", "told"),
+    [
+        ([1, 2], 2, Status.RETRYING, []),
+        ([1, 2], 3, Status.PROCESSING, []),
+        ([1, 2], 3, Status.COMPLETED, []),
+        ([1, 2, 3], 3, Status.FAILED, []),
+        ([1, 2, 3], 0, Status.PENDING, [3]),
+        ([1, 2, 3], 1, Status.PROCESSING, [3]),
+        ([1], 1, Status.COMPLETED, [1]),
+        ([1, 2, 1], 1, Status.RETRYING, [2]),
+        ([3, 1, 2, 3], 2, Status.COMPLETED, [1, 4]),
+    ],
+)
+def test_status_says_where_the_tries_begin_to_count_anew(
+    failed: list[int], attempt: int, status: Status, told: list[int], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """`tries 1/3` above a third try that failed would be a riddle; `told`: after how many failures it is said."""
+    errors = json.dumps([{"attempt": number, "at": 0, "error": "ValueError: no"} for number in failed])
+    show_job(a_job(attempt=attempt, status=status, errors_json=errors), 0)
+    lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith(("try ", "redriven"))]
+    places = [place - before for before, place in enumerate(n for n, line in enumerate(lines) if "redriven" in line)]
+    assert places == told
 
 
 def test_a_redrive_is_refused_while_another_job_has_the_key(project: Relayq) -> None:
