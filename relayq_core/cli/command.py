@@ -213,10 +213,6 @@ def _checked(settings: Settings, needed: Iterable[str]) -> Settings:
 
 def _ended(cli: Cli, body: Callable[[Cli], int | None]) -> int:
     """Run a command's body; an error becomes one sentence, and an exit code."""
-    from botocore.exceptions import BotoCoreError, ClientError
-
-    from relayq_core.cli.trouble import sentence
-
     with _spoken(cli):
         try:
             try:
@@ -225,13 +221,15 @@ def _ended(cli: Cli, body: Callable[[Cli], int | None]) -> int:
                 cli.close()
         except Stop as stop:
             return _failed(cli, str(stop), stop.kind, stop.code)
-        except (RelayQError, BotoCoreError, ClientError) as error:
-            return _failed(cli, sentence(error) or str(error), type(error).__name__, ERROR)
+        except RelayQError as error:
+            return _failed(cli, str(error), type(error).__name__, ERROR)
         except (typer.Exit, typer.Abort, typer.BadParameter, BrokenPipeError):
             raise
         except OSError as error:
             return _failed(cli, f"{error.filename or 'system'}: {error.strerror or error}", type(error).__name__, ERROR)
         except Exception as error:
+            from relayq_core.cli.trouble import sentence  # botocore is much to load, and few commands end like this
+
             problem = sentence(error) or f"unexpected {headline(error)}; please report it, with what --debug shows"
             return _failed(cli, problem, type(error).__name__, ERROR)
 

@@ -1,10 +1,12 @@
-"""What an error of botocore means for whoever typed the command, where its own words do not say it."""
+"""What an error of botocore means for whoever typed the command."""
 
 from __future__ import annotations
 
 import os
 
 from botocore.exceptions import (
+    BotoCoreError,
+    ClientError,
     EndpointConnectionError,
     NoCredentialsError,
     NoRegionError,
@@ -18,7 +20,7 @@ from relayq_core.text import cut
 
 
 def sentence(error: Exception) -> str | None:
-    """What is wrong and what to do, or None where the error says that itself."""
+    """What is wrong and what to do, in botocore's own words where they say it; None if it is no error of botocore's."""
     match error:
         case NoRegionError():
             return "no AWS client can be made: no region is known; give --region, or set AWS_DEFAULT_REGION"
@@ -30,7 +32,7 @@ def sentence(error: Exception) -> str | None:
             return "; ".join(nobody_there(error))
         case ResponseParserError():
             return _not_understood(error)
-    return None
+    return str(error) if isinstance(error, BotoCoreError | ClientError) else None
 
 
 def _not_understood(error: ResponseParserError) -> str:

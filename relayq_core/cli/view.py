@@ -9,13 +9,13 @@ from relayq_core.cli.output import STATUS_STYLES, Column, age, moment, print_det
 from relayq_core.record import JobRecord, Status
 from relayq_core.shapes import decoded, headline, unique_key
 
+_BROUGHT_BACK = "redriven: its tries count anew"
+
 
 def tries(job: JobRecord) -> str:
     """`2/3`; `2` where only the runner knows the limit."""
     return f"{job.attempt}/{job.max_attempts}" if job.max_attempts else str(job.attempt)
 
-
-_BROUGHT_BACK = "redriven: its tries count anew"
 
 LIVE_COLUMNS = (Column("id"), Column("name"), Column("queue"), Column("status"), Column("tries"), Column("", wide=True))
 
