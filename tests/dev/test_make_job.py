@@ -19,6 +19,7 @@ from relayq_core.cli.scaffold import files, layout, names
 from relayq_core.errors import InvalidOption
 from relayq_core.local.environ import isolated
 from relayq_core.testing import isolated_registry
+from tests.clone import copy_functions
 from tests.dev.test_dev import Dev
 
 ROOT = Path(__file__).parents[2]
@@ -37,7 +38,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def in_repository(folder: Path) -> None:
     """As much of RelayQ's own repository as its checks look at."""
-    shutil.copytree(ROOT / "functions", folder / "functions", ignore=shutil.ignore_patterns("__pycache__"))
+    copy_functions(folder)
     (folder / "tests/functions").mkdir(parents=True)
     shutil.copy(ROOT / "tests/functions/conftest.py", folder / "tests/functions/conftest.py")
     shutil.copy(ROOT / "pyproject.toml", folder / "pyproject.toml")

@@ -1,6 +1,6 @@
 """A reader who does what a page says: writes its files, runs its Python and its commands, and compares what it shows.
 
-The reader's project is a copy of what a clone holds; their AWS is the embedded stack, with the real runner.
+The reader's project is a copy of what a fresh clone holds; their AWS is the embedded stack, with the real runner.
 """
 
 import json
@@ -16,10 +16,11 @@ from typing import Self
 from relayq_core.local.aws import FAILED_TABLE, JOBS_TABLE, EmbeddedAws
 from relayq_core.local.environ import isolated
 from relayq_core.local.functions import Function, Functions
+from tests.clone import copy_events, copy_functions
 from tests.docs.blocks import ROOT, Block, Way, compare
 
-#: What the reader has of this repository.
-_COPIED = ["functions", "examples", "events", "template.yaml", "samconfig.toml", "Makefile", "pyproject.toml"]
+#: What the reader has of this repository, beside functions and events.
+_COPIED = ["examples", "template.yaml", "samconfig.toml", "Makefile", "pyproject.toml"]
 _RUNNER = "relayq-runner"
 
 
@@ -34,6 +35,8 @@ class Reader:
         self._console: subprocess.Popen[str] | None = None
         self._runner_is_current = False
         self._lock = threading.Lock()
+        copy_functions(project)
+        copy_events(project)
         for name in _COPIED:
             _copy(ROOT / name, project / name)
         _copy(ROOT / "tests/functions/conftest.py", project / "tests/functions/conftest.py")

@@ -5,6 +5,7 @@ import json
 import os
 import pty
 import re
+import shutil
 import subprocess
 import sys
 import termios
@@ -15,6 +16,7 @@ import pytest
 
 from relayq_core import lifecycle
 from relayq_core.local.environ import isolated
+from tests import clone
 from tests.docs.blocks import DEPLOYED, ELSEWHERE, PAGES, ROOT, Block, Way, blocks, normalised, printed_after
 from tests.docs.reader import Reader
 from tests.template import translate
@@ -129,6 +131,23 @@ def test_the_drawing_of_the_parts_names_what_the_template_makes() -> None:
     named = {name for found in arrows if found for name in (found[1], found[4]) if name[0].isupper()}
     assert named <= set(translate.read()["Resources"])
     assert {"JobsTable", "FailedJobsTable", "RunnerFunction", "SweeperFunction"} <= named
+
+
+def test_a_page_meets_no_job_that_was_added_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever has made a SendInvoice of their own may run the tests of the page that makes one."""
+    here, there = tmp_path / "here", tmp_path / "there"
+    shutil.copytree(ROOT / "functions", here / "functions")
+    shutil.copytree(ROOT / "events", here / "events")
+    (here / "functions/runner/jobs/added.py").touch()
+    (here / "functions/runner/jobs/more").mkdir()
+    (here / "events/dispatch_added.json").touch()
+    monkeypatch.setattr(clone, "ROOT", here)
+    clone.copy_functions(there)
+    clone.copy_events(there)
+    assert {path.name for path in (there / "functions/runner/jobs").iterdir()} == clone.JOBS
+    assert {path.parent.name for path in (there / "functions").glob("*/app.py")} == {"api", "runner", "sweeper"}
+    assert (there / "events/api_dispatch.json").exists()
+    assert not (there / "events/dispatch_added.json").exists()
 
 
 # ---------------------------------------------------------------- executed elsewhere

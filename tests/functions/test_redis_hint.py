@@ -27,7 +27,7 @@ from relayq_core.hinting import REST_MS
 from relayq_core.testing import Bench, ManualClock, RecordingHandoff, isolated_registry
 from tests.contract.faults import recorded
 
-KEY = "unique#greet#ada"
+KEY = "unique#hint.greet#ada"
 NAME = f"relayq:{KEY}"
 #: For what a loaded machine may take, where a test is not about slowness.
 LONG = 10.0
@@ -133,9 +133,9 @@ def failures() -> Iterator[list[BaseException | None]]:
 
 def dispatch_twice(bench: Bench) -> None:
     """The right answers, whatever becomes of Redis: one job, and its duplicate."""
-    first = bench.relayq.dispatch("greet", unique="ada", unique_for=WINDOW)
+    first = bench.relayq.dispatch("hint.greet", unique="ada", unique_for=WINDOW)
     assert (first.duplicate, first.handed_off) == (False, True)
-    second = bench.relayq.dispatch("greet", unique="ada", unique_for=WINDOW)
+    second = bench.relayq.dispatch("hint.greet", unique="ada", unique_for=WINDOW)
     assert (second.job_id, second.duplicate) == (first.job_id, True)
     assert set(bench.store.jobs) == {first.job_id}
 
@@ -158,11 +158,11 @@ def test_what_is_remembered_is_found_for_its_time(server: Server, hint_at: Calla
 def test_a_first_dispatch_leaves_its_window_in_redis(server: Server, hint_at: Callable[..., RedisHint]) -> None:
     """The remaining one, and an hour where a key holds until its job is done."""
     bench = Bench(hint=hint_at(server.url))
-    bench.relayq.dispatch("greet", unique="ada", unique_for=WINDOW)
-    bench.relayq.dispatch("greet", unique="until done")
+    bench.relayq.dispatch("hint.greet", unique="ada", unique_for=WINDOW)
+    bench.relayq.dispatch("hint.greet", unique="until done")
     with server.client() as client:
         assert 0 < int(client.pttl(NAME)) <= WINDOW * 1000
-        assert WINDOW * 1000 < int(client.pttl("relayq:unique#greet#until done")) <= 3_600_000
+        assert WINDOW * 1000 < int(client.pttl("relayq:unique#hint.greet#until done")) <= 3_600_000
 
 
 def test_a_duplicate_costs_one_read_and_a_first_dispatch_nothing_more(
@@ -179,12 +179,12 @@ def test_a_duplicate_costs_one_read_and_a_first_dispatch_nothing_more(
 
         def relayq(hint: RedisHint | None) -> RelayQ:
             made = RelayQ(settings, store=store, handoff=RecordingHandoff(), hint=hint, clock=clock)
-            made.dispatch("greet")  # the queue is known from here on
+            made.dispatch("hint.greet")  # the queue is known from here on
             return made
 
         def sent(relayq: RelayQ, key: str) -> list[str]:
             with recorded(client) as calls:
-                relayq.dispatch("greet", unique=key, unique_for=WINDOW)
+                relayq.dispatch("hint.greet", unique=key, unique_for=WINDOW)
             return list(calls)
 
         without, hinted = relayq(None), relayq(hint_at(server.url))
@@ -259,16 +259,16 @@ def test_a_redis_that_is_killed_in_the_middle_changes_no_answer(
 ) -> None:
     """Between two dispatches; and it serves again after its rest, without what it knew."""
     bench = Bench(hint=hint_at(server.url))
-    first = bench.relayq.dispatch("greet", unique="ada", unique_for=WINDOW)
+    first = bench.relayq.dispatch("hint.greet", unique="ada", unique_for=WINDOW)
     server.kill()
-    assert bench.relayq.dispatch("greet", unique="ada", unique_for=WINDOW).job_id == first.job_id
+    assert bench.relayq.dispatch("hint.greet", unique="ada", unique_for=WINDOW).job_id == first.job_id
     assert len(failures) == 1
     server.start()
-    assert bench.relayq.dispatch("greet", unique="ada", unique_for=WINDOW).job_id == first.job_id
+    assert bench.relayq.dispatch("hint.greet", unique="ada", unique_for=WINDOW).job_id == first.job_id
     with server.client() as client:
         assert client.get(NAME) is None  # it rests
         bench.clock.advance(milliseconds=REST_MS)
-        assert bench.relayq.dispatch("greet", unique="ada", unique_for=WINDOW).job_id == first.job_id
+        assert bench.relayq.dispatch("hint.greet", unique="ada", unique_for=WINDOW).job_id == first.job_id
         assert client.get(NAME) == first.job_id.encode()
     assert len(failures) == 1
 
@@ -278,10 +278,10 @@ def test_a_connection_that_was_closed_meanwhile_is_no_failure(
 ) -> None:
     """A Lambda thaws after minutes, and its connection is gone: another is opened, and nothing rests."""
     bench = Bench(hint=hint_at(server.url))
-    first = bench.relayq.dispatch("greet", unique="ada", unique_for=WINDOW)
+    first = bench.relayq.dispatch("hint.greet", unique="ada", unique_for=WINDOW)
     server.kill()
     server.start()
-    assert bench.relayq.dispatch("greet", unique="ada", unique_for=WINDOW).job_id == first.job_id
+    assert bench.relayq.dispatch("hint.greet", unique="ada", unique_for=WINDOW).job_id == first.job_id
     assert failures == []
 
 
