@@ -20,7 +20,7 @@ _JOB_ID = re.compile(r"[0-9A-Za-z_-]{1,64}")
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,127}")
 #: What fits a header and is no JSON; shorter ones can be guessed.
 _TOKEN = re.compile(r"[A-Za-z0-9_.~+/=-]{16,256}")
-#: More tries than this are a loop, not a retry.
+#: More attempts than this are a loop, not a retry.
 _MOST_ATTEMPTS = 1000
 #: A key is hashed above 1 KB before it is stored; this bounds what is hashed.
 _LONGEST_KEY = 16_384
@@ -133,10 +133,10 @@ def checked_name(name: Any) -> str:
 
 
 def checked_attempts(option: str, attempts: Any) -> int:
-    """The number of tries, if it is a whole number from 1 to 1000."""
+    """The number of attempts, if it is a whole number from 1 to 1000."""
     if isinstance(attempts, bool) or not isinstance(attempts, int) or not 1 <= attempts <= _MOST_ATTEMPTS:
         raise InvalidOption(
-            option, f"expected a whole number of tries from 1 to {_MOST_ATTEMPTS}, got {shown(attempts)}"
+            option, f"expected a whole number of attempts from 1 to {_MOST_ATTEMPTS}, got {shown(attempts)}"
         )
     return attempts
 

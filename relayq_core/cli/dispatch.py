@@ -185,7 +185,7 @@ def _waited_for(relayq: RelayQ, job_id: str, patience: float) -> JobRecord | Non
             job = relayq.get(job_id)
             if job is None or job.status.is_ended or time.monotonic() >= ends:
                 return job
-            told(f"{job.status.value}, try {job.attempt}")
+            told(f"{job.status.value}, attempt {job.attempt}")
             time.sleep(max(0.0, min(pause, ends - time.monotonic())))
             pause = min(pause * 1.5, 2.0)
 

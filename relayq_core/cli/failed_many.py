@@ -63,7 +63,7 @@ def redrive(
     dry_run: _DryRun = False,
     yes: Yes = False,
 ) -> int:
-    """Bring failed jobs back, with all their tries.
+    """Bring failed jobs back, with all their attempts.
 
     By id, or all that fit the options, newest first. Each keeps its id, and is handed to a runner. Refused while
     another job has its unique key. Asks first where jobs are chosen by options, unless --yes is given; Ctrl-C stops
@@ -112,7 +112,7 @@ def show_failures(found: Iterable[JobRecord], now: int) -> None:
         Column("id"),
         Column("name"),
         Column("queue"),
-        Column("tries", right=True),
+        Column("attempts", right=True),
         Column("failed"),
         Column("error", wide=True),
     )

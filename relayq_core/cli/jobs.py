@@ -95,9 +95,9 @@ def status(
         bool, flag("--follow", "-f", help="Until it has ended; exit 0 completed, 3 failed or cancelled.")
     ] = False,
 ) -> int:
-    """One job, whole: state, tries, errors, result.
+    """One job, whole: state, attempts, errors, result.
 
-    With --follow it is shown once it has ended, and on the way each change: its state, its tries, and what its
+    With --follow it is shown once it has ended, and on the way each change: its state, its attempts, and what its
     handler says of its progress.
 
     JSON: the object of `list`, and "payload", "result", "progress", "backoff", "timeout", "unique", "parent_id"; with

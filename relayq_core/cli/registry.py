@@ -58,11 +58,11 @@ def _show(jobs: list[dict[str, Any]]) -> None:
     columns = (
         Column("name"),
         Column("queue"),
-        Column("tries", right=True),
+        Column("attempts", right=True),
         Column("timeout", right=True),
         Column("payload", wide=True),
     )
-    rows = [(job["name"], job["queue"] or "", _tries(job), _timeout(job), ", ".join(_fields(job))) for job in jobs]
+    rows = [(job["name"], job["queue"] or "", _attempts(job), _timeout(job), ", ".join(_fields(job))) for job in jobs]
     print_table(columns, rows)
 
 
@@ -74,7 +74,7 @@ def _show_one(job: dict[str, Any]) -> None:
             ("job", job["name"]),
             ("defined", f"{job['origin']['qualname']} in {near}"),
             ("queue", job["queue"] or "the default"),
-            ("tries", _tries(job) or "the default"),
+            ("attempts", _attempts(job) or "the default"),
             ("backoff", f"{job['backoff']} s" if job["backoff"] else "the default"),
             ("timeout", _timeout(job) or "the default"),
             ("payload", json.dumps(job["payload"], indent=2, ensure_ascii=False)),
@@ -82,7 +82,7 @@ def _show_one(job: dict[str, Any]) -> None:
     )
 
 
-def _tries(job: dict[str, Any]) -> str:
+def _attempts(job: dict[str, Any]) -> str:
     return str(job["max_attempts"] or "")
 
 

@@ -97,10 +97,10 @@ def _show_ran(ran: Ran, job: JobRecord, now: int) -> None:
         case Ended.COMPLETED:
             show_ended(job, 0)
         case Ended.FAILED | Ended.CANCELLED:
-            say(f"{ran.ended.value} at try {job.attempt}: {headline(job)}".rstrip(": "), style="red")
+            say(f"{ran.ended.value} at attempt {job.attempt}: {headline(job)}".rstrip(": "), style="red")
         case Ended.RETRYING:
             last = job.errors[-1]["error"] if job.errors else ""
-            say(f"try {job.attempt} failed: {last}", style="red")
+            say(f"attempt {job.attempt} failed: {last}", style="red")
             say(f"it is tried again {age(job.available_at, now)}")
         case Ended.NOT_CLAIMED if job.available_at > now:
             say(f"not run: its time comes {age(job.available_at, now)}", style="yellow")

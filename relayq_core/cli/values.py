@@ -110,7 +110,7 @@ def _checked(check: Callable[[Any], T]) -> Callable[[str], T]:
 
 def _attempts(text: str) -> int:
     if not re.fullmatch(r"\d{1,6}", text, re.ASCII):
-        raise InvalidOption("", f"expected a whole number of tries from 1 to 1000, got {text!r}")
+        raise InvalidOption("", f"expected a whole number of attempts from 1 to 1000, got {text!r}")
     return checked_attempts("", int(text))
 
 

@@ -9,20 +9,27 @@ from relayq_core.cli.output import STATUS_STYLES, Column, age, moment, print_det
 from relayq_core.record import JobRecord, Status
 from relayq_core.shapes import decoded, headline, unique_key
 
-_BROUGHT_BACK = "redriven: its tries count anew"
+_BROUGHT_BACK = "redriven: its attempts count anew"
 
 
-def tries(job: JobRecord) -> str:
+def attempts(job: JobRecord) -> str:
     """`2/3`; `2` where only the runner knows the limit."""
     return f"{job.attempt}/{job.max_attempts}" if job.max_attempts else str(job.attempt)
 
 
-LIVE_COLUMNS = (Column("id"), Column("name"), Column("queue"), Column("status"), Column("tries"), Column("", wide=True))
+LIVE_COLUMNS = (
+    Column("id"),
+    Column("name"),
+    Column("queue"),
+    Column("status"),
+    Column("attempts"),
+    Column("", wide=True),
+)
 
 
 def live_row(job: JobRecord, now: int) -> tuple[str, ...]:
     """A job that waits or runs, in a table."""
-    return (job.id, job.name, job.queue, job.status.value, tries(job), _stands(job, now))
+    return (job.id, job.name, job.queue, job.status.value, attempts(job), _stands(job, now))
 
 
 def _stands(job: JobRecord, now: int) -> str:
@@ -53,7 +60,7 @@ def show_job(job: JobRecord, now: int) -> None:
             ("queue", job.queue),
             ("status", job.status.value),
             ("now", "" if job.status.is_ended else _stands(job, now)),
-            ("tries", tries(job)),
+            ("attempts", attempts(job)),
             ("dispatched", _when(job.created_at, now)),
             ("not before", _when(job.available_at, now) if job.available_at > now else ""),
             ("started", _when(job.started_at, now)),
@@ -77,14 +84,14 @@ def show_job(job: JobRecord, now: int) -> None:
 
 
 def _history(job: JobRecord, now: int) -> list[str]:
-    """A line for each try that failed; and where the tries count anew, that the job was brought back."""
+    """A line for each attempt that failed; and where the attempts count anew, that the job was brought back."""
     lines: list[str] = []
     before = 0
     for error in job.errors:
         attempt = error.get("attempt") or 0
         if attempt <= before:
             lines.append(_BROUGHT_BACK)
-        lines.append(f"try {attempt} failed {age(error.get('at'), now)}: {error.get('error')}")
+        lines.append(f"attempt {attempt} failed {age(error.get('at'), now)}: {error.get('error')}")
         before = attempt
     at_work = job.status in {Status.PROCESSING, Status.COMPLETED} and not job.exhausted
     if job.attempt < before or (job.attempt == before and at_work):
@@ -121,4 +128,4 @@ def show_ended(job: JobRecord | None, patience: float) -> None:
     elif job.status.is_ended:
         say(f"{job.status.value}: {headline(job)}".rstrip(": "), style="red")
     else:
-        say(f"still {job.status.value} after {patience:g} s, try {job.attempt}", style="yellow")
+        say(f"still {job.status.value} after {patience:g} s, attempt {job.attempt}", style="yellow")

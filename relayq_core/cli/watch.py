@@ -11,7 +11,7 @@ from rich.console import Console, RenderableType
 
 from relayq_core.cli.exits import NOT_FOUND, Stop
 from relayq_core.cli.output import is_fancy, say
-from relayq_core.cli.view import progress_of, tries
+from relayq_core.cli.view import attempts, progress_of
 from relayq_core.client import RelayQ
 from relayq_core.record import JobRecord
 
@@ -60,7 +60,7 @@ def gone_well(relayq: RelayQ, job_id: str) -> None:
 
 def _line(job: JobRecord) -> str:
     progress = f", {progress_of(job)}" if job.progress else ""
-    return f"{job.status.value}, try {tries(job)}{progress}"
+    return f"{job.status.value}, attempt {attempts(job)}{progress}"
 
 
 @contextmanager

@@ -71,7 +71,7 @@ def _tell(news: News, *, as_json: bool) -> None:
         print_json({"event": news.what, **fields}, line=True)
         return
     took = "" if news.what == "started" else f"  {news.took_ms / 1000:.2f} s"
-    say(f"{news.what:<11} {job.name}  {job.id}  try {job.attempt}{took}", style=_STYLES.get(news.what, "yellow"))
+    say(f"{news.what:<11} {job.name}  {job.id}  attempt {job.attempt}{took}", style=_STYLES.get(news.what, "yellow"))
 
 
 @contextmanager

@@ -52,12 +52,12 @@ class Chapter(ABC):
 
     def found(self, job: JobRecord) -> str:
         """What they say."""
-        return f"{job.status} at try {job.attempt}"
+        return f"{job.status} at attempt {job.attempt}"
 
 
 class PlainJob(Chapter):
     key, about = "plain", "a plain job"
-    promise = "a plain job completes at its first try"
+    promise = "a plain job completes at its first attempt"
 
     def dispatch(self) -> Dispatched:
         return self.stage.relayq.dispatch(_hello(), unique="hello:ada", unique_for=60)

@@ -76,7 +76,7 @@ def test_a_job_is_followed_to_its_end(relayq: Relayq, store: JobStore, meanwhile
     ran = relayq("status", job_id, "--follow")
     assert ran.code == 0
     lines = ran.out.splitlines()
-    assert lines[:3] == ["pending, try 0", "processing, try 1", "processing, try 1, 40% rows read"]
+    assert lines[:3] == ["pending, attempt 0", "processing, attempt 1", "processing, attempt 1, 40% rows read"]
     assert lines[3].split() == ["job", job_id]
     assert any(line.split() == ["status", "completed"] for line in lines)
 

@@ -175,7 +175,7 @@ def test_a_job_that_failed_exits_3(project: Relayq) -> None:
     """`relayq run` says how the job went."""
     ran = project("run", "--id", dispatched(project, "cli.refuse"))
     assert ran.code == 3
-    assert "failed at try 1: Bury: never" in ran.out
+    assert "failed at attempt 1: Bury: never" in ran.out
 
 
 def test_an_unknown_id_exits_4(relayq: Relayq) -> None:
@@ -382,7 +382,7 @@ def test_run_says_when_a_failed_try_comes_again(project: Relayq) -> None:
     """A retry is told as what it is."""
     ran = project("run", "--id", dispatched(project, "cli.stumble"))
     assert ran.code == 3
-    assert "try 1 failed: ValueError: not this time" in ran.out
+    assert "attempt 1 failed: ValueError: not this time" in ran.out
     assert re.search(r"it is tried again in \d+ s", ran.out)
 
 
@@ -510,13 +510,13 @@ def test_queues_counts_what_waits_and_what_is_overdue(relayq: Relayq) -> None:
 
 
 def test_status_shows_a_job_whole(project: Relayq) -> None:
-    """Payload, tries and errors are in one place."""
+    """Payload, attempts and errors are in one place."""
     job_id = dispatched(project, "cli.stumble")
     project("run", "--id", job_id)
     out = project("status", job_id).out
     assert re.search(r"status +retrying", out)
-    assert re.search(r"tries +1/3", out)
-    assert "try 1 failed" in out
+    assert re.search(r"attempts +1/3", out)
+    assert "attempt 1 failed" in out
     assert "ValueError: not this time" in out
 
 
@@ -557,10 +557,11 @@ def test_a_failed_job_is_listed_shown_redriven_and_forgotten(project: Relayq) ->
     gone = project("failed", "show", job_id)
     assert (gone.code, "in the failed table: it is pending" in gone.err) == (4, True)
     redriven = project("status", job_id).out
-    assert re.search(r"^try 1 failed .*: Bury: never\nredriven: its tries count anew$", redriven, re.MULTILINE)
+    assert re.search(r"^attempt 1 failed .*: Bury: never\nredriven: its attempts count anew$", redriven, re.MULTILINE)
     project("run", "--id", job_id)
     again = project("failed", "show", job_id).out
-    assert re.search(r"^try 1 failed .*\nredriven: its tries count anew\ntry 1 failed .*$", again, re.MULTILINE)
+    lines = r"^attempt 1 failed .*\nredriven: its attempts count anew\nattempt 1 failed .*$"
+    assert re.search(lines, again, re.MULTILINE)
     assert again.count("redriven") == 1
     assert project("failed", "forget", job_id, "--json").json == {"id": job_id, "forgotten": True}
     assert project("status", job_id).code == 4
@@ -580,13 +581,13 @@ def test_a_failed_job_is_listed_shown_redriven_and_forgotten(project: Relayq) ->
         ([3, 1, 2, 3], 2, Status.COMPLETED, [1, 4]),
     ],
 )
-def test_status_says_where_the_tries_begin_to_count_anew(
+def test_status_says_where_the_attempts_begin_to_count_anew(
     failed: list[int], attempt: int, status: Status, told: list[int], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """`tries 1/3` above a third try that failed would be a riddle; `told`: after how many failures it is said."""
+    """`attempts 1/3` above a failed third one would be a riddle; `told`: after how many failures it is said."""
     errors = json.dumps([{"attempt": number, "at": 0, "error": "ValueError: no"} for number in failed])
     show_job(a_job(attempt=attempt, status=status, errors_json=errors), 0)
-    lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith(("try ", "redriven"))]
+    lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith(("attempt ", "redriven"))]
     places = [place - before for before, place in enumerate(n for n, line in enumerate(lines) if "redriven" in line)]
     assert places == told
 

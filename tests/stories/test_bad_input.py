@@ -154,7 +154,7 @@ def bad_dispatches() -> dict[str, tuple[Callable[[Any, Any, Any], object], type[
         "no attempts": (
             lambda q, C, f: q.dispatch("elsewhere", max_attempts=0),
             InvalidOption,
-            "max_attempts: expected a whole number of tries from 1 to 1000, got 0",
+            "max_attempts: expected a whole number of attempts from 1 to 1000, got 0",
         ),
         "no time": (lambda q, C, f: q.dispatch("elsewhere", timeout=0), InvalidOption, "timeout: expected more than 0"),
         "a backoff of words": (

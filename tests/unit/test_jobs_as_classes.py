@@ -92,7 +92,7 @@ def test_an_unknown_class_keyword_is_refused_with_the_nearest() -> None:
     ("keyword", "value", "says"),
     [
         ("queue", "my emails", "queue: expected 1 to 64 letters"),
-        ("max_attempts", 0, "max_attempts: expected a whole number of tries"),
+        ("max_attempts", 0, "max_attempts: expected a whole number of attempts"),
         ("backoff", -1, "backoff: expected seconds from 0"),
         ("timeout", 0, "timeout: expected more than 0 seconds"),
         ("name", "my job", "name: expected 1 to 128 letters"),

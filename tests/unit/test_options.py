@@ -53,7 +53,7 @@ def test_the_ends_of_the_calendar_are_moments_too(at: datetime) -> None:
         ("unique_for", 0, "unique_for: expected more than 0 seconds, got 0"),
         ("at", datetime(2026, 1, 1), "at: expected a datetime with a time zone"),  # noqa: DTZ001
         ("at", "2026-01-01T00:00:00Z", "at: expected a datetime, got str"),
-        ("max_attempts", 0, "max_attempts: expected a whole number of tries from 1 to 1000, got 0"),
+        ("max_attempts", 0, "max_attempts: expected a whole number of attempts from 1 to 1000, got 0"),
         ("max_attempts", 1001, "got 1001"),
         ("max_attempts", 3.0, "got 3.0"),
         ("max_attempts", True, "got True"),
