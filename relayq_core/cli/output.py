@@ -13,6 +13,7 @@ from typing import Any, TextIO
 
 from rich.console import Console
 from rich.markup import escape
+from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
@@ -26,8 +27,8 @@ STATUS_STYLES = {
     "cancelled": "magenta",
     "duplicate": "magenta",
 }
-#: Below this a column of sentences is not worth reading.
-_NARROWEST = 12
+#: Below this a column of sentences is not worth reading, and they stand beneath their rows.
+_NARROWEST = 30
 #: What JSON may hold as it is, and a terminal obeys or no stream can encode: control characters, lone surrogates.
 _UNSAFE = re.compile(r"[\x7f-\x9f\ud800-\udfff]")
 _UNITS = ((86_400_000, "d"), (3_600_000, "h"), (60_000, "min"), (1_000, "s"))
@@ -35,7 +36,7 @@ _UNITS = ((86_400_000, "d"), (3_600_000, "h"), (60_000, "min"), (1_000, "s"))
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """A column of a table. A `wide` one gives way where there is little room, the others never do."""
+    """A column of a table. A `wide` one, of sentences, gives way where there is little room, the others never do."""
 
     title: str
     wide: bool = False
@@ -73,17 +74,21 @@ def print_json(data: Any, *, line: bool = False) -> None:
 def print_table(
     columns: Sequence[Column], rows: Iterable[Sequence[str]], *, styles: dict[str, str] | None = None
 ) -> None:
-    """A table; where it does not fit the terminal, one block for each row. A cell found in `styles` is coloured."""
+    """A table. Where the terminal has no room for its sentences, they stand beneath their rows; where it has none for
+    the rest either, each row is a block. A cell found in `styles` is coloured."""
     cells = [[str(cell) for cell in row] for row in rows]
     if not is_fancy(sys.stdout):
         _print_plain(columns, cells)
         return
     console = Console(highlight=False)
     styles = styles or {}
-    if _needed(columns, cells) > console.width:
+    slim = [column for column in columns if not column.wide]
+    if _needed(columns, cells, columns) <= console.width:
+        console.print(table_of(columns, cells, styles))
+    elif len(slim) < len(columns) and _needed(columns, cells, slim) <= console.width:
+        _print_beneath(console, columns, cells, styles)
+    else:
         _print_blocks(console, columns, cells, styles)
-        return
-    console.print(table_of(columns, cells, styles))
 
 
 def table_of(columns: Sequence[Column], cells: list[list[str]], styles: dict[str, str]) -> Table:
@@ -146,12 +151,13 @@ def _width(columns: Sequence[Column], cells: list[list[str]], column: Column) ->
     return max(len(column.title), *(len(row[place]) for row in cells), 0)
 
 
-def _needed(columns: Sequence[Column], cells: list[list[str]]) -> int:
+def _needed(columns: Sequence[Column], cells: list[list[str]], shown: Sequence[Column]) -> int:
+    """The width that a table with the columns `shown` takes at least."""
     widths = (
         min(_width(columns, cells, column), _NARROWEST) if column.wide else _width(columns, cells, column)
-        for column in columns
+        for column in shown
     )
-    return sum(widths) + 2 * (len(columns) - 1)
+    return sum(widths) + 2 * (len(shown) - 1)
 
 
 def _print_plain(columns: Sequence[Column], cells: list[list[str]]) -> None:
@@ -163,6 +169,25 @@ def _print_plain(columns: Sequence[Column], cells: list[list[str]]) -> None:
             for cell, width, column in zip(row, widths, columns, strict=True)
         )
         print(line.rstrip())  # noqa: T201
+
+
+def _print_beneath(console: Console, columns: Sequence[Column], cells: list[list[str]], styles: dict[str, str]) -> None:
+    """Rows without their sentences, which follow each row, indented."""
+    widths = [_width(columns, cells, column) for column in columns]
+
+    def slim(row: Sequence[str], style: str = "") -> Text:
+        return Text("  ", style).join(
+            Text(cell.rjust(width) if column.right else cell.ljust(width), styles.get(cell, ""))
+            for cell, width, column in zip(row, widths, columns, strict=True)
+            if not column.wide
+        )
+
+    console.print(slim([column.title.upper() for column in columns], "bold"), no_wrap=True)
+    for row in cells:
+        console.print(slim(row), no_wrap=True)
+        for cell, column in zip(row, columns, strict=True):
+            if column.wide and cell:
+                console.print(Padding(Text(cell), (0, 0, 0, 2)))
 
 
 def _print_blocks(console: Console, columns: Sequence[Column], cells: list[list[str]], styles: dict[str, str]) -> None:
