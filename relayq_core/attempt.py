@@ -11,7 +11,7 @@ from typing import Any
 from relayq_core import lifecycle
 from relayq_core.context import job_fields
 from relayq_core.errors import RetryAfter, Snooze, checked_wait
-from relayq_core.lifecycle import Failed, Outcome, Snoozed
+from relayq_core.lifecycle import Failed, Outcome, Snoozed, Succeeded
 from relayq_core.record import JobRecord
 from relayq_core.registry import RunnableJob
 from relayq_core.text import describe, headline
@@ -71,21 +71,17 @@ def awaited(value: Any) -> Any:
     return returned[0]
 
 
-def result_json(value: Any, record: JobRecord) -> str | None:
-    """The handler's return value as JSON, if it is JSON and within its budget; else a log line says why not."""
+def success(value: Any, record: JobRecord) -> Succeeded:
+    """The handler's return value as JSON, if it is JSON and within its budget; else why not, which a log line says."""
     if value is None:
-        return None
+        return Succeeded()
     try:
         text = json.dumps(value, allow_nan=False, separators=(",", ":"))
     except BaseException as error:  # whatever the value's own methods do: the handler has returned, the job is done
-        logger.warning("the result is not kept: %s", headline(error, 200), extra=job_fields(record))
-        return None
-    if len(text) > lifecycle.RESULT_BYTES:
-        logger.warning(
-            "the result is not kept: %d bytes, the limit is %d",
-            len(text),
-            lifecycle.RESULT_BYTES,
-            extra=job_fields(record),
-        )
-        return None
-    return text
+        problem = headline(error, 200)
+    else:
+        if len(text) <= lifecycle.RESULT_BYTES:
+            return Succeeded(text)
+        problem = f"{len(text)} bytes, the limit is {lifecycle.RESULT_BYTES}"
+    logger.warning("the result is not kept: %s", problem, extra=job_fields(record))
+    return Succeeded(problem=problem)

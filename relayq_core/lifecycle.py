@@ -310,9 +310,10 @@ def never_fits(limits: Limits, whole_ms: int) -> str | None:
 
 @dataclass(frozen=True, slots=True)
 class Succeeded:
-    """The handler returned; its result as JSON, if it gave one that can be kept."""
+    """The handler returned; its result as JSON, if it gave one that can be kept, or why it cannot."""
 
     result_json: str | None = None
+    problem: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -338,8 +339,8 @@ Outcome: TypeAlias = Succeeded | Failed | Snoozed
 def settle(record: JobRecord, outcome: Outcome, limits: Limits, policy: Policy, *, now: int, luck: float) -> Settlement:
     """What becomes of a claimed job after its handler. `luck` in [0, 1) is the jitter's draw."""
     match outcome:
-        case Succeeded(result_json):
-            return _complete(record, result_json, policy, now)
+        case Succeeded():
+            return _complete(record, outcome, policy, now)
         case Snoozed(wait):
             return _again(record, Event.SNOOZE, wait, policy, now, attempt=max(0, record.attempt - 1))
         case Failed(error, headline, wait, final):
@@ -411,9 +412,9 @@ def redrive(record: JobRecord, policy: Policy, *, now: int) -> Settlement:
     return Settlement(Event.REDRIVE, after, hand_off)
 
 
-def _complete(record: JobRecord, result_json: str | None, policy: Policy, now: int) -> Settlement:
-    after = _ended(record, Event.COMPLETE, now, policy.retention_ms, result_json=result_json, error=None)
-    return Settlement(Event.COMPLETE, after)
+def _complete(record: JobRecord, outcome: Succeeded, policy: Policy, now: int) -> Settlement:
+    kept = {"result_json": outcome.result_json, "result_problem": outcome.problem, "error": None}
+    return Settlement(Event.COMPLETE, _ended(record, Event.COMPLETE, now, policy.retention_ms, **kept))
 
 
 def _again(

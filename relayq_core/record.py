@@ -62,6 +62,8 @@ class JobRecord:
     #: these two hold the user's data: they are left out of repr(), which ends up in logs
     payload_json: str = field(default="{}", repr=False)
     result_json: str | None = field(default=None, repr=False)
+    #: why what the handler returned is not kept as the result
+    result_problem: str | None = None
     progress_json: str | None = None
     #: what the last attempt ended with, at most 8 KB
     error: str | None = None

@@ -12,7 +12,7 @@ from enum import StrEnum
 from typing import Protocol
 
 from relayq_core import lifecycle
-from relayq_core.attempt import Attempt, awaited, failure, outcome_of, result_json
+from relayq_core.attempt import Attempt, awaited, failure, outcome_of, success
 from relayq_core.context import JobContext, job_fields, running
 from relayq_core.deadline import deadline
 from relayq_core.errors import (
@@ -27,7 +27,7 @@ from relayq_core.errors import (
 )
 from relayq_core.events import Events, JobEvent
 from relayq_core.handing import hand_off
-from relayq_core.lifecycle import Event, Limits, Outcome, Policy, Settlement, Succeeded
+from relayq_core.lifecycle import Event, Limits, Outcome, Policy, Settlement
 from relayq_core.ports import Clock, Handoff, JobStore, Settled
 from relayq_core.record import JobRecord
 from relayq_core.registry import JobType, Registry, RunnableJob
@@ -220,7 +220,7 @@ class Runner:
                 if ignored:
                     named = cut(", ".join(ignored), _LOGGED_BYTES)
                     logger.warning("unknown fields ignored: %s", named, extra=job_fields(record))
-                outcome = Succeeded(result_json(awaited(job.handle(context)), record))
+                outcome = success(awaited(job.handle(context)), record)
         except BaseException as raised:
             # its own payload will not be better next time; one that the handler dispatched may be
             outcome, error = outcome_of(raised, final=(Bury,) if job is not None else (Bury, InvalidPayload))

@@ -31,6 +31,7 @@ def job_shape(job: JobRecord, *, whole: bool = False) -> dict[str, Any]:
         found |= {
             "payload": decoded(job.payload_json),
             "result": decoded(job.result_json),
+            "result_problem": job.result_problem,
             "progress": decoded(job.progress_json),
             "backoff": None if job.backoff is None else str(job.backoff),
             "timeout": None if job.timeout_ms is None else job.timeout_ms / 1000,

@@ -35,9 +35,11 @@ def a_lease(lease_id: str = "lease-1", *, now: int = NOW, budget_ms: int = 60_00
     return Lease(lease_id, now, budget_ms, POLICY.grace_ms)
 
 
-def completion(claimed: JobRecord, result_json: str | None = None, *, now: int = NOW) -> Settlement:
+def completion(
+    claimed: JobRecord, result_json: str | None = None, *, problem: str | None = None, now: int = NOW
+) -> Settlement:
     """The handler returned."""
-    return lifecycle.settle(claimed, Succeeded(result_json), LIMITS, POLICY, now=now, luck=0.5)
+    return lifecycle.settle(claimed, Succeeded(result_json, problem), LIMITS, POLICY, now=now, luck=0.5)
 
 
 def a_retry(claimed: JobRecord, error: str = "ValueError: no", *, wait: float = 10, now: int = NOW) -> Settlement:

@@ -31,6 +31,7 @@ ATTRIBUTES: dict[str, tuple[str, str]] = {
     "timeout_ms": ("timeout_ms", "N"),
     "payload_json": ("payload", "S"),
     "result_json": ("result", "S"),
+    "result_problem": ("result_problem", "S"),
     "progress_json": ("progress", "S"),
     "error": ("error", "S"),
     "errors_json": ("errors", "S"),

@@ -100,8 +100,9 @@ def status(
     With --follow it is shown once it has ended, and on the way each change: its state, its attempts, and what its
     handler says of its progress.
 
-    JSON: the object of `list`, and "payload", "result", "progress", "backoff", "timeout", "unique", "parent_id"; with
-    --follow {"id", "status": null} where completed jobs are not kept. Exit code 4 if it is not there, or vanishes.
+    JSON: the object of `list`, and "payload", "result", "result_problem" (why it is not kept), "progress", "backoff",
+    "timeout", "unique", "parent_id"; with --follow {"id", "status": null} where completed jobs are not kept. Exit code
+    4 if it is not there, or vanishes.
     """
     if follow and cli.where.local:
         raise typer.BadParameter("--follow needs a runner, and --local has none: relayq --local run --id ID runs a job")

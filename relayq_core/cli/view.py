@@ -72,7 +72,7 @@ def show_job(job: JobRecord, now: int) -> None:
             ("trace", job.trace_id or ""),
             ("progress", progress_of(job) if job.progress else ""),
             ("payload", _pretty(job.payload_json)),
-            ("result", _pretty(job.result_json)),
+            ("result", f"not kept: {job.result_problem}" if job.result_problem else _pretty(job.result_json)),
             ("error", job.error or ""),
         ],
         styles=STATUS_STYLES,
@@ -124,7 +124,8 @@ def show_ended(job: JobRecord | None, patience: float) -> None:
     if job is None:
         say("it has ended, and is not kept (RELAYQ_RETENTION_SECONDS)")
     elif job.status is Status.COMPLETED:
-        say("completed" if job.result_json is None else f"completed: {job.result_json}", style="green")
+        problem = f"; its result is not kept: {job.result_problem}" if job.result_problem else ""
+        say("completed" + problem if job.result_json is None else f"completed: {job.result_json}", style="green")
     elif job.status.is_ended:
         say(f"{job.status.value}: {headline(job)}".rstrip(": "), style="red")
     else:

@@ -97,6 +97,16 @@ def test_a_settle_keeps_what_others_wrote_meanwhile(store: JobStore, claimed: Cl
     assert after.progress == {"fraction": 0.5, "note": ""}
 
 
+def test_a_settle_keeps_why_there_is_no_result(store: JobStore, claimed: Claimed) -> None:
+    """Whoever asks for the job is told."""
+    before = claimed()
+    store.settle(before, completion(before, problem="40000 bytes, the limit is 32768"))
+    after = store.get(before.id)
+    assert after is not None
+    assert (after.status, after.result) == (Status.COMPLETED, None)
+    assert after.result_problem == "40000 bytes, the limit is 32768"
+
+
 def test_a_settle_overwrites_what_the_sweeper_moved_meanwhile(store: JobStore, claimed: Claimed) -> None:
     """The sweeper postponed a live lease; the retry's own time must stand in the index all the same."""
     before = claimed()

@@ -391,6 +391,13 @@ def test_a_page_is_never_larger_than_a_function_may_answer_with(world: World, br
     assert len(page.raw["body"].encode()) < _ANSWER_BYTES
 
 
+def test_a_result_that_is_not_kept_is_told_with_the_reason(world: World, browser: Browser) -> None:
+    """Nothing at all would look as if the handler had returned nothing."""
+    world.waiting("job-1", result_problem="TypeError: Object of type set is not JSON serializable")
+    text = browser.get("/dashboard/job?id=job-1").text
+    assert "Result Not kept: TypeError: Object of type set is not JSON serializable" in text
+
+
 def test_json_that_is_cut_says_so_and_where_the_whole_is() -> None:
     """Nobody may take the beginning for all."""
     shown = shown_json([0] * 100_000)

@@ -20,11 +20,12 @@ import pytest
 
 from relayq_core import RelayQ, operations
 from relayq_core.cli.main import main
-from relayq_core.cli.view import show_job
+from relayq_core.cli.view import show_ended, show_job
 from relayq_core.local.aws import EmbeddedAws
 from relayq_core.local.environ import isolated
 from relayq_core.local.server import Server
 from relayq_core.record import Status
+from relayq_core.shapes import job_shape
 from relayq_core.testing import isolated_registry
 from tests.factories import a_job, a_lease
 
@@ -590,6 +591,16 @@ def test_status_says_where_the_attempts_begin_to_count_anew(
     lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith(("attempt ", "redriven"))]
     places = [place - before for before, place in enumerate(n for n, line in enumerate(lines) if "redriven" in line)]
     assert places == told
+
+
+def test_a_result_that_is_not_kept_is_told_with_its_job(capsys: pytest.CaptureFixture[str]) -> None:
+    """The handler's return value is looked for, and a log line is far away."""
+    job = a_job(status=Status.COMPLETED, result_problem="40000 bytes, the limit is 32768")
+    show_job(job, 0)
+    assert re.search(r"^result +not kept: 40000 bytes, the limit is 32768$", capsys.readouterr().out, re.MULTILINE)
+    show_ended(job, 0)
+    assert capsys.readouterr().out == "completed; its result is not kept: 40000 bytes, the limit is 32768\n"
+    assert job_shape(job, whole=True)["result_problem"] == "40000 bytes, the limit is 32768"
 
 
 def test_a_redrive_is_refused_while_another_job_has_the_key(project: Relayq) -> None:
