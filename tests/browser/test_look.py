@@ -34,6 +34,10 @@ PICTURES = {
 }
 
 
+#: How many tables show a part of their columns only when they are moved sideways.
+_CUT_TABLES = "[...document.querySelectorAll('.scroll')].filter(part => part.scrollWidth > part.clientWidth).length"
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [1280, 380])
 def test_every_screen_fits_and_complains_of_nothing(
@@ -45,6 +49,7 @@ def test_every_screen_fits_and_complains_of_nothing(
         page.goto(server.address + path)
         expect(page.locator("h1").first).to_be_visible()
         assert page.evaluate("document.documentElement.scrollWidth") <= width, name
+        assert page.evaluate(_CUT_TABLES) == 0, name
         _keep(page, name, width, scheme)
 
 
