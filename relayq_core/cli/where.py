@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from relayq_core.cli.exits import Stop
-from relayq_core.cli.layouts import code_folders
+from relayq_core.cli.layouts import code_folders, jobs_folder
 from relayq_core.cli.output import complain
 
 #: output of the stack -> the setting it stands for
@@ -20,6 +20,8 @@ _OUTPUTS = {
     "RunnerFunctionName": "RELAYQ_RUNNER_FUNCTION",
 }
 _EMBEDDED = ("moto", "flask", "flask_cors", "aws_lambda_powertools")
+#: The jobs that RelayQ comes with, by module: beside them its clone may have jobs of its own, which belong there alone.
+_SHIPPED = "jobs.email,jobs.webhook"
 _KEYS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN")
 
 
@@ -61,10 +63,15 @@ def job_modules_findable(until: ExitStack, *, local: bool) -> None:
     wanted = [str(folder) for folder in code_folders(Path.cwd())]
     sys.path[:] = [*wanted, *(folder for folder in sys.path if folder not in wanted)]
     # a jobs folder without an __init__.py would lose to one that has it, wherever that stands
-    if local and not any((Path(folder) / "jobs").is_dir() for folder in wanted):
+    if local and not _has_jobs():
         from relayq_core.local.stack import shipped_jobs
 
         sys.path.append(str(shipped_jobs()))  # the demo's webhook
+
+
+def _has_jobs() -> bool:
+    """This folder has a package `jobs` where one may be."""
+    return jobs_folder(Path.cwd()).is_dir()
 
 
 def _restore(before: dict[str, str]) -> None:
@@ -86,9 +93,12 @@ def _use_local(until: ExitStack, *, begin: bool) -> None:
     from relayq_core.local.environ import applied
     from relayq_core.local.state import FOLDER, kept
 
-    modules = os.environ.get("RELAYQ_JOB_MODULES")
+    said = os.environ.get("RELAYQ_JOB_MODULES")
     aws, settings = until.enter_context(kept(FOLDER, begin=begin))
-    settings = settings if modules is None else {**settings, "RELAYQ_JOB_MODULES": modules}
+    modules = (said or settings.get("RELAYQ_JOB_MODULES", "jobs")).split(",")
+    if not _has_jobs():
+        modules = [_SHIPPED if module.strip() == "jobs" else module for module in modules]
+    settings = {**settings, "RELAYQ_JOB_MODULES": ",".join(modules)}
     until.enter_context(applied({**aws.environ, "RELAYQ_HANDOFF": "none", **settings}))
 
 

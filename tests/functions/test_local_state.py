@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from relayq_core.local.aws import FAILED_TABLE, JOBS_TABLE
+from relayq_core.local.environ import isolated
 from relayq_core.local.state import NoState, UnreadableState, delete, exists, kept
 
+ROOT = Path(__file__).parents[2]
 ROW = {"pk": {"S": "job#1"}, "due_shard": {"S": "q#1"}, "due_at": {"N": "5"}, "names": {"SS": ["a", "b"]}}
 
 
@@ -64,3 +70,36 @@ def test_the_folder_keeps_itself_out_of_version_control(tmp_path: Path) -> None:
     assert exists(tmp_path / "state")
     assert delete(tmp_path / "state")
     assert not exists(tmp_path / "state")
+
+
+#: Two commands, by a RelayQ that was installed from a clone whose folder of jobs is the first argument.
+_COMMANDS = """
+import sys
+from pathlib import Path
+from relayq_core.cli.main import main
+from relayq_core.local import stack
+stack.shipped_jobs = lambda: Path(sys.argv[1])
+sys.exit(main(["--local", "tables", "create"]) or main(["--local", "registry"]))
+"""
+
+
+@pytest.mark.parametrize("own", [False, True])
+def test_a_folder_knows_its_own_jobs_or_those_that_relayq_comes_with(tmp_path: Path, own: bool) -> None:
+    """And never the jobs that somebody has added to the clone RelayQ was installed from."""
+    clone, here = tmp_path / "clone", tmp_path / "here"
+    shutil.copytree(ROOT / "functions/runner/jobs", clone / "jobs")
+    (clone / "jobs/added.py").write_text("from relayq_core import job\n\n\n@job\ndef added() -> None: ...\n")
+    (here / "jobs" if own else here).mkdir(parents=True)
+    if own:
+        (here / "jobs/mine.py").write_text("from relayq_core import job\n\n\n@job\ndef mine() -> None: ...\n")
+    ran = subprocess.run(
+        [sys.executable, "-P", "-c", _COMMANDS, str(clone)],
+        cwd=here,
+        env=isolated({"PYTHONPATH": str(ROOT), "NO_COLOR": "1"}, os.environ),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert ran.returncode == 0, ran.stderr
+    found = {line.split()[0] for line in ran.stdout.splitlines()[2:]}
+    assert found == ({"mine"} if own else {"post_webhook", "send_email", "send_templated_email"})
