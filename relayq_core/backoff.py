@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
 from typing import Literal, TypeAlias
 
 from relayq_core.errors import LONGEST_DELAY, InvalidOption, did_you_mean, shown
+from relayq_core.value import Value
 
 Kind: TypeAlias = Literal["fixed", "linear", "exponential", "list"]
 
@@ -16,8 +16,7 @@ _KINDS: tuple[Kind, ...] = ("fixed", "linear", "exponential", "list")
 _LONGEST_LIST = 50
 
 
-@dataclass(frozen=True, slots=True)
-class Backoff:
+class Backoff(Value):
     """The wait before each retry, in seconds.
 
     With n = 1 for the first retry: fixed `base`, linear `base * n`, exponential `base * 2**(n-1)`, a list gives
@@ -30,7 +29,8 @@ class Backoff:
     cap: float | None = None
     jitter: float = 0.0
 
-    def __post_init__(self) -> None:
+    def __init__(self, kind: Kind, values: tuple[float, ...], cap: float | None = None, jitter: float = 0.0) -> None:
+        super().__init__(kind, values, cap, jitter)
         if not self.values:
             raise InvalidOption("backoff", "expected at least one number of seconds, got an empty list")
         if len(self.values) > _LONGEST_LIST:
@@ -125,7 +125,7 @@ def parse(text: str) -> Backoff:
     if kind != "list" and len(values) != 1:
         raise InvalidOption("backoff", f"{kind} takes one number of seconds, got {len(values)}")
     found: Kind = next(known for known in _KINDS if known == kind)
-    return replace(Backoff(found, tuple(values)), **extras)  # type: ignore[arg-type]
+    return Backoff(found, tuple(values), **extras)
 
 
 def _number(text: str) -> float:

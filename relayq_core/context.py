@@ -8,12 +8,12 @@ import math
 from collections.abc import Callable, MutableMapping
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from relayq_core.errors import InvalidOption, shown
 from relayq_core.text import cut
+from relayq_core.value import Value, field
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -46,8 +46,7 @@ class _JobLogger(logging.LoggerAdapter[logging.Logger]):
         return msg, kwargs
 
 
-@dataclass(frozen=True, kw_only=True)
-class JobContext:
+class JobContext(Value, kw_only=True):
     """Given to a handler that asks for it. `deadline` is in epoch seconds, `remaining()` in seconds."""
 
     job_id: str
@@ -60,9 +59,9 @@ class JobContext:
     trace_id: str | None = None
     #: when the handler is stopped with JobTimeout, epoch milliseconds
     deadline_ms: int
-    _now: Callable[[], int] = field(repr=False)
-    _report: Callable[[str], bool] = field(repr=False)
-    _reported_at: int | None = field(default=None, repr=False)
+    _now: Callable[[], int] = field(shown=False)
+    _report: Callable[[str], bool] = field(shown=False)
+    _reported_at: int | None = field(default=None, shown=False)
 
     @property
     def is_last_attempt(self) -> bool:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from relayq_core import lifecycle
@@ -27,10 +26,10 @@ from relayq_core.record import JobRecord, new_id, unique_pk
 from relayq_core.registry import Registry
 from relayq_core.request import JobRequest, request_of
 from relayq_core.tracing import current_trace
+from relayq_core.value import Value
 
 
-@dataclass(frozen=True, slots=True)
-class Dispatched:
+class Dispatched(Value):
     """How a dispatch ended. `duplicate`: `job_id` is the earlier job with the same unique key. `handed_off`: a
     runner was told; False for long delays and lost handoffs, which are the sweeper's."""
 

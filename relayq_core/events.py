@@ -5,13 +5,13 @@ from __future__ import annotations
 import logging
 from collections import defaultdict
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import TypeAlias, TypeVar
 
 from relayq_core.context import job_fields
 from relayq_core.errors import InvalidOption, did_you_mean
 from relayq_core.record import JobRecord
 from relayq_core.text import located
+from relayq_core.value import Value
 
 logger = logging.getLogger("relayq")
 
@@ -34,8 +34,7 @@ KINDS = (
 )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class JobEvent:
+class JobEvent(Value, kw_only=True):
     """One thing that happened to one job. Durations in milliseconds."""
 
     kind: str

@@ -22,15 +22,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
-from dataclasses import dataclass
 from enum import StrEnum
-from typing import NamedTuple, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 from relayq_core.backoff import Backoff
 from relayq_core.errors import JobCrashed
 from relayq_core.options import Options
 from relayq_core.record import JobRecord, Status
 from relayq_core.text import cut
+from relayq_core.value import Value
 
 #: Kept free at the end of an invocation, for a handler that stops late and for the settle's retries.
 SETTLE_BUDGET_MS = 10_000
@@ -100,8 +100,7 @@ TRANSITIONS: dict[tuple[Status, Event], Status] = {
 YIELDS_TO_CANCEL = frozenset({Event.RETRY, Event.SNOOZE, Event.GIVE_BACK, Event.RELEASE, Event.BURY})
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Policy:
+class Policy(Value, kw_only=True):
     """The settings that decisions depend on, in milliseconds."""
 
     hands_off: bool = True
@@ -128,6 +127,16 @@ class Settlement(NamedTuple):
     def run_at(self) -> int:
         """When it may next be started."""
         return self.after.available_at
+
+
+#: The sweeper may have moved due_at since the row was read; and who settles always leaves its name.
+_ALWAYS_WRITTEN = frozenset({"due_at", "settled_by"})
+
+
+def written(before: JobRecord, after: JobRecord) -> dict[str, Any]:
+    """The fields that are written to turn the one record into the other; what others wrote meanwhile stays."""
+    were = vars(before)
+    return {name: value for name, value in vars(after).items() if value != were[name] or name in _ALWAYS_WRITTEN}
 
 
 # --- dispatch ---------------------------------------------------------------------------------------------------
@@ -308,16 +317,14 @@ def never_fits(limits: Limits, whole_ms: int) -> str | None:
 # --- settle -----------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class Succeeded:
+class Succeeded(Value):
     """The handler returned; its result as JSON, if it gave one that can be kept, or why it cannot."""
 
     result_json: str | None = None
     problem: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Failed:
+class Failed(Value):
     """The handler raised. `wait` (seconds) overrides the backoff; `final` means that trying again is useless."""
 
     error: str
@@ -326,8 +333,7 @@ class Failed:
     final: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Snoozed:
+class Snoozed(Value):
     """The handler asked to be run again in so many seconds, at no cost."""
 
     wait: float
@@ -475,20 +481,17 @@ def _to(record: JobRecord, event: Event) -> Status:
 # --- sweep ------------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class Leave:
+class Leave(Value):
     """Nothing to do: the index was behind."""
 
 
-@dataclass(frozen=True, slots=True)
-class Postpone:
+class Postpone(Value):
     """Its lease is alive: look again when it has run out."""
 
     due_at: int
 
 
-@dataclass(frozen=True, slots=True)
-class Nudge:
+class Nudge(Value):
     """It waits, and no runner came: hand it off again, and look again at `due_at`."""
 
     due_at: int

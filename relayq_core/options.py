@@ -5,12 +5,12 @@ from __future__ import annotations
 import re
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass, fields, replace
 from datetime import datetime, timedelta
 from typing import Any, TypeAlias
 
 from relayq_core.backoff import Backoff, backoff_of
 from relayq_core.errors import InvalidOption, checked_wait, shown
+from relayq_core.value import Value
 
 Seconds: TypeAlias = float | timedelta
 BackoffLike: TypeAlias = Backoff | float | Sequence[float]
@@ -26,8 +26,7 @@ _MOST_ATTEMPTS = 1000
 _LONGEST_KEY = 16_384
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Options:
+class Options(Value, kw_only=True):
     """What was said, and None where nothing was. Durations in seconds; `at` in epoch milliseconds."""
 
     queue: str | None = None
@@ -71,10 +70,10 @@ class Options:
         """These options, completed by `base` where they say nothing. A delay here overrides an `at` there."""
         if base == _NOTHING:
             return self
-        said = {field.name: value for field in fields(self) if (value := getattr(self, field.name)) is not None}
+        said = {name: value for name, value in vars(self).items() if value is not None}
         if self.delay is not None or self.at is not None:
-            base = replace(base, delay=None, at=None)
-        return replace(base, **said)
+            base = base.evolve(delay=None, at=None)
+        return base.evolve(**said)
 
     def checked(self) -> Options:
         """These options, if they agree with each other. Raises InvalidOption."""

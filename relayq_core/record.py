@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import operator
 import os
 import zlib
-from dataclasses import dataclass, field, fields
 from enum import StrEnum
 from typing import Any
 
 from relayq_core.backoff import Backoff
+from relayq_core.value import Value, field
 
 #: The index key is `<queue>#<n>` with n below this: DynamoDB limits writes per key, so one queue is spread.
 SHARDS = 8
@@ -22,6 +21,8 @@ _LONGEST_PLAIN_KEY = 1024
 _HASHED = "sha256:"
 
 _CROCKFORD = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
+#: Each of the 32 letters stands for eight of the 256 bytes: what is drawn evenly stays so.
+_LETTERS = _CROCKFORD.encode() * 8
 
 
 class Status(StrEnum):
@@ -45,8 +46,7 @@ class Status(StrEnum):
         return self in {Status.COMPLETED, Status.FAILED, Status.CANCELLED}
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class JobRecord:
+class JobRecord(Value, kw_only=True):
     """One job. Times (`*_at`, `*_until`) are epoch milliseconds; `payload` and `result` are decoded when asked."""
 
     id: str
@@ -60,8 +60,8 @@ class JobRecord:
     backoff: Backoff | None = None
     timeout_ms: int | None = None
     #: these two hold the user's data: they are left out of repr(), which ends up in logs
-    payload_json: str = field(default="{}", repr=False)
-    result_json: str | None = field(default=None, repr=False)
+    payload_json: str = field(default="{}", shown=False)
+    result_json: str | None = field(default=None, shown=False)
     #: why what the handler returned is not kept as the result
     result_problem: str | None = None
     progress_json: str | None = None
@@ -125,15 +125,6 @@ class JobRecord:
         """Its unique key is held until it ends, so that whatever ends it must release the key."""
         return self.unique_pk is not None and self.unique_for_ms is None
 
-    def evolve(self, **changes: Any) -> JobRecord:
-        """A copy with these fields changed."""
-        # each run makes a few of these, and dataclasses.replace takes twice as long
-        return JobRecord(**{**dict(zip(_FIELDS, _VALUES(self), strict=True)), **changes})
-
-
-_FIELDS = tuple(field.name for field in fields(JobRecord))
-_VALUES = operator.attrgetter(*_FIELDS)
-
 
 def due_shard(queue: str, job_id: str) -> str:
     """The index partition of a job."""
@@ -161,5 +152,9 @@ def new_id(now: int) -> str:
 
     26 characters that sort by time of dispatch, and that a person can read out.
     """
-    number = (now & ((1 << 48) - 1)) << 80 | int.from_bytes(os.urandom(10))
-    return "".join(_CROCKFORD[number >> shift & 31] for shift in range(125, -1, -5))
+    time = "".join([_CROCKFORD[now >> shift & 31] for shift in _TIME_SHIFTS])
+    return time + os.urandom(16).translate(_LETTERS).decode()
+
+
+#: Ten letters of five bits each, the first of three.
+_TIME_SHIFTS = range(45, -1, -5)

@@ -4,29 +4,39 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any, Protocol, runtime_checkable
 
 from relayq_core.errors import InvalidOption, InvalidPayload
 from relayq_core.options import BackoffLike, Options, Seconds, checked_name
 from relayq_core.registry import JobType, Registry
+from relayq_core.value import Value, field
 
 
-@dataclass(frozen=True, slots=True)
-class JobRequest:
+class JobRequest(Value):
     """A job and what was said about it. `with_options()` answers with a copy that knows more."""
 
     name: str
-    payload_json: str = field(repr=False)
-    options: Options = field(default_factory=Options)
+    payload_json: str = field(shown=False)
+    options: Options = Options()
     #: the job's type, where it is at hand
-    job_type: JobType | None = field(default=None, compare=False, repr=False)
+    job_type: JobType | None = field(default=None, shown=False)
 
     @property
     def payload(self) -> Any:
         """The payload as the runner will see it."""
         return json.loads(self.payload_json)
+
+    def __eq__(self, other: object) -> bool:
+        """Whether they ask for the same; the type may be at hand for the one and not for the other."""
+        return self._asked == other._asked if isinstance(other, JobRequest) else NotImplemented
+
+    def __hash__(self) -> int:
+        return hash(self._asked)
+
+    @property
+    def _asked(self) -> tuple[str, str, Options]:
+        return self.name, self.payload_json, self.options
 
     def with_options(
         self,
@@ -53,7 +63,7 @@ class JobRequest:
             unique=unique,
             unique_for=unique_for,
         )
-        return replace(self, options=given.over(self.options))
+        return self.evolve(options=given.over(self.options))
 
 
 @runtime_checkable
@@ -109,8 +119,9 @@ def to_json(name: str, args: Mapping[str, Any]) -> str:
     if not isinstance(args, Mapping):
         raise InvalidPayload(name, f"expected a mapping of field names to values, got {type(args).__name__}")
     try:
-        text = _compact(dict(args))
-        if _same(dict(args), json.loads(text)):
+        given = dict(args)
+        text = _compact(given)
+        if _is_jsons_own(given) or _same(given, json.loads(text)):
             text.encode()
             return text
     except (TypeError, ValueError, RecursionError):
@@ -150,6 +161,19 @@ def json_problem(value: Any) -> str | None:
 
 
 _compact = json.JSONEncoder(allow_nan=False, ensure_ascii=False, separators=(",", ":")).encode
+
+
+def _is_jsons_own(value: Any) -> bool:
+    """Of the very types that JSON reads back, all the way down: once it could be written, nothing can have changed."""
+    kind = type(value)
+    if kind is dict:
+        return all(type(key) is str and _is_jsons_own(item) for key, item in value.items())
+    if kind is list:
+        return all(map(_is_jsons_own, value))
+    return kind in _JSONS_OWN
+
+
+_JSONS_OWN = frozenset({str, int, float, bool, type(None)})
 
 
 def _same(value: Any, back: Any) -> bool:

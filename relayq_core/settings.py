@@ -6,13 +6,13 @@ import json
 import os
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, fields
-from typing import Any, Literal, TypeVar, get_args
+from typing import Any, Literal, get_args
 
 from relayq_core.backoff import DEFAULT_BACKOFF, Backoff, parse
 from relayq_core.errors import InvalidOption, SettingsError, did_you_mean
 from relayq_core.lifecycle import Policy
 from relayq_core.options import checked_attempts, checked_queue, checked_tokens
+from relayq_core.value import Value, field
 
 PREFIX = "RELAYQ_"
 #: Read by the layer's build, not by the running code.
@@ -35,7 +35,6 @@ _REDIS = re.compile(
 _LAST_PORT = 65_535
 #: What EventBridge takes for a bus.
 _BUS = re.compile(r"(arn:aws[\w-]*:events:[a-z\d-]+:\d{12}:event-bus/)?[\w./-]{1,256}", re.ASCII)
-T = TypeVar("T")
 
 
 def _whole(low: int, high: int) -> Callable[[str], int]:
@@ -117,78 +116,71 @@ def _attempts(text: str) -> int:
     return checked_attempts("", _whole(1, 1000)(text))
 
 
-def _setting(default: T, read: Callable[[str], T], *, secret: bool = False) -> T:
-    """A field that `from_environ` reads with `read`; a secret one is not shown by repr()."""
-    made: T = field(default=default, metadata={"read": read}, repr=not secret)
-    return made
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Settings:
+class Settings(Value, kw_only=True):
     """One field for each `RELAYQ_<FIELD>` variable; durations in seconds."""
 
     #: the table of live and ended jobs; needed for everything
-    jobs_table: str = _setting("", _text)
+    jobs_table: str = field(default="", read=_text)
     #: the table of failed jobs; needed to run, and to look at failures
-    failed_table: str = _setting("", _text)
+    failed_table: str = field(default="", read=_text)
     #: the Lambda function that runs jobs: name or ARN
-    runner_function: str = _setting("", _text)
+    runner_function: str = field(default="", read=_text)
     #: queues whose jobs run in a function of their own
-    runner_functions: Mapping[str, str] = field(default_factory=dict, metadata={"read": _functions})
+    runner_functions: Mapping[str, str] = field(default={}, read=_functions)
     #: how a runner is told: `lambda` invokes it, `http` asks the API function to, `none` leaves all to the sweeper
-    handoff: HandoffMode = _setting("lambda", _mode)
+    handoff: HandoffMode = field(default="lambda", read=_mode)
     #: where `http` asks: the API function's URL and /_relayq/run
-    http_endpoint: str = _setting("", _endpoint)
+    http_endpoint: str = field(default="", read=_endpoint)
     #: what opens the API function; two are valid at once while one replaces the other
-    http_token: tuple[str, ...] = _setting((), checked_tokens, secret=True)
+    http_token: tuple[str, ...] = field(default=(), read=checked_tokens, shown=False)
     #: where the tokens are kept, if not here: a secret of Secrets Manager or an SSM parameter, by name or ARN
-    http_token_secret: str = _setting("", _text)
+    http_token_secret: str = field(default="", read=_text)
     #: what the API function's dashboard may do: nothing, look, or change things too
-    dashboard: DashboardMode = _setting("read", _dashboard)
+    dashboard: DashboardMode = field(default="read", read=_dashboard)
     #: modules or packages that define jobs; all submodules are imported
-    job_modules: tuple[str, ...] = _setting(("jobs",), _modules)
-    default_queue: str = _setting("default", checked_queue)
+    job_modules: tuple[str, ...] = field(default=("jobs",), read=_modules)
+    default_queue: str = field(default="default", read=checked_queue)
     #: delays up to this are slept in the runner, longer ones are left to the sweeper
-    max_wait_seconds: int = _setting(65, _whole(0, 600))
+    max_wait_seconds: int = field(default=65, read=_whole(0, 600))
     #: how far ahead the sweeper looks, so that delays end on time between its ticks
-    lookahead_seconds: int = _setting(75, _whole(0, 600))
+    lookahead_seconds: int = field(default=75, read=_whole(0, 600))
     #: a job that no runner has claimed for so long is handed off again
-    stale_seconds: int = _setting(30, _whole(1, 3600))
+    stale_seconds: int = field(default=30, read=_whole(1, 3600))
     #: how long a lease outlives its handler's deadline
-    lease_grace_seconds: int = _setting(10, _whole(1, 600))
+    lease_grace_seconds: int = field(default=10, read=_whole(1, 600))
     #: rows the sweeper reads at a time from one shard
-    sweep_limit: int = _setting(200, _whole(1, 1000))
+    sweep_limit: int = field(default=200, read=_whole(1, 1000))
     #: how long completed and cancelled jobs are kept; 0 deletes on success
-    retention_seconds: int = _setting(604_800, _whole(0, 315_360_000))
+    retention_seconds: int = field(default=604_800, read=_whole(0, 315_360_000))
     #: how long failed jobs are kept
-    failed_retention_seconds: int = _setting(7_776_000, _whole(60, 315_360_000))
-    max_attempts: int = _setting(3, _attempts)
-    backoff: Backoff = _setting(DEFAULT_BACKOFF, parse)
+    failed_retention_seconds: int = field(default=7_776_000, read=_whole(60, 315_360_000))
+    max_attempts: int = field(default=3, read=_attempts)
+    backoff: Backoff = field(default=DEFAULT_BACKOFF, read=parse)
     #: seconds a handler may take; 0: as long as its runner lives
-    timeout: int = _setting(0, _whole(0, 86_400))
+    timeout: int = field(default=0, read=_whole(0, 86_400))
     #: how long a chain of jobs that dispatch jobs may grow
-    max_depth: int = _setting(100, _whole(1, 100_000))
+    max_depth: int = field(default=100, read=_whole(1, 100_000))
     #: a Redis or Valkey that remembers who has a unique key, to spare duplicates a transaction
-    redis_url: str = _setting("", _redis_url, secret=True)
+    redis_url: str = field(default="", read=_redis_url, shown=False)
     #: what the names of its entries begin with
-    redis_prefix: str = _setting("relayq:", _text)
+    redis_prefix: str = field(default="relayq:", read=_text)
     #: an EventBridge bus that is told what happens to jobs, by name or ARN; none: nobody is told
-    event_bus: str = _setting("", _bus)
+    event_bus: str = field(default="", read=_bus)
 
     @classmethod
     def from_environ(cls, environ: Mapping[str, str] | None = None) -> Settings:
         """The settings that RELAYQ_... variables give. Raises SettingsError for the first that cannot be used."""
         found = os.environ if environ is None else environ
         given = {key: value for key, value in found.items() if key.startswith(PREFIX) and key not in _BUILD_ONLY}
-        readers = {PREFIX + known.name.upper(): known for known in fields(cls)}
+        names = {PREFIX + name.upper(): name for name in cls._about}
         values: dict[str, Any] = {}
         for key, text in sorted(given.items()):
-            if key not in readers:
-                raise SettingsError(key, f"there is no such setting.{did_you_mean(key, readers)}")
+            if key not in names:
+                raise SettingsError(key, f"there is no such setting.{did_you_mean(key, names)}")
             if text == "":
                 continue  # CloudFormation has no way to leave a variable out of one function; empty says nothing
             try:
-                values[readers[key].name] = readers[key].metadata["read"](text)
+                values[names[key]] = cls._about[names[key]].read(text)
             except InvalidOption as error:
                 raise SettingsError(key, str(error).removeprefix(f"{error.option}: ")) from None
         return cls(**values)
@@ -221,4 +213,4 @@ class Settings:
 
 
 #: Every variable that `from_environ` knows.
-KNOWN = frozenset(PREFIX + known.name.upper() for known in fields(Settings)) | _BUILD_ONLY
+KNOWN = frozenset(PREFIX + name.upper() for name in Settings._about) | _BUILD_ONLY

@@ -28,7 +28,7 @@ from relayq_core.adapters.items import (
 )
 from relayq_core.adapters.tables import BY_QUEUE_INDEX, DUE_INDEX
 from relayq_core.errors import InvalidOption, JobTimeout, SettingsError, StoreError, UnreadableRow
-from relayq_core.lifecycle import MOST_QUEUES, YIELDS_TO_CANCEL, Event, Lease, Settlement
+from relayq_core.lifecycle import MOST_QUEUES, YIELDS_TO_CANCEL, Event, Lease, Settlement, written
 from relayq_core.options import is_queue
 from relayq_core.ports import Added, Answer, Due, Page, Settled
 from relayq_core.record import JobRecord, due_shard
@@ -557,11 +557,8 @@ def _changes(before: JobRecord, after: JobRecord, condition: dict[str, Any]) -> 
     values = dict(condition["ExpressionAttributeValues"])
     sets: list[str] = []
     removes: list[str] = []
-    for field, (name, _) in ATTRIBUTES.items():
-        # due_at may have been moved by the sweeper since, so it is always written; and so is who settled
-        if field not in {"due_at", "settled_by"} and getattr(after, field) == getattr(before, field):
-            continue
-        new = attribute(after, field)
+    for field, value in written(before, after).items():
+        name, new = ATTRIBUTES[field][0], attribute(field, value)
         alias = f"#{name}"
         names[alias] = name
         if new is None:

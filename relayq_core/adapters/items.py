@@ -69,14 +69,11 @@ _LONGEST_MS = round(LONGEST_DELAY * 1000)
 _REQUIRED = ("name", "queue", "status", "attempt", "payload_json", "created_at", "updated_at", "available_at")
 
 
-def attribute(record: JobRecord, field: str) -> dict[str, str] | None:
-    """One field as a DynamoDB value, or None where it has no attribute."""
-    value = getattr(record, field)
-    if field == "exhausted":
-        return {"N": "0"} if value else None
+def attribute(field: str, value: Any) -> dict[str, str] | None:
+    """The value of a field as DynamoDB has it, or None where it has no attribute."""
     if value is None or (not value and field not in _ALWAYS and not isinstance(value, str)):
         return None
-    return {ATTRIBUTES[field][1]: str(value)}
+    return {ATTRIBUTES[field][1]: "0" if field == "exhausted" else str(value)}
 
 
 def job_key(job_id: str) -> dict[str, dict[str, str]]:
@@ -151,22 +148,24 @@ def moment(number: str) -> int:
 
 def _attributes(record: JobRecord) -> dict[str, dict[str, str]]:
     found = {}
-    for field, (name, _) in ATTRIBUTES.items():
-        if getattr(record, field) is not None and (value := attribute(record, field)) is not None:
-            found[name] = value
+    for field, value in vars(record).items():
+        if value is not None and field != "id" and (typed := attribute(field, value)) is not None:
+            found[ATTRIBUTES[field][0]] = typed
     return found
 
 
 def _read(original: Item, job_id: str, item: Item) -> JobRecord:
     due = original.get("due_at", {}).get("N")
     try:
-        values = {
-            field: _value(field, kind, item[name][kind]) for field, (name, kind) in ATTRIBUTES.items() if name in item
-        }
-        missing = [field for field in _REQUIRED if field not in values]
+        found: dict[str, Any] = {"id": checked_job_id(job_id)}
+        for name, typed in item.items():
+            if name in _READERS:
+                field, kind, read = _READERS[name]
+                found[field] = read(typed[kind])
+        missing = [field for field in _REQUIRED if field not in found]
         if missing:
             raise ValueError(f"it lacks {', '.join(missing)}")
-        record = JobRecord(id=checked_job_id(job_id), **values)
+        record = JobRecord(**found)
         if record.status is Status.PROCESSING and (record.lease_id is None or record.lease_until is None):
             raise ValueError("it is said to be processing, but bears no lease")
         return record
@@ -175,13 +174,12 @@ def _read(original: Item, job_id: str, item: Item) -> JobRecord:
         raise UnreadableRow(job_id, cut(problem, 300), due_at=moment(due) if due else None) from None
 
 
-def _value(field: str, kind: str, raw: str) -> Any:
-    """What an attribute means. Anybody who may write the table may have written it: it is checked, never trusted."""
-    if kind == "N":
-        number = _whole(raw, _LONGEST_MS if field.endswith("_ms") else _LARGEST)
-        return number == 0 if field == "exhausted" else number
-    check = _CHECKS.get(field)
-    return raw if check is None else check(raw)
+def _count(raw: str) -> int:
+    return _whole(raw, _LARGEST)
+
+
+def _duration(raw: str) -> int:
+    return _whole(raw, _LONGEST_MS)
 
 
 def _whole(raw: str, most: int) -> int:
@@ -211,14 +209,24 @@ def _checked_unique_pk(raw: str) -> str:
     return raw
 
 
+def _reader(field: str, kind: str) -> Callable[[str], Any]:
+    """What turns an attribute into its field. Anybody who may write the table may have written it: it is checked."""
+    if kind == "N":
+        return _CHECKS.get(field) or (_duration if field.endswith("_ms") else _count)
+    return _CHECKS.get(field, str)
+
+
 _CHECKS: dict[str, Callable[[str], Any]] = {
     "name": checked_name,
     "queue": checked_queue,
     "unique_pk": _checked_unique_pk,
     "status": Status,
     "backoff": parse,
+    "exhausted": lambda raw: _count(raw) == 0,
     # nothing rests on it: one that makes no sense does not make the row unreadable
     "trace_id": lambda raw: raw if is_trace(raw) else None,
     "errors_json": _checked_errors,
     "progress_json": _checked_progress,
 }
+#: attribute -> (field, DynamoDB type, what turns the one into the other)
+_READERS = {name: (field, kind, _reader(field, kind)) for field, (name, kind) in ATTRIBUTES.items()}

@@ -9,7 +9,7 @@ import traceback
 import warnings
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Annotated, Any, Concatenate, ParamSpec
 
 import typer
@@ -75,7 +75,7 @@ class Cli:
         needed = {"jobs_table": True, "failed_table": failed, "runner_function": alone and hands_off}
         _checked(settings, [name for name, wanted in needed.items() if wanted])
         # without a runner, what is to run again is left to the sweeper
-        return RelayQ(replace(settings, handoff="none") if alone else settings)
+        return RelayQ(settings.evolve(handoff="none") if alone else settings)
 
     def jobs(self, settings: Settings) -> Registry:
         """The job types of RELAYQ_JOB_MODULES. Raises Stop where a module cannot be imported."""

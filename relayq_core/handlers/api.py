@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import traceback
 from collections.abc import Mapping
-from dataclasses import asdict, replace
 from datetime import datetime
 from functools import cache
 from http import HTTPStatus
@@ -63,7 +62,7 @@ logger = structured_logger()
 def _relayq() -> RelayQ:
     settings = Settings.from_environ().needed("jobs_table", "failed_table", "runner_function")
     if settings.handoff == "http":  # it would ask itself
-        settings = replace(settings, handoff="lambda")
+        settings = settings.evolve(handoff="lambda")
     return RelayQ(settings)
 
 
@@ -182,7 +181,7 @@ def dispatch() -> Response[str]:
         raise InvalidOption("name", "expected the name of a job")
     dispatched = _made.dispatch(name, found.get("args"), **options)
     logger.append_keys(job_id=dispatched.job_id)
-    return answer(HTTPStatus.ACCEPTED, asdict(dispatched))
+    return answer(HTTPStatus.ACCEPTED, vars(dispatched))
 
 
 @app.get("/jobs/<job_id>")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from dataclasses import replace
 from typing import Any
 
 import relayq_core.runner  # noqa: F401 - in the start, and not while the first job waits for it
@@ -25,7 +24,7 @@ def _relayq() -> RelayQ:
     """A function cannot name itself in its own template: unless told otherwise, the runner is this one."""
     settings = Settings.from_environ().needed("jobs_table", "failed_table")
     this = os.environ.get("AWS_LAMBDA_FUNCTION_NAME", "")
-    return RelayQ(replace(settings, runner_function=settings.runner_function or this))
+    return RelayQ(settings.evolve(runner_function=settings.runner_function or this))
 
 
 with starting():

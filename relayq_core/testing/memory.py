@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
 from relayq_core import lifecycle
 from relayq_core.clock import SystemClock
@@ -16,8 +16,6 @@ from relayq_core.text import head
 
 #: What the list of failed jobs shows of an error: its first bytes.
 _ERROR_HEAD_BYTES = 200
-#: A settle always writes these: somebody else may have moved them since the record was read.
-_ALWAYS_WRITTEN = frozenset({"due_at", "settled_by"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,11 +166,7 @@ class MemoryStore:
 
     def _write(self, before: JobRecord, after: JobRecord) -> Settled:
         """Change what the settlement changes; what others wrote meanwhile stays."""
-        changes = {
-            field.name: new
-            for field in fields(JobRecord)
-            if (new := getattr(after, field.name)) != getattr(before, field.name) or field.name in _ALWAYS_WRITTEN
-        }
+        changes = lifecycle.written(before, after)
         self.jobs[before.id] = self.jobs[before.id].evolve(**changes)
         if "attempt" in changes:
             self._spoilt.discard(before.id)

@@ -11,7 +11,7 @@ import os
 import signal
 import sys
 import threading
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from multiprocessing.connection import Connection
 
 from relayq_core import api
@@ -67,7 +67,7 @@ def main() -> None:
 
 def _relayq() -> RelayQ:
     relayq = RelayQ()
-    relayq.policy = replace(relayq.policy, renews=True)
+    relayq.policy = relayq.policy.evolve(renews=True)
     api.use(relayq)
     import_jobs(relayq.settings.job_modules)
     relayq.prepare()

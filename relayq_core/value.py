@@ -1,0 +1,115 @@
+"""Value: a frozen object of named fields, as a frozen dataclass is one, but with no code written for each class.
+
+`dataclasses` compiles six functions for every class and imports `inspect`: that was a quarter of what it took to import
+RelayQ's dispatch. Here one __init__ serves all, and sets all fields at once instead of one by one. Whoever asks for
+dataclasses finds them: `replace()`, `asdict()` and `fields()` take a Value, and load the rest then.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, NoReturn, Self, dataclass_transform
+
+if TYPE_CHECKING:
+    import dataclasses
+
+
+class Field(NamedTuple):
+    """What a class says of a field beside its type: a default, whether repr() shows it, and how it is read."""
+
+    default: Any
+    shown: bool = True
+    read: Any = None
+
+
+def field(*, default: Any = ..., shown: bool = True, read: Any = None) -> Any:
+    """A field of a Value. `shown=False` keeps it out of repr(); `read` is whatever the class wants to keep with it."""
+    return Field(default, shown, read)
+
+
+class _AsDataclass:
+    """What the functions of `dataclasses` look for on a class; made when one of them does."""
+
+    def __get__(self, value: Value | None, kind: type[Value]) -> dict[str, dataclasses.Field[Any]]:
+        import dataclasses  # noqa: PLC0415 - see above
+
+        fields = [
+            (name, Any, dataclasses.field(repr=known.shown, **_default(known))) for name, known in kind._about.items()
+        ]
+        twin: Any = dataclasses.make_dataclass(kind.__name__, fields, kw_only=True, frozen=True)
+        found: dict[str, dataclasses.Field[Any]] = twin.__dataclass_fields__
+        return found
+
+
+def _default(known: Field) -> dict[str, Any]:
+    return {} if known.default is ... else {"default_factory": lambda: known.default}
+
+
+@dataclass_transform(frozen_default=True, field_specifiers=(field,))
+class Value:
+    """Its subclass's annotations are its fields, in their order; what is assigned to them there are defaults.
+
+    Equal to another of its class with equal fields, and hashed by them. `vars()` answers with all of them.
+    """
+
+    _names: ClassVar[tuple[str, ...]] = ()
+    #: everything that was said of each field
+    _about: ClassVar[dict[str, Field]] = {}
+    _defaults: ClassVar[dict[str, Any]] = {}
+    __dataclass_fields__ = _AsDataclass()
+
+    def __init_subclass__(cls, *, kw_only: bool = False) -> None:
+        """`kw_only` is for type checkers: they refuse fields given by their place."""
+        said = {name: vars(cls).get(name, ...) for name in cls.__annotations__}
+        cls._about = {name: found if isinstance(found, Field) else Field(found) for name, found in said.items()}
+        cls._names = tuple(cls._about)
+        type.__setattr__(cls, "__match_args__", cls._names)  # mypy makes its own, and lets nobody assign it
+        cls._defaults = {name: known.default for name, known in cls._about.items() if known.default is not ...}
+        for name, default in cls._defaults.items():
+            setattr(cls, name, default)
+
+    def __init__(self, *args: Any, **named: Any) -> None:
+        """Raises TypeError for a field that is missing, given twice, or none of its own."""
+        if args:
+            named = self._all_named(args, named)
+        self._fill({**self._defaults, **named})
+
+    def evolve(self, **changes: Any) -> Self:
+        """A copy with these fields changed. Raises TypeError for a name that is no field."""
+        copy = object.__new__(type(self))
+        copy._fill({**vars(self), **changes})
+        return copy
+
+    __replace__ = evolve
+
+    def _fill(self, values: dict[str, Any]) -> None:
+        if values.keys() != self._about.keys():
+            wrong = ", ".join(sorted(values.keys() ^ self._about.keys()))
+            raise TypeError(f"{type(self).__name__}: missing, or no field of it: {wrong}")
+        object.__setattr__(self, "__dict__", values)
+
+    def _all_named(self, args: tuple[Any, ...], named: dict[str, Any]) -> dict[str, Any]:
+        placed = dict(zip(self._names, args, strict=False))
+        if len(placed) < len(args) or placed.keys() & named.keys():
+            raise TypeError(f"{type(self).__name__}: too many fields, or one of them twice")
+        return {**placed, **named}
+
+    def __eq__(self, other: object) -> bool:
+        return vars(self) == vars(other) if type(self) is type(other) else NotImplemented
+
+    def __hash__(self) -> int:
+        return hash((type(self), *map(vars(self).__getitem__, self._names)))
+
+    def __repr__(self) -> str:
+        shown = (f"{name}={vars(self)[name]!r}" for name, known in self._about.items() if known.shown)
+        return f"{type(self).__name__}({', '.join(shown)})"
+
+    def __setattr__(self, name: str, value: object) -> NoReturn:
+        self._refuse(name)
+
+    def __delattr__(self, name: str) -> NoReturn:
+        self._refuse(name)
+
+    def _refuse(self, name: str) -> NoReturn:
+        from dataclasses import FrozenInstanceError  # noqa: PLC0415 - see above
+
+        raise FrozenInstanceError(f"a {type(self).__name__} is frozen: {name!r} stays as it is; evolve() makes a copy")
