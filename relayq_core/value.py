@@ -69,9 +69,7 @@ class Value:
 
     def __init__(self, *args: Any, **named: Any) -> None:
         """Raises TypeError for a field that is missing, given twice, or none of its own."""
-        if args:
-            named = self._all_named(args, named)
-        self._fill({**self._defaults, **named})
+        self._fill({**self._defaults, **(self._all_named(args, named) if args else named)})
 
     def evolve(self, **changes: Any) -> Self:
         """A copy with these fields changed. Raises TypeError for a name that is no field."""
