@@ -108,6 +108,7 @@ def relayq(
         monkeypatch.setenv(key, value)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(boto3, "Session", _session)
+    monkeypatch.setattr(RelayQ, "_new_client", property(lambda self: _session().client))
     monkeypatch.delitem(sys.modules, "cli_jobs", raising=False)
     aws.create_tables()
 
