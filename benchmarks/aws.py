@@ -56,11 +56,11 @@ class Stand:
 
 
 @contextmanager
-def stand(*, tls: bool = False) -> Iterator[Stand]:
-    """The server, as long as the block lasts."""
+def stand(*, tls: bool = False, takes: float = 0.0) -> Iterator[Stand]:
+    """The server, as long as the block lasts; each answer takes so many seconds."""
     with tempfile.TemporaryDirectory() as folder:
         certificate = _certificate(Path(folder)) if tls else None
-        command = [sys.executable, "-m", "benchmarks.server"]
+        command = [sys.executable, "-m", "benchmarks.server", "--takes", str(takes)]
         if certificate is not None:
             command += ["--certificate", str(certificate)]
         with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:

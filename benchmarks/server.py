@@ -1,5 +1,5 @@
-"""AWS as a server that answers at once: `python -m benchmarks.server` in a process of its own, so that its work is
-nobody's CPU. It keeps nothing; every answer follows from its request alone."""
+"""AWS as a server that answers at once, or after a while: `python -m benchmarks.server`, in a process of its own, so
+that its work is nobody's CPU. It keeps nothing; every answer follows from its request alone."""
 
 from __future__ import annotations
 
@@ -116,6 +116,8 @@ class Wire(asyncio.Protocol):
     """One connection. `accepted` counts all there were, and is told to whoever asks for /connections."""
 
     accepted = 0
+    #: seconds that each answer takes
+    takes = 0.0
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         Wire.accepted += 1
@@ -126,7 +128,11 @@ class Wire(asyncio.Protocol):
         self._read += data
         while (request := self._next()) is not None:
             assert isinstance(self._wire, asyncio.Transport)
-            self._wire.write(self._answer(*request))
+            answer = self._answer(*request)
+            if Wire.takes:
+                asyncio.get_running_loop().call_later(Wire.takes, self._wire.write, answer)
+            else:
+                self._wire.write(answer)
 
     def _next(self) -> tuple[bytes, bytes] | None:
         """The head and the body of the next request, once all of it is here."""
@@ -165,4 +171,7 @@ async def _serve(certificate: str | None) -> None:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--certificate", help="a PEM file with key and certificate: speak TLS")
-    asyncio.run(_serve(parser.parse_args().certificate))
+    parser.add_argument("--takes", type=float, default=0.0, help="seconds until it answers")
+    given = parser.parse_args()
+    Wire.takes = given.takes
+    asyncio.run(_serve(given.certificate))

@@ -70,6 +70,8 @@ class Options(Value, kw_only=True):
         """These options, completed by `base` where they say nothing. A delay here overrides an `at` there."""
         if base == _NOTHING:
             return self
+        if self == _NOTHING:
+            return base
         said = {name: value for name, value in vars(self).items() if value is not None}
         if self.delay is not None or self.at is not None:
             base = base.evolve(delay=None, at=None)

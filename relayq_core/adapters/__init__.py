@@ -1,1 +1,1 @@
-"""Adapters: where the core meets AWS. boto3 is imported here and in client.py, nowhere else."""
+"""Adapters: where the core meets AWS. botocore is imported here and in client.py, nowhere else."""

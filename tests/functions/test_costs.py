@@ -294,7 +294,7 @@ def test_jobs_load_pydantic_and_nothing_else() -> None:
     assert modules_after("from relayq_core import Job, job") & HEAVY == {"pydantic", "pydantic_core"}
 
 
-def test_dispatch_by_name_get_and_cancel_load_neither_pydantic_nor_powertools(aws: Stub) -> None:
+def test_dispatch_by_name_get_and_cancel_load_neither_boto3_nor_pydantic_nor_powertools(aws: Stub) -> None:
     """So they work on any Python from 3.11 on and any architecture, and start fast."""
     row = job_item(a_job(id="the-job"))
 
@@ -314,7 +314,7 @@ def test_dispatch_by_name_get_and_cancel_load_neither_pydantic_nor_powertools(aw
         """,
         AWS_ENDPOINT_URL=aws.url,
     )
-    assert loaded & HEAVY == {"boto3", "botocore"}
+    assert loaded & HEAVY == {"botocore"}
     assert set(aws.operations()) == {"UpdateItem", "PutItem", "Invoke", "TransactWriteItems", "GetItem"}
 
 
