@@ -106,8 +106,9 @@ def relayq(jobs_table: str = "jobs", **more: Any) -> RelayQ:
     return RelayQ(Settings(jobs_table=jobs_table, failed_table="failed", runner_function="runner"), **more)
 
 
-def sent_by(made: RelayQ, *services: str) -> list[tuple[str, dict[str, Any]]]:
-    """A list that will hold what this RelayQ sends: the client's method, and its arguments."""
+@contextmanager
+def sent_by(made: RelayQ, *services: str) -> Iterator[list[tuple[str, dict[str, Any]]]]:
+    """A list that holds what this RelayQ sends in the block: the client's method, and its arguments."""
     seen: list[tuple[str, dict[str, Any]]] = []
     methods = {
         "PutItem": "put_item",
@@ -120,9 +121,14 @@ def sent_by(made: RelayQ, *services: str) -> list[tuple[str, dict[str, Any]]]:
         if model.name in methods:
             seen.append((methods[model.name], dict(params)))
 
-    for service in services:
-        made._client(service).meta.events.register("provide-client-params", note)
-    return seen
+    events = [made._client(service).meta.events for service in services]
+    for each in events:
+        each.register("provide-client-params", note)
+    try:
+        yield seen
+    finally:
+        for each in events:  # what is measured later is not to pay for it
+            each.unregister("provide-client-params", note)
 
 
 def _certificate(folder: Path) -> Path:

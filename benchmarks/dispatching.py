@@ -52,8 +52,8 @@ def raw(dynamodb: Any, functions: Any, *, read: bool, **options: Any) -> Callabl
     """The very calls that a dispatch makes, with nothing around them."""
     made = relayq()
     made.dispatch("send_welcome_email", PAYLOAD, queue="emails")  # makes the queue known; not part of any later one
-    seen = sent_by(made, "dynamodb", "lambda")
-    made.dispatch("send_welcome_email", PAYLOAD, queue="emails", **options)
+    with sent_by(made, "dynamodb", "lambda") as seen:
+        made.dispatch("send_welcome_email", PAYLOAD, queue="emails", **options)
     (write, written), (_, invoked) = seen
     put = getattr(dynamodb, write)
 
@@ -113,8 +113,8 @@ def _against_tuned(scale: Scale) -> Iterator[Row]:
 def _many(scale: Scale) -> Iterator[Row]:
     """Many jobs, and nobody is told of them: what telling takes is another row's."""
     silent = RelayQ(Settings(jobs_table="jobs", failed_table="failed", handoff="none"))
-    seen = sent_by(silent, "dynamodb")
-    silent.dispatch("send_welcome_email", PAYLOAD, queue="emails")
+    with sent_by(silent, "dynamodb") as seen:
+        silent.dispatch("send_welcome_email", PAYLOAD, queue="emails")
     put, written = tuned("dynamodb").put_item, seen[-1][1]
 
     def puts() -> None:

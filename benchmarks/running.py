@@ -68,8 +68,8 @@ def _ran(made: RelayQ) -> None:
 
 
 def _raw(made: RelayQ) -> Callable[[], None]:
-    seen = sent_by(made, "dynamodb")
-    _ran(made)
+    with sent_by(made, "dynamodb") as seen:
+        _ran(made)
     (_, claim), (_, settle) = seen
     update = tuned("dynamodb").update_item
 

@@ -98,8 +98,8 @@ def _handed_off(scale: Scale, goal: float | None, note: str) -> Row:
 def _raw(times: int) -> Callable[[], None]:
     """As many pairs of calls as a sweep makes, with nothing around them."""
     made = relayq(f"{ROWS_PER_SHARD}-1")
-    seen = sent_by(made, "dynamodb", "lambda")
-    made.sweeper.sweep(lambda: TIMEOUT_MS)
+    with sent_by(made, "dynamodb", "lambda") as seen:
+        made.sweeper.sweep(lambda: TIMEOUT_MS)
     nudged = next(sent for method, sent in seen if method == "update_item")
     invoked = next(sent for method, sent in seen if method == "invoke")
     dynamodb, functions = tuned("dynamodb"), tuned("lambda")
