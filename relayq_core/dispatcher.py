@@ -16,7 +16,7 @@ from relayq_core.errors import (
     StoreError,
     StoreUnavailable,
 )
-from relayq_core.events import Events, JobEvent
+from relayq_core.events import Events
 from relayq_core.handing import hand_off
 from relayq_core.hinting import Hints
 from relayq_core.lifecycle import Policy
@@ -99,9 +99,9 @@ class Dispatcher:
 
     def tell(self, record: JobRecord, *, hand_off_now: bool) -> Dispatched:
         """A job is written: tell whoever listens and, if it is to be handed off now, a runner."""
-        self._events.emit(JobEvent(kind="dispatched", job=record))
+        self._events.tell("dispatched", record)
         taken = hand_off_now and hand_off(self._handoff, self._events, record, record.available_at)
-        return Dispatched(record.id, duplicate=False, handed_off=taken)
+        return Dispatched(job_id=record.id, duplicate=False, handed_off=taken)
 
     def record(self, request: JobRequest, options: Options) -> tuple[JobRecord, bool]:
         """The job as it will be written, and whether to hand it off now."""

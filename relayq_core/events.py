@@ -74,6 +74,11 @@ class Events:
             if listener in listeners:
                 listeners.remove(listener)
 
+    def tell(self, kind: str, job: JobRecord, *, duration_ms: float | None = None, wait_ms: int | None = None) -> None:
+        """The same as `emit`, for what happens to every job: where nobody listens no event is made."""
+        if self._listeners.get(kind):
+            self.emit(JobEvent(kind=kind, job=job, duration_ms=duration_ms, wait_ms=wait_ms))
+
     def emit(self, event: JobEvent) -> None:
         """Tell all listeners of this kind. Never raises."""
         for listener in tuple(self._listeners.get(event.kind, ())):

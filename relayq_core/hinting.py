@@ -52,8 +52,8 @@ class Hints:
 
     def remember(self, record: JobRecord, holder: str) -> None:
         """Say that the job `holder` has the record's unique key."""
-        key, ttl_ms = record.unique_pk, lifetime(record, self._clock.now())
-        if key is not None and ttl_ms > 0:
+        key = record.unique_pk
+        if key is not None and (ttl_ms := lifetime(record, self._clock.now())) > 0:
             self._ask(record, lambda hint: hint.remember(key, holder, ttl_ms))
 
     def _ask(

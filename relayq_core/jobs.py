@@ -217,7 +217,7 @@ def _refuse_generator(function: Any, where: str) -> None:
 
 
 def _request(job_type: JobType, args: Any) -> JobRequest:
-    return JobRequest(job_type.name, job_type.encode(args), job_type=job_type)
+    return JobRequest(name=job_type.name, payload_json=job_type.encode(args), job_type=job_type)
 
 
 class _ClassType:

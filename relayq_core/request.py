@@ -105,8 +105,8 @@ def _by_name(name: str, args: Mapping[str, Any] | None, registry: Registry) -> J
     text = to_json(name, {} if args is None else args)
     if name in registry:
         job_type = registry[name]
-        return JobRequest(name, job_type.recheck(text), job_type=job_type)
-    return JobRequest(name, text)
+        return JobRequest(name=name, payload_json=job_type.recheck(text), job_type=job_type)
+    return JobRequest(name=name, payload_json=text)
 
 
 def _no_args(name: str, args: Mapping[str, Any] | None) -> None:
@@ -166,13 +166,14 @@ _compact = json.JSONEncoder(allow_nan=False, ensure_ascii=False, separators=(","
 def _is_jsons_own(value: Any) -> bool:
     """Of the very types that JSON reads back, all the way down: once it could be written, nothing can have changed."""
     kind = type(value)
+    if kind in _JSONS_OWN:
+        return True
     if kind is dict:
-        return all(type(key) is str and _is_jsons_own(item) for key, item in value.items())
-    if kind is list:
-        return all(map(_is_jsons_own, value))
-    return kind in _JSONS_OWN
+        return set(map(type, value)) <= _STRINGS and all(map(_is_jsons_own, value.values()))
+    return kind is list and all(map(_is_jsons_own, value))
 
 
+_STRINGS = frozenset({str})
 _JSONS_OWN = frozenset({str, int, float, bool, type(None)})
 
 

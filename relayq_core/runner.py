@@ -207,7 +207,7 @@ class Runner:
         started = self._clock.now()
         deadline_ms = lifecycle.handler_deadline(record, limits, self._policy, started, remaining())
         context = self._context(record, limits, deadline_ms)
-        self._events.emit(JobEvent(kind="started", job=record, wait_ms=max(0, started - record.available_at)))
+        self._events.tell("started", record, wait_ms=max(0, started - record.available_at))
         job: RunnableJob | None = None
         error: BaseException | None = None
         outcome: Outcome
@@ -323,7 +323,7 @@ class Runner:
         match settlement.event:
             case Event.COMPLETE:
                 logger.info("job completed", extra=fields)
-                self._events.emit(JobEvent(kind="processed", job=job, duration_ms=attempt.duration_ms))
+                self._events.tell("processed", job, duration_ms=attempt.duration_ms)
             case Event.RETRY | Event.BURY:
                 retries = settlement.event is Event.RETRY
                 wait = (job.available_at - job.updated_at) / 1000

@@ -15,7 +15,8 @@ _LONGEST_HEADER = 500
 
 def current_trace() -> str | None:
     """The id of the trace that this process works in right now; None outside Lambda, or where it makes no sense."""
-    found = _ROOT.search(os.environ.get(_VARIABLE, "")[:_LONGEST_HEADER])
+    header = os.environ.get(_VARIABLE)
+    found = _ROOT.search(header[:_LONGEST_HEADER]) if header else None
     return found[1] if found else None
 
 

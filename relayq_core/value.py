@@ -69,21 +69,25 @@ class Value:
 
     def __init__(self, *args: Any, **named: Any) -> None:
         """Raises TypeError for a field that is missing, given twice, or none of its own."""
-        self._fill({**self._defaults, **(self._all_named(args, named) if args else named)})
+        values = {**self._defaults, **(self._all_named(args, named) if args else named)}
+        if values.keys() != self._about.keys():
+            self._refuse_fields(values)
+        object.__setattr__(self, "__dict__", values)
 
     def evolve(self, **changes: Any) -> Self:
         """A copy with these fields changed. Raises TypeError for a name that is no field."""
+        values = {**vars(self), **changes}
+        if values.keys() != self._about.keys():
+            self._refuse_fields(values)
         copy = object.__new__(type(self))
-        copy._fill({**vars(self), **changes})
+        object.__setattr__(copy, "__dict__", values)
         return copy
 
     __replace__ = evolve
 
-    def _fill(self, values: dict[str, Any]) -> None:
-        if values.keys() != self._about.keys():
-            wrong = ", ".join(sorted(values.keys() ^ self._about.keys()))
-            raise TypeError(f"{type(self).__name__}: missing, or no field of it: {wrong}")
-        object.__setattr__(self, "__dict__", values)
+    def _refuse_fields(self, values: dict[str, Any]) -> NoReturn:
+        wrong = ", ".join(sorted(values.keys() ^ self._about.keys()))
+        raise TypeError(f"{type(self).__name__}: missing, or no field of it: {wrong}")
 
     def _all_named(self, args: tuple[Any, ...], named: dict[str, Any]) -> dict[str, Any]:
         placed = dict(zip(self._names, args, strict=False))
