@@ -25,7 +25,14 @@ GROUPS: dict[str, Callable[[Scale], Iterator[Row]]] = {
     "units": units.rows,
     "peers": beside.rows,
 }
-_COLOURS = {Verdict.MET: "32", Verdict.MISSED: "31", Verdict.VOID: "33", Verdict.SKIPPED: "33", Verdict.TOLD: "2"}
+_COLOURS = {
+    Verdict.MET: "32",
+    Verdict.EVEN: "36",
+    Verdict.MISSED: "31",
+    Verdict.VOID: "33",
+    Verdict.SKIPPED: "33",
+    Verdict.TOLD: "2",
+}
 
 
 def main() -> int:

@@ -7,6 +7,8 @@ from enum import StrEnum
 
 #: A base measured against itself that is further from 1 tells of the machine, not of RelayQ.
 TOLERANCE = 0.03
+#: By so much of itself the same ratio differs between two runs, on two machines or on one with other neighbours.
+MARGIN = 0.05
 
 
 class Verdict(StrEnum):
@@ -14,6 +16,8 @@ class Verdict(StrEnum):
 
     MET = "met"
     MISSED = "missed"
+    #: a ratio of times so near its goal that another run may find it on the other side
+    EVEN = "at goal"
     #: measured so that one knows; nothing was promised
     TOLD = "told"
     #: the base was not equal to itself
@@ -48,5 +52,12 @@ class Row:
             return Verdict.VOID
         if self.goal is None:
             return Verdict.TOLD
+        if self.is_timed and abs(self.value - self.goal) <= self.goal * MARGIN:
+            return Verdict.EVEN
         met = self.value == self.goal if self.exact else self.value <= self.goal
         return Verdict.MET if met else Verdict.MISSED
+
+    @property
+    def is_timed(self) -> bool:
+        """A ratio of CPU or wall times; what is counted is the same in every run."""
+        return self.unit in {"× CPU", "× wall"}

@@ -27,6 +27,11 @@ ROW = Row("Dispatch", "a thing", "the least", 1.05, goal=1.10)
         ({"value": None}, Verdict.SKIPPED),
         ({"value": 2, "goal": 2, "exact": True}, Verdict.MET),
         ({"value": 1, "goal": 2, "exact": True}, Verdict.MISSED),
+        ({"unit": "× CPU"}, Verdict.EVEN),
+        ({"unit": "× wall", "value": 1.155}, Verdict.EVEN),
+        ({"unit": "× CPU", "value": 1.16}, Verdict.MISSED),
+        ({"unit": "× CPU", "value": 1.04}, Verdict.MET),
+        ({"unit": "× CPU", "value": 1.04, "control": 0.9}, Verdict.VOID),
         ({"control": 1.03}, Verdict.MET),
         ({"control": 0.96}, Verdict.VOID),
         ({"value": 9, "control": 1.04}, Verdict.VOID),
@@ -35,7 +40,7 @@ ROW = Row("Dispatch", "a thing", "the least", 1.05, goal=1.10)
 def test_a_row_is_judged_by_its_goal_unless_its_base_was_not_equal_to_itself(
     changes: dict[str, Any], verdict: Verdict
 ) -> None:
-    """Less than what was wanted is as wrong as more, where it was to be exact."""
+    """Less than what was wanted is as wrong as more, where it was to be exact; times that are near it tell nothing."""
     assert dataclasses.replace(ROW, **changes).verdict is verdict
 
 
