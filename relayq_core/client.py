@@ -344,7 +344,7 @@ class RelayQ:
 
     def _made(self, service: str) -> Any:
         from botocore.config import Config
-        from botocore.exceptions import BotoCoreError
+        from botocore.exceptions import BotoCoreError, ProfileNotFound
 
         from relayq_core.errors import StoreError
 
@@ -362,8 +362,9 @@ class RelayQ:
         try:
             return self._new_client(service, config=config)
         except BotoCoreError as error:
-            raise StoreError(
-                f"no {service} client can be made: {error}",
-                "set AWS_DEFAULT_REGION and the profile or credentials of the stack's account",
-                code=type(error).__name__,
-            ) from error
+            fix = (
+                "`aws configure list-profiles` tells which there are"
+                if isinstance(error, ProfileNotFound)
+                else "set AWS_DEFAULT_REGION and the profile or credentials of the stack's account"
+            )
+            raise StoreError(f"no {service} client can be made: {error}", fix, code=type(error).__name__) from error
