@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from typing import Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 from relayq_core.errors import LONGEST_DELAY, InvalidOption, did_you_mean, shown
 from relayq_core.value import Value
@@ -39,6 +39,10 @@ class Backoff(Value):
             _checked_seconds(value)
         if isinstance(self.jitter, bool) or not isinstance(self.jitter, int | float) or not 0 <= self.jitter <= 1:
             raise InvalidOption("backoff", f"expected a jitter from 0 to 1, got {shown(self.jitter)}")
+
+    def evolve(self, **changes: Any) -> Backoff:
+        """A copy with these fields changed, and checked. Raises InvalidOption."""
+        return Backoff(**{**vars(self), **changes})
 
     def delay(self, retry: int, luck: float = 0.5) -> float:
         """Seconds before retry number `retry` (>= 1). `luck` in [0, 1): 0.5 is the middle of the jitter."""

@@ -79,6 +79,8 @@ class Event(StrEnum):
     CANCEL = "cancel"
     REDRIVE = "redrive"
 
+    __hash__ = str.__hash__  # as Status has it
+
 
 #: (status, event) -> status. What is not here cannot happen.
 TRANSITIONS: dict[tuple[Status, Event], Status] = {

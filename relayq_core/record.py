@@ -35,15 +35,17 @@ class Status(StrEnum):
     FAILED = "failed"
     CANCELLED = "cancelled"
 
+    __hash__ = str.__hash__  # Enum's own is written in Python, and asked at every transition
+
     @property
     def is_waiting(self) -> bool:
         """A runner may claim it."""
-        return self in {Status.PENDING, Status.RETRYING}
+        return self in (Status.PENDING, Status.RETRYING)
 
     @property
     def is_ended(self) -> bool:
         """Nothing will happen to it any more, unless it is redriven."""
-        return self in {Status.COMPLETED, Status.FAILED, Status.CANCELLED}
+        return self in (Status.COMPLETED, Status.FAILED, Status.CANCELLED)
 
 
 class JobRecord(Value, kw_only=True):

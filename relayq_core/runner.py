@@ -298,11 +298,12 @@ class Runner:
     def _write(self, record: JobRecord, settlement: Settlement, remaining: Callable[[], int]) -> Settled:
         """Write the outcome. Unanswered, it is written again while the lease and the invocation last: what has been
         done must not be done again because DynamoDB was away for a moment, and each try recognises an earlier one."""
-        ends = self._clock.now() + lifecycle.lease_lasts(record, self._policy, now=self._clock.now())
+        began = self._clock.now()
         while True:
             try:
                 return self._write_once(record, settlement)
             except StoreUnavailable as error:
+                ends = began + lifecycle.lease_lasts(record, self._policy, now=began)
                 left = min(ends - self._clock.now(), remaining())
                 if left <= _SETTLE_PAUSE_MS:
                     raise

@@ -1,6 +1,7 @@
 """How long a job waits before each retry, and how that is written down."""
 
 import math
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -150,3 +151,12 @@ def test_a_jitter_that_is_no_share_is_refused(jitter: Any) -> None:
     """A jitter above 1 would make waits negative."""
     with pytest.raises(InvalidOption, match="expected a jitter from 0 to 1"):
         Fixed(10, jitter=jitter)
+
+
+def test_a_changed_copy_is_checked_too() -> None:
+    """Whichever way it is made."""
+    assert Fixed(10).evolve(cap=5) == replace(Fixed(10), cap=5) == Fixed(10, cap=5)
+    with pytest.raises(InvalidOption):
+        Fixed(10).evolve(jitter=2)
+    with pytest.raises(InvalidOption):
+        replace(Fixed(10), jitter=2)
