@@ -14,7 +14,8 @@ from benchmarks.aws import environment, relayq, sent_by, stand, tuned
 from benchmarks.measuring import CONTROL, paired
 from benchmarks.rows import Row
 from benchmarks.scale import Scale
-from relayq_core import RelayQ, job
+from benchmarks.server import OF_A_CLASS
+from relayq_core import Job, RelayQ, job
 
 GROUP = "Run"
 JOB_ID = "01JD9Z3K4M5N6P7Q8R9S0T1V2W"
@@ -24,6 +25,17 @@ AGAINST = "two update_item, tuned"
 @job(queue="emails", timeout=30)
 def send_email(to: str, subject: str, user_id: int) -> None:
     """The handler that does nothing: what is left is the runner."""
+
+
+class SendEmail(Job, queue="emails", timeout=30):
+    """The same as a class."""
+
+    to: str
+    subject: str
+    user_id: int
+
+    def handle(self) -> None:
+        """Do nothing."""
 
 
 class Invocation:
@@ -42,13 +54,19 @@ def rows(scale: Scale) -> Iterator[Row]:
     with stand() as aws, environment(aws.environ):
         made = relayq()
         # the core first: the handler's module makes every run count its metrics
-        core = paired(_raw(made), {"run": lambda: _ran(made)}, rounds=scale.rounds, batch=scale.batch)
+        core = paired(
+            _raw(made),
+            {"run": lambda: _ran(made), "class": lambda: _ran(made, OF_A_CLASS)},
+            rounds=scale.rounds,
+            batch=scale.batch,
+        )
         handler = paired(_raw(made), {"run": _whole_handler()}, rounds=scale.rounds, batch=scale.batch)
-    for name, found, goal, note in (
-        ("a warm job: claim, build, handle, settle", core, 1.10, "an empty handler"),
-        ("the same in the Lambda handler", handler, None, "with a structured log line and EMF metrics by powertools"),
+    for name, found, key, goal, note in (
+        ("a warm job: claim, build, handle, settle", core, "run", 1.10, "a function with an empty body"),
+        ("the same for a Job class", core, "class", 1.10, "built by pydantic"),
+        ("the function in the Lambda handler", handler, "run", None, "with a structured log line and EMF metrics"),
     ):
-        ratio = found["run"]
+        ratio = found[key]
         yield Row(
             GROUP,
             name,
@@ -62,8 +80,8 @@ def rows(scale: Scale) -> Iterator[Row]:
         )
 
 
-def _ran(made: RelayQ) -> None:
-    ran = made.runner.run(JOB_ID, None, lambda: 900_000)
+def _ran(made: RelayQ, job_id: str = JOB_ID) -> None:
+    ran = made.runner.run(job_id, None, lambda: 900_000)
     assert ran.ended == "completed", ran.ended
 
 

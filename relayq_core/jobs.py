@@ -285,12 +285,18 @@ class _ClassRun:
     def __init__(self, instance: Job) -> None:
         self._instance = instance
 
-    def handle(self, context: JobContext) -> Any:
-        takes_context = _arguments(type(self._instance).handle, "", "handle") > 0
-        return self._instance.handle(context) if takes_context else self._instance.handle()
+    def handle(self, make_context: Callable[[], JobContext]) -> Any:
+        handle = self._instance.handle
+        return handle(make_context()) if _takes_context(type(self._instance).handle) else handle()
 
     def failed(self, error: BaseException) -> Any:
         return self._instance.failed(error)
+
+
+@functools.cache
+def _takes_context(handle: Any) -> bool:
+    """To look at a signature takes as long as all the rest of a run's decisions."""
+    return _arguments(handle, "", "handle") > 0
 
 
 class FunctionJob(Generic[P, R]):
@@ -423,9 +429,9 @@ class _FunctionRun:
         self._arguments = arguments
         self._takes_context = takes_context
 
-    def handle(self, context: JobContext) -> Any:
+    def handle(self, make_context: Callable[[], JobContext]) -> Any:
         if self._takes_context:
-            return self._function(context, **self._arguments)
+            return self._function(make_context(), **self._arguments)
         return self._function(**self._arguments)
 
     def failed(self, error: BaseException) -> Any:

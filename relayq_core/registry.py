@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import os
 import sys
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from types import ModuleType
 from typing import Any, NamedTuple, Protocol
@@ -18,8 +18,8 @@ from relayq_core.options import Options
 class RunnableJob(Protocol):
     """A job built from its payload, ready to run."""
 
-    def handle(self, context: JobContext) -> Any:
-        """Run the handler; a coroutine where the handler is async."""
+    def handle(self, make_context: Callable[[], JobContext]) -> Any:
+        """Run the handler; a coroutine where the handler is async. The context is made where it asks for one."""
         ...
 
     def failed(self, error: BaseException) -> Any:

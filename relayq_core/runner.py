@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 import random
 import secrets
@@ -206,7 +207,7 @@ class Runner:
         """Build the job and run its handler: the one place where whatever it raises becomes an outcome."""
         started = self._clock.now()
         deadline_ms = lifecycle.handler_deadline(record, limits, self._policy, started, remaining())
-        context = self._context(record, limits, deadline_ms)
+        context = functools.partial(self._context, record, limits, deadline_ms)
         self._events.tell("started", record, wait_ms=max(0, started - record.available_at))
         job: RunnableJob | None = None
         error: BaseException | None = None
@@ -214,7 +215,7 @@ class Runner:
         try:
             with (
                 running(record),
-                self._stop((context.deadline_ms - started) / 1000, patience=self._patience),
+                self._stop((deadline_ms - started) / 1000, patience=self._patience),
             ):
                 job, ignored = job_type.build(record.payload_json)
                 if ignored:

@@ -52,7 +52,7 @@ def perform(
     )
 
     def handled() -> Any:
-        value = made.handle(context)
+        value = made.handle(lambda: context)
         return asyncio.run(_awaited(value)) if inspect.isawaitable(value) else value
 
     return apart_from_loops(handled)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -77,7 +77,8 @@ class SimJob:
     stage: Stage
     script: list[str]
 
-    def handle(self, context: JobContext) -> Any:
+    def handle(self, make_context: Callable[[], JobContext]) -> Any:
+        context = make_context()
         stage, actor = self.stage, self.stage.world.actor
         record = current_job.get()
         assert record is not None

@@ -82,7 +82,7 @@ def run(made: Any) -> Any:
         _report=lambda _: True,
     )
     built, _ = registry[made.name].build(made.payload_json)
-    return built.handle(context)
+    return built.handle(lambda: context)
 
 
 @deferred

@@ -43,7 +43,7 @@ def request(job: Any, args: Any = None) -> JobRequest:
 def run(name: str, payload_json: str = "{}") -> Any:
     """What the handler returns on the runner."""
     job, _ = registry[name].build(payload_json)
-    return job.handle(CONTEXT)
+    return job.handle(lambda: CONTEXT)
 
 
 def define(body: dict[str, Any], **keywords: Any) -> type[Job]:

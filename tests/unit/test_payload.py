@@ -91,7 +91,7 @@ Form = Callable[[Any], Callable[[Any], JobRequest]]
 def run(made: JobRequest) -> Any:
     """What the handler returns on the runner."""
     built, _ = registry[made.name].build(made.payload_json)
-    return built.handle(CONTEXT)
+    return built.handle(lambda: CONTEXT)
 
 
 # --- what survives ---
@@ -433,7 +433,7 @@ def test_the_runner_ignores_fields_it_does_not_know_and_names_them(
     """A caller that was deployed first is no error; but somebody should know."""
     form(kind)
     built, names = registry["Odd"].build(json.dumps(given))
-    assert built.handle(CONTEXT) == understood
+    assert built.handle(lambda: CONTEXT) == understood
     assert sorted(names) == sorted(ignored)
 
 

@@ -30,7 +30,7 @@ CONTEXT = JobContext(
 def run(made: JobRequest) -> Any:
     """What the handler returns on the runner."""
     built, _ = registry[made.name].build(made.payload_json)
-    return built.handle(CONTEXT)
+    return built.handle(lambda: CONTEXT)
 
 
 class Address(BaseModel):
