@@ -27,7 +27,7 @@ GROUPS: dict[str, Callable[[Scale], Iterator[Row]]] = {
 }
 _COLOURS = {
     Verdict.MET: "32",
-    Verdict.EVEN: "36",
+    Verdict.NEAR: "36",
     Verdict.MISSED: "31",
     Verdict.VOID: "33",
     Verdict.SKIPPED: "33",

@@ -7,8 +7,8 @@ from enum import StrEnum
 
 #: A base measured against itself that is further from 1 tells of the machine, not of RelayQ.
 TOLERANCE = 0.03
-#: By so much of itself the same ratio differs between two runs, on two machines or on one with other neighbours.
-MARGIN = 0.05
+#: By up to so much of itself the same ratio of times has differed between runs: on one machine, with other neighbours.
+MARGIN = 0.08
 
 
 class Verdict(StrEnum):
@@ -17,7 +17,7 @@ class Verdict(StrEnum):
     MET = "met"
     MISSED = "missed"
     #: a ratio of times so near its goal that another run may find it on the other side
-    EVEN = "at goal"
+    NEAR = "near"
     #: measured so that one knows; nothing was promised
     TOLD = "told"
     #: the base was not equal to itself
@@ -53,7 +53,7 @@ class Row:
         if self.goal is None:
             return Verdict.TOLD
         if self.is_timed and abs(self.value - self.goal) <= self.goal * MARGIN:
-            return Verdict.EVEN
+            return Verdict.NEAR
         met = self.value == self.goal if self.exact else self.value <= self.goal
         return Verdict.MET if met else Verdict.MISSED
 

@@ -19,7 +19,7 @@ _MARKED = re.compile(r"(<!-- written by make bench -->\n).*?(<!-- end -->)", re.
 _WORDS = {
     Verdict.MET: "yes",
     Verdict.MISSED: "**no**",
-    Verdict.EVEN: "just",
+    Verdict.NEAR: "near",
     Verdict.TOLD: "",
     Verdict.VOID: "void",
     Verdict.SKIPPED: "skipped",

@@ -69,15 +69,18 @@ class Value:
 
     def __init__(self, *args: Any, **named: Any) -> None:
         """Raises TypeError for a field that is missing, given twice, or none of its own."""
-        values = {**self._defaults, **(self._all_named(args, named) if args else named)}
-        if values.keys() != self._about.keys():
+        if args:
+            named = self._all_named(args, named)
+        values = {**self._defaults, **named}
+        # none is unknown, and none is missing then
+        if len(values) != len(self._about) or not named.keys() <= self._about.keys():
             self._refuse_fields(values)
         object.__setattr__(self, "__dict__", values)
 
     def evolve(self, **changes: Any) -> Self:
         """A copy with these fields changed. Raises TypeError for a name that is no field."""
         values = {**vars(self), **changes}
-        if values.keys() != self._about.keys():
+        if len(values) != len(self._about):
             self._refuse_fields(values)
         copy = object.__new__(type(self))
         object.__setattr__(copy, "__dict__", values)

@@ -66,7 +66,9 @@ _PROGRESS = frozenset({"fraction", "note"})
 #: No count and no epoch millisecond is beyond it, and no duration beyond the other.
 _LARGEST = 10**15
 _LONGEST_MS = round(LONGEST_DELAY * 1000)
-_REQUIRED = ("name", "queue", "status", "attempt", "payload_json", "created_at", "updated_at", "available_at")
+_REQUIRED = frozenset(
+    {"name", "queue", "status", "attempt", "payload_json", "created_at", "updated_at", "available_at"}
+)
 
 
 def attribute(field: str, value: Any) -> dict[str, str] | None:
@@ -159,12 +161,12 @@ def _read(original: Item, job_id: str, item: Item) -> JobRecord:
     try:
         found: dict[str, Any] = {"id": checked_job_id(job_id)}
         for name, typed in item.items():
-            if name in _READERS:
-                field, kind, read = _READERS[name]
+            reader = _READERS.get(name)
+            if reader is not None:
+                field, kind, read = reader
                 found[field] = read(typed[kind])
-        missing = [field for field in _REQUIRED if field not in found]
-        if missing:
-            raise ValueError(f"it lacks {', '.join(missing)}")
+        if not found.keys() >= _REQUIRED:
+            raise ValueError(f"it lacks {', '.join(sorted(_REQUIRED - found.keys()))}")
         record = JobRecord(**found)
         if record.status is Status.PROCESSING and (record.lease_id is None or record.lease_until is None):
             raise ValueError("it is said to be processing, but bears no lease")
@@ -175,18 +177,29 @@ def _read(original: Item, job_id: str, item: Item) -> JobRecord:
 
 
 def _count(raw: str) -> int:
-    return _whole(raw, _LARGEST)
+    number = int(raw)
+    if 0 <= number <= _LARGEST:
+        return number
+    raise _odd(raw)
 
 
 def _duration(raw: str) -> int:
-    return _whole(raw, _LONGEST_MS)
-
-
-def _whole(raw: str, most: int) -> int:
     number = int(raw)
-    if not 0 <= number <= most:
-        raise ValueError(f"the number {raw[:40]} cannot be one of its own")
-    return number
+    if 0 <= number <= _LONGEST_MS:
+        return number
+    raise _odd(raw)
+
+
+def _odd(raw: str) -> ValueError:
+    return ValueError(f"the number {raw[:40]} cannot be one of its own")
+
+
+def _status(raw: str) -> Status:
+    return _STATUSES.get(raw) or Status(raw)
+
+
+#: Enum's own way from a value to its member takes four times as long.
+_STATUSES = {status.value: status for status in Status}
 
 
 def _checked_errors(raw: str) -> str:
@@ -220,7 +233,7 @@ _CHECKS: dict[str, Callable[[str], Any]] = {
     "name": checked_name,
     "queue": checked_queue,
     "unique_pk": _checked_unique_pk,
-    "status": Status,
+    "status": _status,
     "backoff": parse,
     "exhausted": lambda raw: _count(raw) == 0,
     # nothing rests on it: one that makes no sense does not make the row unreadable
