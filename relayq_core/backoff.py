@@ -31,6 +31,9 @@ class Backoff(Value):
 
     def __init__(self, kind: Kind, values: tuple[float, ...], cap: float | None = None, jitter: float = 0.0) -> None:
         super().__init__(kind, values, cap, jitter)
+        self.__post_init__()
+
+    def __post_init__(self) -> None:  # the name by which pydantic knows it too
         if not self.values:
             raise InvalidOption("backoff", "expected at least one number of seconds, got an empty list")
         if len(self.values) > _LONGEST_LIST:

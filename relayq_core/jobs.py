@@ -293,7 +293,7 @@ class _ClassRun:
         return self._instance.failed(error)
 
 
-@functools.cache
+@functools.lru_cache(maxsize=1000)
 def _takes_context(handle: Any) -> bool:
     """To look at a signature takes as long as all the rest of a run's decisions."""
     return _arguments(handle, "", "handle") > 0

@@ -7,10 +7,8 @@ dataclasses finds them: `replace()`, `asdict()` and `fields()` take a Value, and
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, NoReturn, Self, dataclass_transform
-
-if TYPE_CHECKING:
-    import dataclasses
+import functools
+from typing import Any, ClassVar, NamedTuple, NoReturn, Self, dataclass_transform
 
 
 class Field(NamedTuple):
@@ -19,6 +17,8 @@ class Field(NamedTuple):
     default: Any
     shown: bool = True
     read: Any = None
+    #: its type, as it is written
+    kind: Any = Any
 
 
 def field(*, default: Any = ..., shown: bool = True, read: Any = None) -> Any:
@@ -26,22 +26,38 @@ def field(*, default: Any = ..., shown: bool = True, read: Any = None) -> Any:
     return Field(default, shown, read)
 
 
+def _said(found: Any, kind: Any) -> Field:
+    return (found if isinstance(found, Field) else Field(found))._replace(kind=kind)
+
+
 class _AsDataclass:
-    """What the functions of `dataclasses` look for on a class; made when one of them does."""
+    """What whoever takes dataclasses looks for on a class: the same as a dataclass of these fields has."""
 
-    def __get__(self, value: Value | None, kind: type[Value]) -> dict[str, dataclasses.Field[Any]]:
-        import dataclasses  # noqa: PLC0415 - see above
+    def __set_name__(self, owner: type, name: str) -> None:
+        self._name = name
 
-        fields = [
-            (name, Any, dataclasses.field(repr=known.shown, **_default(known))) for name, known in kind._about.items()
-        ]
-        twin: Any = dataclasses.make_dataclass(kind.__name__, fields, kw_only=True, frozen=True)
-        found: dict[str, dataclasses.Field[Any]] = twin.__dataclass_fields__
-        return found
+    def __get__(self, value: Value | None, kind: type[Value]) -> Any:
+        whose: Any = kind
+        return getattr(_twin(whose), self._name)
+
+
+@functools.cache
+def _twin(kind: Any) -> Any:
+    """A dataclass of the same fields, made when somebody first asks."""
+    import dataclasses  # noqa: PLC0415 - see above
+
+    fields = [
+        (name, known.kind, dataclasses.field(repr=known.shown, **_default(known)))
+        for name, known in kind._about.items()
+    ]
+    return dataclasses.make_dataclass(kind.__name__, fields, kw_only=True, frozen=True)
 
 
 def _default(known: Field) -> dict[str, Any]:
-    return {} if known.default is ... else {"default_factory": lambda: known.default}
+    """A factory for what `dataclasses` would not take as a default."""
+    if known.default is ...:
+        return {}
+    return {"default_factory": lambda: known.default} if isinstance(known.default, dict) else {"default": known.default}
 
 
 @dataclass_transform(frozen_default=True, field_specifiers=(field,))
@@ -56,11 +72,12 @@ class Value:
     _about: ClassVar[dict[str, Field]] = {}
     _defaults: ClassVar[dict[str, Any]] = {}
     __dataclass_fields__ = _AsDataclass()
+    __dataclass_params__ = _AsDataclass()
 
     def __init_subclass__(cls, *, kw_only: bool = False) -> None:
         """`kw_only` is for type checkers: they refuse fields given by their place."""
-        said = {name: vars(cls).get(name, ...) for name in cls.__annotations__}
-        cls._about = {name: found if isinstance(found, Field) else Field(found) for name, found in said.items()}
+        own = {name: _said(vars(cls).get(name, ...), kind) for name, kind in cls.__annotations__.items()}
+        cls._about = {**cls._about, **own}
         cls._names = tuple(cls._about)
         type.__setattr__(cls, "__match_args__", cls._names)  # mypy makes its own, and lets nobody assign it
         cls._defaults = {name: known.default for name, known in cls._about.items() if known.default is not ...}
@@ -86,7 +103,9 @@ class Value:
         object.__setattr__(copy, "__dict__", values)
         return copy
 
-    __replace__ = evolve
+    def __replace__(self, **changes: Any) -> Self:
+        """What `copy.replace` asks for."""
+        return self.evolve(**changes)
 
     def _refuse_fields(self, values: dict[str, Any]) -> NoReturn:
         wrong = ", ".join(sorted(values.keys() ^ self._about.keys()))

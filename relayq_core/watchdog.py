@@ -1,4 +1,4 @@
-"""Watchdog: one thread that acts when a time has come. A thread for each job would cost a tenth of the job."""
+"""Watchdog: one thread that ends what has outstayed its time. A thread for each job would cost a tenth of the job."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Watchdog:
     """
 
     _changed: threading.Condition
-    _watched: dict[object, tuple[float, Callable[[], float | None]]]
+    _watched: dict[object, tuple[float, Callable[[], None]]]
     _thread: threading.Thread | None
     #: when the thread looks next, by the monotonic clock
     _looks_at: float
@@ -30,19 +30,15 @@ class Watchdog:
         # a child process has no watchdog thread, and may have got the lock as that thread held it
         os.register_at_fork(after_in_child=self._begin_anew)
 
-    def watch(self, seconds: float, act: Callable[[], float | None]) -> object:
-        """Call `act` in so many seconds, unless what this answers with is given to `let_be` before.
-
-        What `act` answers is the seconds until it is called again, counted from when it should have been called; None:
-        never. It is called in the watchdog's thread, and must neither take long nor come back here.
-        """
-        watched, acts_at = object(), time.monotonic() + seconds
+    def watch(self, seconds: float, end: Callable[[], None]) -> object:
+        """Call `end` in so many seconds, unless what this answers with is given to `let_be` before."""
+        watched, ends_at = object(), time.monotonic() + seconds
         with self._changed:
-            self._watched[watched] = (acts_at, act)
+            self._watched[watched] = (ends_at, end)
             if self._thread is None:
                 self._thread = threading.Thread(target=self._keep_watch, name="relayq-watchdog", daemon=True)
                 self._thread.start()
-            elif acts_at < self._looks_at:
+            elif ends_at < self._looks_at:
                 self._changed.notify()
         return watched
 
@@ -60,24 +56,17 @@ class Watchdog:
     def _keep_watch(self) -> None:
         with self._changed:
             while True:
-                self._act_where_time_is_up()
-                self._looks_at = min((acts_at for acts_at, _ in self._watched.values()), default=math.inf)
+                self._end_what_is_over()
+                self._looks_at = min((ends_at for ends_at, _ in self._watched.values()), default=math.inf)
                 left = self._looks_at - time.monotonic()
                 self._changed.wait(None if math.isinf(left) else min(max(0.0, left), threading.TIMEOUT_MAX))
 
-    def _act_where_time_is_up(self) -> None:
+    def _end_what_is_over(self) -> None:
         now = time.monotonic()
-        for watched, (acts_at, act) in list(self._watched.items()):
-            if acts_at <= now:
+        for watched, (ends_at, end) in list(self._watched.items()):
+            if ends_at <= now:
                 del self._watched[watched]
-                again = _done(act)
-                if again is not None:
-                    self._watched[watched] = (acts_at + again, act)
-
-
-def _done(act: Callable[[], float | None]) -> float | None:
-    try:
-        return act()
-    except BaseException:
-        logger.exception("the watchdog could not end what was over its time")
-        return None
+                try:
+                    end()
+                except BaseException:
+                    logger.exception("the watchdog could not end what was over its time")

@@ -224,7 +224,7 @@ def test_a_row_written_by_name_is_run_with_the_context(receiver: Receiver) -> No
     """The runner builds the job from JSON alone; a field that a newer caller adds is no reason to fail."""
     row = json.dumps({"url": receiver.url, "payload": [1], "added_later": True})
     built, ignored = post_webhook.__relayq_type__.build(row)
-    assert built.handle(a_context()) == {"status": 200}
+    assert built.handle(a_context) == {"status": 200}
     assert (receiver.requests[0].body, ignored) == (b"[1]", ["added_later"])
 
 

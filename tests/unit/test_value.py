@@ -3,11 +3,14 @@
 import copy
 import dataclasses
 import pickle
+import pprint
 import subprocess
 import sys
 
 import pytest
+from pydantic import TypeAdapter, ValidationError
 
+from relayq_core import Backoff, Fixed, JobRecord
 from relayq_core.value import Value, field
 
 
@@ -91,6 +94,35 @@ def test_it_is_a_dataclass_to_whoever_asks() -> None:
         ("y", True),
         ("note", False),
     ]
+
+
+def test_pydantic_checks_it_as_it_checks_a_dataclass() -> None:
+    """So does whatever builds on pydantic."""
+    record = JobRecord(id="a", name="n", queue="q", created_at=1, updated_at=1, available_at=1, backoff=Fixed(3))
+    adapter = TypeAdapter(JobRecord)
+    assert adapter.validate_json(adapter.dump_json(record)) == record
+    for kind, values in (("nonsense", [1]), ("fixed", "x"), ("fixed", [])):
+        with pytest.raises(ValidationError):
+            TypeAdapter(Backoff).validate_python({"kind": kind, "values": values})
+
+
+def test_it_is_printed_as_a_dataclass_is() -> None:
+    """pytest shows what differs with pprint."""
+    assert pprint.pformat(Point(1, note="secret")) == "Point(x=1, y=2)"
+
+
+def test_a_subclass_has_the_fields_of_its_base() -> None:
+    """And its own after them, whether it is a Value or a dataclass."""
+
+    class Further(Point):
+        z: int = 9
+
+    @dataclasses.dataclass(frozen=True)
+    class Decorated(Point):
+        z: int = 9
+
+    assert vars(Further(1)) == {"x": 1, "y": 2, "note": "none", "z": 9}
+    assert (Decorated(x=1).y, Decorated(x=1).z) == (2, 9)
 
 
 def test_it_is_copied_and_pickled() -> None:
