@@ -1,6 +1,6 @@
 """Value: a frozen object of named fields, as a frozen dataclass is one, but with no code written for each class.
 
-`dataclasses` compiles six functions for every class and imports `inspect`: that was a quarter of what it took to import
+`dataclasses` compiles six functions for every class and imports `inspect`: that was a third of what it took to import
 RelayQ's dispatch. Here one __init__ serves all, and sets all fields at once instead of one by one. Whoever asks for
 dataclasses finds them: `replace()`, `asdict()` and `fields()` take a Value, and load the rest then.
 """
