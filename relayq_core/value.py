@@ -83,6 +83,8 @@ class Value:
         cls._defaults = {name: known.default for name, known in cls._about.items() if known.default is not ...}
         for name, default in cls._defaults.items():
             setattr(cls, name, default)
+        # orjson looks into the class itself, and then at the fields in `vars()`
+        type.__setattr__(cls, "__dataclass_fields__", vars(Value)["__dataclass_fields__"])
 
     def __init__(self, *args: Any, **named: Any) -> None:
         """Raises TypeError for a field that is missing, given twice, or none of its own."""
