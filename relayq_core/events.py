@@ -76,8 +76,12 @@ class Events:
 
     def tell(self, kind: str, job: JobRecord, *, duration_ms: float | None = None, wait_ms: int | None = None) -> None:
         """The same as `emit`, for what happens to every job: where nobody listens no event is made."""
-        if self._listeners.get(kind):
+        if self.is_heard(kind):
             self.emit(JobEvent(kind=kind, job=job, duration_ms=duration_ms, wait_ms=wait_ms))
+
+    def is_heard(self, kind: str) -> bool:
+        """Whether anybody listens to this kind."""
+        return bool(self._listeners.get(kind))
 
     def emit(self, event: JobEvent) -> None:
         """Tell all listeners of this kind. Never raises."""

@@ -207,7 +207,7 @@ class Runner:
         """Build the job and run its handler: the one place where whatever it raises becomes an outcome."""
         started = self._clock.now()
         deadline_ms = lifecycle.handler_deadline(record, limits, self._policy, started, remaining())
-        context = functools.partial(self._context, record, limits, deadline_ms)
+        make_context = functools.partial(self._context, record, limits, deadline_ms)
         self._events.tell("started", record, wait_ms=max(0, started - record.available_at))
         job: RunnableJob | None = None
         error: BaseException | None = None
@@ -221,7 +221,7 @@ class Runner:
                 if ignored:
                     named = cut(", ".join(ignored), _LOGGED_BYTES)
                     logger.warning("unknown fields ignored: %s", named, extra=job_fields(record))
-                outcome = success(awaited(job.handle(context)), record)
+                outcome = success(awaited(job.handle(make_context)), record)
         except BaseException as raised:
             # its own payload will not be better next time; one that the handler dispatched may be
             outcome, error = outcome_of(raised, final=(Bury,) if job is not None else (Bury, InvalidPayload))

@@ -176,22 +176,18 @@ def _read(original: Item, job_id: str, item: Item) -> JobRecord:
         raise UnreadableRow(job_id, cut(problem, 300), due_at=moment(due) if due else None) from None
 
 
-def _count(raw: str) -> int:
-    number = int(raw)
-    if 0 <= number <= _LARGEST:
+def _up_to(most: int) -> Callable[[str], int]:
+    def read(raw: str) -> int:
+        number = int(raw)
+        if not 0 <= number <= most:
+            raise ValueError(f"the number {raw[:40]} cannot be one of its own")
         return number
-    raise _odd(raw)
+
+    return read
 
 
-def _duration(raw: str) -> int:
-    number = int(raw)
-    if 0 <= number <= _LONGEST_MS:
-        return number
-    raise _odd(raw)
-
-
-def _odd(raw: str) -> ValueError:
-    return ValueError(f"the number {raw[:40]} cannot be one of its own")
+_count = _up_to(_LARGEST)
+_duration = _up_to(_LONGEST_MS)
 
 
 def _status(raw: str) -> Status:
