@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import traceback
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
@@ -21,12 +22,22 @@ _COMPLAINTS_TOLD = 20
 _OWN = os.path.dirname(os.path.abspath(__file__)) + os.sep
 
 
+#: What takes over a terminal, turns the text around it, breaks a line of a log, or cannot be stored: controls but for
+#: newline and tab, every bidirectional control, line and paragraph separators, lone surrogates, noncharacters. All else
+#: is text, even where Python's own tables do not know it yet: no-break spaces, joiners, soft hyphens, new emoji.
+_HARMFUL = re.compile(
+    "[\0-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff\ufdd0-\ufdef"
+    + "".join(chr(plane + 0xFFFE) + chr(plane + 0xFFFF) for plane in range(0, 0x110000, 0x10000))
+    + "]"
+)
+
+
 def clean(text: str) -> str:
-    """The text without lone surrogates and control characters (but for newline and tab)."""
-    safe = text.encode("utf-8", "replace").decode("utf-8")
-    return "".join(
-        char if char in "\n\t" or (char.isprintable() or char == " ") else "\N{REPLACEMENT CHARACTER}" for char in safe
-    )
+    """The text with a replacement character (U+FFFD) for each that harms a terminal, a log or an encoder.
+
+    Every text that leaves RelayQ for one of them comes through here. Its length in characters stays.
+    """
+    return _HARMFUL.sub("\N{REPLACEMENT CHARACTER}", text)
 
 
 def cut(text: Any, limit: int) -> str:

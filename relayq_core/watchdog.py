@@ -28,7 +28,8 @@ class Watchdog:
     def __init__(self) -> None:
         self._begin_anew()
         # a child process has no watchdog thread, and may have got the lock as that thread held it
-        os.register_at_fork(after_in_child=self._begin_anew)
+        if hasattr(os, "register_at_fork"):  # Windows knows no fork
+            os.register_at_fork(after_in_child=self._begin_anew)
 
     def watch(self, seconds: float, end: Callable[[], None]) -> object:
         """Call `end` in so many seconds, unless what this answers with is given to `let_be` before."""

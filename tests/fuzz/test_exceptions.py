@@ -20,6 +20,7 @@ from relayq_core.testing import Bench, isolated_registry
 from relayq_core.text import cut, describe, headline
 from tests.fuzz.evil import EVIL, SECRET, EvilStr, unharmed
 from tests.fuzz.watching import everything_seen
+from tests.harmless import is_harmless
 
 evil = pytest.mark.parametrize("make", EVIL.values(), ids=EVIL)
 
@@ -35,7 +36,7 @@ def _is_fit_to_be_stored(text: str | None, limit: int) -> bool:
     """Bounded, and without what a terminal, a log or an encoder would choke on."""
     assert type(text) is str
     assert 0 < len(text.encode()) <= limit
-    return all(char in "\n\t " or char.isprintable() for char in text)
+    return all(map(is_harmless, text))
 
 
 # --- their text -------------------------------------------------------------------------------------------------
@@ -65,7 +66,7 @@ def test_any_text_is_cut_to_its_limit_and_cleaned(text: str, limit: int) -> None
     """Lone surrogates, controls and all."""
     found = cut(text, limit)
     assert len(found.encode()) <= limit
-    assert all(char in "\n\t " or char.isprintable() for char in found)
+    assert all(map(is_harmless, found))
     assert cut(found, limit) == found
 
 

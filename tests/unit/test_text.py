@@ -1,5 +1,6 @@
 """Text that is stored or logged: bounded, printable, and without what the user gave as input."""
 
+import sys
 from typing import Any, cast
 
 import pytest
@@ -8,6 +9,7 @@ from hypothesis import strategies as st
 from pydantic import BaseModel, ValidationError
 
 from relayq_core.text import clean, cut, describe, head, headline, located
+from tests.harmless import is_harmless
 
 any_text = st.text(st.characters(codec=None, categories=None), max_size=400)
 
@@ -25,13 +27,55 @@ def test_clean_text_can_always_be_stored_and_printed(text: str) -> None:
     """A lone surrogate fails the write, an escape sequence takes over a terminal."""
     cleaned = clean(text)
     cleaned.encode()
-    assert all(char.isprintable() or char in "\n\t " for char in cleaned)
+    assert all(map(is_harmless, cleaned))
 
 
 def test_clean_leaves_ordinary_text_alone() -> None:
     """Umlauts, snowmen, lines and tabs are what people write."""
     text = "Gr\N{LATIN SMALL LETTER U WITH DIAERESIS}\N{LATIN SMALL LETTER SHARP S}e \N{SNOWMAN}\n\tat line 3"
     assert clean(text) == text
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "solde 1\u202f234,56\u00a0\u20ac",
+        "\u30a8\u30e9\u30fc\u3000\u767a\u751f",
+        "\u0645\u06cc\u200c\u062e\u0648\u0627\u0647\u0645",
+        "\u0915\u094d\u200d\u0937",
+        "\U0001f469\u200d\U0001f469\u200d\U0001f467",
+        "\U0001f3f4\U000e0067\U000e0062\U000e0065\U000e006e\U000e0067\U000e007f",
+        "Donau\u00addampf\u200bschiff",
+        "e\u0301 a\u0308\ufe0f",
+        "\ue0b0\uf8ff",
+        "\U0001fae8\U0001fadf",
+        "\ufeffhead",
+        "1\u2007000\u2009km\u2060",
+    ],
+    ids=[
+        "no-break spaces",
+        "ideographic space",
+        "Persian non-joiner",
+        "Hindi joiner",
+        "family",
+        "flag of tags",
+        "soft hyphen",
+        "combining marks",
+        "private use",
+        "emoji newer than Python",
+        "byte order mark",
+        "other spaces",
+    ],
+)
+def test_what_harms_no_terminal_is_kept(text: str) -> None:
+    """French numbers, Japanese sentences and families stay as they were written."""
+    assert clean(text) == text
+
+
+def test_of_all_characters_there_are_just_the_harmful_are_replaced() -> None:
+    """Whatever Unicode's tables say of a character, cleaning agrees."""
+    for char in map(chr, range(sys.maxunicode + 1)):
+        assert clean(char) == (char if is_harmless(char) else "\N{REPLACEMENT CHARACTER}"), ascii(char)
 
 
 def test_an_escape_sequence_is_made_harmless() -> None:
