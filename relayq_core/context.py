@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import math
-from collections.abc import Callable, MutableMapping
+from collections.abc import Callable, Mapping, MutableMapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from datetime import UTC, datetime
@@ -38,12 +38,31 @@ def running(record: JobRecord) -> Iterator[None]:
         current_job.reset(token)
 
 
+#: What logging's own methods take beside the message; `extra` is added below.
+_LOG_KEYWORDS = frozenset({"exc_info", "stack_info", "stacklevel"})
+#: The names that logging refuses in `extra`: a log record has them already.
+_RECORD_NAMES = frozenset({*vars(logging.makeLogRecord({})), "message", "asctime"})
+
+
 class _JobLogger(logging.LoggerAdapter[logging.Logger]):
-    """Adds the job's fields to `extra`, and keeps what the caller put there."""
+    """Adds the job's fields to `extra`, and keeps what the caller put there. A log line never fails its attempt.
+
+    `extra=None` is none. Keywords that logging does not know are fields, as Powertools and structlog have them; a field
+    whose name a log record has already gets an underscore in front of it.
+    """
 
     def process(self, msg: Any, kwargs: MutableMapping[str, Any]) -> tuple[Any, MutableMapping[str, Any]]:
-        kwargs["extra"] = {**(self.extra or {}), **kwargs.get("extra", {})}
-        return msg, kwargs
+        extra = kwargs.pop("extra", None)
+        keywords = {name: kwargs.pop(name) for name in _LOG_KEYWORDS & kwargs.keys()}
+        if not isinstance(keywords.get("stacklevel", 1), int):
+            del keywords["stacklevel"]
+        given = extra if isinstance(extra, Mapping) else {} if extra is None else {"extra": extra}
+        fields = {_field_name(name): value for name, value in {**given, **kwargs}.items()}
+        return msg, {**keywords, "extra": {**(self.extra or {}), **fields}}
+
+
+def _field_name(name: Any) -> str:
+    return f"_{name}" if name in _RECORD_NAMES else str(name)
 
 
 class JobContext(Value, kw_only=True):

@@ -7,6 +7,7 @@ import math
 import threading
 from collections.abc import Callable
 from datetime import UTC, datetime
+from types import MappingProxyType
 from typing import Any
 
 import pytest
@@ -183,3 +184,33 @@ def test_handlers_in_other_threads_do_not_mix_their_parents() -> None:
     """`relayq work` runs several at once."""
     with running(a_job()):
         assert in_another_thread(current_job.get) is None
+
+
+@pytest.mark.parametrize(
+    ("keywords", "fields"),
+    [
+        ({"extra": None}, {}),
+        ({"extra": None, "exc_info": None, "stack_info": None, "stacklevel": None}, {}),
+        ({"extra": {"name": "Ada", "message": "hi", "asctime": 1, "args": 2}}, {"_name": "Ada", "_message": "hi"}),
+        ({"extra": {"job_id": "theirs", "queue": "theirs"}}, {"job_id": "theirs", "queue": "theirs"}),
+        ({"extra": ["no", "mapping"]}, {"extra": ["no", "mapping"]}),
+        ({"extra": "text"}, {"extra": "text"}),
+        ({"extra": MappingProxyType({"user": 7})}, {"user": 7}),
+        ({"extra": {1: "one"}}, {"1": "one"}),
+        ({"user": 7, "name": "Ada"}, {"user": 7, "_name": "Ada"}),
+        ({"exc_info": True, "stack_info": True, "stacklevel": 2, "extra": {"user": 7}}, {"user": 7}),
+        ({"exc_info": ValueError("told"), "stacklevel": "2"}, {}),
+        ({"merge_extra": True}, {"merge_extra": True}),
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("method", ["debug", "info", "warning", "error", "exception", "critical"])
+def test_no_keyword_of_a_log_line_fails_its_attempt(
+    method: str, keywords: dict[str, Any], fields: dict[str, Any], caplog: pytest.LogCaptureFixture
+) -> None:
+    """What logging refuses, None for what was not given included, is taken as well as can be."""
+    with caplog.at_level(logging.DEBUG, "relayq.job"):
+        getattr(Desk().context().logger, method)("sent %d", 3, **keywords)
+    (record,) = caplog.records
+    assert record.getMessage() == "sent 3"
+    assert vars(record).items() >= {"job_id": "job-1", **fields}.items()
