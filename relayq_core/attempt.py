@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import inspect
 import json
-import logging
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,11 +11,10 @@ from relayq_core import lifecycle
 from relayq_core.context import job_fields
 from relayq_core.errors import RetryAfter, Snooze, checked_wait
 from relayq_core.lifecycle import Failed, Outcome, Snoozed, Succeeded
+from relayq_core.loggers import logger
 from relayq_core.record import JobRecord
 from relayq_core.registry import RunnableJob
 from relayq_core.text import describe, headline
-
-logger = logging.getLogger("relayq")
 
 
 @dataclass(frozen=True, slots=True)

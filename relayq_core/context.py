@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from relayq_core.errors import InvalidOption, shown
+from relayq_core.loggers import job_logger
 from relayq_core.text import cut
 from relayq_core.value import Value, field
 
@@ -104,7 +105,7 @@ class JobContext(Value, kw_only=True):
     @property
     def logger(self) -> logging.LoggerAdapter[logging.Logger]:
         """A standard logger whose lines carry the job's id, name, queue and attempt."""
-        return _JobLogger(logging.getLogger("relayq.job"), job_fields(self))
+        return _JobLogger(job_logger, job_fields(self))
 
     def progress(self, fraction: float, note: str = "") -> bool:
         """Tell how far the job is: `fraction` from 0 to 1, and a short note (200 bytes).

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import logging
 from collections import defaultdict
 from collections.abc import Callable
 from typing import TypeAlias, TypeVar
 
 from relayq_core.context import job_fields
 from relayq_core.errors import InvalidOption, did_you_mean
+from relayq_core.loggers import logger
 from relayq_core.record import JobRecord
 from relayq_core.text import located
 from relayq_core.value import Value
-
-logger = logging.getLogger("relayq")
 
 #: dispatched: accepted and written. started: claimed, the handler is about to run. processed: the handler
 #: returned and that is settled. failed: an attempt failed; `will_retry` says whether another follows.

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import logging
-
 from relayq_core.context import job_fields
 from relayq_core.events import Events, JobEvent
+from relayq_core.loggers import logger
 from relayq_core.ports import Handoff
 from relayq_core.record import JobRecord
 from relayq_core.text import headline
-
-logger = logging.getLogger("relayq")
 
 
 def hand_off(handoff: Handoff, events: Events, record: JobRecord, run_at: int) -> bool:

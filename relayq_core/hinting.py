@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable
 from typing import TypeVar
 
 from relayq_core.context import job_fields
 from relayq_core.errors import JobTimeout, SettingsError
 from relayq_core.events import Events, JobEvent
+from relayq_core.loggers import logger
 from relayq_core.ports import Clock, UniqueHint
 from relayq_core.record import JobRecord
 from relayq_core.text import headline
-
-logger = logging.getLogger("relayq")
 
 #: How long a hint that failed is left alone.
 REST_MS = 30_000

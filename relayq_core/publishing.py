@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
 from collections import Counter, deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -12,11 +11,10 @@ from typing import Any
 from relayq_core.context import current_job
 from relayq_core.errors import JobTimeout
 from relayq_core.events import Events, JobEvent
+from relayq_core.loggers import logger
 from relayq_core.ports import Announcement, Clock, EventBus
 from relayq_core.shapes import iso
 from relayq_core.text import headline
-
-logger = logging.getLogger("relayq")
 
 #: kind of event -> what it is called outside. The others are about RelayQ itself: metrics tell of them.
 TITLES = {

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import logging
 import random
 import secrets
 from collections.abc import Callable
@@ -29,12 +28,11 @@ from relayq_core.errors import (
 from relayq_core.events import Events, JobEvent
 from relayq_core.handing import hand_off
 from relayq_core.lifecycle import Event, Limits, Outcome, Policy, Settlement
+from relayq_core.loggers import logger
 from relayq_core.ports import Clock, Handoff, JobStore, Settled
 from relayq_core.record import JobRecord
 from relayq_core.registry import JobType, Registry, RunnableJob
 from relayq_core.text import cut, describe, headline, located
-
-logger = logging.getLogger("relayq")
 
 #: `failed()` and the settle come after the handler's deadline; this much of the invocation stays for the settle.
 _SETTLE_MS = 3_000

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import heapq
-import logging
 import random
 import secrets
 from collections import Counter, deque
@@ -16,11 +15,10 @@ from relayq_core.errors import JobCrashed, StoreError, UnreadableRow
 from relayq_core.events import Events, JobEvent
 from relayq_core.handing import hand_off
 from relayq_core.lifecycle import Event, Leave, Nudge, Policy, Postpone, Settlement
+from relayq_core.loggers import logger
 from relayq_core.ports import Clock, Due, Handoff, JobStore, Settled
 from relayq_core.record import JobRecord, shards_of
 from relayq_core.spreading import Spread, Spreading, one_by_one
-
-logger = logging.getLogger("relayq")
 
 #: A tick ends with this much of its invocation left.
 _LAST_MS = 5_000

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import logging
 import math
 import os
 import threading
 import time
 from collections.abc import Callable
 
-logger = logging.getLogger("relayq")
+from relayq_core.loggers import logger
 
 
 class Watchdog:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import json
-import logging
 import secrets
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -29,12 +28,11 @@ from relayq_core.adapters.items import (
 from relayq_core.adapters.tables import BY_QUEUE_INDEX, DUE_INDEX
 from relayq_core.errors import InvalidOption, JobTimeout, SettingsError, StoreError, UnreadableRow
 from relayq_core.lifecycle import MOST_QUEUES, YIELDS_TO_CANCEL, Event, Lease, Settlement, written
+from relayq_core.loggers import logger
 from relayq_core.options import is_queue
 from relayq_core.ports import Added, Answer, Due, Page, Settled
 from relayq_core.record import JobRecord, due_shard
 from relayq_core.text import headline
-
-logger = logging.getLogger("relayq")
 
 _QUEUES_KEY = {"pk": {"S": "queues"}}
 _SWEEPER_KEY = {"pk": {"S": "sweeper"}}

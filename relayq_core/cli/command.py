@@ -20,6 +20,7 @@ from relayq_core.cli.values import flag
 from relayq_core.cli.where import Where, job_modules_findable, prepared
 from relayq_core.client import RelayQ
 from relayq_core.errors import RelayQError, SettingsError
+from relayq_core.loggers import logger
 from relayq_core.registry import Registry, import_jobs, registry
 from relayq_core.settings import Settings
 from relayq_core.text import headline, located
@@ -253,7 +254,6 @@ def report_error(message: str, kind: str, code: int, *, as_json: bool) -> None:
 def _spoken(cli: Cli) -> Iterator[None]:
     """Log lines of RelayQ and Python's warnings are sentences on stderr while inside."""
     handler = _Spoken(cli.debug)
-    logger = logging.getLogger("relayq")
     logger.addHandler(handler)
     propagated, logger.propagate = logger.propagate, False
     with warnings.catch_warnings():

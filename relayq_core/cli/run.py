@@ -19,6 +19,7 @@ from relayq_core.cli.values import epoch_ms, id_of_job
 from relayq_core.cli.view import exit_of, show_ended
 from relayq_core.client import RelayQ
 from relayq_core.errors import UnknownJob
+from relayq_core.loggers import job_logger
 from relayq_core.record import JobRecord, Status
 from relayq_core.runner import Ended, Ran
 from relayq_core.shapes import headline, job_shape
@@ -58,7 +59,7 @@ def run(
     jobs = cli.jobs(relayq.settings)
     if job.name not in jobs:
         raise UnknownJob(job.name, jobs)
-    logging.getLogger("relayq.job").setLevel(logging.INFO)  # context.logger
+    job_logger.setLevel(logging.INFO)  # context.logger
     # what the job prints is no part of the JSON
     with contextlib.redirect_stdout(sys.stderr) if cli.json else contextlib.nullcontext(), _dispatching_by(relayq):
         ends = time.monotonic() * 1000 + _INVOCATION_MS

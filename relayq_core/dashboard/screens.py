@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import json
-import logging
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,13 +11,12 @@ from relayq_core.client import RelayQ
 from relayq_core.dashboard.history import Window
 from relayq_core.dashboard.masking import masked_text
 from relayq_core.errors import InvalidOption
+from relayq_core.loggers import logger
 from relayq_core.options import checked_queue
 from relayq_core.ports import Bin, Due, History
 from relayq_core.record import JobRecord, shards_of
 from relayq_core.text import headline
 from relayq_core.views import QueueView
-
-logger = logging.getLogger("relayq")
 
 #: Live jobs are counted up to this, then it says `1,000+`.
 COUNTED = 1000

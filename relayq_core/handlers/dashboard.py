@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hmac
-import logging
 import math
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -25,14 +24,13 @@ from relayq_core.dashboard.session import LIFETIME_MS, Sessions
 from relayq_core.dashboard.work import FILTERS, Batch, Work
 from relayq_core.errors import InvalidOption, KeyTaken, RelayQError, StoreError
 from relayq_core.handlers.http import Refused, as_event, cookie, form, header, text_headers
+from relayq_core.loggers import logger
 from relayq_core.operations import Failures
 from relayq_core.options import checked_job_id, checked_queue
 from relayq_core.ports import History
 from relayq_core.registry import JobType
 from relayq_core.shapes import decoded, unique_key
 from relayq_core.text import cut, headline
-
-logger = logging.getLogger("relayq")
 
 ROOT = "/dashboard"
 _COOKIE = "relayq"

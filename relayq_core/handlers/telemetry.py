@@ -13,6 +13,7 @@ from aws_lambda_powertools import Logger
 from aws_lambda_powertools.metrics import EphemeralMetrics, MetricUnit
 
 from relayq_core.events import Events, JobEvent, Listener
+from relayq_core.loggers import lasting, logger, write_by
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -33,10 +34,9 @@ def structured_logger(*others: str) -> Logger:
         # Powertools itself, setLevel included, lets Lambda's level win; by that one Lambda would filter the metrics too
         logging.getLogger(logger.name).setLevel(asked)
     for name in ("relayq", *others):
-        other = logging.getLogger(name)
-        other.handlers = [logger.registered_handler]
-        other.setLevel(logger.log_level)
-        other.propagate = False
+        write_by(logger.registered_handler, lasting(name))
+        lasting(name).setLevel(logger.log_level)
+    lasting(logger.name)
     return logger
 
 
@@ -115,7 +115,7 @@ def flushing(metrics: EphemeralMetrics) -> AbstractContextManager[None]:
                 try:
                     metrics.flush_metrics()
                 except Exception:  # a job may have closed or replaced stdout: its invocation has not failed for that
-                    logging.getLogger("relayq").exception("the metrics could not be written")
+                    logger.exception("the metrics could not be written")
                 metrics.clear_metrics()  # a flush keeps them where POWERTOOLS_METRICS_DISABLED is set
 
     return flush()

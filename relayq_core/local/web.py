@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import logging
 import secrets
 import threading
 from collections.abc import Mapping
@@ -14,6 +13,7 @@ from urllib.parse import parse_qsl, urlsplit
 from relayq_core.client import RelayQ
 from relayq_core.dashboard.session import Sessions
 from relayq_core.handlers.dashboard import ROOT, Dashboard
+from relayq_core.loggers import logger
 from relayq_core.ports import History
 from relayq_core.registry import JobType
 
@@ -105,7 +105,7 @@ class _Server(ThreadingHTTPServer):
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """A browser that has gone is no news."""
-        logging.getLogger("relayq").debug("a request of the dashboard was cut off", exc_info=True)
+        logger.debug("a request of the dashboard was cut off", exc_info=True)
 
 
 class _Request(BaseHTTPRequestHandler):

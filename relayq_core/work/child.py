@@ -16,6 +16,7 @@ from multiprocessing.connection import Connection
 
 from relayq_core import api
 from relayq_core.client import RelayQ
+from relayq_core.loggers import job_logger, logger, write_by
 from relayq_core.record import JobRecord
 from relayq_core.registry import import_jobs
 from relayq_core.runner import Ended
@@ -85,4 +86,5 @@ def _die_with(lifeline: Connection) -> None:
 def _log_to_stderr() -> None:
     """What jobs and the runner log; what a job prints goes where the worker's own output goes."""
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(message)s", stream=sys.stderr)
-    logging.getLogger("relayq.job").setLevel(logging.INFO)
+    write_by(logging.root.handlers[0], logger)  # the jobs may configure the root as they like
+    job_logger.setLevel(logging.INFO)

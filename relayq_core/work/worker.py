@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import random
 import secrets
 from collections import Counter
@@ -14,14 +13,13 @@ from relayq_core.client import RelayQ
 from relayq_core.context import job_fields
 from relayq_core.errors import StoreError, UnreadableRow
 from relayq_core.handing import hand_off
+from relayq_core.loggers import logger
 from relayq_core.ports import Due, Settled
 from relayq_core.record import JobRecord, shards_of
 from relayq_core.runner import Ended
 from relayq_core.text import headline
 from relayq_core.work.child import Report
 from relayq_core.work.pool import Died, Slots
-
-logger = logging.getLogger("relayq")
 
 #: Between two polls of an idle worker, seconds: twice as long each time, up to the last.
 _FIRST_PAUSE = 0.05

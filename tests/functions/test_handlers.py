@@ -243,6 +243,31 @@ def test_a_run_is_one_structured_line_with_the_jobs_fields(lambdas: Lambdas) -> 
     assert lines[2]["duration_ms"] >= 0
 
 
+@pytest.mark.parametrize(
+    "config",
+    [{}, {"root": {"level": "WARNING"}}, {"loggers": {"relayq": {"level": "INFO"}, "shop_jobs": {"level": "INFO"}}}],
+    ids=["a version alone", "a root", "RelayQ's and the job's own logger"],
+)
+@pytest.mark.parametrize("where", ["in its module", "in its handler"])
+def test_a_job_that_configures_logging_silences_nothing(lambdas: Lambdas, config: dict[str, Any], where: str) -> None:
+    """Django's LOGGING and most examples disable whatever logger exists."""
+    configure = f"import logging.config; logging.config.dictConfig({{'version': 1, **{config}}})"
+    handler = "    context.logger.info"
+    changed = JOBS.replace(handler, f"    {configure}\n{handler}") if where == "in its handler" else configure + JOBS
+    lambdas.write("shop_jobs", changed)
+    root = logging.root
+    kept = root.handlers, root.level
+    try:
+        runner = lambdas.load("runner")
+        runner.handler({"job_id": lambdas.dispatch("send", {"to": SECRET})}, Context())
+        runner.handler({"no": "handoff"}, Context())
+    finally:
+        root.handlers, root.level = kept
+    messages = [line["message"] for line in logs_of(lambdas.output())]
+    assert messages[:3] == ["sending", "also sending", "job completed"]
+    assert "the event is not a handoff" in messages[3]
+
+
 def test_a_run_is_counted(lambdas: Lambdas) -> None:
     """Started and completed, how long it waited and how long it took; the service is the stack."""
     runner = lambdas.load("runner")

@@ -175,6 +175,19 @@ def test_jobs_run_in_processes_of_their_own(stage: Stage) -> None:
     assert (child.result, child.parent_id) == ("Hello, child!", job_id)
 
 
+def test_a_job_module_that_configures_logging_does_not_silence_its_jobs(stage: Stage) -> None:
+    """Their own lines, RelayQ's and the worker's; unless asked not to, dictConfig disables whatever logger exists."""
+    configure = "import logging.config; logging.config.dictConfig({'version': 1, 'root': {'level': 'INFO'}})\n"
+    speak = "\n@job\ndef speak() -> None:\n    from relayq_core.context import job_logger; job_logger.info('spoken')\n"
+    (stage.folder / "jobs.py").write_text(configure + JOBS + speak + "    return object()\n")
+    stage.relayq.dispatch("speak")
+    stage.relayq.dispatch("die", {"status": 3}, max_attempts=1)
+    _, err = stage.worked("--max-jobs", "2")
+    assert "spoken" in err
+    assert "the result is not kept" in err
+    assert "status 3" in err
+
+
 def test_a_handler_that_ends_its_process_does_not_end_the_worker(stage: Stage) -> None:
     """The attempt is spent at once, the process made anew; after the last attempt the job has failed."""
     job_id = stage.relayq.dispatch("die", {"status": 3}).job_id
