@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Any
 
 from relayq_core.client import RelayQ
 from relayq_core.dispatcher import Dispatched
+from relayq_core.forks import Lock
 from relayq_core.options import BackoffLike, Seconds
 from relayq_core.record import JobRecord
 
-_lock = threading.Lock()
+_lock = Lock()
 _made: RelayQ | None = None
 
 

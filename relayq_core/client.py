@@ -15,6 +15,7 @@ from relayq_core.dispatcher import Dispatched, Dispatcher
 from relayq_core.errors import InvalidOption, SettingsError
 from relayq_core.events import Events
 from relayq_core.events import events as all_events
+from relayq_core.forks import anew_in_children, left_to_the_parent
 from relayq_core.options import BackoffLike, Options, Seconds
 from relayq_core.ports import Clock, EventBus, Handoff, History, JobStore, UniqueHint
 from relayq_core.record import JobRecord, Status
@@ -65,14 +66,35 @@ class RelayQ:
         self.clock: Clock = clock or SystemClock()
         self._session = session
         self._validate = validate_parameters
+        parts = (store, handoff, hint, event_bus, clock, spreading, session)
+        self._has_parts = any(part is not None for part in parts)
         self._clients: dict[str, Any] = {}
         self._lock = threading.Lock()
+        anew_in_children(self)
         # a store of the caller's own may not be for threads
         self._spreading: Spreading = spreading or (in_threads if store is None else one_by_one)
         self.store: JobStore = store or self._dynamo_store()
         self.handoff: Handoff = handoff or self._made_handoff()
         self.hint: UniqueHint | None = self._redis_hint() if hint is None else hint
         self._publisher = self._made_publisher(event_bus)
+
+    def begin_anew(self) -> None:
+        """Leave clients and their connections to the parent, in a child of a fork: it makes its own when they are
+        needed. On a connection that two processes use, one may be given what the other asked for."""
+        left_to_the_parent((self._clients, vars(self).pop("_new_client", None)))
+        self._clients = {}
+        self._lock = threading.Lock()
+        for part in vars(RelayQ).values():
+            if isinstance(part, functools.cached_property) and hasattr(part, "lock"):  # before Python 3.12
+                part.lock = threading.RLock()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """By its settings: another process makes clients of its own."""
+        if self._has_parts:
+            raise TypeError(
+                "a RelayQ with parts of your own cannot be pickled or copied; make one from its settings where it goes"
+            )
+        return _of_settings, (type(self), self.settings, self._validate)
 
     # --- what applications do ---
 
@@ -368,3 +390,7 @@ class RelayQ:
                 else "set AWS_DEFAULT_REGION and the profile or credentials of the stack's account"
             )
             raise StoreError(f"no {service} client can be made: {error}", fix, code=type(error).__name__) from error
+
+
+def _of_settings(kind: type[RelayQ], settings: Settings, validate_parameters: bool) -> RelayQ:
+    return kind(settings, validate_parameters=validate_parameters)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from typing import Any, Self, TypeVar
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
@@ -27,7 +28,66 @@ def shown(value: object) -> str:
 _BITS_SHOWN = 256
 
 
-class RelayQError(Exception):
+class Portable(BaseException):
+    """An exception that goes through pickle and copy as it is: its text, its attributes, its notes, what caused it.
+
+    Python makes an exception anew from its class and its text, and an __init__ that takes anything else fails then:
+    a pool of processes that cannot read what a worker raised waits for it without an end. Here no __init__ is called.
+    """
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        state = {name: portable for name, value in vars(self).items() if (portable := _portable(value)) is value}
+        chain = (_portable_cause(self.__cause__), _portable_cause(self.__context__), self.__suppress_context__)
+        return _remade, (type(self), self.args), (state, chain)
+
+    def __setstate__(self, state: Any) -> None:
+        vars(self).update(state[0])
+        self.__cause__, self.__context__, self.__suppress_context__ = state[1]
+
+    def __copy__(self) -> Self:
+        copy = _remade(type(self), self.args)
+        copy.__setstate__((vars(self), (self.__cause__, self.__context__, self.__suppress_context__)))
+        return copy
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        """What caused it stays the very exception: it holds its traceback, and all that the frames hold."""
+        from copy import deepcopy  # noqa: PLC0415 - few copy an exception
+
+        copy = memo[id(self)] = _remade(type(self), deepcopy(self.args, memo))
+        state = deepcopy(vars(self), memo)
+        copy.__setstate__((state, (self.__cause__, self.__context__, self.__suppress_context__)))
+        return copy
+
+
+_E = TypeVar("_E", bound=BaseException)
+
+
+def _remade(kind: type[_E], args: tuple[Any, ...]) -> _E:
+    error = kind.__new__(kind, *args)
+    error.args = args
+    return error
+
+
+def _portable(value: Any) -> Any:
+    """The value, or None where it is one that no other process can be given."""
+    if value is None or isinstance(value, str | int | float | Portable):
+        return value
+    import pickle  # noqa: PLC0415 - whoever gets here pickles
+
+    try:
+        pickle.loads(pickle.dumps(value))  # noqa: S301 - what was written a moment ago
+    except Exception:
+        return None
+    return value
+
+
+def _portable_cause(error: BaseException | None) -> BaseException | None:
+    """What caused it; where that cannot be pickled, its kind, as no text of an unknown exception may be trusted."""
+    found: BaseException | None = _portable(error)
+    return found if found is error or error is None else RelayQError(f"caused by {type(error).__qualname__}")
+
+
+class RelayQError(Portable, Exception):
     """The base of every error that RelayQ raises."""
 
 
@@ -222,7 +282,7 @@ class KeyTaken(RelayQError):
         )
 
 
-class RetryAfter(Exception):
+class RetryAfter(Portable, Exception):
     """Raise it in a handler: this attempt failed, try again in `seconds` instead of the backoff's delay.
 
     It uses up an attempt; after the last one the job fails. `seconds` is a number >= 0.
@@ -234,7 +294,7 @@ class RetryAfter(Exception):
         super().__init__(reason or f"retry in {seconds:g} s")
 
 
-class Snooze(Exception):
+class Snooze(Portable, Exception):
     """Raise it in a handler: not now, run me again in `seconds`. It uses up no attempt."""
 
     def __init__(self, seconds: float, reason: str = "") -> None:
@@ -243,7 +303,7 @@ class Snooze(Exception):
         super().__init__(reason or f"snoozed for {seconds:g} s")
 
 
-class Bury(Exception):
+class Bury(Portable, Exception):
     """Raise it in a handler: trying again is useless. The job goes to the failed table with this reason."""
 
     def __init__(self, reason: str) -> None:

@@ -314,6 +314,10 @@ class FunctionJob(Generic[P, R]):
         """Run the function itself: no queue, no retries."""
         return self._function(*args, **kwargs)
 
+    def __reduce__(self) -> str:
+        """By its name, as a function is pickled and copied."""
+        return str(vars(self)["__qualname__"])
+
     def job(self, *args: P.args, **kwargs: P.kwargs) -> JobRequest:
         """A request for this job with these arguments. Raises InvalidPayload."""
         return _request(self.__relayq_type__, self.__relayq_type__.bound(args, kwargs))

@@ -11,8 +11,10 @@ from typing import Any
 from relayq_core.context import current_job
 from relayq_core.errors import JobTimeout
 from relayq_core.events import Events, JobEvent
+from relayq_core.forks import anew_in_children
 from relayq_core.loggers import logger
 from relayq_core.ports import Announcement, Clock, EventBus
+from relayq_core.record import JobRecord
 from relayq_core.shapes import iso
 from relayq_core.text import headline
 
@@ -83,6 +85,14 @@ class Publisher:
         self._held = False
         self._failed_at: int | None = None
         self._lost: Counter[str] = Counter()
+        #: in a child of a fork: the job whose handler forked, and which publishes nothing here at its end
+        self._left: JobRecord | None = None
+        anew_in_children(self)
+
+    def begin_anew(self) -> None:
+        """In a child of a fork: what is kept is the parent's to publish, and at whose end it would is not here."""
+        self._kept, self._lost, self._held = deque(), Counter(), False
+        self._left = current_job.get()
 
     def keep(self, event: JobEvent) -> None:
         """Take note of an event, if it is one that is published. Raises nothing but JobTimeout."""
@@ -104,7 +114,7 @@ class Publisher:
 
     def publish(self) -> None:
         """Tell the bus what is kept, unless something waits here."""
-        if not self._held and current_job.get() is None:
+        if not self._held and current_job.get() in (None, self._left):
             self._tell(_PATIENCE_MS)
 
     @contextmanager

@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Protocol, Self, runtime_checkable
 
 from relayq_core.errors import InvalidOption, InvalidPayload
 from relayq_core.options import BackoffLike, Options, Seconds, checked_name
-from relayq_core.registry import JobType, Registry
+from relayq_core.registry import JobType, Registry, registry
 from relayq_core.value import Value, field
 
 
@@ -33,6 +33,16 @@ class JobRequest(Value):
 
     def __hash__(self) -> int:
         return hash(self._asked)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Its type stays behind where it goes to another process: it is found there, if it is at hand."""
+        return _found_again, (type(self), self.name, self.payload_json, self.options)
+
+    def __copy__(self) -> Self:
+        return self.evolve()
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        return self.evolve()  # all that it holds is frozen
 
     @property
     def _asked(self) -> tuple[str, str, Options]:
@@ -64,6 +74,10 @@ class JobRequest(Value):
             unique_for=unique_for,
         )
         return self.evolve(options=given.over(self.options))
+
+
+def _found_again(kind: type[JobRequest], name: str, payload_json: str, options: Options) -> JobRequest:
+    return kind(name, payload_json, options, registry.get(name))
 
 
 @runtime_checkable

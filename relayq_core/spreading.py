@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from typing import TYPE_CHECKING, Protocol, TypeAlias, TypeVar
 
+from relayq_core.forks import anew_in_children, left_to_the_parent
+
 if TYPE_CHECKING:
     from concurrent.futures import ThreadPoolExecutor
 
@@ -66,7 +68,7 @@ class _Crew:
         if count < 2:
             return _each(action, (item for _, item in waiting))
         answers: dict[int, R] = {}
-        pool = self._pool = self._pool or _pool()
+        pool = self._pool or self._begun()
         taking = [
             pool.submit(contextvars.copy_context().run, _take, waiting, action, answers)
             for _ in range(min(THREADS, count))
@@ -79,6 +81,16 @@ class _Crew:
             self.leave()
             raise
         return [answers[place] for place in range(count)]
+
+    def _begun(self) -> ThreadPoolExecutor:
+        anew_in_children(self)
+        self._pool = _pool()
+        return self._pool
+
+    def begin_anew(self) -> None:
+        """A child of a fork has none of these threads."""
+        left_to_the_parent(self._pool)
+        self._pool = None
 
     def leave(self) -> None:
         """Wait for what has begun, and end the threads."""

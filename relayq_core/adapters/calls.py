@@ -22,7 +22,7 @@ from botocore.exceptions import (
 )
 
 from relayq_core.adapters.items import Item
-from relayq_core.errors import StoreError, StoreUnavailable
+from relayq_core.errors import Portable, StoreError, StoreUnavailable
 
 #: botocore gives up on these at once, or after a few tries of its own; none of them changed anything.
 _AGAIN = frozenset(
@@ -62,7 +62,7 @@ _FIRST_WAIT = 0.025
 _LONGEST_WAIT = 2.0
 
 
-class Refused(Exception):
+class Refused(Portable, Exception):
     """A condition did not hold; `item` is the row that stood in its way, if there was one."""
 
     def __init__(self, item: Item | None) -> None:
@@ -70,7 +70,7 @@ class Refused(Exception):
         super().__init__("condition refused")
 
 
-class Cancelled(Exception):
+class Cancelled(Portable, Exception):
     """A transaction's conditions did not all hold: for each action, None or a Refused."""
 
     def __init__(self, reasons: list[Refused | None]) -> None:

@@ -9,6 +9,7 @@ import urllib3
 from urllib3.exceptions import ProtocolError
 
 from relayq_core.errors import HandoffRefused
+from relayq_core.forks import anew_in_children, left_to_the_parent
 
 #: It invokes a function and answers; whoever dispatches is waiting.
 _TIMEOUT = urllib3.Timeout(connect=1, read=3)
@@ -24,7 +25,13 @@ class HttpHandoff:
     def __init__(self, endpoint: str, token: Callable[[], str]) -> None:
         self._endpoint = endpoint
         self._token = token
-        self._connections = urllib3.PoolManager(maxsize=_POOL, timeout=_TIMEOUT, retries=False)
+        self._connections = _pool()
+        anew_in_children(self)
+
+    def begin_anew(self) -> None:
+        """Leave the connections to the parent, in a child of a fork."""
+        left_to_the_parent(self._connections)
+        self._connections = _pool()
 
     def offer(self, job_id: str, queue: str | None, run_at: int) -> None:
         """Ask once, and raise whatever goes wrong: the outcome is a maybe in any case."""
@@ -57,3 +64,7 @@ class HttpHandoff:
         else:
             answer.close()
         return answer.status
+
+
+def _pool() -> urllib3.PoolManager:
+    return urllib3.PoolManager(maxsize=_POOL, timeout=_TIMEOUT, retries=False)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable
 from typing import Any
 
 from relayq_core.errors import InvalidOption, SettingsError
+from relayq_core.forks import Lock
 from relayq_core.options import checked_tokens
 from relayq_core.ports import Clock
 
@@ -36,7 +36,7 @@ class HttpTokens:
         self._clock = clock
         self._fetched: tuple[str, ...] = ()
         self._until = 0
-        self._lock = threading.Lock()  # whoever comes while one fetches waits for what it brings
+        self._lock = Lock()  # whoever comes while one fetches waits for what it brings
 
     def all(self) -> tuple[str, ...]:
         """The tokens that are valid now. Raises SettingsError for what is no token, and whatever boto3 raises; for a

@@ -10,6 +10,7 @@ from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from relayq_core.errors import SettingsError
+from relayq_core.forks import anew_in_children, left_to_the_parent
 
 if TYPE_CHECKING:
     from redis import Redis
@@ -32,6 +33,14 @@ class RedisHint:
         self._patience = patience
         self._lock = threading.Lock()
         self._made: Redis | None = None
+        self._line = _Line()
+        anew_in_children(self)
+
+    def begin_anew(self) -> None:
+        """Leave the connection and the thread to the parent, in a child of a fork."""
+        left_to_the_parent((self._made, self._line))
+        self._lock = threading.Lock()
+        self._made = None
         self._line = _Line()
 
     def holder(self, unique_pk: str) -> str | None:
@@ -117,7 +126,7 @@ class _Line:
 
     def _started(self) -> _Calls:
         with self._lock:
-            if self._thread is None or not self._thread.is_alive():  # a forked process has none of its parent's
+            if self._thread is None:
                 self._calls = SimpleQueue()
                 self._thread = threading.Thread(
                     target=_serve, args=(self._calls,), name="relayq-redis-hint", daemon=True

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from relayq_core.errors import Portable
+
 OK = 0
 ERROR = 1
 USAGE = 2
@@ -12,7 +14,7 @@ STILL_RUNNING = 5
 LEGEND = "0 ok, 1 error, 2 usage, 3 the job failed or was cancelled, 4 not found, 5 still waiting or running"
 
 
-class Stop(Exception):
+class Stop(Portable, Exception):
     """End the command with this sentence on stderr, and this exit code."""
 
     def __init__(self, message: str, code: int = ERROR, *, kind: str = "Error") -> None:

@@ -13,6 +13,8 @@ from urllib.parse import parse_qs
 
 from aws_lambda_powertools.event_handler import Response
 
+from relayq_core.errors import Portable
+
 TOKEN_HEADER = "x-relayq-token"  # noqa: S105 - its name
 #: More than a form of ours ever has.
 _MOST_FIELDS = 1000
@@ -22,7 +24,7 @@ _HEADERS = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
 _NO_TOKEN = ""
 
 
-class Refused(Exception):
+class Refused(Portable, Exception):
     """The request cannot be served: a status, and a sentence that says what was expected."""
 
     def __init__(self, status: HTTPStatus, message: str, *, headers: Mapping[str, str] | None = None) -> None:

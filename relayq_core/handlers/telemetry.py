@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-import threading
 from collections.abc import Callable
 from contextlib import AbstractContextManager, contextmanager
 from typing import TYPE_CHECKING
@@ -13,6 +12,7 @@ from aws_lambda_powertools import Logger
 from aws_lambda_powertools.metrics import EphemeralMetrics, MetricUnit
 
 from relayq_core.events import Events, JobEvent, Listener
+from relayq_core.forks import Lock
 from relayq_core.loggers import lasting, logger, write_by
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ def own_metrics() -> EphemeralMetrics:
 
 def counted(events: Events, metrics: EphemeralMetrics) -> None:
     """Count every event of the core: one metric each."""
-    lock = threading.Lock()  # the sweeper works in threads, and Powertools' metrics are not made for them
+    lock = Lock()  # the sweeper works in threads, and Powertools' metrics are not made for them
     for kind, listener in {
         "dispatched": _counter(metrics, "Dispatched"),
         "started": _on_started(metrics),
@@ -63,7 +63,7 @@ def counted(events: Events, metrics: EphemeralMetrics) -> None:
         events.on(kind)(_one_at_a_time(listener, lock))
 
 
-def _one_at_a_time(listener: Listener, lock: threading.Lock) -> Listener:
+def _one_at_a_time(listener: Listener, lock: Lock) -> Listener:
     def listen(event: JobEvent) -> None:
         with lock:
             listener(event)

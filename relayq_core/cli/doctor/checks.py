@@ -9,7 +9,7 @@ from enum import StrEnum
 
 from relayq_core.adapters.tables import BY_QUEUE_INDEX, DUE_INDEX, TTL_ATTRIBUTE
 from relayq_core.cli.doctor.facts import Config, Facts, FunctionFacts, TableFacts, Unknown, Unread, known
-from relayq_core.errors import SettingsError
+from relayq_core.errors import Portable, SettingsError
 from relayq_core.settings import PREFIX, Settings
 from relayq_core.views import LATE_MS
 
@@ -48,7 +48,7 @@ class Finding:
     fix: str = ""
 
 
-class _Wrong(Exception):
+class _Wrong(Portable, Exception):
     """The check failed: what was found, and the fix."""
 
     def __init__(self, found: str, fix: str) -> None:

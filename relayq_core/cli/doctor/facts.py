@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
+from relayq_core.errors import Portable
+
 T = TypeVar("T")
 
 
@@ -19,7 +21,7 @@ class Unread:
     absent: bool = False
 
 
-class Unknown(Exception):
+class Unknown(Portable, Exception):
     """Nothing can be said, since this was not read."""
 
     def __init__(self, unread: Unread) -> None:
