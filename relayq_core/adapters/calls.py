@@ -40,10 +40,11 @@ _AGAIN = frozenset(
 )
 #: Among the reasons of a cancelled transaction these mean: again; a refused condition means what it says.
 _AGAIN_REASONS = frozenset({"TransactionConflict", "ThrottlingError", "ProvisionedThroughputExceeded"})
-_DENIED = frozenset(
+#: The role lacks the right.
+_DENIED = frozenset({"AccessDeniedException", "AccessDenied"})
+#: Whose call it is was not believed.
+_UNKNOWN_CALLER = frozenset(
     {
-        "AccessDeniedException",
-        "AccessDenied",
         "UnrecognizedClientException",
         "InvalidSignatureException",
         "ExpiredTokenException",
@@ -52,9 +53,7 @@ _DENIED = frozenset(
     }
 )
 #: To ask again is in vain.
-_LACKING = frozenset(
-    {"AccessDeniedException", "AccessDenied", "UnknownOperationException", "NotImplementedException", "InvalidAction"}
-)
+_LACKING = _DENIED | {"UnknownOperationException", "NotImplementedException", "InvalidAction"}
 #: This machine, where no AWS is.
 _HERE = ("http://localhost", "http://127.", "http://[::1]")
 _TRIES = 8
@@ -102,7 +101,7 @@ def call(
                 response: Mapping[str, Any] = error.response
                 raise Refused(response.get("Item")) from None
             if code == "TransactionCanceledException":
-                _judge(operation, error)
+                _judge(operation, request, error)
             elif code not in _AGAIN and not _is_servers_fault(error):
                 raise _explained(operation, request, error) from error
             cause = code
@@ -134,12 +133,17 @@ def is_lacking(error: Exception) -> bool:
     return not isinstance(error, BotoCoreError)  # an engine inside this process, which fails in a way of its own
 
 
+def is_denied(error: StoreError) -> bool:
+    """The caller has no right to the call, or to a member of its transaction."""
+    return error.code in _DENIED
+
+
 def _is_servers_fault(error: ClientError) -> bool:
     """A failure of the server or of something before it, whatever its name: no refusal, but a maybe."""
     return error.response["ResponseMetadata"].get("HTTPStatusCode", 0) >= 500
 
 
-def _judge(operation: str, error: ClientError) -> None:
+def _judge(operation: str, request: Mapping[str, Any], error: ClientError) -> None:
     """Return if the transaction is to be tried again; raise what else its reasons mean."""
     reasons: list[Any] = error.response.get("CancellationReasons", [])
     codes = [reason.get("Code") for reason in reasons]
@@ -152,6 +156,8 @@ def _judge(operation: str, error: ClientError) -> None:
                 for reason in reasons
             ]
         ) from None
+    if any(code in _DENIED for code in codes):
+        raise _denied(operation, request, "one of the tables", "AccessDeniedException") from error
     raise StoreError(
         f"{operation} was refused: {', '.join(str(code) for code in codes)}",
         "this is a defect of RelayQ or a table of another shape; compare it with the template",
@@ -170,9 +176,11 @@ def _explained(operation: str, request: Mapping[str, Any], error: ClientError) -
             code=code,
         )
     if code in _DENIED:
+        return _denied(operation, request, table, code)
+    if code in _UNKNOWN_CALLER:
         return StoreError(
             f"{operation} on {table!r} was denied ({code})",
-            "give the caller the stack's DispatchPolicyArn (or RunnerPolicyArn), and check its credentials",
+            "the caller's credentials have expired, or are wrong or incomplete; get new ones",
             code=code,
         )
     return StoreError(
@@ -180,6 +188,27 @@ def _explained(operation: str, request: Mapping[str, Any], error: ClientError) -
         "compare the table with the template",
         code=code,
     )
+
+
+def _denied(operation: str, request: Mapping[str, Any], table: str, code: str) -> StoreError:
+    return StoreError(
+        f"{operation} on {table!r} was denied ({code})",
+        f"the caller's role lacks {_action(operation, request)}: attach the stack's DispatchPolicyArn to a dispatcher, "
+        "RunnerPolicyArn to a runner, WorkerPolicyArn besides to a worker, or use credentials of such a role",
+        code=code,
+    )
+
+
+def _action(operation: str, request: Mapping[str, Any]) -> str:
+    """What IAM has to allow: an index has a grant of its own, and so has each member of a transaction."""
+    if operation == "TransactWriteItems":
+        members = {_MEMBERS[kind] for member in request["TransactItems"] for kind in member}
+        return " or ".join(sorted(f"dynamodb:{name}" for name in members))
+    index = f" on index/{request['IndexName']}" if "IndexName" in request else ""
+    return f"dynamodb:{operation}{index}"
+
+
+_MEMBERS = {"Put": "PutItem", "Update": "UpdateItem", "Delete": "DeleteItem", "ConditionCheck": "ConditionCheckItem"}
 
 
 def _misconfigured(operation: str, error: BotoCoreError) -> StoreError:

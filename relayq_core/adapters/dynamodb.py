@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from relayq_core.adapters.calls import Cancelled, Refused, call, is_lacking
+from relayq_core.adapters.calls import Cancelled, Refused, call, is_denied, is_lacking
 from relayq_core.adapters.items import (
     ATTRIBUTES,
     JOB_PREFIX,
@@ -31,7 +31,7 @@ from relayq_core.lifecycle import MOST_QUEUES, YIELDS_TO_CANCEL, Event, Lease, S
 from relayq_core.loggers import logger
 from relayq_core.options import is_queue
 from relayq_core.ports import Added, Answer, Due, Page, Settled
-from relayq_core.record import JobRecord, due_shard
+from relayq_core.record import JobRecord, Status, due_shard
 from relayq_core.text import headline
 
 _QUEUES_KEY = {"pk": {"S": "queues"}}
@@ -42,6 +42,7 @@ _BATCH = 100
 _FREE = "attribute_not_exists(pk) OR expires_at <= :now"
 _WAITING = "#status IN (:pending, :retrying)"
 _WAITING_VALUES = {":pending": {"S": "pending"}, ":retrying": {"S": "retrying"}}
+_ENDED = frozenset(status.value for status in Status if status.is_ended)
 _HELD = "#status = :processing AND lease_id = :lease"
 _UNMARKED = "attribute_not_exists(cancel_requested_at)"
 _STATUS = {"#status": "status"}
@@ -109,12 +110,17 @@ class DynamoStore:
             except Refused as refused:
                 return Added(found=_job(refused))
             return Added()
+        return self._add_with_key(put, record)
+
+    def _add_with_key(self, put: dict[str, Any], record: JobRecord, left: Item | None = None) -> Added:
         try:
-            self._transact([{"Put": put}, self._take_key(record)])
+            self._transact([{"Put": put}, self._take_key(record, left)])
         except Cancelled as cancelled:
             job, key = cancelled.reasons
             if job is not None:  # judged first: my own row means that an earlier try was accepted
                 return Added(found=_job(job))
+            if left is None and (left := self._left_behind(key)) is not None:
+                return self._add_with_key(put, record, left)
             return Added(holder=_holder(key))
         return Added()
 
@@ -150,17 +156,48 @@ class DynamoStore:
             "ReturnValuesOnConditionCheckFailure": "ALL_OLD",
         }
 
-    def _take_key(self, record: JobRecord) -> dict[str, Any]:
+    def _take_key(self, record: JobRecord, left: Item | None = None) -> dict[str, Any]:
+        """`left` is a key that its job left behind: it is taken over unless it was taken meanwhile."""
         now = self._now()
+        condition = f"{_FREE} OR job_id = :me"
+        values: dict[str, Any] = {":now": _number(now // 1000), ":me": {"S": record.id}}
+        if left is not None:
+            condition += " OR (job_id = :left AND taken_at = :then)"
+            values |= {":left": left["job_id"], ":then": left["taken_at"]}
         return {
             "Put": {
                 "TableName": self._jobs,
                 "Item": unique_item(record, now),
-                "ConditionExpression": f"{_FREE} OR job_id = :me",
-                "ExpressionAttributeValues": {":now": _number(now // 1000), ":me": {"S": record.id}},
+                "ConditionExpression": condition,
+                "ExpressionAttributeValues": values,
                 "ReturnValuesOnConditionCheckFailure": "ALL_OLD",
             }
         }
+
+    def _left_behind(self, refused: Refused | None) -> Item | None:
+        """The key that stands in the way, if its job has ended without releasing it."""
+        item = None if refused is None else refused.item
+        return item if item is not None and self._has_left(item) else None
+
+    def _has_left(self, key: Item) -> bool:
+        """A key without a window is its job's until that ends, and whoever ended it may have had no right to delete."""
+        if "expires_at" in key or "taken_at" not in key or "job_id" not in key:
+            return False
+        row = self._get(self._jobs, job_key(key["job_id"]["S"]))
+        return row is None or row.get("status", {}).get("S") in _ENDED
+
+    def _release_key_alone(self, record: JobRecord) -> None:
+        """The job has ended, and its key could not be released with it. Where this fails too, the next to dispatch
+        with the key takes it over."""
+        logger.warning(
+            "a unique key could not be released in one transaction with its job: the role lacks dynamodb:DeleteItem "
+            "there, or AWS judges it by other keys; the job has ended all the same",
+            extra={"job_id": record.id},
+        )
+        try:
+            self._call("DeleteItem", **self._release_key(record)["Delete"])
+        except (Refused, StoreError):
+            return
 
     def _release_key(self, record: JobRecord) -> dict[str, Any]:
         assert record.unique_pk is not None
@@ -249,6 +286,13 @@ class DynamoStore:
                 return _refused_settle(job, before, settled_by, gone_is_done=action == "Delete")
             # the key alone was refused: somebody else has it now, and that must not keep the job from ending
             return self._settle(action, request, before, settled_by, ends=False)
+        except StoreError as error:
+            if not (ends and before.holds_key and is_denied(error)):
+                raise
+            settled = self._settle(action, request, before, settled_by, ends=False)
+            if settled is Settled.DONE:
+                self._release_key_alone(before)
+            return settled
         return Settled.DONE
 
     def bury(self, before: JobRecord, settlement: Settlement) -> Settled:
@@ -279,6 +323,13 @@ class DynamoStore:
                 mine = found is not None and found.settled_by == after.settled_by
                 return Settled.DONE if mine else Settled.LOST
             return _refused_settle(job, before, after.settled_by, gone_is_done=False)
+        except StoreError as error:
+            if not (with_key and is_denied(error)):
+                raise
+            settled = self._bury(actions, before, after, with_key=False)
+            if settled is Settled.DONE:
+                self._release_key_alone(before)
+            return settled
         return Settled.DONE
 
     def progress(self, before: JobRecord, progress_json: str) -> bool:
@@ -383,7 +434,7 @@ class DynamoStore:
 
     def holder(self, unique_pk: str) -> str | None:
         item = self._get(self._jobs, {"pk": {"S": unique_pk}})
-        if item is None or _has_expired(item, self._now()):
+        if item is None or _has_expired(item, self._now()) or self._has_left(item):
             return None
         return _holder_in(item)
 
@@ -468,7 +519,9 @@ class DynamoStore:
         return Answer(True, read_job(answer["Attributes"]))
 
     def redrive(self, failed: JobRecord, settlement: Settlement) -> Added | None:
-        after = settlement.after
+        return self._redrive(failed, settlement.after)
+
+    def _redrive(self, failed: JobRecord, after: JobRecord, left: Item | None = None) -> Added | None:
         actions = [
             {"Put": self._put_new(after)},
             {
@@ -480,14 +533,18 @@ class DynamoStore:
             },
         ]
         if after.unique_pk is not None:
-            actions.append(self._take_key(after))
+            actions.append(self._take_key(after, left))
         try:
             self._transact(actions)
         except Cancelled as cancelled:
             job, gone, *key = cancelled.reasons
             if job is not None:
                 return Added(found=_job(job))
-            return None if gone is not None else Added(holder=_holder(key[0]))
+            if gone is not None:
+                return None
+            if left is None and (left := self._left_behind(key[0])) is not None:
+                return self._redrive(failed, after, left)
+            return Added(holder=_holder(key[0]))
         return Added()
 
     def forget(self, job_id: str) -> bool:

@@ -100,9 +100,10 @@ def failed_item(record: JobRecord) -> dict[str, dict[str, str]]:
 
 
 def unique_item(record: JobRecord, now: int) -> dict[str, dict[str, str]]:
-    """The item that holds a job's unique key; it has an end only where a window was asked for."""
+    """The item that holds a job's unique key; it has an end only where a window was asked for. `taken_at` tells this
+    taking of it from another by the same job."""
     assert record.unique_pk is not None
-    item = {"pk": {"S": record.unique_pk}, "job_id": {"S": record.id}}
+    item = {"pk": {"S": record.unique_pk}, "job_id": {"S": record.id}, "taken_at": {"N": str(now)}}
     if record.unique_for_ms is not None:
         item["expires_at"] = {"N": str(-(-(now + record.unique_for_ms) // 1000))}
     return item

@@ -82,8 +82,15 @@ class MemoryStore:
     def _holder(self, record: JobRecord) -> str | None:
         """The other job that has the unique key, if there is one."""
         key = None if record.unique_pk is None else self._keys.get(record.unique_pk)
-        taken = key is not None and key.job_id != record.id and not self._has_expired(key.expires_at)
+        taken = key is not None and key.job_id != record.id and self._is_held(key)
         return key.job_id if taken and key is not None else None
+
+    def _is_held(self, key: _Key) -> bool:
+        """Its window is open; a key without one is its job's until that ends, released or not."""
+        if key.expires_at is not None:
+            return not self._has_expired(key.expires_at)
+        job = self.jobs.get(key.job_id)
+        return job is not None and not job.status.is_ended
 
     def _put(self, record: JobRecord) -> None:
         self.jobs[record.id] = record
@@ -241,7 +248,7 @@ class MemoryStore:
     def holder(self, unique_pk: str) -> str | None:
         with self._lock:
             key = self._keys.get(unique_pk)
-            return None if key is None or self._has_expired(key.expires_at) else key.job_id
+            return key.job_id if key is not None and self._is_held(key) else None
 
     def get_many(self, job_ids: Iterable[str]) -> list[JobRecord]:
         with self._lock:

@@ -148,12 +148,36 @@ def test_a_table_that_is_not_there_says_what_to_check(tables: Tables, clock: Man
         store.due("emails#0", 10**15, 10)
 
 
-@pytest.mark.parametrize("code", ["AccessDeniedException", "UnrecognizedClientException", "ExpiredTokenException"])
-def test_a_table_that_may_not_be_used_says_which_policy_is_missing(store: JobStore, tables: Tables, code: str) -> None:
+@pytest.mark.parametrize("code", ["AccessDeniedException", "AccessDenied"])
+def test_a_table_that_may_not_be_used_says_which_right_and_which_policy_is_missing(
+    store: JobStore, tables: Tables, code: str
+) -> None:
     """The second thing that goes wrong: the caller was not given the policy."""
+    lacks = "lacks dynamodb:PutItem: attach"
     with (
         refusing(tables.client, "PutItem", Refusal(code)) as sent,
-        refused_with("PutItem on", tables.jobs, "denied", code, "DispatchPolicyArn", "credentials"),
+        refused_with("PutItem on", tables.jobs, "denied", code, lacks, "DispatchPolicyArn", "WorkerPolicyArn"),
+    ):
+        store.add(a_job())
+    assert len(sent) == 1
+    with (
+        refusing(tables.client, "Query", Refusal(code)),
+        refused_with("Query on", "lacks dynamodb:Query on index/due: attach"),
+    ):
+        store.due("emails#0", 10**15, 10)
+    with (
+        refusing(tables.client, "TransactWriteItems", Refusal(code)),
+        refused_with("TransactWriteItems on 'one of the tables'", "lacks dynamodb:PutItem: attach"),
+    ):
+        store.add(a_job(unique_pk=KEY))
+
+
+@pytest.mark.parametrize("code", ["UnrecognizedClientException", "ExpiredTokenException"])
+def test_credentials_that_are_not_believed_are_no_missing_right(store: JobStore, tables: Tables, code: str) -> None:
+    """No policy would help."""
+    with (
+        refusing(tables.client, "PutItem", Refusal(code)) as sent,
+        refused_with("PutItem on", tables.jobs, "denied", code, "credentials have expired"),
     ):
         store.add(a_job())
     assert len(sent) == 1
@@ -169,7 +193,7 @@ def test_a_refusal_that_nobody_foresaw_is_told_as_it_is(store: JobStore, tables:
     assert len(sent) == 1
 
 
-@pytest.mark.parametrize("reason", ["ValidationError", "ItemCollectionSizeLimitExceeded", "AccessDenied"])
+@pytest.mark.parametrize("reason", ["ValidationError", "ItemCollectionSizeLimitExceeded"])
 def test_a_transaction_refused_for_good_is_not_tried_again(store: JobStore, tables: Tables, reason: str) -> None:
     """Only conflicts and throttles pass by themselves."""
     refusal = Refusal("TransactionCanceledException", reasons=("None", reason))

@@ -47,14 +47,16 @@ def test_a_key_that_was_released_has_no_holder(store: JobStore) -> None:
     assert store.holder(KEY) is None
 
 
-def test_asking_is_one_consistent_read(tables: Tables, clock: ManualClock) -> None:
-    """An eventually consistent one could miss the write of a moment ago."""
+@pytest.mark.parametrize(("window", "reads"), [(MINUTE, 1), (None, 2)])
+def test_asking_is_a_consistent_read(tables: Tables, clock: ManualClock, window: int | None, reads: int) -> None:
+    """An eventually consistent one could miss the write of a moment ago. A key without a window is held for as long
+    as its job lives, which a second one says."""
     store = tables.store(clock)
-    store.add(a_job(unique_pk=KEY))
+    store.add(a_job(unique_pk=KEY, unique_for_ms=window))
     with recorded(tables.client) as calls, refusing(tables.client, "GetItem", Refusal("None"), times=0) as sent:
         assert store.holder(KEY) == "job-1"
-    assert calls == ["GetItem"]
-    assert [body["ConsistentRead"] for body in sent.bodies] == [True]
+    assert calls == ["GetItem"] * reads
+    assert [body["ConsistentRead"] for body in sent.bodies] == [True] * reads
 
 
 def test_an_item_that_was_edited_by_hand_is_read_as_the_transaction_reads_it(

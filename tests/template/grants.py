@@ -12,12 +12,13 @@ from tests.template.translate import read, translate
 #: What is granted (the kind of thing), and the action on it.
 Grant = tuple[str, str]
 
-#: The role, or the managed policy, that holds each principal's grants.
+#: The roles and managed policies that hold each principal's grants.
 PRINCIPALS = {
-    "dispatcher": "DispatchPolicy",
-    "runner": "RunnerFunctionRole",
-    "sweeper": "SweeperFunctionRole",
-    "api": "ApiFunctionRole",
+    "dispatcher": ["DispatchPolicy"],
+    "runner": ["RunnerFunctionRole"],
+    "worker": ["RunnerPolicy", "WorkerPolicy"],
+    "sweeper": ["SweeperFunctionRole"],
+    "api": ["ApiFunctionRole"],
 }
 
 _KINDS = {
@@ -30,16 +31,20 @@ _KINDS = {
     "arn:${AWS::Partition}:events:${AWS::Region}:${AWS::AccountId}:event-bus/${EventBusName}": "bus",
     "ApiTokenSecretArn": "token",
     "SesIdentityArn": "mail",
+    "RunnerLogs.Arn": "own logs",
+    "SweeperLogs.Arn": "own logs",
+    "ApiLogs.Arn": "own logs",
     "arn:${AWS::Partition}:ses:${AWS::Region}:${AWS::AccountId}:template/*": "mail",
     "arn:${AWS::Partition}:ses:${AWS::Region}:${AWS::AccountId}:configuration-set/*": "mail",
 }
 
 
 def grants(principal: str) -> set[Grant]:
-    """Everything the principal may call, optional parameters set; the right to log is SAM's own, and left out."""
+    """Everything the principal may call, optional parameters set."""
     return {
         (kind, action)
-        for statement in statements(PRINCIPALS[principal])
+        for holder in PRINCIPALS[principal]
+        for statement in statements(holder)
         for kind in map(_kind, _many(statement["Resource"]))
         for action in _many(statement["Action"])
     }
@@ -108,6 +113,8 @@ def _kind(resource: Any) -> str:
     if resource == "*":
         return "anything"
     ((function, value),) = resource.items()
+    if function == "Fn::If":
+        return _kind(value[1])
     return _KINDS[".".join(value) if function == "Fn::GetAtt" else value]
 
 

@@ -6,6 +6,8 @@ import pytest
 
 from tests.template.grants import PRINCIPALS, Grant, grants, needed, statements, translated
 
+#: Into the group that the stack made, so that no function makes one, or writes into another's.
+LOGS: set[Grant] = {("own logs", "logs:CreateLogStream"), ("own logs", "logs:PutLogEvents")}
 #: The explicit table of allowed calls: a change of the template's grants has to be made here too.
 ALLOWED: dict[str, set[Grant]] = {
     "dispatcher": {
@@ -32,6 +34,20 @@ ALLOWED: dict[str, set[Grant]] = {
         ("bus", "events:PutEvents"),  # with EventBusName
         ("mail", "ses:SendEmail"),
         ("mail", "ses:SendTemplatedEmail"),
+        *LOGS,
+    },
+    "worker": {
+        ("jobs/due", "dynamodb:Query"),  # a runner is told of its job, a worker looks for it
+        ("jobs", "dynamodb:GetItem"),
+        ("jobs", "dynamodb:PutItem"),
+        ("jobs", "dynamodb:PartiQLInsert"),
+        ("jobs", "dynamodb:UpdateItem"),
+        ("jobs", "dynamodb:DeleteItem"),
+        ("failed", "dynamodb:GetItem"),
+        ("failed", "dynamodb:PutItem"),
+        ("runner", "lambda:InvokeFunction"),
+        ("runners", "lambda:InvokeFunction"),
+        ("bus", "events:PutEvents"),
     },
     "api": {
         ("jobs", "dynamodb:PutItem"),  # dispatch, redrive
@@ -49,6 +65,7 @@ ALLOWED: dict[str, set[Grant]] = {
         ("bus", "events:PutEvents"),  # with EventBusName
         ("token", "secretsmanager:GetSecretValue"),
         ("token", "ssm:GetParameter"),
+        *LOGS,
     },
     "sweeper": {
         ("jobs/due", "dynamodb:Query"),
@@ -60,6 +77,7 @@ ALLOWED: dict[str, set[Grant]] = {
         ("runner", "lambda:InvokeFunction"),
         ("runners", "lambda:InvokeFunction"),
         ("bus", "events:PutEvents"),  # with EventBusName
+        *LOGS,
     },
 }
 
@@ -93,32 +111,74 @@ def test_a_dispatcher_deletes_unique_keys_only(holder: str) -> None:
     assert deleting["Condition"] == {"ForAllValues:StringLike": {"dynamodb:LeadingKeys": ["unique#*"]}}
 
 
+@pytest.mark.parametrize("principal", PRINCIPALS)
+def test_each_write_spares_the_items_that_are_everybodys(principal: str) -> None:
+    """Without `queues` nothing is swept, and a forged `sweeper` hides that: each is written by whom it concerns."""
+    jobs = {"Fn::GetAtt": ["JobsTable", "Arn"]}
+    for holder in PRINCIPALS[principal]:
+        for statement in statements(holder):
+            if statement["Resource"] != jobs or statement["Action"] in ("dynamodb:GetItem", "dynamodb:BatchGetItem"):
+                continue
+            ((operator, condition),) = statement["Condition"].items()
+            spared = set(condition["dynamodb:LeadingKeys"])
+            if operator == "ForAllValues:StringLike":
+                assert spared == {"unique#*"}
+            elif statement["Action"] == "dynamodb:UpdateItem":
+                assert spared == {"queues" if principal == "sweeper" else "sweeper"}
+            else:
+                assert spared == {"queues", "sweeper"}
+            assert operator in ("ForAllValues:StringLike", "ForAllValues:StringNotEquals")
+
+
 def test_mail_may_be_sent_as_the_given_identity_only() -> None:
     """Without SesIdentityArn the stack has no right to send mail."""
     policy = translated()["Resources"]["MailPolicy"]
     assert policy["Condition"] == "HasSesIdentity"
     (sending,) = policy["Properties"]["PolicyDocument"]["Statement"]
-    assert [r for r in sending["Resource"] if "identity" in str(r).lower()] == [{"Ref": "SesIdentityArn"}]
+    ((identity,),) = [list(each.values()) for each in sending["Resource"] if "Fn::If" in each]
+    assert identity[:2] == ["SesIdentityIsHere", {"Ref": "SesIdentityArn"}]
+
+
+def test_an_identity_of_another_region_ends_the_deploy() -> None:
+    """SES would look for it in the stack's own. What IAM is given instead is a sentence, and no ARN."""
+    (sending,) = translated()["Resources"]["MailPolicy"]["Properties"]["PolicyDocument"]["Statement"]
+    ((identity,),) = [list(each.values()) for each in sending["Resource"] if "Fn::If" in each]
+    assert identity[2]["Fn::Sub"].startswith("SesIdentityArn must name an identity of ${AWS::Region}")
+    region, here = translated()["Conditions"]["SesIdentityIsHere"]["Fn::Equals"]
+    assert here == {"Ref": "AWS::Region"}
+    place, parts = region["Fn::Select"]
+    separator, text = parts["Fn::Split"]
+    for arn, expected in {"": "", "arn:aws:ses:eu-west-1:111122223333:identity/example.com": "eu-west-1"}.items():
+        assert text["Fn::Sub"].replace("${SesIdentityArn}", arn).split(separator)[int(place)] == expected
 
 
 def test_the_event_bus_may_be_told_only_where_there_is_one() -> None:
     """Without EventBusName nobody in the stack has the right to publish anything."""
     written = json.dumps(translated()["Resources"])
-    assert written.count('"Action": "events:PutEvents"') == len(PRINCIPALS)
-    assert written.count('"Fn::If": ["HasEventBus", {"Sid": "TellTheEventBus", ') == len(PRINCIPALS)
+    publish = written.count('"Action": "events:PutEvents"')
+    assert publish == written.count('"Fn::If": ["HasEventBus", {"Sid": "TellTheEventBus", ') == 4
     assert translated()["Conditions"]["HasEventBus"] == {"Fn::Not": [{"Fn::Equals": [{"Ref": "EventBusName"}, ""]}]}
 
 
-def test_the_functions_hold_no_other_policy_than_that_for_logs() -> None:
-    """What SAM adds by itself is the right to write logs."""
-    for role in ("RunnerFunctionRole", "SweeperFunctionRole", "ApiFunctionRole"):
-        assert translated()["Resources"][role]["Properties"]["ManagedPolicyArns"] == [
-            "arn:aws:iam::aws:policy/service-role/AWSLambdaBasicExecutionRole"
-        ]
+@pytest.mark.parametrize("function", ["Runner", "Sweeper", "Api"])
+def test_a_function_logs_into_its_own_group_only(function: str) -> None:
+    """AWS's policy for it, which SAM attaches to roles that it makes, opens every group of the account."""
+    role = translated()["Resources"][f"{function}FunctionRole"]["Properties"]
+    assert "ManagedPolicyArns" not in role
+    (logs,) = [s for s in statements(f"{function}FunctionRole") if s["Sid"] == "WriteItsOwnLogs"]
+    assert logs["Resource"] == {"Fn::GetAtt": [f"{function}Logs", "Arn"]}
+    resource = translated()["Resources"][f"{function}Function"]["Properties"]
+    assert resource["LoggingConfig"]["LogGroup"] == {"Ref": f"{function}Logs"}
+    assert resource["Role"] == {"Fn::GetAtt": [f"{function}FunctionRole", "Arn"]}
 
 
 def test_the_schedule_may_start_the_sweeper_only() -> None:
-    """Its role is one that SAM makes."""
+    """And only a schedule of this account may take its role."""
+    role = translated()["Resources"]["SweeperFunctionTickRole"]["Properties"]
+    (trust,) = role["AssumeRolePolicyDocument"]["Statement"]
+    assert trust["Condition"] == {"StringEquals": {"aws:SourceAccount": {"Ref": "AWS::AccountId"}}}
+    target = translated()["Resources"]["SweeperFunctionTick"]["Properties"]["Target"]
+    assert target["RoleArn"] == {"Fn::GetAtt": ["SweeperFunctionTickRole", "Arn"]}
     (statement,) = statements("SweeperFunctionTickRole")
     assert statement["Action"] == "lambda:InvokeFunction"
     assert statement["Resource"] == {"Fn::GetAtt": ["SweeperFunction", "Arn"]}
@@ -127,7 +187,19 @@ def test_the_schedule_may_start_the_sweeper_only() -> None:
 def test_a_runner_of_ones_own_gets_what_the_runner_has() -> None:
     """RunnerPolicy is not a copy: it is what the runner itself runs with, but for mail."""
     assert {"Ref": "RunnerFunctionRole"} in translated()["Resources"]["RunnerPolicy"]["Properties"]["Roles"]
-    assert "Policies" not in translated()["Resources"]["RunnerFunctionRole"]["Properties"]
+    own = [statement["Sid"] for statement in statements("RunnerFunctionRole")]
+    shared = [statement["Sid"] for statement in statements("RunnerPolicy")]
+    assert sorted(own) == sorted([*shared, "WriteItsOwnLogs", "SendAsTheIdentity"])
+
+
+@pytest.mark.parametrize("runners", [1, 45])
+def test_a_managed_policy_stays_well_below_its_limit(runners: int) -> None:
+    """6,144 characters, with a few runners of one's own and with as many as RunnerFunctions can name."""
+    arn = "arn:aws-us-gov:lambda:us-gov-east-1:111122223333:function:" + "x" * 40
+    for policy in ("DispatchPolicy", "RunnerPolicy", "WorkerPolicy"):
+        document = json.dumps(translated()["Resources"][policy]["Properties"]["PolicyDocument"], separators=(",", ":"))
+        size = len(document) + (runners - 1) * len(f'"{arn}",')
+        assert size < (6144 if runners > 1 else 2500), policy
 
 
 def test_a_recorded_transaction_needs_the_grants_of_its_members() -> None:
