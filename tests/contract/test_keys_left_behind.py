@@ -117,7 +117,7 @@ def test_a_key_that_was_taken_meanwhile_is_not_taken_over(tables: Tables, clock:
     store = tables.store(clock)
     item = {"pk": {"S": KEY}, "job_id": {"S": "job-1"}, "taken_at": {"N": str(NOW - 1)}}
     tables.client.put_item(TableName=tables.jobs, Item=item)
-    looked = []
+    looked: list[bool] = []
 
     def redriven(**_: object) -> None:
         if not looked:
