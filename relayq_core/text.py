@@ -16,6 +16,12 @@ _LONGEST_NAME = 200
 _FRAMES_TOLD = 8
 _MEMBERS_TOLD = 5
 _GROUPS_TOLD = 3
+#: Of what is behind an error so many exceptions, with so much text, frames and notes of each.
+_BEHIND_TOLD = 10
+_BEHIND_BYTES = 500
+_FRAMES_TOLD_BEHIND = 3
+_NOTES_TOLD = 5
+_NOTE_BYTES = 300
 #: Of what pydantic has to say the first complaints.
 _COMPLAINTS_TOLD = 20
 #: Frames of files below this folder tell a user nothing about their handler.
@@ -63,13 +69,14 @@ def head(text: str, limit: int) -> str:
 
 
 def describe(error: BaseException, limit: int) -> str:
-    """`Type: message`, with the last frames of its traceback, in at most `limit` bytes.
+    """`Type: message`, with its notes and the last frames of its traceback, and the same of what is behind it: what it
+    was raised from, or while handling, and a group's members. In at most `limit` bytes, of which it has at least half.
 
-    Never raises, whatever the exception does; a pydantic ValidationError is told without its input.
+    Never raises, whatever the exceptions do; a pydantic ValidationError is told without its input, wherever it stands.
     """
-    head = headline(error, limit)
-    frames = _frames(error)
-    return cut(f"{head}\n{frames}" if frames else head, limit)
+    behind = cut("\n".join(_behind(error)), limit // 2)
+    own = limit - len(behind.encode()) - 1 if behind else limit
+    return "\n".join(part for part in (cut(_told(error, own, _FRAMES_TOLD), own), behind) if part)
 
 
 def headline(error: BaseException, limit: int = 500) -> str:
@@ -79,9 +86,14 @@ def headline(error: BaseException, limit: int = 500) -> str:
 
 
 def located(error: BaseException, limit: int = 500) -> str:
-    """`Type: message, at file:line in function` in at most `limit` bytes: the innermost frame alone. Never raises."""
-    frames = _frames(error).splitlines()
-    return cut(f"{headline(error)}, {frames[-1].strip()}" if frames else headline(error), limit)
+    """`Type: message, at file:line in function; caused by Type: message` in at most `limit` bytes: the innermost frame
+    alone, and what it was raised from. Never raises."""
+    told = headline(error)
+    if frames := _frames(error, 1):
+        told += f", {frames.strip()}"
+    if (cause := _linked(error, "__cause__")) is not None and not _is_remote(cause):
+        told += f"; caused by {headline(cause, limit // 2)}"
+    return cut(told, limit)
 
 
 def place(location: Sequence[int | str]) -> str:
@@ -124,11 +136,69 @@ def _members(group: Any, limit: int, depth: int) -> Iterator[str]:
         yield f"{_name(error)}: {_message(error, limit, depth + 1)}"
 
 
-def _frames(error: BaseException) -> str:
+def _told(error: BaseException, limit: int, frames: int) -> str:
+    """Its headline, its notes, where it was raised."""
+    notes = (f"  note: {cut(note, _NOTE_BYTES)}" for note in _notes(error))
+    return "\n".join(line for line in (headline(error, limit), *notes, _frames(error, frames)) if line)
+
+
+def _behind(error: BaseException) -> Iterator[str]:
+    """What is behind it, the nearest first; each once, though they go round."""
+    seen = {id(error)}
+    waiting = deque(_next_to(error))
+    while waiting and len(seen) <= _BEHIND_TOLD:
+        how, one = waiting.popleft()
+        if id(one) in seen:
+            continue
+        seen.add(id(one))
+        if _is_remote(one):  # its text is a whole traceback, with the texts of all exceptions in it
+            yield f"in another process:\n{_remote_frames(one)}"
+        else:
+            yield f"{how} {_told(one, _BEHIND_BYTES, _FRAMES_TOLD_BEHIND)}"
+        waiting.extendleft(reversed(list(_next_to(one))))
+
+
+def _next_to(error: BaseException) -> Iterator[tuple[str, BaseException]]:
+    """What it was raised from or while handling, and a group's first members."""
+    if (cause := _linked(error, "__cause__")) is not None:
+        yield "caused by", cause
+    elif (context := _linked(error, "__context__")) is not None and not _linked(error, "__suppress_context__"):
+        yield "while handling", context
+    if issubclass(type(error), BaseExceptionGroup):
+        for member in BaseExceptionGroup.__dict__["exceptions"].__get__(error)[:_MEMBERS_TOLD]:
+            yield "in it", member
+
+
+def _linked(error: BaseException, link: str) -> Any:
+    """As Python itself keeps it, whatever the exception's class says."""
+    return BaseException.__dict__[link].__get__(error)
+
+
+def _notes(error: BaseException) -> list[str]:
+    try:
+        notes = vars(error).get("__notes__")
+    except BaseException:
+        return []
+    if type(notes) is not list:
+        return []
+    return [note for note in notes[:_NOTES_TOLD] if issubclass(type(note), str)]
+
+
+def _is_remote(error: BaseException) -> bool:
+    """It is what a pool of processes puts behind an exception of a worker's."""
+    return _name(error) in {"RemoteTraceback", "_RemoteTraceback"}
+
+
+def _remote_frames(error: BaseException) -> str:
+    found = re.findall(r'^  File "([^"\n]+)", line (\d+), in (.+)$', _message(error, 4 * _BEHIND_BYTES), re.MULTILINE)
+    return "\n".join(f"  at {file}:{line} in {name}" for file, line, name in found[-_FRAMES_TOLD_BEHIND:])
+
+
+def _frames(error: BaseException, count: int) -> str:
     """Where it was raised: file, line and function of the innermost frames, without RelayQ's own; no values."""
     try:
         codes = ((frame.f_code, line) for frame, line in traceback.walk_tb(error.__traceback__))
-        told = deque(((code, line) for code, line in codes if not code.co_filename.startswith(_OWN)), _FRAMES_TOLD)
+        told = deque(((code, line) for code, line in codes if not code.co_filename.startswith(_OWN)), count)
     except BaseException:
         return ""
     return "\n".join(f"  at {code.co_filename}:{line} in {code.co_name}" for code, line in told)

@@ -206,3 +206,124 @@ def test_an_error_is_located_by_its_innermost_frame_alone() -> None:
     assert told.endswith("in deep")
     assert "\n" not in told
     assert located(ValueError("x")) == "ValueError: x"
+
+
+def _raised_from(cause: BaseException) -> LookupError:
+    try:
+        try:
+            raise cause
+        except BaseException as caught:
+            raise LookupError("no such customer") from caught
+    except LookupError as error:
+        return error
+
+
+def _raised_while_handling(first: BaseException) -> BaseException:
+    try:
+        try:
+            raise first
+        except BaseException:
+            raise LookupError("no such customer")  # noqa: B904
+    except LookupError as error:
+        return error
+
+
+def _lines(error: BaseException, limit: int = 8192) -> list[str]:
+    return [line for line in describe(error, limit).splitlines() if not line.startswith("  at ")]
+
+
+def test_what_an_error_was_raised_from_is_told_with_it() -> None:
+    """Whoever wraps errors wants to see what is in the wrapping."""
+    error = _raised_from(KeyError("customer_id"))
+    told = describe(error, 8192).splitlines()
+    assert told[0] == "LookupError: no such customer"
+    assert told[1].endswith(" in _raised_from")
+    assert told[2] == "caused by KeyError: 'customer_id'"
+    assert told[3].endswith(" in _raised_from")
+    assert located(error).endswith(" in _raised_from; caused by KeyError: 'customer_id'")
+
+
+def test_what_was_being_handled_is_told_unless_it_is_hidden() -> None:
+    """As in Python's own traceback."""
+    error = _raised_while_handling(KeyError("customer_id"))
+    assert _lines(error) == ["LookupError: no such customer", "while handling KeyError: 'customer_id'"]
+    error.__suppress_context__ = True
+    assert _lines(error) == ["LookupError: no such customer"]
+
+
+def test_notes_are_told_of_each_error_of_the_chain() -> None:
+    """`add_note` is how one says in which file and line it was."""
+    cause = KeyError("customer_id")
+    cause.add_note("column 3")
+    error = _raised_from(cause)
+    error.add_note("in march.csv,\x1b[2J line 7")
+    assert _lines(error) == [
+        "LookupError: no such customer",
+        "  note: in march.csv,\N{REPLACEMENT CHARACTER}[2J line 7",
+        "caused by KeyError: 'customer_id'",
+        "  note: column 3",
+    ]
+
+
+def test_the_members_of_a_group_are_told_each_with_its_cause() -> None:
+    """A TaskGroup says of itself only that something is wrong."""
+    member = _raised_from(KeyError("customer_id"))
+    group = ExceptionGroup("several", [member, ExceptionGroup("inner", [ValueError("deep")])])
+    assert _lines(group)[1:] == [
+        "in it LookupError: no such customer",
+        "caused by KeyError: 'customer_id'",
+        "in it ExceptionGroup: inner (1 sub-exception): ValueError: deep",
+        "in it ValueError: deep",
+    ]
+
+
+def test_a_long_message_leaves_room_for_its_cause_and_a_long_chain_for_the_message() -> None:
+    """The row has 8 KB for all of it."""
+    told = describe(_raised_from(KeyError("x" * 100_000)), 8192)
+    assert len(told.encode()) <= 8192
+    error = ValueError("y" * 100_000)
+    error.__cause__ = KeyError("customer_id")
+    told = describe(error, 8192)
+    assert len(told.encode()) <= 8192
+    assert told.endswith("caused by KeyError: 'customer_id'")
+    first = last = ValueError("first")
+    for number in range(5_000):
+        last.__cause__ = ValueError(f"{number} " + "z" * 300)
+        last.add_note("n" * 10_000)
+        last = last.__cause__
+    told = describe(first, 8192)
+    assert len(told.encode()) <= 8192
+    assert told.startswith("ValueError: first")
+
+
+def test_causes_that_go_round_are_told_once_each() -> None:
+    """Two that point at each other have no end."""
+    one, two = ValueError("one"), KeyError("two")
+    one.__cause__, two.__context__ = two, one
+    assert _lines(one) == ["ValueError: one", "caused by KeyError: 'two'"]
+
+
+@pytest.mark.parametrize("wrap", ["cause", "context", "group", "group in a cause", "remote"])
+def test_no_validation_error_behind_an_error_shows_its_input(wrap: str) -> None:
+    """pydantic prints the input; it would stand in the table, wherever the exception is put."""
+    with pytest.raises(ValidationError) as caught:
+        Login.model_validate({"password": "hunter2"})
+    invalid = caught.value
+    match wrap:
+        case "cause":
+            error = _raised_from(invalid)
+        case "context":
+            error = _raised_while_handling(invalid)
+        case "group":
+            error = ExceptionGroup("several", [invalid])
+        case "group in a cause":
+            error = _raised_from(ExceptionGroup("several", [invalid]))
+        case _:
+            error = ValueError("in a worker")
+            error.__cause__ = type("_RemoteTraceback", (Exception,), {})(
+                f'Traceback:\n  File "jobs/x.py", line 7, in crawl\n    crawl()\n{invalid}\n'
+            )
+    told = describe(error, 8192)
+    assert "hunter2" not in told + located(error)
+    assert ("password: Input should be a valid integer" in told) == (wrap != "remote")
+    assert ("at jobs/x.py:7 in crawl" in told) == (wrap == "remote")
