@@ -8,8 +8,9 @@ from typing import Any
 
 from relayq_core.client import RelayQ
 from relayq_core.dispatcher import Dispatched
+from relayq_core.errors import Seconds
 from relayq_core.forks import Lock
-from relayq_core.options import BackoffLike, Seconds
+from relayq_core.options import BackoffLike
 from relayq_core.record import JobRecord
 
 _lock = Lock()

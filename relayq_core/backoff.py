@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from datetime import timedelta
 from typing import Any, Literal, TypeAlias
 
-from relayq_core.errors import LONGEST_DELAY, InvalidOption, did_you_mean, shown
+from relayq_core.errors import LONGEST_DELAY, InvalidOption, Seconds, did_you_mean, seconds_of, shown
 from relayq_core.value import Value
 
 Kind: TypeAlias = Literal["fixed", "linear", "exponential", "list"]
@@ -17,7 +18,7 @@ _LONGEST_LIST = 50
 
 
 class Backoff(Value):
-    """The wait before each retry, in seconds.
+    """The wait before each retry, in seconds; each may be given as a timedelta.
 
     With n = 1 for the first retry: fixed `base`, linear `base * n`, exponential `base * 2**(n-1)`, a list gives
     its n-th entry and repeats its last. `cap` bounds the result; `jitter` (0 to 1) moves it at random by up to
@@ -29,8 +30,10 @@ class Backoff(Value):
     cap: float | None = None
     jitter: float = 0.0
 
-    def __init__(self, kind: Kind, values: tuple[float, ...], cap: float | None = None, jitter: float = 0.0) -> None:
-        super().__init__(kind, values, cap, jitter)
+    def __init__(
+        self, kind: Kind, values: tuple[Seconds, ...], cap: Seconds | None = None, jitter: float = 0.0
+    ) -> None:
+        super().__init__(kind, tuple(map(seconds_of, values)), seconds_of(cap), jitter)
         self.__post_init__()
 
     def __post_init__(self) -> None:  # the name by which pydantic knows it too
@@ -81,26 +84,26 @@ def _text(value: float) -> str:
     return f"{value + 0:.15g}"
 
 
-def Fixed(base: float, *, cap: float | None = None, jitter: float = 0.0) -> Backoff:  # noqa: N802 - reads as a type
+def Fixed(base: Seconds, *, cap: Seconds | None = None, jitter: float = 0.0) -> Backoff:  # noqa: N802 - reads as a type
     """Always `base` seconds."""
     return Backoff("fixed", (base,), cap, jitter)
 
 
-def Linear(base: float, *, cap: float | None = None, jitter: float = 0.0) -> Backoff:  # noqa: N802
+def Linear(base: Seconds, *, cap: Seconds | None = None, jitter: float = 0.0) -> Backoff:  # noqa: N802
     """`base * n` seconds before retry n."""
     return Backoff("linear", (base,), cap, jitter)
 
 
-def Exponential(base: float, *, cap: float | None = None, jitter: float = 0.0) -> Backoff:  # noqa: N802
+def Exponential(base: Seconds, *, cap: Seconds | None = None, jitter: float = 0.0) -> Backoff:  # noqa: N802
     """`base * 2**(n-1)` seconds before retry n."""
     return Backoff("exponential", (base,), cap, jitter)
 
 
-def backoff_of(value: Backoff | float | Sequence[float]) -> Backoff:
-    """The Backoff that a number (fixed), a list of numbers, or a Backoff stands for."""
+def backoff_of(value: Backoff | Seconds | Sequence[Seconds]) -> Backoff:
+    """The Backoff that a duration (fixed), a list of durations, or a Backoff stands for."""
     if isinstance(value, Backoff):
         return value
-    if isinstance(value, int | float) and not isinstance(value, bool):
+    if isinstance(value, int | float | timedelta) and not isinstance(value, bool):
         return Fixed(value)
     if isinstance(value, Sequence) and not isinstance(value, str | bytes):
         return Backoff("list", tuple(value))

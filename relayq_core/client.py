@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Any
 from relayq_core.adapters.lambda_invoke import LambdaInvoke, NoHandoff
 from relayq_core.clock import SystemClock
 from relayq_core.dispatcher import Dispatched, Dispatcher
-from relayq_core.errors import InvalidOption, SettingsError
+from relayq_core.errors import InvalidOption, Seconds, SettingsError
 from relayq_core.events import Events
 from relayq_core.events import events as all_events
 from relayq_core.forks import anew_in_children, left_to_the_parent
-from relayq_core.options import BackoffLike, Options, Seconds
+from relayq_core.options import BackoffLike, Options
 from relayq_core.ports import Clock, EventBus, Handoff, History, JobStore, UniqueHint
 from relayq_core.record import JobRecord, Status
 from relayq_core.registry import registry as all_jobs

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Any, Self, TypeVar
+from datetime import timedelta
+from typing import Any, Self, TypeAlias, TypeVar
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
@@ -285,22 +286,22 @@ class KeyTaken(RelayQError):
 class RetryAfter(Portable, Exception):
     """Raise it in a handler: this attempt failed, try again in `seconds` instead of the backoff's delay.
 
-    It uses up an attempt; after the last one the job fails. `seconds` is a number >= 0.
+    It uses up an attempt; after the last one the job fails. `seconds` is a number >= 0, or a timedelta.
     """
 
-    def __init__(self, seconds: float, reason: str = "") -> None:
+    def __init__(self, seconds: Seconds, reason: str = "") -> None:
         self.seconds = checked_wait("RetryAfter", seconds)
         self.reason = reason
-        super().__init__(reason or f"retry in {seconds:g} s")
+        super().__init__(reason or f"retry in {self.seconds:g} s")
 
 
 class Snooze(Portable, Exception):
-    """Raise it in a handler: not now, run me again in `seconds`. It uses up no attempt."""
+    """Raise it in a handler: not now, run me again in `seconds`, or a timedelta. It uses up no attempt."""
 
-    def __init__(self, seconds: float, reason: str = "") -> None:
+    def __init__(self, seconds: Seconds, reason: str = "") -> None:
         self.seconds = checked_wait("Snooze", seconds)
         self.reason = reason
-        super().__init__(reason or f"snoozed for {seconds:g} s")
+        super().__init__(reason or f"snoozed for {self.seconds:g} s")
 
 
 class Bury(Portable, Exception):
@@ -315,8 +316,18 @@ class Bury(Portable, Exception):
 LONGEST_DELAY = 10 * 365 * 86_400.0
 
 
-def checked_wait(option: str, seconds: float) -> float:
-    """The seconds, if they are a finite number from 0 to LONGEST_DELAY; else InvalidOption."""
+#: A duration, wherever one is given.
+Seconds: TypeAlias = float | timedelta
+
+
+def seconds_of(duration: Any) -> Any:
+    """A timedelta's seconds; anything else as it is, to be checked."""
+    return duration.total_seconds() if isinstance(duration, timedelta) else duration
+
+
+def checked_wait(option: str, duration: Seconds) -> float:
+    """Its seconds, if they are a finite number from 0 to LONGEST_DELAY; else InvalidOption."""
+    seconds = seconds_of(duration)
     if isinstance(seconds, bool) or not isinstance(seconds, int | float):
         raise InvalidOption(option, f"expected a number of seconds, got {type(seconds).__name__}")
     if not 0 <= seconds <= LONGEST_DELAY:

@@ -27,8 +27,8 @@ from pydantic.fields import FieldInfo
 from typing_extensions import TypedDict  # pydantic wants this one before Python 3.12
 
 from relayq_core.context import JobContext
-from relayq_core.errors import InvalidJob, InvalidOption, InvalidPayload, did_you_mean
-from relayq_core.options import BackoffLike, Options, Seconds, checked_name
+from relayq_core.errors import InvalidJob, InvalidOption, InvalidPayload, Seconds, did_you_mean
+from relayq_core.options import BackoffLike, Options, checked_name
 from relayq_core.payload import changed, compare, dumped, first_field, invalid, lenient
 from relayq_core.registry import JobType, Origin, RunnableJob, registry
 from relayq_core.request import JobRequest, to_json

@@ -5,18 +5,18 @@ from __future__ import annotations
 import re
 import warnings
 from collections.abc import Sequence
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any, TypeAlias
 
 from relayq_core.backoff import Backoff, backoff_of
-from relayq_core.errors import InvalidOption, checked_wait, shown
+from relayq_core.errors import InvalidOption, Seconds, checked_wait, shown
 from relayq_core.value import Value
 
-Seconds: TypeAlias = float | timedelta
-BackoffLike: TypeAlias = Backoff | float | Sequence[float]
+BackoffLike: TypeAlias = Backoff | Seconds | Sequence[Seconds]
 
 _QUEUE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
-_JOB_ID = re.compile(r"[0-9A-Za-z_-]{1,64}")
+#: No dot comes first: `..` in a URL leads elsewhere. No slash: in a URL it would end the id.
+_JOB_ID = re.compile(r"[0-9A-Za-z_-][0-9A-Za-z_.:-]{0,63}")
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,127}")
 #: What fits a header and is no JSON; shorter ones can be guessed.
 _TOKEN = re.compile(r"[A-Za-z0-9_.~+/=-]{16,256}")
@@ -59,7 +59,7 @@ class Options(Value, kw_only=True):
             max_attempts=None if max_attempts is None else checked_attempts("max_attempts", max_attempts),
             backoff=None if backoff is None else backoff_of(backoff),
             timeout=None if timeout is None else _positive("timeout", timeout),
-            delay=None if delay is None else checked_wait("delay", _seconds(delay)),
+            delay=None if delay is None else checked_wait("delay", delay),
             at=None if at is None else _epoch_ms(at),
             unique=None if unique is None else _checked_key(unique),
             unique_for=None if unique_for is None else _positive("unique_for", unique_for),
@@ -117,9 +117,12 @@ def checked_queue(queue: Any) -> str:
 
 
 def checked_job_id(job_id: Any) -> str:
-    """The job id, if it is one: 1 to 64 letters, digits, '_' or '-'."""
+    """The job id, if it is one: 1 to 64 letters, digits, '_', '-', '.' or ':', no dot first."""
     if not isinstance(job_id, str) or not _JOB_ID.fullmatch(job_id):
-        raise InvalidOption("job_id", f"expected 1 to 64 letters, digits, '_' or '-', got {shown(job_id)}")
+        raise InvalidOption(
+            "job_id",
+            f"expected 1 to 64 letters, digits, '_', '-', '.' or ':', not beginning with '.', got {shown(job_id)}",
+        )
     return job_id
 
 
@@ -166,12 +169,8 @@ def _checked_key(key: Any) -> str:
     return key
 
 
-def _seconds(value: Seconds) -> float:
-    return value.total_seconds() if isinstance(value, timedelta) else value
-
-
 def _positive(option: str, value: Seconds) -> float:
-    seconds = checked_wait(option, _seconds(value))
+    seconds = checked_wait(option, value)
     if seconds < 0.001:
         raise InvalidOption(option, f"expected more than 0 seconds, got {seconds:g}")
     return seconds

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any, Protocol, Self, runtime_checkable
 
-from relayq_core.errors import InvalidOption, InvalidPayload
-from relayq_core.options import BackoffLike, Options, Seconds, checked_name
+from relayq_core.errors import InvalidOption, InvalidPayload, Seconds
+from relayq_core.options import BackoffLike, Options, checked_name
 from relayq_core.registry import JobType, Registry, registry
 from relayq_core.value import Value, field
 

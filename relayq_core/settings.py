@@ -6,9 +6,10 @@ import json
 import os
 import re
 from collections.abc import Callable, Mapping
-from typing import Any, Literal, get_args
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
-from relayq_core.backoff import DEFAULT_BACKOFF, Backoff, parse
+from relayq_core.backoff import DEFAULT_BACKOFF, Backoff, backoff_of, parse
 from relayq_core.errors import InvalidOption, SettingsError, did_you_mean
 from relayq_core.lifecycle import Policy
 from relayq_core.options import checked_attempts, checked_queue, checked_tokens
@@ -116,6 +117,12 @@ def _attempts(text: str) -> int:
     return checked_attempts("", _whole(1, 1000)(text))
 
 
+def _as_kept(name: str, value: Any) -> Any:
+    if name == "backoff":
+        return backoff_of(value)
+    return round(value.total_seconds()) if isinstance(value, timedelta) else value
+
+
 class Settings(Value, kw_only=True):
     """One field for each `RELAYQ_<FIELD>` variable; durations in seconds."""
 
@@ -166,6 +173,12 @@ class Settings(Value, kw_only=True):
     redis_prefix: str = field(default="relayq:", read=_text)
     #: an EventBridge bus that is told what happens to jobs, by name or ARN; none: nobody is told
     event_bus: str = field(default="", read=_bus)
+
+    if not TYPE_CHECKING:
+
+        def __init__(self, **given: Any) -> None:
+            """Durations may be timedeltas, a backoff whatever an option may be."""
+            super().__init__(**{name: _as_kept(name, value) for name, value in given.items()})
 
     @classmethod
     def from_environ(cls, environ: Mapping[str, str] | None = None) -> Settings:

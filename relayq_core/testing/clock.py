@@ -5,6 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import timedelta
 
+from relayq_core.errors import Seconds, seconds_of
+
+
+def milliseconds(seconds: Seconds = 0, **duration: float) -> int:
+    """A duration as the kit's clocks count it: seconds or a timedelta, and what a timedelta takes."""
+    whole = timedelta(seconds=seconds_of(seconds)) + timedelta(**duration)
+    return round(whole / timedelta(milliseconds=1))
+
 
 class ManualClock:
     """A clock that moves only when it is told to, or when somebody sleeps. Epoch milliseconds."""
@@ -20,12 +28,13 @@ class ManualClock:
         """Sleep without waiting: the time is later at once."""
         self._now += max(0, ms)
 
-    def advance(self, **duration: float) -> int:
-        """Move on by what a timedelta takes: `advance(minutes=5)`. Answers with the time it is then."""
-        self._now += round(timedelta(**duration) / timedelta(milliseconds=1))
+    def advance(self, seconds: Seconds = 0, **duration: float) -> int:
+        """Move on by seconds or a timedelta, or by what a timedelta takes: `advance(minutes=5)`. Answers with the time
+        it is then."""
+        self._now += milliseconds(seconds, **duration)
         return self._now
 
     def countdown(self, **duration: float) -> Callable[[], int]:
         """What is left of a duration that begins now, in milliseconds: the `remaining` of an invocation."""
-        end = self._now + round(timedelta(**duration) / timedelta(milliseconds=1))
+        end = self._now + milliseconds(**duration)
         return lambda: end - self._now

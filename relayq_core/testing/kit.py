@@ -6,11 +6,11 @@ import heapq
 import itertools
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from datetime import timedelta
 from typing import Any
 
 from relayq_core import api
 from relayq_core.client import RelayQ
+from relayq_core.errors import Seconds
 from relayq_core.events import JobEvent, events
 from relayq_core.ports import JobStore
 from relayq_core.record import JobRecord
@@ -19,7 +19,7 @@ from relayq_core.runner import Runner
 from relayq_core.settings import Settings
 from relayq_core.sweeper import Scope
 from relayq_core.testing import matching
-from relayq_core.testing.clock import ManualClock
+from relayq_core.testing.clock import ManualClock, milliseconds
 from relayq_core.testing.faults import Moment, RunnerKilled, dying
 from relayq_core.testing.handoff import RecordingHandoff
 from relayq_core.testing.matching import Expected
@@ -180,12 +180,12 @@ class Kit:
         """Sweep once, as a tick of the schedule does at this moment; what it did, counted."""
         return dict(self.relayq.sweeper.sweep(self.clock.countdown(seconds=_SWEEPER_LIVES), Scope()).counts)
 
-    def time_travel(self, **duration: float) -> None:
-        """Move on by what a timedelta takes: `time_travel(minutes=5)`.
+    def time_travel(self, seconds: Seconds = 0, **duration: float) -> None:
+        """Move on by seconds or a timedelta, or by what a timedelta takes: `time_travel(minutes=5)`.
 
         On the way the sweeper looks after whatever comes due; an inline kit runs it, each job at its moment.
         """
-        arrives = self.clock.now() + round(timedelta(**duration) / timedelta(milliseconds=1))
+        arrives = self.clock.now() + milliseconds(seconds, **duration)
         while (moment := self._next_moment(sweeps_only=not self._inline)) is not None and moment <= arrives:
             self.clock.sleep(moment - self.clock.now())
             if not (self._inline and self._deliver(_MOST_RUNS)):

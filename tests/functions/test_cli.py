@@ -436,7 +436,7 @@ def test_a_malformed_id_is_a_usage_error(relayq: Relayq) -> None:
     for argv in (("status", "no id!"), ("run", "--id", "no id!"), ("failed", "show", "no id!")):
         ran = relayq(*argv)
         assert ran.code == 2
-        assert "expected 1 to 64 letters, digits, '_' or '-', got 'no id!'" in ran.err
+        assert "expected 1 to 64 letters, digits, '_', '-', '.' or ':', not beginning with '.', got 'no id!'" in ran.err
 
 
 # --- look ---

@@ -456,7 +456,7 @@ def test_whatever_the_event_is_the_runner_answers(lambdas: Lambdas, event: Any) 
 @pytest.mark.parametrize(
     ("event", "says"),
     [
-        ({}, "job_id: expected 1 to 64 letters, digits, '_' or '-', got None"),
+        ({}, "job_id: expected 1 to 64 letters, digits, '_', '-', '.' or ':', not beginning with '.', got None"),
         ([], 'event: expected {"job_id": "...", "run_at": ms}, got list'),
         (None, 'event: expected {"job_id": "...", "run_at": ms}, got NoneType'),
         ({"job_id": 5}, "job_id: expected 1 to 64"),

@@ -69,11 +69,11 @@ def test_the_ends_of_the_calendar_are_moments_too(at: datetime) -> None:
         ("unique", 7, "got int"),
         ("unique", "\ud800", "not valid Unicode"),
         ("unique", "k" * 16_385, "expected a key of at most 16,384 bytes, got 16,385"),
-        ("job_id", "", "job_id: expected 1 to 64 letters, digits, '_' or '-'"),
+        ("job_id", "", "job_id: expected 1 to 64 letters, digits, '_', '-', '.' or ':', not beginning with '.'"),
         ("job_id", "a/b", "got 'a/b'"),
         ("job_id", "x" * 65, "expected 1 to 64"),
         ("backoff", "10", "backoff: expected seconds, a list of seconds"),
-        ("backoff", timedelta(seconds=10), "got timedelta"),
+        ("backoff", {10: 20}, "got dict"),
     ],
 )
 def test_an_option_that_cannot_be_used_is_refused_in_words(option: str, value: Any, says: str) -> None:

@@ -309,6 +309,7 @@ def test_no_validation_error_behind_an_error_shows_its_input(wrap: str) -> None:
     with pytest.raises(ValidationError) as caught:
         Login.model_validate({"password": "hunter2"})
     invalid = caught.value
+    error: BaseException
     match wrap:
         case "cause":
             error = _raised_from(invalid)
