@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from email.header import decode_header, make_header
 from pathlib import Path
 from typing import Any
 
@@ -191,6 +192,122 @@ def test_a_misspelt_field_is_refused_at_dispatch() -> None:
     """Whoever dispatches should hear of it, not the failed table."""
     with pytest.raises(InvalidPayload, match="no such field"):
         send_email.__relayq_type__.encode({"to": "ada@example.org", "subject": "Hello", "test": "Hi"})
+
+
+# -- what may have come from a form -----------------------------------------------------------------------------
+
+BREAKS = ["\r", "\n", "\r\nBcc: evil@example.net", "\0", "\x0b", "\x1b[31m", "\x85", "\u2028", "\ud800"]
+
+
+@pytest.mark.parametrize("field", ["to", "cc", "bcc", "reply_to", "sender", "subject"])
+@pytest.mark.parametrize("evil", BREAKS)
+def test_a_control_character_in_a_header_buries_the_mail(field: str, evil: str) -> None:
+    """A line break in a header begins another header, and SES alone would stand between. No address is shown."""
+    given: dict[str, Any] = {"to": "ada@example.org", "subject": "Hello", "text": "Hi"}
+    for written in (f"Ada{evil} <ada@example.org>", f"Zoë{evil} <ada@bücher.example>", f"ada@example.org{evil}"):
+        with pytest.raises(Bury, match="control character") as buried:
+            send_email(**{**given, field: written})
+        assert "ada@" not in str(buried.value)
+
+
+@pytest.mark.parametrize(
+    "several",
+    [
+        "ada@example.org, evil@example.net",
+        "ada@example.org,evil@example.net",
+        "ada@example.org;evil@example.net",
+        "ada@example.org evil@example.net",
+        "Ada <ada@example.org>, Eve <evil@example.net>",
+        "Zoë <ada@example.org>, Eve <evil@example.net>",
+        '"Zoë" <ada@example.org>, "Eve" <evil@example.net>',
+        "ada@example.org, Zoë <evil@example.net>",
+        "friends: ada@example.org, evil@example.net;",
+        "Ada <ada@example.org> <evil@example.net>",
+        "ada@evil@example.net",
+        "<ada@example.org",
+        "ada@",
+        "ada",
+    ],
+)
+@pytest.mark.parametrize("field", ["to", "cc", "bcc", "reply_to", "sender"])
+def test_what_is_not_one_address_buries_the_mail(field: str, several: str) -> None:
+    """One field of a form is one recipient: else a stranger sends mail, in your name, to whom he likes."""
+    given: dict[str, Any] = {"to": "ada@example.org", "subject": "Hello", "text": "Hi"}
+    with pytest.raises(Bury, match=f"{field}: expected one address"):
+        send_email(**{**given, field: several})
+
+
+@pytest.mark.parametrize(
+    ("given", "sent"),
+    [
+        ("Doe, John <john@example.org>", '"Doe, John" <john@example.org>'),
+        ('J. "Q" Public <j@example.org>', '"J. \\"Q\\" Public" <j@example.org>'),
+        ('"me@home" <j@example.org>', '"me@home" <j@example.org>'),
+        (" ada@example.org ", "ada@example.org"),
+        ('"a b"@example.org', '"a b"@example.org'),
+        ("x" * 321 + " <ada@example.org>", "ada@example.org"),
+        ("名" * 90 + " <ada@example.org>", "ada@example.org"),
+    ],
+)
+def test_a_name_is_quoted_where_it_must_be_and_left_out_where_it_is_too_long(
+    ses: Stubber, given: str, sent: str
+) -> None:
+    """SES refuses more than 320 characters: the mail matters more than the name."""
+    expect(ses, a_message(Destination={"ToAddresses": [sent], "CcAddresses": [], "BccAddresses": []}))
+    send_email(given, "Hello", text="Hi")
+
+
+@pytest.mark.parametrize("name", ["名" * 20, "名" * 60, "Zoë " * 20, "é" * 75, "\N{GRINNING FACE}" * 40])
+def test_a_name_in_any_language_is_words_of_at_most_75_characters(name: str) -> None:
+    """What RFC 2047 allows; a reader of mail may show a longer one as it stands."""
+    written, _, address = jobs.email._encoded(f"{name} <ada@example.org>").rpartition(" ")
+    assert address == "<ada@example.org>"
+    assert all(len(word) <= 75 for word in written.split(" "))
+    assert str(make_header(decode_header(written))) == name.strip()
+
+
+@pytest.mark.parametrize("length", [2_000, 300_000])
+@pytest.mark.parametrize(
+    "shape", [" {n}Ü", '"{n}Ü', "Ü{n}<a@b.c", "Ü <{n}", "Ü {n}<a@b.c>", "{n}@Ü", "a@{n}.Ü", '"{q}Ü" <a@b.c>']
+)
+def test_no_address_takes_longer_than_it_is_long(shape: str, length: int) -> None:
+    """Recipients come from forms: a pattern that tries each split of 50,000 blanks does not end today."""
+    for filler in (" ", "a", '"', "<", "\\", ".", "Ü", "="):
+        address = shape.format(n=filler * length, q='\\"' * length)
+        try:
+            written = jobs.email._encoded(address)
+        except ValueError:
+            continue
+        assert len(written) <= 320
+
+
+def test_an_address_and_a_list_are_no_longer_than_ses_takes_them(ses: Stubber) -> None:
+    """SES would refuse the whole message, after each of five tries had sent it all over."""
+    longest = "a" * 64 + "@" + "b" * 251 + ".org"
+    recipients = {"ToAddresses": [longest] * 49, "CcAddresses": ["ada@example.org"], "BccAddresses": []}
+    expect(ses, a_message(Destination=recipients))
+    send_email([longest] * 49, "Hello", text="Hi", cc="ada@example.org")
+    with pytest.raises(Bury, match="at most 320"):
+        send_email("a" + longest, "Hello", text="Hi")
+    with pytest.raises(Bury, match="51 recipients, SES takes 50"):
+        send_email(["ada@example.org"] * 49, "Hello", text="Hi", cc="ada@example.org", bcc="ada@example.org")
+    with pytest.raises(Bury, match="to: 51 addresses"):
+        send_email(["ada@example.org"] * 51, "Hello", text="Hi")
+    with pytest.raises(Bury, match="reply_to: 51 addresses"):
+        send_email("ada@example.org", "Hello", text="Hi", reply_to=["ada@example.org"] * 51)
+
+
+@pytest.mark.parametrize("domain", ["faß.example", "κλαρα-σωλις.ευ", "a\u200cb.example", "a\u200db.example"])
+def test_a_domain_that_two_rules_read_differently_is_not_guessed(domain: str) -> None:
+    """The older rules, which Python has, make another domain of it, and so another reader of the mail."""
+    with pytest.raises(Bury, match="xn--"):
+        send_email(f"zoe@{domain}", "Hello", text="Hi")
+
+
+@pytest.mark.parametrize("name", ["send_email", "send_templated_email"])
+def test_a_mail_has_a_timeout(name: str) -> None:
+    """Without one it runs as long as its runner, which is billed."""
+    assert getattr(jobs.email, name).__relayq_type__.options.timeout == 60
 
 
 # -- what SES refuses ----------------------------------------------------------------------------------------

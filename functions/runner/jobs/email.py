@@ -10,9 +10,10 @@ import functools
 import json
 import os
 import re
-from email.utils import formataddr
+from email.header import Header
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+from jobs.domains import UnsafeDomain, ascii_domain
 from relayq_core import Bury, Exponential, job
 
 if TYPE_CHECKING:
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
     from types_boto3_sesv2 import SESV2Client
     from types_boto3_sesv2.type_defs import (
         BodyTypeDef,
-        DestinationTypeDef,
         EmailContentTypeDef,
         SendEmailRequestTypeDef,
     )
@@ -40,11 +40,22 @@ _PERMANENT = {
     "NotFoundException": "the template or the configuration set is not in this account and region",
 }
 
-_NAME_AND_ADDRESS = re.compile(r'\s*"?(?P<name>.*?)"?\s*<(?P<address>[^<>]+)>\s*')
-_LOCAL_PART = re.compile(r"[^\s<>\"',;:()/]+@")
+#: Seconds: SES answers in less than one, or not at all.
+_TIMEOUT = 60
+#: SES takes no longer address, and no more recipients in one message.
+_MOST_CHARS, _MOST_RECIPIENTS = 320, 50
+
+#: What ends a header's line, or may: a control character or a separator of lines.
+_BREAKS = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
+#: What stands between addresses or around them, and in none of them unless it is quoted.
+_DELIMITERS = frozenset(' ,;:<>()[]"\\')
+#: With one of these in it a name has to be quoted.
+_SPECIALS = frozenset('()<>[]:;@\\,."')
+#: Each word is looked at once, and from its beginning.
+_LOCAL_PART = re.compile(r"(?<![^\s<>\"',;:()/@])[^\s<>\"',;:()/@]++@")
 
 
-@job(name="send_email", queue="emails", max_attempts=5, backoff=_BACKOFF)
+@job(name="send_email", queue="emails", max_attempts=5, backoff=_BACKOFF, timeout=_TIMEOUT)
 def send_email(
     to: Addresses,
     subject: str,
@@ -60,11 +71,13 @@ def send_email(
     """Send one message, as plain text, as HTML, or as both; the result is the SES message id.
 
     `to`, `cc`, `bcc` and `reply_to` take one address, or `Name <address>`, or a list of them. SES allows 50
-    recipients in all; they see each other (but for `bcc`), so for a mail to each, dispatch a job for each.
+    recipients in all, and 320 characters for an address; a name that makes it longer is left out. Recipients see
+    each other (but for `bcc`), so for a mail to each, dispatch a job for each.
     `sender` is MAIL_FROM unless given; `configuration_set` names the one whose events and settings apply.
 
-    Raises Bury when there is no sender, no recipient or no body, or when SES refuses for good. Throttling and
-    faults are retried. SES knows no idempotency key: should its answer be lost, the mail is sent twice.
+    Raises Bury when there is no sender, no recipient or no body, for what is not one address or holds a control
+    character (addresses often come from forms), or when SES refuses for good. Throttling and faults are retried.
+    SES knows no idempotency key: should its answer be lost, the mail is sent twice.
     """
     return _send(
         _message(
@@ -79,7 +92,7 @@ def send_email(
     )
 
 
-@job(name="send_templated_email", queue="emails", max_attempts=5, backoff=_BACKOFF)
+@job(name="send_templated_email", queue="emails", max_attempts=5, backoff=_BACKOFF, timeout=_TIMEOUT)
 def send_templated_email(
     to: Addresses,
     template: str,
@@ -118,6 +131,8 @@ def _simple(subject: str, *, text: str | None, html: str | None) -> EmailContent
         body["Html"] = {"Data": html, "Charset": "UTF-8"}
     if not body:
         raise Bury("the message has no body: give text, html, or both")
+    if _BREAKS.search(subject.replace("\t", " ")):
+        raise Bury("the subject holds a line break or another control character; send it as one line")
     return {"Simple": {"Subject": {"Data": subject, "Charset": "UTF-8"}, "Body": body}}
 
 
@@ -131,17 +146,16 @@ def _message(
     sender: str | None,
     configuration_set: str | None,
 ) -> SendEmailRequestTypeDef:
-    recipients: DestinationTypeDef = {
-        "ToAddresses": _each(to),
-        "CcAddresses": _each(cc),
-        "BccAddresses": _each(bcc),
-    }
-    if not any(recipients.values()):
+    to_each, cc_each, bcc_each = _each("to", to), _each("cc", cc), _each("bcc", bcc)
+    count = sum(len(each) for each in (to_each, cc_each, bcc_each))
+    if not count:
         raise Bury("the message has no recipient: give to, cc or bcc")
+    if count > _MOST_RECIPIENTS:
+        raise Bury(f"the message has {count} recipients, SES takes {_MOST_RECIPIENTS}: dispatch a job for each group")
     message: SendEmailRequestTypeDef = {
-        "FromEmailAddress": _encoded(sender or _mail_from()),
-        "Destination": recipients,
-        "ReplyToAddresses": _each(reply_to),
+        "FromEmailAddress": _one("sender", sender or _mail_from()),
+        "Destination": {"ToAddresses": to_each, "CcAddresses": cc_each, "BccAddresses": bcc_each},
+        "ReplyToAddresses": _each("reply_to", reply_to),
         "Content": content,
     }
     if configuration_set:
@@ -159,25 +173,88 @@ def _mail_from() -> str:
     return address
 
 
-def _each(addresses: Addresses | None) -> list[str]:
+def _each(field: str, addresses: Addresses | None) -> list[str]:
+    """The addresses of a field as SES takes them. Raises Bury."""
     one_or_many = [addresses] if isinstance(addresses, str) else addresses or []
-    return [_encoded(address) for address in one_or_many if address]
+    if len(one_or_many) > _MOST_RECIPIENTS:
+        raise Bury(f"{field}: {len(one_or_many)} addresses, SES takes {_MOST_RECIPIENTS} in one message")
+    return [_one(field, address) for address in one_or_many if address]
+
+
+def _one(field: str, address: str) -> str:
+    try:
+        return _encoded(address)
+    except ValueError as error:
+        raise Bury(f"{field}: {error}") from None  # without the address: reasons are kept for months
 
 
 def _encoded(address: str) -> str:
     """The address in ASCII, which is all that SES takes: the name as RFC 2047, the domain as Punycode has it.
 
-    What cannot be written so is left as it is, for SES to refuse.
+    A mailbox that is not ASCII is left as it is, for SES to refuse. Raises ValueError, without showing the address,
+    for what is not the address of one mailbox.
     """
-    if address.isascii():
-        return address
-    named = _NAME_AND_ADDRESS.fullmatch(address)
-    name, bare = (named["name"], named["address"]) if named else ("", address)
-    mailbox, _, domain = bare.rpartition("@")
+    if _BREAKS.search(address):
+        raise ValueError("an address holds a line break or another control character")
+    name, bare = _name_and_address(address.strip(" "))
+    mailbox, at, domain = bare.rpartition("@")
+    if len(bare) > _MOST_CHARS or not (at and domain and _is_mailbox(mailbox)) or not _DELIMITERS.isdisjoint(domain):
+        raise ValueError(
+            f"expected one address, such as ada@example.com or Ada <ada@example.com>, of at most {_MOST_CHARS} "
+            "characters; several are a list"
+        )
     try:
-        return formataddr((name, f"{mailbox}@{domain.encode('idna').decode()}"))
-    except UnicodeError:
-        return address
+        plain = f"{mailbox}@{ascii_domain(domain)}" if not domain.isascii() else bare
+    except UnsafeDomain:
+        raise ValueError(
+            "the domain of an address cannot be written in ASCII without doubt; give it in its xn-- form"
+        ) from None
+    named = f"{_phrase(name)} <{plain}>" if name and len(name) <= _MOST_CHARS else plain
+    return named if len(named) <= _MOST_CHARS else plain
+
+
+def _name_and_address(address: str) -> tuple[str, str]:
+    """`Name <address>` taken apart, or no name. Raises ValueError for a name in which another address may hide."""
+    if not address.endswith(">"):
+        return "", address
+    name, _, bare = address[:-1].rpartition("<")
+    name = name.strip(" ")
+    if (quoted := _unquoted(name)) is not None:
+        return quoted, bare
+    if not {"<", ">", "@"}.isdisjoint(name):
+        raise ValueError("expected one address, found the signs of several in its name; several are a list")
+    return name, bare
+
+
+def _unquoted(name: str) -> str | None:
+    """What stands in the quotes around a name; None where they are not around the whole of it."""
+    if len(name) < 2 or not (name[0] == name[-1] == '"'):
+        return None
+    inner, escaped = [], False
+    for char in name[1:-1]:
+        if char == '"' and not escaped:
+            return None
+        escaped = char == "\\" and not escaped
+        if not escaped:
+            inner.append(char)
+    return None if escaped else "".join(inner)
+
+
+def _is_mailbox(local_part: str) -> bool:
+    """What stands before the @: a word, or anything in quotes."""
+    if _unquoted(local_part) is not None:
+        return True
+    return bool(local_part) and "@" not in local_part and _DELIMITERS.isdisjoint(local_part)
+
+
+def _phrase(name: str) -> str:
+    """The name as it stands before an address: quoted where it must be, in words of RFC 2047 where it is not ASCII."""
+    if not name.isascii():
+        return Header(name, "utf-8", maxlinelen=75).encode(linesep="")
+    if _SPECIALS.isdisjoint(name):
+        return name
+    escaped = name.replace("\\", "\\\\").replace('"', '\\"')
+    return f'"{escaped}"'
 
 
 def _send(message: SendEmailRequestTypeDef) -> str:
