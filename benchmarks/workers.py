@@ -54,9 +54,11 @@ class ToPipe:
     def __init__(self, pipe: IO[str]) -> None:
         self._pipe = pipe
 
-    def offer(self, job_id: str, queue: str | None, run_at: int) -> None:
+    def offer(
+        self, job_id: str, queue: str | None, run_at: int, *, name: str | None = None, here: bool = False
+    ) -> None:
         """A line for each job."""
-        self._pipe.write(f"{json.dumps([job_id, run_at])}\n")
+        self._pipe.write(f"{json.dumps([job_id, run_at, name])}\n")
         self._pipe.flush()
 
 
@@ -66,8 +68,8 @@ def relayq_runner(url: str, pipe: IO[str]) -> System:
 
     def work() -> None:
         for line in sys.stdin:
-            job_id, run_at = json.loads(line)
-            relayq.runner.run(job_id, run_at, lambda: 900_000)
+            job_id, run_at, name = json.loads(line)
+            relayq.runner.run(job_id, run_at, lambda: 900_000, name)
 
     return System(lambda number: relayq.dispatch("relayq_job", {"number": number}), work)
 

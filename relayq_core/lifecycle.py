@@ -36,6 +36,8 @@ from relayq_core.value import Value
 SETTLE_BUDGET_MS = 10_000
 #: With less than this left a runner does not claim.
 LEAST_TIME_MS = 15_000
+#: A runner that waited longer than this before a job that now lacks time hands it on; a fresh start takes as long.
+WORTH_A_START_MS = 1_000
 #: Clocks of different machines differ by less than this; safety never rests on it, only the lease does.
 SKEW_MS = 2_000
 #: A handler that ignores JobTimeout for this long is ended with its process.
@@ -116,6 +118,8 @@ class Policy(Value, kw_only=True):
     timeout_ms: int | None = None
     #: somebody renews the leases while their jobs run, and ends what runs without one
     renews: bool = False
+    #: how long the runner function may live, as it was configured; None where that is not known
+    runner_ms: int | None = None
 
 
 class Settlement(NamedTuple):
@@ -167,7 +171,8 @@ class Lease(NamedTuple):
     """What a runner asks for: its own id, and how long it may hold the job.
 
     Until `now + grace_ms + the row's timeout_ms`, or `+ budget_ms` where the row has none. One that is `renewed` while
-    the job runs is always as short as its budget, and has the sweeper look when it would end.
+    the job runs is always as short as its budget, and has the sweeper look when it would end. With a `name` the
+    budget is that of one type: a job of another name is refused, and its row tells the right one.
     """
 
     id: str
@@ -175,6 +180,7 @@ class Lease(NamedTuple):
     budget_ms: int
     grace_ms: int
     renewed: bool = False
+    name: str | None = None
 
     def until(self, timeout_ms: int | None) -> int:
         """When it runs out, for a row with this timeout."""
@@ -187,14 +193,24 @@ class Lease(NamedTuple):
         return self.until(None) + SKEW_MS if self.renewed else None
 
 
-def lease(lease_id: str, now: int, remaining_ms: int, policy: Policy, longest_ms: int | None = None) -> Lease:
+def lease(
+    lease_id: str,
+    now: int,
+    remaining_ms: int,
+    policy: Policy,
+    longest_ms: int | None = None,
+    name: str | None = None,
+) -> Lease:
     """The lease a runner with this much time left asks for.
 
     `longest_ms` is the longest timeout of all jobs it knows, if all have one: no handler it may start, whatever the
-    job's name turns out to be, needs more, and a crash is noticed so much sooner.
+    job's name turns out to be, needs more, and a crash is noticed so much sooner. With a `name` it is the timeout of
+    that type alone.
     """
     budget = max(0, remaining_ms - SETTLE_BUDGET_MS)
-    return Lease(lease_id, now, budget if longest_ms is None else min(budget, longest_ms), policy.grace_ms)
+    if longest_ms is None or longest_ms >= budget:
+        return Lease(lease_id, now, budget, policy.grace_ms)  # long enough for any name
+    return Lease(lease_id, now, longest_ms, policy.grace_ms, name=name)
 
 
 def renewed_lease(lease_id: str, now: int, policy: Policy) -> Lease:
@@ -217,9 +233,15 @@ def timeout_ms(options: Options) -> int | None:
     return None if options.timeout is None else max(1, round(options.timeout * 1000))
 
 
+def timeout_of(known: Options, policy: Policy) -> int | None:
+    """The timeout of a job type with these options, milliseconds; None if it may run as long as its runner."""
+    own = timeout_ms(known)
+    return policy.timeout_ms if own is None else own
+
+
 def longest_timeout(types: Iterable[Options], policy: Policy) -> int | None:
     """The longest timeout of job types with these options, milliseconds; None if one may run as long as its runner."""
-    timeouts = [policy.timeout_ms if known.timeout is None else timeout_ms(known) for known in types]
+    timeouts = [timeout_of(known, policy) for known in types]
     bounded = [timeout for timeout in timeouts if timeout is not None]
     return max(bounded) if bounded and len(bounded) == len(timeouts) else None
 
@@ -238,9 +260,9 @@ def claimed(record: JobRecord, lease: Lease) -> JobRecord:
     )
 
 
-def is_claimable(record: JobRecord, now: int) -> bool:
-    """A runner may claim it now. The store's condition says the same."""
-    return record.status.is_waiting and record.available_at <= now
+def is_claimable(record: JobRecord, now: int, name: str | None = None) -> bool:
+    """A runner may claim it now, if it has that name. The store's condition says the same."""
+    return record.status.is_waiting and record.available_at <= now and name in {None, record.name}
 
 
 class Limits(NamedTuple):
@@ -302,15 +324,26 @@ def latest_deadline(record: JobRecord, policy: Policy) -> int:
     return (record.lease_until or 0) - margin
 
 
-def never_fits(limits: Limits, whole_ms: int) -> str | None:
-    """Why the job's own timeout can never fit an invocation of this length, or None if it can."""
-    if not limits.timeout_is_own or limits.timeout_ms is None:
+def is_better_fresh(timeout_ms: int | None, *, waited_ms: int, remaining_ms: int) -> bool:
+    """A fresh invocation would give a handler with this timeout more time than this one, which has waited.
+
+    One that has not waited runs the job with what is left, however little that is: another would have no more. So a
+    job is handed on once for each wait, and never to and fro.
+    """
+    return waited_ms > WORTH_A_START_MS and timeout_ms is not None and timeout_ms > remaining_ms - SETTLE_BUDGET_MS
+
+
+def never_fits(limits: Limits, runner_ms: int | None) -> str | None:
+    """Why the job's own timeout fits no invocation of a runner that may live so long, or None if it can.
+
+    Not what one invocation has left: a slow start would bury a job that fits the next one.
+    """
+    if runner_ms is None or not limits.timeout_is_own or limits.timeout_ms is None:
         return None
-    most = whole_ms - SETTLE_BUDGET_MS
-    if limits.timeout_ms <= most:
+    if limits.timeout_ms <= runner_ms - SETTLE_BUDGET_MS:
         return None
     return (
-        f"its timeout of {limits.timeout_ms / 1000:g} s can never fit: this runner lives {whole_ms / 1000:g} s and "
+        f"its timeout of {limits.timeout_ms / 1000:g} s can never fit: this runner lives {runner_ms / 1000:g} s and "
         f"needs {SETTLE_BUDGET_MS // 1000} s of it to settle; raise the runner's timeout (900 s at most), give the "
         "queue a runner of its own, or lower the job's timeout"
     )

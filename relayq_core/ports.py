@@ -159,10 +159,14 @@ class JobStore(Protocol):
 class Handoff(Protocol):
     """Tells a runner that a job is there: a hint, never the truth."""
 
-    def offer(self, job_id: str, queue: str | None, run_at: int) -> None:
-        """Ask the queue's runner (None: this very one) for a run of this job at `run_at`, epoch milliseconds.
+    def offer(
+        self, job_id: str, queue: str | None, run_at: int, *, name: str | None = None, here: bool = False
+    ) -> None:
+        """Ask the queue's runner for a run of this job at `run_at`, epoch milliseconds (0: at once).
 
-        May raise anything: the job is safe all the same.
+        `name` is the job's, where it is known: the runner then asks for the lease of that type. `here`: ask this very
+        function, which runs the job already; so does a queue that is None. May raise anything: the job is safe all
+        the same.
         """
         ...
 

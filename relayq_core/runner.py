@@ -27,7 +27,7 @@ from relayq_core.errors import (
 )
 from relayq_core.events import Events, JobEvent
 from relayq_core.handing import hand_off
-from relayq_core.lifecycle import Event, Limits, Outcome, Policy, Settlement
+from relayq_core.lifecycle import Event, Lease, Limits, Outcome, Policy, Settlement, Snoozed
 from relayq_core.loggers import logger
 from relayq_core.ports import Clock, Handoff, JobStore, Settled
 from relayq_core.record import JobRecord
@@ -79,6 +79,19 @@ class Ran:
     job: JobRecord | None = None
 
 
+@dataclass(slots=True)
+class _Claim:
+    """A claim in the making: what is known of the job so far, and what the wait for it has taken."""
+
+    job_id: str
+    run_at: int
+    name: str | None
+    queue: str | None
+    #: what the invocation had left when it began
+    whole_ms: int
+    waited_ms: int = 0
+
+
 class Runner:
     """Runs one job per call. Never raises once it has claimed."""
 
@@ -101,25 +114,33 @@ class Runner:
         self._events = events
         self._stop = stop
 
-    def run(self, job_id: str, run_at: int | None, remaining: Callable[[], int]) -> Ran:
+    def run(
+        self,
+        job_id: str,
+        run_at: int | None,
+        remaining: Callable[[], int],
+        name: str | None = None,
+        queue: str | None = None,
+    ) -> Ran:
         """Run the job, if it waits and its time has come or is near.
 
-        `run_at` in epoch milliseconds; `remaining()` says how many milliseconds this invocation has left.
+        `run_at` in epoch milliseconds; `remaining()` says how many milliseconds this invocation has left. `name` and
+        `queue` are the job's as the handoff has them: hints, which may be wrong or missing.
         Raises StoreError, and only before the claim.
         """
-        whole = remaining()
-        claimed = self._wait_and_claim(job_id, run_at or 0, whole, remaining)
-        return self._perform(claimed, whole, remaining) if isinstance(claimed, JobRecord) else Ran(claimed)
+        claim = _Claim(job_id, run_at or 0, name, queue, remaining())
+        claimed = self._wait_and_claim(claim, remaining)
+        return self._perform(claimed, claim.waited_ms, remaining) if isinstance(claimed, JobRecord) else Ran(claimed)
 
     def perform(self, claimed: JobRecord, remaining: Callable[[], int]) -> Ran:
         """Perform a job that somebody has claimed for this runner, and settle it. Never raises."""
-        return self._perform(claimed, remaining(), remaining)
+        return self._perform(claimed, 0, remaining)
 
-    def _perform(self, claimed: JobRecord, whole: int, remaining: Callable[[], int]) -> Ran:
+    def _perform(self, claimed: JobRecord, waited_ms: int, remaining: Callable[[], int]) -> Ran:
         if self._clock.now() >= lifecycle.latest_deadline(claimed, self._policy):
             return self._lost(claimed)  # the claim's answer came when its lease was as good as over
         try:
-            return self._perform_and_settle(claimed, whole, remaining)
+            return self._perform_and_settle(claimed, waited_ms, remaining)
         except StoreError:
             logger.exception("the job could not be settled; its lease will run out", extra=job_fields(claimed))
         except Exception:
@@ -128,42 +149,64 @@ class Runner:
 
     # --- claim ---
 
-    def _wait_and_claim(self, job_id: str, run_at: int, whole: int, remaining: Callable[[], int]) -> JobRecord | Ended:
+    def _wait_and_claim(self, claim: _Claim, remaining: Callable[[], int]) -> JobRecord | Ended:
         """Sleep until the job's moment, without a lease: whoever dies asleep loses nothing. Then claim it."""
         lease_id = secrets.token_hex(8)  # made here: a snapshot of the process may be restored many times
-        longest = lifecycle.longest_timeout((known.options for known in self._registry.values()), self._policy)
         for _ in range(_CLAIMS):
-            early = max(0, run_at - self._clock.now())
-            if early > self._policy.max_wait_ms + lifecycle.SKEW_MS:
-                return Ended.NOT_CLAIMED  # the sweeper's
-            if remaining() - early < lifecycle.LEAST_TIME_MS:
-                return self._hand_on(job_id, run_at, whole - early)
-            if early:
-                self._clock.sleep(early)
-            lease = lifecycle.lease(lease_id, self._clock.now(), remaining(), self._policy, longest)
+            known = self._registry.get(claim.name) if claim.name is not None else None
+            if (ended := self._wait(claim, self._longest(known), remaining)) is not None:
+                return ended
             try:
-                answer = self._store.claim(job_id, lease)
+                answer = self._store.claim(claim.job_id, self._lease(lease_id, known, remaining()))
             except UnreadableRow:
-                logger.exception("the job's row makes no sense", extra={"job_id": job_id})
+                logger.exception("the job's row makes no sense", extra={"job_id": claim.job_id})
                 return Ended.NOT_CLAIMED
             if answer.done and answer.record is not None:
                 return answer.record
             if answer.record is None or not answer.record.status.is_waiting:
                 return Ended.NOT_CLAIMED
-            run_at = answer.record.available_at  # early by this clock: sleep the rest
+            # early by this clock: sleep the rest; of another name than was said: ask for the lease of that one
+            claim.run_at, claim.name = answer.record.available_at, answer.record.name
         return Ended.NOT_CLAIMED
 
-    def _hand_on(self, job_id: str, run_at: int, fresh_ms: int) -> Ended:
+    def _wait(self, claim: _Claim, longest_ms: int | None, remaining: Callable[[], int]) -> Ended | None:
+        """Sleep until the job's moment, if that is near; None once it may be claimed here."""
+        early = max(0, claim.run_at - self._clock.now())
+        if early > self._policy.max_wait_ms + lifecycle.SKEW_MS:
+            return Ended.NOT_CLAIMED  # the sweeper's
+        if remaining() - early < lifecycle.LEAST_TIME_MS:
+            return self._hand_on(claim, claim.whole_ms - early)
+        if early:
+            self._clock.sleep(early)
+            claim.waited_ms += early
+        if lifecycle.is_better_fresh(longest_ms, waited_ms=claim.waited_ms, remaining_ms=remaining()):
+            return self._hand_on(claim, claim.whole_ms)
+        return None
+
+    def _longest(self, known: JobType | None) -> int | None:
+        """The longest timeout that may be asked for: the type's or, where that is not known, of all types."""
+        if known is not None:
+            return lifecycle.timeout_of(known.options, self._policy)
+        timeouts = [lifecycle.timeout_of(each.options, self._policy) for each in self._registry.values()]
+        return max((timeout for timeout in timeouts if timeout is not None), default=None)
+
+    def _lease(self, lease_id: str, known: JobType | None, remaining_ms: int) -> Lease:
+        types = self._registry.values() if known is None else (known,)
+        longest = lifecycle.longest_timeout((each.options for each in types), self._policy)
+        name = None if known is None else known.name
+        return lifecycle.lease(lease_id, self._clock.now(), remaining_ms, self._policy, longest, name)
+
+    def _hand_on(self, claim: _Claim, fresh_ms: int) -> Ended:
         """Too little time is left here: let a fresh invocation do it, if one has time enough."""
         if fresh_ms < lifecycle.LEAST_TIME_MS:
             logger.error(
                 "this runner's timeout is too short to wait for the job and then run it; raise it to "
                 "RELAYQ_MAX_WAIT_SECONDS plus the longest job's timeout plus 20 s",
-                extra={"job_id": job_id},
+                extra={"job_id": claim.job_id},
             )
             return Ended.NOT_CLAIMED
         try:
-            self._handoff.offer(job_id, None, run_at)
+            self._handoff.offer(claim.job_id, claim.queue, claim.run_at, name=claim.name, here=True)
         except Exception as error:
             logger.warning("the handoff failed (%s); the sweeper will start the job", headline(error))
             return Ended.NOT_CLAIMED
@@ -171,13 +214,17 @@ class Runner:
 
     # --- perform ---
 
-    def _perform_and_settle(self, record: JobRecord, whole: int, remaining: Callable[[], int]) -> Ran:
+    def _perform_and_settle(self, record: JobRecord, waited_ms: int, remaining: Callable[[], int]) -> Ran:
         job_type = self._registry.get(record.name)
         if job_type is None:
             return self._settle_unknown(record, remaining)
         limits = lifecycle.limits(record, job_type.options, self._policy)
         record = lifecycle.bounded(record, limits)
-        attempt = self._refused(record, job_type, limits, whole) or self._attempt(record, job_type, limits, remaining)
+        if not record.exhausted and lifecycle.is_better_fresh(
+            limits.timeout_ms, waited_ms=waited_ms, remaining_ms=remaining()
+        ):
+            return self._pass_on(record, remaining)
+        attempt = self._refused(record, job_type, limits) or self._attempt(record, job_type, limits, remaining)
         if attempt.job is not None and lifecycle.will_bury(record, attempt.outcome, limits):
             self._tell_failed(attempt.job, attempt.error, record, remaining)
         settlement = lifecycle.settle(
@@ -185,12 +232,18 @@ class Runner:
         )
         return self._settle(record, settlement, attempt, remaining)
 
-    def _refused(self, record: JobRecord, job_type: JobType, limits: Limits, whole: int) -> Attempt | None:
+    def _pass_on(self, record: JobRecord, remaining: Callable[[], int]) -> Ran:
+        """Give a job back, uncounted, whose own timeout lacks the time that was spent waiting for it here."""
+        settlement = lifecycle.unfinished(record, self._policy, now=self._clock.now())
+        ran = self._settle(record, settlement, Attempt(Snoozed(0)), remaining)
+        return Ran(Ended.HANDED_ON, ran.job) if ran.ended is Ended.GIVEN_BACK else ran
+
+    def _refused(self, record: JobRecord, job_type: JobType, limits: Limits) -> Attempt | None:
         """The handler is not to be started: its last attempt crashed, or its timeout can never fit here."""
         error: Exception
         if record.exhausted:
             error = JobCrashed(record.attempt)
-        elif (problem := lifecycle.never_fits(limits, whole)) is not None:
+        elif (problem := lifecycle.never_fits(limits, self._policy.runner_ms)) is not None:
             error = Bury(problem)
         else:
             return None

@@ -165,6 +165,8 @@ class Settings(Value, kw_only=True):
     backoff: Backoff = field(default=DEFAULT_BACKOFF, read=parse)
     #: seconds a handler may take; 0: as long as its runner lives
     timeout: int = field(default=0, read=_whole(0, 86_400))
+    #: how long the runner function may live, as the template has it; 0: not known, so no timeout is called too long
+    runner_timeout_seconds: int = field(default=0, read=_whole(0, 900))
     #: how long a chain of jobs that dispatch jobs may grow
     max_depth: int = field(default=100, read=_whole(1, 100_000))
     #: a Redis or Valkey that remembers who has a unique key, to spare duplicates a transaction
@@ -222,6 +224,7 @@ class Settings(Value, kw_only=True):
             max_attempts=self.max_attempts,
             backoff=self.backoff,
             timeout_ms=self.timeout * 1000 or None,
+            runner_ms=self.runner_timeout_seconds * 1000 or None,
         )
 
 

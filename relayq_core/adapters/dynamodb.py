@@ -46,6 +46,7 @@ _ENDED = frozenset(status.value for status in Status if status.is_ended)
 _HELD = "#status = :processing AND lease_id = :lease"
 _UNMARKED = "attribute_not_exists(cancel_requested_at)"
 _STATUS = {"#status": "status"}
+_NAME = {"#name": "name"}
 
 
 class DynamoStore:
@@ -219,6 +220,7 @@ class DynamoStore:
         else:
             until = " lease_until = :until, due_at = :look,"
             times = {":until": _number(lease.until(None)), ":look": _number(lease.look_at)}
+        named = {} if lease.name is None else {":name": {"S": lease.name}}
         try:
             answer = self._update(
                 job_id,
@@ -227,11 +229,12 @@ class DynamoStore:
                     " attempt = attempt + if_not_exists(next_counts, :one),"
                     " nudges = :zero, started_at = :now, updated_at = :now"
                 ),
-                ConditionExpression=f"{_WAITING} AND available_at <= :now",
-                ExpressionAttributeNames=_STATUS,
+                ConditionExpression=f"{_WAITING} AND available_at <= :now{' AND #name = :name' if named else ''}",
+                ExpressionAttributeNames={**_STATUS, **_NAME} if named else _STATUS,
                 ExpressionAttributeValues={
                     **_WAITING_VALUES,
                     **times,
+                    **named,
                     ":processing": {"S": "processing"},
                     ":lease": {"S": lease.id},
                     ":one": _number(1),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 
 import urllib3
@@ -10,6 +9,7 @@ from urllib3.exceptions import ProtocolError
 
 from relayq_core.errors import HandoffRefused
 from relayq_core.forks import anew_in_children, left_to_the_parent
+from relayq_core.handing import message
 
 #: It invokes a function and answers; whoever dispatches is waiting.
 _TIMEOUT = urllib3.Timeout(connect=1, read=3)
@@ -20,7 +20,7 @@ _POOL = 25
 
 
 class HttpHandoff:
-    """Posts `{"job_id"}` to the endpoint, and nothing else. `token` answers with what the endpoint wants to see."""
+    """Posts the message of a handoff to the endpoint. `token` answers with what the endpoint wants to see."""
 
     def __init__(self, endpoint: str, token: Callable[[], str]) -> None:
         self._endpoint = endpoint
@@ -33,9 +33,11 @@ class HttpHandoff:
         left_to_the_parent(self._connections)
         self._connections = _pool()
 
-    def offer(self, job_id: str, queue: str | None, run_at: int) -> None:
+    def offer(
+        self, job_id: str, queue: str | None, run_at: int, *, name: str | None = None, here: bool = False
+    ) -> None:
         """Ask once, and raise whatever goes wrong: the outcome is a maybe in any case."""
-        body = json.dumps({"job_id": job_id}).encode()
+        body = message(job_id, queue, run_at, name).encode()
         headers = {"Content-Type": "application/json", "X-RelayQ-Token": self._token()}
         try:
             status = self._post(body, headers)

@@ -2,26 +2,29 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from relayq_core.handing import message
+
 
 class LambdaInvoke:
-    """Invokes a queue's runner function with `{"job_id", "run_at"}`. `client` answers with a boto3 client."""
+    """Invokes a queue's runner function with the message of a handoff. `client` answers with a boto3 client."""
 
     def __init__(self, client: Callable[[], Any], function: str, by_queue: Mapping[str, str]) -> None:
         self._client = client
         self._function = function
         self._by_queue = by_queue
 
-    def offer(self, job_id: str, queue: str | None, run_at: int) -> None:
+    def offer(
+        self, job_id: str, queue: str | None, run_at: int, *, name: str | None = None, here: bool = False
+    ) -> None:
         """Invoke, and raise whatever boto3 raises: the outcome is a maybe in any case."""
         answer = self._client().invoke(
-            FunctionName=self._function_of(queue),
+            FunctionName=self._function_of(None if here else queue),
             InvocationType="Event",
-            Payload=json.dumps({"job_id": job_id, "run_at": run_at}),
+            Payload=message(job_id, queue, run_at, name),
         )
         # an unread body keeps its connection from ever being used again: each call would open a new one
         answer["Payload"].read()
@@ -35,5 +38,7 @@ class LambdaInvoke:
 class NoHandoff:
     """HANDOFF=none: nobody is told; the sweeper finds the job when it is due."""
 
-    def offer(self, job_id: str, queue: str | None, run_at: int) -> None:
+    def offer(
+        self, job_id: str, queue: str | None, run_at: int, *, name: str | None = None, here: bool = False
+    ) -> None:
         """Do nothing."""

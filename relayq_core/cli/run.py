@@ -62,8 +62,10 @@ def run(
     job_logger.setLevel(logging.INFO)  # context.logger
     # what the job prints is no part of the JSON
     with contextlib.redirect_stdout(sys.stderr) if cli.json else contextlib.nullcontext(), _dispatching_by(relayq):
-        ends = time.monotonic() * 1000 + _INVOCATION_MS
-        ran = relayq.runner.run(job_id, run_at, lambda: int(ends - time.monotonic() * 1000))
+        # waiting is not taken from its time: the job is to run here, and not to be handed on
+        wait = max(0, max(run_at or 0, job.available_at) - relayq.clock.now())
+        ends = time.monotonic() * 1000 + wait + _INVOCATION_MS
+        ran = relayq.runner.run(job_id, run_at, lambda: int(ends - time.monotonic() * 1000), job.name, job.queue)
     after = relayq.get(job_id) or ran.job or job
     answer = {"ended": ran.ended.value, "job": job_shape(after, whole=True)}
     cli.answer(answer, lambda: _show_ran(ran, after, relayq.clock.now()))

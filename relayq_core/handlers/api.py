@@ -26,6 +26,7 @@ from relayq_core.errors import (
     did_you_mean,
 )
 from relayq_core.events import events
+from relayq_core.handlers.events import runner_event
 from relayq_core.handlers.http import (
     Refused,
     answer,
@@ -47,8 +48,9 @@ from relayq_core.text import cut, headline
 if TYPE_CHECKING:
     from relayq_core.handlers.dashboard import Dashboard
 
-#: `{"job_id": "..."}` needs less than 100.
+#: A handoff needs less than 400.
 _RUN_BYTES = 4096
+_RUN_FIELDS = frozenset({"job_id", "run_at", "queue", "name"})
 #: A payload may have 300 KB; the rest is for escapes and options.
 _JOB_BYTES = 512 * 1024
 DASHBOARD_PATH = "/dashboard"
@@ -148,11 +150,15 @@ def run() -> Response[str]:
     event = _event()
     query(event)
     found = json_object(event, _RUN_BYTES)
-    if set(found) != {"job_id"}:
-        raise Refused(HTTPStatus.BAD_REQUEST, "expected a JSON object with job_id and nothing else")
-    job_id = _named(found["job_id"])
+    if "job_id" not in found or not found.keys() <= _RUN_FIELDS:
+        raise Refused(
+            HTTPStatus.BAD_REQUEST, "expected a JSON object with job_id and, as hints, run_at, queue and name"
+        )
+    _named(found["job_id"])
+    asked = runner_event(found)
+    run_at = _made.clock.now() if asked.run_at is None else asked.run_at
     try:
-        _made.handoff.offer(job_id, _queue_of(job_id), _made.clock.now())
+        _made.handoff.offer(asked.job_id, asked.queue or _queue_of(asked.job_id), run_at, name=asked.name)
     except Exception as error:
         logger.warning("the runner could not be invoked: %s", headline(error))
         raise Refused(HTTPStatus.SERVICE_UNAVAILABLE, "the runner could not be invoked; try again") from None

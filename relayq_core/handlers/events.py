@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 from relayq_core.errors import InvalidOption
-from relayq_core.options import checked_job_id
+from relayq_core.options import checked_job_id, checked_name, checked_queue
 
 #: A moment further ahead than this, in epoch milliseconds, is not one (the year 2286).
 _LAST_MOMENT = 9_999_999_999_999
@@ -25,10 +25,15 @@ class LambdaContext(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class RunnerEvent:
-    """`{"job_id": "...", "run_at": epoch milliseconds}`; run_at may be left out."""
+    """`{"job_id": "...", "run_at": epoch milliseconds, "queue": "...", "name": "..."}`; only job_id has to be there.
+
+    Queue and name are hints: one that cannot be one counts as left out, so that no version's is refused.
+    """
 
     job_id: str
-    run_at: int | None
+    run_at: int | None = None
+    queue: str | None = None
+    name: str | None = None
 
 
 def runner_event(event: object) -> RunnerEvent:
@@ -40,4 +45,16 @@ def runner_event(event: object) -> RunnerEvent:
         isinstance(run_at, bool) or not isinstance(run_at, int) or not 0 <= run_at <= _LAST_MOMENT
     ):
         raise InvalidOption("run_at", "expected epoch milliseconds as a whole number")
-    return RunnerEvent(checked_job_id(event.get("job_id")), run_at)
+    return RunnerEvent(
+        checked_job_id(event.get("job_id")),
+        run_at,
+        _hint(checked_queue, event.get("queue")),
+        _hint(checked_name, event.get("name")),
+    )
+
+
+def _hint(checked: Callable[[Any], str], given: object) -> str | None:
+    try:
+        return checked(given)
+    except InvalidOption:
+        return None

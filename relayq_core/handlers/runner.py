@@ -47,7 +47,9 @@ def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
             return {"error": str(error)}
         logger.append_keys(job_id=asked.job_id)
         try:
-            ran = _made.runner.run(asked.job_id, asked.run_at, context.get_remaining_time_in_millis)
+            ran = _made.runner.run(
+                asked.job_id, asked.run_at, context.get_remaining_time_in_millis, asked.name, asked.queue
+            )
             logger.debug("run ended: %s", ran.ended)
         finally:
             logger.remove_keys(["job_id"])

@@ -91,7 +91,10 @@ class Stack:
                 name=RUNNER,
                 handler="relayq_core.handlers.runner.handler",
                 # the runner finds itself, as it must in the template
-                environ={key: value for key, value in environ.items() if key != "RELAYQ_RUNNER_FUNCTION"},
+                environ={
+                    **{key: value for key, value in environ.items() if key != "RELAYQ_RUNNER_FUNCTION"},
+                    "RELAYQ_RUNNER_TIMEOUT_SECONDS": str(_RUNNER_LIVES),
+                },
                 path=self._path,
                 timeout=_RUNNER_LIVES,
                 log=self._logs / f"{RUNNER}.log",

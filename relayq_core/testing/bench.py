@@ -56,10 +56,10 @@ class Bench:
         finally:
             api.use(former)
 
-    def run(self, job_id: str, run_at: int | None = None, *, seconds: float = 900) -> Ran:
-        """Run a job as the runner function does, in an invocation of so many seconds."""
+    def run(self, job_id: str, run_at: int | None = None, *, seconds: float = 900, name: str | None = None) -> Ran:
+        """Run a job as the runner function does, in an invocation of so many seconds; `name` is the handoff's hint."""
         with self.installed():
-            return self.relayq.runner.run(job_id, run_at, self.clock.countdown(seconds=seconds))
+            return self.relayq.runner.run(job_id, run_at, self.clock.countdown(seconds=seconds), name)
 
     def sweep(self, scope: Scope | None = None, *, seconds: float = 150) -> Swept:
         """Sweep once, in an invocation of so many seconds; without a scope, as the schedule does."""

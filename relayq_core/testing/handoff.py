@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True, slots=True)
 class Offer:
-    """One handoff: `queue` is None where a runner handed on to itself."""
+    """One handoff. `here`: a runner handed on to itself; queue and name are None where it did not know them."""
 
     job_id: str
     queue: str | None
     run_at: int
+    #: hints change nothing about which handoff it is
+    name: str | None = field(default=None, compare=False)
+    here: bool = field(default=False, compare=False)
 
 
 class RecordingHandoff:
@@ -21,8 +24,10 @@ class RecordingHandoff:
         self.offers: list[Offer] = []
         self.error: Exception | None = None
 
-    def offer(self, job_id: str, queue: str | None, run_at: int) -> None:
+    def offer(
+        self, job_id: str, queue: str | None, run_at: int, *, name: str | None = None, here: bool = False
+    ) -> None:
         """Remember the offer, or raise `error`."""
         if self.error is not None:
             raise self.error
-        self.offers.append(Offer(job_id, queue, run_at))
+        self.offers.append(Offer(job_id, queue, run_at, name, here))

@@ -21,7 +21,7 @@ from relayq_core.sweeper import Scope
 from relayq_core.testing import matching
 from relayq_core.testing.clock import ManualClock, milliseconds
 from relayq_core.testing.faults import Moment, RunnerKilled, dying
-from relayq_core.testing.handoff import RecordingHandoff
+from relayq_core.testing.handoff import Offer, RecordingHandoff
 from relayq_core.testing.matching import Expected
 from relayq_core.testing.memory import MemoryStore
 from relayq_core.testing.performing import apart_from_loops, perform
@@ -44,16 +44,18 @@ class _InFlight(RecordingHandoff):
         super().__init__()
         self._arrived = arrived
         self._numbers = itertools.count()
-        self._flying: list[tuple[int, int, str]] = []
+        self._flying: list[tuple[int, int, Offer]] = []
         #: how often the next one arrives
         self.copies = 1
 
-    def offer(self, job_id: str, queue: str | None, run_at: int) -> None:
+    def offer(
+        self, job_id: str, queue: str | None, run_at: int, *, name: str | None = None, here: bool = False
+    ) -> None:
         """Send it off: once, unless the kit was asked for a fault."""
-        super().offer(job_id, queue, run_at)
+        super().offer(job_id, queue, run_at, name=name, here=here)
         copies, self.copies = self.copies, 1
         for _ in range(copies):
-            heapq.heappush(self._flying, (run_at, next(self._numbers), job_id))
+            heapq.heappush(self._flying, (run_at, next(self._numbers), self.offers[-1]))
         self._arrived()
 
     @property
@@ -61,10 +63,9 @@ class _InFlight(RecordingHandoff):
         """The moment of the next one."""
         return self._flying[0][0] if self._flying else None
 
-    def land(self) -> tuple[str, int]:
-        """The next one's job and moment; it is in flight no longer."""
-        run_at, _, job_id = heapq.heappop(self._flying)
-        return job_id, run_at
+    def land(self) -> Offer:
+        """The next one; it is in flight no longer."""
+        return heapq.heappop(self._flying)[-1]
 
 
 class Kit:
@@ -81,6 +82,8 @@ class Kit:
         self.store: JobStore = store or MemoryStore(self.clock)
         self.handoff = _InFlight(self._arrived)
         named = {"jobs_table": "jobs", "failed_table": "failed", "runner_function": "runner", **settings}
+        # as the template has it: a timeout that can never fit is told in tests, too
+        named.setdefault("runner_timeout_seconds", _RUNNER_LIVES)
         self.relayq = RelayQ(Settings(**named), store=self.store, handoff=self.handoff, clock=self.clock)
         self._inline = inline
         self._delivers = False
@@ -145,11 +148,14 @@ class Kit:
         """Run one job's handler by itself: what it returns, or what it raises. Nothing is written."""
         return perform(job, args, attempt=attempt, clock=self.clock)
 
-    def run(self, job_id: str, run_at: int | None = None) -> JobRecord | None:
-        """Run one job once, as the runner function does; the job as it then is."""
+    def run(self, job_id: str, run_at: int | None = None, *, name: str | None = None) -> JobRecord | None:
+        """Run one job once, as the runner function does; the job as it then is.
+
+        `run_at` (epoch milliseconds) and `name` are what a handoff says of it.
+        """
         runner, self._death = self._runner(self._death), None
         with suppress(RunnerKilled):
-            apart_from_loops(lambda: runner.run(job_id, run_at, self.clock.countdown(seconds=_RUNNER_LIVES)))
+            apart_from_loops(lambda: runner.run(job_id, run_at, self.clock.countdown(seconds=_RUNNER_LIVES), name))
         return self.relayq.get(job_id)
 
     def _runner(self, death: Moment | None) -> Runner:
@@ -217,9 +223,9 @@ class Kit:
             while (moment := self.handoff.next_at) is not None and moment <= self.clock.now():
                 if len(ran) >= limit:
                     raise JobsWithoutEnd(f"{limit} jobs have run, and these have dispatched still more")
-                job_id, run_at = self.handoff.land()
-                ran.append(job_id)
-                self.run(job_id, run_at)
+                offer = self.handoff.land()
+                ran.append(offer.job_id)
+                self.run(offer.job_id, offer.run_at, name=offer.name)
         finally:
             self._delivers = False
         return ran

@@ -108,7 +108,7 @@ class MemoryStore:
             if found is None:
                 return Answer(False)
             row = self._read(found)
-            if not lifecycle.is_claimable(row, lease.now):
+            if not lifecycle.is_claimable(row, lease.now, lease.name):
                 return Answer(row.lease_id == lease.id, row)
             self.jobs[job_id] = lifecycle.claimed(row, lease)
             return Answer(True, self.jobs[job_id])

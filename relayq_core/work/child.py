@@ -68,7 +68,7 @@ def main() -> None:
 
 def _relayq() -> RelayQ:
     relayq = RelayQ()
-    relayq.policy = relayq.policy.evolve(renews=True)
+    relayq.policy = relayq.policy.evolve(renews=True, runner_ms=None)
     api.use(relayq)
     import_jobs(relayq.settings.job_modules)
     relayq.prepare()

@@ -85,7 +85,9 @@ class LeakyHandoff:
         self.reliable = False
         self.fate: dict[str, str] = {}
 
-    def offer(self, job_id: str, queue: str | None, run_at: int) -> None:
+    def offer(
+        self, job_id: str, queue: str | None, run_at: int, *, name: str | None = None, here: bool = False
+    ) -> None:
         """Offer the job, or do not."""
         with self._lock:
             fate = self._luck.choices(("", "dropped", "refused", "doubled"), (80, 5, 5, 10))[0]
@@ -93,7 +95,7 @@ class LeakyHandoff:
         if fate == "refused":
             raise ConnectionError("refused by the chaos run")
         for _ in range({"dropped": 0, "doubled": 2}.get(fate, 1)):
-            self._handoff.offer(job_id, queue, run_at)
+            self._handoff.offer(job_id, queue, run_at, name=name, here=here)
 
 
 @dataclass(order=True)

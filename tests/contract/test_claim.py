@@ -61,6 +61,18 @@ def test_a_lease_ends_after_the_timeout_or_else_the_budget(
     assert answer.record.lease_until == NOW + until
 
 
+def test_a_lease_that_is_for_one_name_is_refused_to_a_job_of_another(store: JobStore) -> None:
+    """Its time is that of one type: a job of another is to be asked for with its own. The refusal shows the row."""
+    job = a_job(name="send_email")
+    store.add(job)
+    assert store.claim("job-1", Lease("mine", NOW, 5_000, 10_000, name="greet")) == Answer(False, job)
+    answer = store.claim("job-1", Lease("mine", NOW, 60_000, 10_000, name="send_email"))
+    assert answer.done
+    assert answer.record is not None
+    assert answer.record.lease_until == NOW + 70_000
+    assert store.claim("job-1", Lease("mine", NOW, 60_000, 10_000, name="send_email")) == answer
+
+
 def test_a_lease_that_is_mine_already_counts_as_taken(store: JobStore) -> None:
     """The SDK asks again when an answer is lost; the second try must not be turned away, nor counted."""
     store.add(a_job())

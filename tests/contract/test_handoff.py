@@ -31,12 +31,17 @@ def client() -> Lambda:
 
 
 def test_an_offer_is_one_event_with_an_id_and_a_time(client: Lambda) -> None:
-    """Nothing of the job itself travels: the row is the truth."""
+    """And two hints. Nothing of the job itself travels: the row is the truth."""
     client.body = io.BytesIO(b"unread bytes would keep the connection")
-    LambdaInvoke(lambda: client, "runner", {}).offer("job-1", "emails", 1_767_225_600_000)
+    LambdaInvoke(lambda: client, "runner", {}).offer("job-1", "emails", 1_767_225_600_000, name="send_email")
     (request,) = client.invoked
     assert (request["FunctionName"], request["InvocationType"]) == ("runner", "Event")
-    assert json.loads(request["Payload"]) == {"job_id": "job-1", "run_at": 1_767_225_600_000}
+    assert json.loads(request["Payload"]) == {
+        "job_id": "job-1",
+        "run_at": 1_767_225_600_000,
+        "queue": "emails",
+        "name": "send_email",
+    }
     assert client.body.read() == b""
 
 
@@ -57,6 +62,17 @@ def test_an_offer_goes_to_the_runner_of_its_queue(
     monkeypatch.setenv("AWS_LAMBDA_FUNCTION_NAME", this)
     LambdaInvoke(lambda: client, "runner", {"reports": "heavy"}).offer("job-1", queue, 0)
     assert [request["FunctionName"] for request in client.invoked] == [function]
+
+
+def test_a_runner_that_hands_on_invokes_itself_whatever_the_queue(
+    client: Lambda, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The function that was told of the job is the right one; its name may stand in no setting of its own."""
+    monkeypatch.setenv("AWS_LAMBDA_FUNCTION_NAME", "myself")
+    LambdaInvoke(lambda: client, "runner", {"reports": "heavy"}).offer("job-1", "reports", 7, name="build", here=True)
+    (request,) = client.invoked
+    assert request["FunctionName"] == "myself"
+    assert json.loads(request["Payload"]) == {"job_id": "job-1", "run_at": 7, "queue": "reports", "name": "build"}
 
 
 def test_no_client_is_made_before_the_first_offer() -> None:

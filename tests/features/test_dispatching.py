@@ -96,8 +96,10 @@ def test_row_03_the_row_is_written_before_anybody_is_told(bench: Bench) -> None:
 def test_row_04_a_runner_is_invoked_in_the_background() -> None:
     """An asynchronous invocation with the job's id and its moment, and no more."""
     client = Lambda()
-    LambdaInvoke(lambda: client, "the-runner", {}).offer("job-1", "emails", 1_000)
-    assert client.invoked == [("the-runner", "Event", {"job_id": "job-1", "run_at": 1_000})]
+    LambdaInvoke(lambda: client, "the-runner", {}).offer("job-1", "emails", 1_000, name="send_email")
+    assert client.invoked == [
+        ("the-runner", "Event", {"job_id": "job-1", "run_at": 1_000, "queue": "emails", "name": "send_email"})
+    ]
 
 
 def test_row_06_how_to_hand_off_is_a_setting_and_a_port() -> None:

@@ -309,6 +309,23 @@ def test_a_handoff_invokes_the_runner_and_runs_nothing(api: Api) -> None:
     assert api.relayq.get(dispatched.job_id).status is Status.PENDING
 
 
+def test_a_handoff_keeps_its_moment_and_its_hints(api: Api) -> None:
+    """Else the runner is started at once for a job that waits, and takes the longest lease."""
+    asked = {"job_id": "job-1", "run_at": 1_767_225_600_000, "queue": "emails", "name": "send_email"}
+    assert api.ask("POST", "/_relayq/run", asked)[0] == 202
+    assert api.lambda_.invoked == [("the-runner", asked)]
+
+
+@pytest.mark.parametrize(
+    "hints", [{"queue": None, "name": None}, {"queue": 7, "name": ["x"]}, {"queue": "", "name": "1 2"}]
+)
+def test_a_hint_that_cannot_be_one_counts_as_left_out(api: Api, hints: dict[str, Any]) -> None:
+    """A handoff is not lost over it."""
+    assert api.ask("POST", "/_relayq/run", {"job_id": "job-1", **hints})[0] == 202
+    ((_, event),) = api.lambda_.invoked
+    assert (event["queue"], event["name"]) == ("default", None)
+
+
 def test_known_and_unknown_ids_are_answered_alike(api: Api) -> None:
     """The answer tells nobody which jobs there are."""
     known = api.relayq.dispatch("send_email").job_id
@@ -348,8 +365,9 @@ BAD_RUNS: dict[str, tuple[int, Any, dict[str, Any]]] = {
     "text": (400, '"job-1"', {}),
     "null": (400, "null", {}),
     "nothing in it": (400, {}, {}),
-    "an extra field": (400, {"job_id": "job-1", "queue": "emails"}, {}),
-    "a moment": (400, {"job_id": "job-1", "run_at": 1_767_225_600_000}, {}),
+    "an extra field": (400, {"job_id": "job-1", "attempt": 2}, {}),
+    "a moment in words": (400, {"job_id": "job-1", "run_at": "now"}, {}),
+    "a moment that is none": (400, {"job_id": "job-1", "run_at": 10**15}, {}),
     "a payload": (400, {"job_id": "job-1", "name": "os.system", "args": {}}, {}),
     "the id twice": (400, '{"job_id": "job-1", "job_id": "job-2"}', {}),
     "a number": (400, {"job_id": 7}, {}),

@@ -109,11 +109,15 @@ def babble(handler: BaseHTTPRequestHandler) -> None:
     handler.wfile.write(b"220 ready\r\n")
 
 
-def test_the_body_is_the_jobs_id_and_nothing_else(endpoint: Endpoint, handoff: HttpHandoff) -> None:
-    """The endpoint decides when to look at the job: the row says it all."""
-    handoff.offer("job-1", "emails", 1_767_225_600_000)
+def test_the_body_is_the_message_that_a_runner_is_given(endpoint: Endpoint, handoff: HttpHandoff) -> None:
+    """One shape, whichever way a handoff takes."""
+    handoff.offer("job-1", "emails", 1_767_225_600_000, name="send_email")
     ((method, path, headers, body),) = endpoint.asked
-    assert (method, path, json.loads(body)) == ("POST", "/_relayq/run", {"job_id": "job-1"})
+    assert (method, path, json.loads(body)) == (
+        "POST",
+        "/_relayq/run",
+        {"job_id": "job-1", "run_at": 1_767_225_600_000, "queue": "emails", "name": "send_email"},
+    )
     assert (headers["x-relayq-token"], headers["content-type"]) == (TOKEN, "application/json")
 
 

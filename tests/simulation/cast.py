@@ -247,7 +247,7 @@ class Stage:
         )
         self.checker.answered(wanted, answer.job_id, duplicate=answer.duplicate)
 
-    def deliver(self, job_id: str, run_at: int, delay: int) -> None:
+    def deliver(self, job_id: str, run_at: int, delay: int, name: str | None = None) -> None:
         """A handoff arrives: Lambda starts a runner."""
 
         def body(actor: Actor) -> None:
@@ -255,7 +255,7 @@ class Stage:
             ends = clock.now() + RUNNER_LIVES
             runner = Runner(self.store(), self.handoff(), clock, self.policy, self.deployed, Events(), stop=clock.stop)
             try:
-                ran = runner.run(job_id, run_at, lambda: ends - clock.now())
+                ran = runner.run(job_id, run_at, lambda: ends - clock.now(), name)
             except StoreError:
                 return
             self.world.note(f"{actor.name} ended: {ran.ended}")

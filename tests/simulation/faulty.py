@@ -254,12 +254,14 @@ class FaultyStore:
 class FaultyHandoff:
     """Handoffs on their way to runners; `deliver` starts one."""
 
-    def __init__(self, world: World, faults: Faults, deliver: Callable[[str, int, int], None]) -> None:
+    def __init__(self, world: World, faults: Faults, deliver: Callable[[str, int, int, str | None], None]) -> None:
         self._world = world
         self._faults = faults
         self._deliver = deliver
 
-    def offer(self, job_id: str, queue: str | None, run_at: int) -> None:
+    def offer(
+        self, job_id: str, queue: str | None, run_at: int, *, name: str | None = None, here: bool = False
+    ) -> None:
         world = self._world
         site = f"{world.actor.kind}.offer"
         fault = self._faults.next(world, site, faults_of(site))
@@ -269,7 +271,7 @@ class FaultyHandoff:
         if fault == "slow":
             freeze(self._world)
         for delay in self._delays(fault):
-            self._deliver(job_id, run_at, delay)
+            self._deliver(job_id, run_at, delay, name)
         world.note(f"{world.actor.name} offers {job_id}")
         if fault == "killed after":
             world.kill(world.actor)

@@ -155,7 +155,7 @@ def claim_takes_an_ended_job() -> list[Patch]:
 def claim_comes_early() -> list[Patch]:
     """The claim forgets to ask for the time."""
     return [
-        (lifecycle, "is_claimable", lambda record, now: record.status.is_waiting),
+        (lifecycle, "is_claimable", lambda record, now, name=None: record.status.is_waiting),
         (runner.Runner, "_wait_and_claim", _claim_without_waiting),
     ]
 
@@ -473,7 +473,8 @@ def redrive_does_not_ask_for_the_key() -> list[Patch]:
     return [(MemoryStore, "redrive", redrive)]
 
 
-def _claim_without_waiting(self: Any, job_id: str, run_at: int, whole: int, remaining: Any) -> Any:
+def _claim_without_waiting(self: Any, claim: Any, remaining: Any) -> Any:
+    job_id = claim.job_id
     lease = lifecycle.lease(f"lease-{self._clock.now()}-{job_id}", self._clock.now(), remaining(), self._policy)
     answer = self._store.claim(job_id, lease)
     return answer.record if answer.done else runner.Ended.NOT_CLAIMED

@@ -89,7 +89,7 @@ def test_sweepers_that_overlap_hand_off_once(bench: Bench) -> None:
 def test_a_long_delay_ends_at_its_moment(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     """The look-ahead waits for each row: the runner is told when the time has come, not at the next tick."""
 
-    def remember(job_id: str, queue: str | None, run_at: int) -> None:
+    def remember(job_id: str, queue: str | None, run_at: int, **hints: object) -> None:
         moments.append((job_id, bench.clock.now() - NOW))
 
     moments: list[tuple[str, int]] = []
@@ -107,7 +107,7 @@ def test_each_delay_is_in_time_whatever_the_tick(bench: Bench, monkeypatch: pyte
     """Ticks a minute apart, each looking 75 seconds ahead: nothing falls between two."""
     moments: dict[str, int] = {}
 
-    def remember(job_id: str, queue: str | None, run_at: int) -> None:
+    def remember(job_id: str, queue: str | None, run_at: int, **hints: object) -> None:
         moments.setdefault(job_id, bench.clock.now() - run_at)
 
     for delay in range(66, 400, 7):

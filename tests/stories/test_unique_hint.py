@@ -196,9 +196,9 @@ def test_a_window_that_ended_during_its_dispatch_is_not_remembered(stage: Stage)
     """Redis takes no lifetime of nothing."""
     offer = stage.bench.handoff.offer
 
-    def slowly(job_id: str, queue: str | None, run_at: int) -> None:
+    def slowly(job_id: str, queue: str | None, run_at: int, **hints: Any) -> None:
         stage.clock.advance(seconds=2)
-        offer(job_id, queue, run_at)
+        offer(job_id, queue, run_at, **hints)
 
     stage.bench.handoff.offer = slowly  # type: ignore[method-assign]
     stage.dispatch(window=1)

@@ -280,12 +280,16 @@ def test_no_handler_outlives_its_lease(
         (890_001, True, 900_000, False),
         (890_001, False, 900_000, True),
         (None, False, 900_000, True),
+        (604_800_000, True, None, True),
     ],
 )
 def test_a_timeout_that_can_never_fit_is_told_in_words(
-    timeout_ms: int | None, own: bool, whole_ms: int, fits: bool
+    timeout_ms: int | None, own: bool, whole_ms: int | None, fits: bool
 ) -> None:
-    """Such a job would be stopped at every attempt; the settings' default alone is no such promise."""
+    """Such a job would be stopped at every attempt; the settings' default alone is no such promise.
+
+    A runner that does not know how long it may live calls no timeout too long.
+    """
     problem = lifecycle.never_fits(limits(timeout_ms=timeout_ms, timeout_is_own=own), whole_ms)
     assert (problem is None) is fits
     if problem:

@@ -39,6 +39,7 @@ GOOD: dict[str, tuple[str, str, Any]] = {
     "RELAYQ_MAX_ATTEMPTS": ("1000", "max_attempts", 1000),
     "RELAYQ_BACKOFF": ("10,30,60", "backoff", backoff_of([10.0, 30.0, 60.0])),
     "RELAYQ_TIMEOUT": ("0", "timeout", 0),
+    "RELAYQ_RUNNER_TIMEOUT_SECONDS": ("900", "runner_timeout_seconds", 900),
     "RELAYQ_MAX_DEPTH": ("1", "max_depth", 1),
     "RELAYQ_REDIS_URL": (
         "rediss://user:p%40ss@cache.example:6380/1?ssl_cert_reqs=none",
@@ -107,6 +108,7 @@ BAD = [
     ("RELAYQ_MAX_ATTEMPTS", "0", "expected a whole number from 1 to 1000"),
     ("RELAYQ_BACKOFF", "exponental:10", 'Did you mean "exponential"?'),
     ("RELAYQ_TIMEOUT", "none", "expected a whole number from 0 to 86400"),
+    ("RELAYQ_RUNNER_TIMEOUT_SECONDS", "901", "expected a whole number from 0 to 900"),
     ("RELAYQ_MAX_DEPTH", "0", "expected a whole number from 1 to 100000"),
     ("RELAYQ_REDIS_URL", "localhost:6379", "expected redis://HOST:PORT/DB, rediss:// with TLS, or unix:///PATH"),
     ("RELAYQ_REDIS_URL", "https://:s3cret@cache.example", "what was found is not shown, it may hold a password"),

@@ -24,7 +24,7 @@ _OWN = frozenset(
     PREFIX + name
     for name in (
         *("RUNNER_FUNCTION", "JOB_MODULES", "HANDOFF", "HTTP_ENDPOINT", "HTTP_TOKEN", "HTTP_TOKEN_SECRET"),
-        *("REDIS_URL", "REDIS_PREFIX", "DASHBOARD"),
+        *("REDIS_URL", "REDIS_PREFIX", "DASHBOARD", "RUNNER_TIMEOUT_SECONDS"),
     )
 )
 _DEPLOY = "deploy the template again (sam build && sam deploy), which sets it"
