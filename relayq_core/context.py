@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 import logging
 import math
+import sys
 from collections.abc import Callable, Mapping, MutableMapping
 from contextlib import contextmanager
-from contextvars import ContextVar
+from contextvars import ContextVar, copy_context
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 from relayq_core.errors import InvalidOption, shown
 from relayq_core.loggers import job_logger
@@ -24,6 +25,9 @@ if TYPE_CHECKING:
 #: A handler may report progress as often as it likes; the table hears of it at most once in this time.
 _PROGRESS_EVERY_MS = 2_000
 _NOTE_BYTES = 200
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 #: The job whose handler is running in this thread or task, if any: parent of whatever it dispatches.
 current_job: ContextVar[JobRecord | None] = ContextVar("relayq_current_job", default=None)
@@ -43,6 +47,18 @@ def running(record: JobRecord) -> Iterator[None]:
 _LOG_KEYWORDS = frozenset({"exc_info", "stack_info", "stacklevel"})
 #: The names that logging refuses in `extra`: a log record has them already.
 _RECORD_NAMES = frozenset({*vars(logging.makeLogRecord({})), "message", "asctime"})
+
+
+def apart(action: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    """Call it in a copy of this context: variables that it sets, and decimal's precision, are gone afterwards."""
+
+    def call() -> T:
+        decimal: Any = sys.modules.get("decimal")
+        if decimal is not None:  # a copy still holds the same context of decimal's, which is changed in place
+            decimal.setcontext(decimal.getcontext().copy())
+        return action(*args, **kwargs)
+
+    return copy_context().run(call)
 
 
 class _JobLogger(logging.LoggerAdapter[logging.Logger]):

@@ -255,12 +255,17 @@ class JobTimeout(RelayQError):
 
 
 class JobCrashed(RelayQError):
-    """What `failed()` is given, and the table keeps, when a runner ended without a word."""
+    """What `failed()` is given, and the table keeps, when a runner ended without a word.
 
-    def __init__(self, attempt: int) -> None:
+    `sentence` says how, where that is known.
+    """
+
+    def __init__(self, attempt: int, sentence: str | None = None) -> None:
         self.attempt = attempt
         super().__init__(
-            f"the runner of attempt {attempt} ended without settling (killed, out of memory, or timed out)"
+            sentence
+            or f"the runner of attempt {attempt} ended without settling "
+            "(it overran its time, was killed, or ran out of memory)"
         )
 
 

@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Callable
 from typing import TypeAlias, TypeVar
 
-from relayq_core.context import job_fields
+from relayq_core.context import apart, job_fields
 from relayq_core.errors import InvalidOption, did_you_mean
 from relayq_core.loggers import logger
 from relayq_core.record import JobRecord
@@ -82,10 +82,16 @@ class Events:
         return bool(self._listeners.get(kind))
 
     def emit(self, event: JobEvent) -> None:
-        """Tell all listeners of this kind. Never raises."""
+        """Tell all listeners of this kind. Never raises.
+
+        What a listener sets in its context is gone afterwards; but for `started`, whose context the handler goes on in.
+        """
         for listener in tuple(self._listeners.get(event.kind, ())):
             try:
-                listener(event)
+                if event.kind == "started":
+                    listener(event)
+                else:
+                    apart(listener, event)
             except BaseException as error:
                 # not its traceback: that has the texts of all its causes, which may quote the payload, or be anything
                 logger.error("a listener raised; the job goes on: %s", located(error), extra=job_fields(event.job))

@@ -552,10 +552,33 @@ def nudge_due_at(nudges: int, policy: Policy, now: int) -> int:
     return now + min(policy.stale_ms << min(nudges, 20), LONGEST_NUDGE_MS)
 
 
-def release(record: JobRecord, policy: Policy, token: str, *, now: int, luck: float) -> Settlement:
-    """End a lease that ran out. The crash spent its attempt; after the last, `failed()` still gets its chance."""
-    crash = str(JobCrashed(record.attempt))
-    told = _with_error(record, f"JobCrashed: {crash}", f"JobCrashed: {crash}", now)
+def overrun(
+    record: JobRecord, error: JobCrashed, limits: Limits, policy: Policy, *, now: int, luck: float
+) -> Settlement:
+    """End the lease of a handler that did not stop and whose process ends in a moment: a crash, and no sooner again.
+
+    The next attempt may begin when it could if nothing were written: once this lease has certainly run out.
+    """
+    crash = f"JobCrashed: {error}"
+    told = _with_error(record, crash, crash, now)
+    is_last = record.attempt >= limits.max_attempts
+    wait = 0.0 if is_last else limits.backoff.delay(record.attempt, luck)
+    safe_at = max(now + round(wait * 1000), (record.lease_until or now) + SKEW_MS)
+    found = _again(told.evolve(exhausted=is_last), Event.RELEASE, (safe_at - now) / 1000, policy, now)
+    # whoever writes this has no time left to hand it off
+    after = found.after.evolve(due_at=safe_at, settled_by=f"{record.lease_id}-overrun")
+    return Settlement(found.event, after, hand_off=False)
+
+
+def release(
+    record: JobRecord, policy: Policy, token: str, *, now: int, luck: float, error: JobCrashed | None = None
+) -> Settlement:
+    """End a lease that ran out. The crash spent its attempt; after the last, `failed()` still gets its chance.
+
+    `error`: how the runner ended, where that is known.
+    """
+    crash = f"JobCrashed: {error or JobCrashed(record.attempt)}"
+    told = _with_error(record, crash, crash, now)
     bounds = limits(record, None, policy)
     if record.cancel_requested_at is not None:
         found = cancel(told, policy, now=now)

@@ -13,12 +13,13 @@ from typing import Protocol
 
 from relayq_core import lifecycle
 from relayq_core.attempt import Attempt, awaited, failure, outcome_of, success
-from relayq_core.context import JobContext, job_fields, running
-from relayq_core.deadline import deadline
+from relayq_core.context import JobContext, apart, job_fields, running
+from relayq_core.deadline import OuterAlarm, deadline
 from relayq_core.errors import (
     Bury,
     InvalidPayload,
     JobCrashed,
+    JobTimeout,
     LeaseLost,
     StoreError,
     StoreUnavailable,
@@ -47,8 +48,13 @@ _CLAIMS = 3
 class Stop(Protocol):
     """What stops a handler: see deadline.py, the only one outside the tests."""
 
-    def __call__(self, seconds: float, *, patience: float) -> AbstractContextManager[None]:
-        """Raise JobTimeout in the body after `seconds`; end what still runs `patience` seconds later."""
+    def __call__(
+        self, seconds: float, *, patience: float, last_words: Callable[[], object] = ...
+    ) -> AbstractContextManager[None]:
+        """Raise JobTimeout in the body after `seconds`; end what still runs `patience` seconds later.
+
+        `last_words` is called right before that, in another thread if at all.
+        """
         ...
 
 
@@ -93,7 +99,7 @@ class _Claim:
 
 
 class Runner:
-    """Runs one job per call. Never raises once it has claimed."""
+    """Runs one job per call. Once it has claimed it raises nothing but what an alarm of its caller's raises."""
 
     def __init__(
         self,
@@ -140,7 +146,9 @@ class Runner:
         if self._clock.now() >= lifecycle.latest_deadline(claimed, self._policy):
             return self._lost(claimed)  # the claim's answer came when its lease was as good as over
         try:
-            return self._perform_and_settle(claimed, waited_ms, remaining)
+            return apart(self._perform_and_settle, claimed, waited_ms, remaining)
+        except OuterAlarm as alarm:
+            raise alarm.error from None
         except StoreError:
             logger.exception("the job could not be settled; its lease will run out", extra=job_fields(claimed))
         except Exception:
@@ -224,9 +232,10 @@ class Runner:
             limits.timeout_ms, waited_ms=waited_ms, remaining_ms=remaining()
         ):
             return self._pass_on(record, remaining)
-        attempt = self._refused(record, job_type, limits) or self._attempt(record, job_type, limits, remaining)
-        if attempt.job is not None and lifecycle.will_bury(record, attempt.outcome, limits):
-            self._tell_failed(attempt.job, attempt.error, record, remaining)
+        refused = self._refused(record, limits)
+        attempt = refused or self._attempt(record, job_type, limits, remaining)
+        if lifecycle.will_bury(record, attempt.outcome, limits) and (refused or attempt.job):
+            self._tell_failed(attempt, job_type, record, remaining)
         settlement = lifecycle.settle(
             record, attempt.outcome, limits, self._policy, now=self._clock.now(), luck=random.random()
         )
@@ -238,45 +247,70 @@ class Runner:
         ran = self._settle(record, settlement, Attempt(Snoozed(0)), remaining)
         return Ran(Ended.HANDED_ON, ran.job) if ran.ended is Ended.GIVEN_BACK else ran
 
-    def _refused(self, record: JobRecord, job_type: JobType, limits: Limits) -> Attempt | None:
+    def _refused(self, record: JobRecord, limits: Limits) -> Attempt | None:
         """The handler is not to be started: its last attempt crashed, or its timeout can never fit here."""
         error: Exception
         if record.exhausted:
-            error = JobCrashed(record.attempt)
+            error = JobCrashed(record.attempt, _crash(record))
         elif (problem := lifecycle.never_fits(limits, self._policy.runner_ms)) is not None:
             error = Bury(problem)
         else:
             return None
-        job: RunnableJob | None = None
-        try:
-            job, _ = job_type.build(record.payload_json)
-        except BaseException as unbuilt:
-            logger.warning("failed() is not told: the job cannot be built (%s)", headline(unbuilt))
-        return Attempt(failure(error, final=True), error, job)
+        return Attempt(failure(error, final=True), error)
 
     def _attempt(self, record: JobRecord, job_type: JobType, limits: Limits, remaining: Callable[[], int]) -> Attempt:
-        """Build the job and run its handler: the one place where whatever it raises becomes an outcome."""
+        """Build the job and run its handler: the one place where whatever it raises becomes an outcome.
+
+        All code that is not RelayQ's runs inside its time, the listeners too: none of it may outlive the lease.
+        """
         started = self._clock.now()
         deadline_ms = lifecycle.handler_deadline(record, limits, self._policy, started, remaining())
+        seconds = (deadline_ms - started) / 1000
         make_context = functools.partial(self._context, record, limits, deadline_ms)
-        self._events.tell("started", record, wait_ms=max(0, started - record.available_at))
-        job: RunnableJob | None = None
+        last_words = functools.partial(self._last_words, record, limits, seconds)
+        made: list[RunnableJob] = []
         error: BaseException | None = None
         outcome: Outcome
+
+        def handled() -> Outcome:
+            job, ignored = job_type.build(record.payload_json)
+            made.append(job)
+            if ignored:
+                named = cut(", ".join(ignored), _LOGGED_BYTES)
+                logger.warning("unknown fields ignored: %s", named, extra=job_fields(record))
+            return success(awaited(job.handle(make_context)), record)
+
         try:
-            with (
-                running(record),
-                self._stop((deadline_ms - started) / 1000, patience=self._patience),
-            ):
-                job, ignored = job_type.build(record.payload_json)
-                if ignored:
-                    named = cut(", ".join(ignored), _LOGGED_BYTES)
-                    logger.warning("unknown fields ignored: %s", named, extra=job_fields(record))
-                outcome = success(awaited(job.handle(make_context)), record)
+            with running(record), self._stop(seconds, patience=self._patience, last_words=last_words):
+                self._events.tell("started", record, wait_ms=max(0, started - record.available_at))
+                if self._clock.now() >= deadline_ms:
+                    raise JobTimeout(seconds)  # its listeners have used it up
+                started = self._clock.now()
+                outcome = apart(handled)
+        except OuterAlarm:
+            raise
         except BaseException as raised:
             # its own payload will not be better next time; one that the handler dispatched may be
-            outcome, error = outcome_of(raised, final=(Bury,) if job is not None else (Bury, InvalidPayload))
-        return Attempt(outcome, error, job, float(self._clock.now() - started))
+            outcome, error = outcome_of(raised, final=(Bury,) if made else (Bury, InvalidPayload))
+        return Attempt(outcome, error, made[0] if made else None, float(self._clock.now() - started))
+
+    def _last_words(self, record: JobRecord, limits: Limits, seconds: float) -> None:
+        """Write down why this process ends, while its lease lasts: its handler would not stop.
+
+        It still runs at this moment. So the next attempt may not begin before this lease would have run out.
+        """
+        error = JobCrashed(
+            record.attempt,
+            f"the runner of attempt {record.attempt} was ended: "
+            f"its handler overran its time of {seconds:g} s and did not stop",
+        )
+        try:
+            self._store.settle(
+                record,
+                lifecycle.overrun(record, error, limits, self._policy, now=self._clock.now(), luck=random.random()),
+            )
+        finally:
+            logger.error("%s", error, extra=job_fields(record))
 
     def _context(self, record: JobRecord, limits: Limits, deadline_ms: int) -> JobContext:
         def report(progress_json: str) -> bool:
@@ -299,16 +333,34 @@ class Runner:
         )
 
     def _tell_failed(
-        self, job: RunnableJob, error: BaseException | None, record: JobRecord, remaining: Callable[[], int]
+        self, attempt: Attempt, job_type: JobType, record: JobRecord, remaining: Callable[[], int]
     ) -> None:
         """Call the job's failed(), inside the lease. What it raises is logged, and changes nothing."""
         lasts = lifecycle.lease_lasts(record, self._policy, now=self._clock.now()) - self._policy.grace_ms // 5
         seconds = max(0.1, min(lasts, remaining() - _SETTLE_MS) / 1000)
+        error = JobCrashed(record.attempt) if attempt.error is None else attempt.error
+
+        def told() -> None:
+            job = attempt.job or self._built(record, job_type)
+            if job is not None:
+                awaited(job.failed(error))
+
         try:
             with running(record), self._stop(seconds, patience=self._patience / 5):
-                awaited(job.failed(JobCrashed(record.attempt) if error is None else error))
+                apart(told)
+        except OuterAlarm:
+            raise
         except BaseException as raised:
             logger.error("the job's failed() raised %s", describe(raised, _LOGGED_BYTES), extra=job_fields(record))
+
+    def _built(self, record: JobRecord, job_type: JobType) -> RunnableJob | None:
+        try:
+            return job_type.build(record.payload_json)[0]
+        except JobTimeout:
+            raise
+        except BaseException as unbuilt:
+            logger.warning("failed() is not told: the job cannot be built (%s)", headline(unbuilt))
+            return None
 
     @property
     def _patience(self) -> float:
@@ -400,6 +452,12 @@ class Runner:
             case Event.CANCEL:
                 logger.info("job cancelled", extra=fields)
                 self._events.emit(JobEvent(kind="cancelled", job=job, duration_ms=attempt.duration_ms))
+
+
+def _crash(record: JobRecord) -> str | None:
+    """How its last attempt ended, if the row says so."""
+    kind, _, sentence = (record.error or "").partition(": ")
+    return sentence if kind == JobCrashed.__name__ else None
 
 
 _ENDED = {

@@ -180,7 +180,9 @@ class SimClock:
         self.world.pause(ms)
 
     @contextmanager
-    def stop(self, seconds: float, *, patience: float) -> Iterator[None]:
+    def stop(
+        self, seconds: float, *, patience: float, last_words: Callable[[], object] = lambda: None
+    ) -> Iterator[None]:
         """What deadline() does, in virtual time."""
         actor = self.world.actor
         actor.stopped_at = self.now() + round(seconds * 1000)

@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import signal
 import socket
 import subprocess
 import sys
 import textwrap
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import boto3
@@ -18,11 +20,12 @@ import pytest
 
 from relayq_core import Bury, Job, JobContext, JobTimeout, RetryAfter, Snooze, StoreError, job
 from relayq_core.errors import JobCrashed
+from relayq_core.events import Events
 from relayq_core.lifecycle import Lease
 from relayq_core.ports import Answer
 from relayq_core.record import JobRecord, Status
 from relayq_core.registry import registry
-from relayq_core.runner import Ended
+from relayq_core.runner import Ended, Runner
 from relayq_core.testing import Bench, Offer
 from tests.factories import NOW, a_job, a_lease
 from tests.stories.faulty import Fault, FaultyBench
@@ -1186,3 +1189,174 @@ def test_no_log_line_and_no_stored_error_shows_the_payload(bench: Bench, caplog:
     assert "hunter2" in bench.store.failures["mine"].payload_json
     assert "hunter2" not in caplog.text
     assert "hunter2" not in json.dumps([bench.store.failures["mine"].error, bench.store.failures["mine"].errors])
+
+
+# --- time ---
+
+
+class Bound:
+    """A stop that only notes whether the code that runs is inside of it, and what it was given."""
+
+    def __init__(self) -> None:
+        self.inside = False
+        self.seconds: list[float] = []
+        self.last_words: list[Callable[[], object]] = []
+
+    @contextmanager
+    def __call__(
+        self, seconds: float, *, patience: float, last_words: Callable[[], object] = lambda: None
+    ) -> Iterator[None]:
+        self.seconds.append(seconds)
+        self.last_words.append(last_words)
+        self.inside = True
+        try:
+            yield
+        finally:
+            self.inside = False
+
+
+def bound_runner(bench: Bench, bound: Bound, events: Events) -> Runner:
+    """A runner that is stopped by this."""
+    relayq = bench.relayq
+    return Runner(relayq.store, relayq.handoff, relayq.clock, relayq.policy, registry, events, stop=bound)
+
+
+@pytest.mark.parametrize("exhausted", [False, True])
+def test_all_code_that_is_not_relayqs_runs_inside_a_bound_before_the_settle(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, *, exhausted: bool
+) -> None:
+    """A listener, a from_payload() that asks a database, failed(): whatever takes long would outlive the lease."""
+    bound, events = Bound(), Events()
+    seen: dict[str, bool] = {}
+    events.on("started")(lambda event: seen.setdefault("listener", bound.inside))
+
+    class Ask(Job, max_attempts=1):
+        def to_payload(self) -> dict[str, str]:
+            return {}
+
+        @classmethod
+        def from_payload(cls, data: dict[str, str]) -> Ask:
+            seen["from_payload"] = bound.inside
+            return cls()
+
+        def handle(self) -> None:
+            seen["handle"] = bound.inside
+            raise ValueError("no")
+
+        def failed(self, error: BaseException) -> None:
+            seen["failed"] = bound.inside
+
+    bench.relayq.dispatch(Ask(), job_id="mine")
+    if exhausted:
+        bench.store.jobs["mine"] = bench.store.jobs["mine"].evolve(exhausted=True, attempt=1)
+    bound_runner(bench, bound, events).run("mine", None, lambda: 900_000)
+    expected = {"from_payload", "failed"} if exhausted else {"listener", "from_payload", "handle", "failed"}
+    assert seen == dict.fromkeys(expected, True)
+
+
+def test_what_its_listeners_take_is_taken_from_the_handlers_time(bench: Bench) -> None:
+    """Its lease was made for the timeout alone."""
+    bound, events = Bound(), Events()
+    events.on("started")(lambda event: bench.clock.advance(seconds=30))
+    left: list[float] = []
+
+    @job(timeout=60)
+    def slow(context: JobContext) -> None:
+        left.append(context.remaining())
+
+    bench.relayq.dispatch(slow.job(), job_id="mine")
+    ran = bound_runner(bench, bound, events).run("mine", None, lambda: 900_000)
+    assert (ran.ended, bound.seconds, left) == (Ended.COMPLETED, [60], [30])
+
+
+def test_a_handler_whose_listeners_have_used_up_its_time_does_not_begin(bench: Bench) -> None:
+    """What a listener raises is swallowed, and so is JobTimeout in it."""
+    bound, events = Bound(), Events()
+    events.on("started")(lambda event: bench.clock.advance(seconds=60))
+    began: list[int] = []
+
+    @job(timeout=60, max_attempts=1)
+    def slow() -> None:
+        began.append(1)
+
+    bench.relayq.dispatch(slow.job(), job_id="mine")
+    ran = bound_runner(bench, bound, events).run("mine", None, lambda: 900_000)
+    assert (ran.ended, began) == (Ended.FAILED, [])
+    assert (row(bench).error or "").startswith("JobTimeout: ")
+
+
+@pytest.mark.parametrize("attempts", [1, 3])
+def test_the_last_words_of_a_handler_that_will_not_stop_say_why_it_was_ended(bench: Bench, attempts: int) -> None:
+    """And no other handler begins before the lease of this one would have run out: it still runs at that moment."""
+    bound, events = Bound(), Events()
+    told: list[str] = []
+
+    class Stubborn(Job, timeout=60, max_attempts=attempts, backoff=0):
+        def handle(self) -> None:
+            if not told:
+                bench.clock.advance(seconds=65)
+                bound.last_words[0]()
+                told.append("")
+                raise SystemExit
+
+        def failed(self, error: BaseException) -> None:
+            told.append(str(error))
+
+    bench.relayq.dispatch(Stubborn(), job_id="mine")
+    bench.handoff.offers.clear()
+    lease_ends = NOW + 70 * SECOND
+    ran = bound_runner(bench, bound, events).run("mine", None, lambda: 900_000)
+    assert ran.ended is Ended.LEASE_LOST, "what it does afterwards counts no more"
+    record = row(bench)
+    why = "the runner of attempt 1 was ended: its handler overran its time of 60 s and did not stop"
+    assert record.error == f"JobCrashed: {why}"
+    assert (record.status, record.attempt, record.exhausted) == (Status.RETRYING, 1, attempts == 1)
+    assert record.available_at >= lease_ends
+    assert record.due_at == record.available_at
+    assert bench.handoff.offers == []
+    bench.clock.advance(seconds=10)
+    ended = bench.run("mine", 0).ended
+    assert ended is (Ended.FAILED if attempts == 1 else Ended.COMPLETED)
+    assert (told[-1] == why) is (attempts == 1), "failed() hears the same"
+
+
+def test_failed_ends_before_its_lease_so_that_the_burial_is_its_runners(bench: Bench) -> None:
+    """Else another runner would tell failed() again: a fifth of the grace is kept for writing it down."""
+    bound = Bound()
+
+    class Slow(Job, timeout=60, max_attempts=1):
+        def handle(self) -> None:
+            bench.clock.advance(seconds=58)
+            raise ValueError("no")
+
+        def failed(self, error: BaseException) -> None:
+            pass
+
+    bench.relayq.dispatch(Slow(), job_id="mine")
+    bound_runner(bench, bound, Events()).run("mine", None, lambda: 900_000)
+    assert bound.seconds == [60, 70 - 58 - 2]
+
+
+def test_what_an_alarm_of_the_caller_raises_is_the_callers(bench: Bench) -> None:
+    """pytest-timeout stops a test in a handler: that is no failure of the job, but of the test."""
+
+    @job(max_attempts=1)
+    def hang() -> None:
+        time.sleep(100)
+
+    class Stopped(BaseException):
+        pass
+
+    def ring(signum: int, frame: object) -> None:
+        raise Stopped
+
+    bench.relayq.dispatch(hang.job(), job_id="mine")
+    left, interval = signal.setitimer(signal.ITIMER_REAL, 0.05)
+    earlier = signal.signal(signal.SIGALRM, ring)
+    try:
+        with pytest.raises(Stopped):
+            bench.run("mine", 0)
+    finally:
+        signal.signal(signal.SIGALRM, earlier)
+        signal.setitimer(signal.ITIMER_REAL, left, interval)
+    assert row(bench).status is Status.PROCESSING

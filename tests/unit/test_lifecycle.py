@@ -562,7 +562,10 @@ def test_a_crash_spends_its_attempt_and_waits_for_the_backoff() -> None:
     """As any other failure; the write is marked as the sweeper's."""
     job = a_claimed_job(attempt=2)
     settlement = lifecycle.release(job, POLICY, "sweep-1", now=NOW, luck=0.5)
-    crash = "JobCrashed: the runner of attempt 2 ended without settling (killed, out of memory, or timed out)"
+    crash = (
+        "JobCrashed: the runner of attempt 2 ended without settling "
+        "(it overran its time, was killed, or ran out of memory)"
+    )
     assert settlement == Settlement(
         Event.RELEASE,
         job.evolve(
