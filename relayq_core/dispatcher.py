@@ -180,11 +180,17 @@ class Dispatcher:
 
     def _again(self, record: JobRecord, found: JobRecord) -> Dispatched:
         """My id is taken: by an earlier try of this dispatch, which was accepted then, or by another job."""
-        if not lifecycle.is_same_dispatch(record, found):
-            raise InvalidOption("job_id", f"{record.id!r} belongs to another job, {found.name!r}; choose another id")
+        if not lifecycle.is_same_dispatch(record, found, self._registry.get(record.name)):
+            raise InvalidOption("job_id", _taken(record, found))
         told = found.status.is_waiting and lifecycle.next_look(found.available_at, self._clock.now(), self._policy)[1]
         taken = told and hand_off(self._handoff, self._events, found, found.available_at)
         return Dispatched(record.id, duplicate=False, handed_off=taken)
+
+
+def _taken(mine: JobRecord, found: JobRecord) -> str:
+    if mine.name == found.name:
+        return f"{mine.id!r} belongs to another job {mine.name!r}, whose payload differs; choose another id"
+    return f"{mine.id!r} belongs to another job, {found.name!r}; choose another id"
 
 
 def _available_at(options: Options, now: int) -> int:

@@ -29,6 +29,8 @@ from relayq_core.backoff import Backoff
 from relayq_core.errors import JobCrashed
 from relayq_core.options import Options
 from relayq_core.record import JobRecord, Status
+from relayq_core.registry import JobType
+from relayq_core.request import same_json
 from relayq_core.text import cut
 from relayq_core.value import Value
 
@@ -159,9 +161,13 @@ def next_look(available_at: int, now: int, policy: Policy) -> tuple[int, bool]:
     return max(available_at, now), False
 
 
-def is_same_dispatch(mine: JobRecord, found: JobRecord) -> bool:
-    """The row that stands under my id was written by a dispatch of the same job."""
-    return (mine.name, mine.payload_json) == (found.name, found.payload_json)
+def is_same_dispatch(mine: JobRecord, found: JobRecord, job_type: JobType | None = None) -> bool:
+    """Whether the row that stands under my id was written by a dispatch of the same job with the same payload.
+
+    What a payload means is known to the job's type; without it, as JSON.
+    """
+    same = same_json if job_type is None else job_type.same
+    return mine.name == found.name and same(mine.payload_json, found.payload_json)
 
 
 # --- claim ------------------------------------------------------------------------------------------------------

@@ -1,32 +1,106 @@
-"""Payloads through pydantic: written as JSON, read back and compared, and told about without ever showing a value."""
+"""Payloads through pydantic: written as JSON, read back and compared, without ever showing a value."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Mapping
-from typing import Any, TypeAlias, TypeVar
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any, NamedTuple, TypeVar
 
 from pydantic import ValidationError
 from pydantic_core import PydanticSerializationError
 
 from relayq_core.errors import InvalidPayload, did_you_mean
+from relayq_core.meaning import MISSING, Difference, Path, difference, equal, in_whole_minutes
+from relayq_core.reasons import why_changed, why_unreadable
 from relayq_core.text import complaint, place
 
 T = TypeVar("T")
-Path: TypeAlias = tuple[int | str, ...]
 
 
-def dumped(name: str, fields: Iterable[str], dump: Callable[[set[str] | None], str]) -> str:
-    """What `dump` writes, of all fields (None) or of some; where that fails, the field at fault is looked for."""
+class Codec(NamedTuple):
+    """How the payloads of one job type become JSON, and come back: a job object, or a mapping of arguments."""
+
+    name: str
+    #: the values of the fields, by the fields' names
+    values: Callable[[Any], Mapping[str, Any]]
+    #: the payload, only these of its fields (None: all), fields named by their aliases or not: its JSON
+    dump: Callable[[Any, set[str] | None, bool], str]
+    #: the payload that a text of JSON stands for; it takes a field by its name and by its alias
+    read: Callable[[str], Any]
+
+
+def checked(codec: Codec, given: Any) -> str:
+    """The payload as JSON, if what is read from it means what was given; else InvalidPayload with the reason.
+
+    Fields are written by their aliases where they can be read back so, else by their names.
+    """
+    problems = []
+    for candidate, by_alias in _candidates(given):
+        text, problem = _attempt(codec, given, candidate, by_alias=by_alias)
+        if problem is None:
+            return text
+        problems.append(problem)
+    differences = [problem for problem in problems if isinstance(problem, Difference)]
+    raise _refusal(codec, given, differences[0] if differences else problems[0]) from None
+
+
+def _candidates(given: Any) -> Iterator[tuple[Any, bool]]:
+    """What is written in place of what was given, and whether by aliases; nearly always the first will do."""
+    yield given, True
+    yield given, False
+    try:
+        shifted = in_whole_minutes(given)
+    except Exception:  # an object that cannot be copied, or a moment at the end of the calendar
+        return
+    yield shifted, True
+    yield shifted, False
+
+
+def _attempt(codec: Codec, given: Any, candidate: Any, *, by_alias: bool) -> tuple[str, Difference | Exception | None]:
+    """What `candidate` is as JSON, and what is wrong with that, compared with what was given."""
+    text = _dumped(codec, candidate, by_alias=by_alias)
+    try:
+        back = codec.read(text)
+    except Exception as error:  # a validator's, or that of an __init__ of the user's own
+        return text, error
+    values, read = codec.values(given), codec.values(back)
+    if equal(values, read):
+        return text, None
+    owner = None if isinstance(given, Mapping) else given
+    differences = (
+        difference(value, read.get(field, MISSING), (field,), owner, field) for field, value in values.items()
+    )
+    return text, next(filter(None, differences), None)
+
+
+def _dumped(codec: Codec, given: Any, *, by_alias: bool) -> str:
+    """The payload as JSON; where that fails, InvalidPayload names the field at fault."""
+
+    def dump(only: set[str] | None) -> str:
+        text = codec.dump(given, only, by_alias)
+        if "NaN" in text or "Infinity" in text:
+            json.loads(text, parse_constant=_refuse_constant)
+        return text
+
     try:
         return dump(None)
     except _UNWRITABLE as error:
+        fields = codec.values(given)
         field, reason = next(filter(None, (_unwritable(dump, field) for field in fields)), (None, _reason(error)))
         raise InvalidPayload(
-            name,
+            codec.name,
             f"it cannot be written as JSON ({reason}); use types that JSON can hold, or define to_payload",
             field=field,
         ) from None
+
+
+class _NotJson(ValueError):
+    """What Python writes, and no other reader of JSON takes."""
+
+
+def _refuse_constant(constant: str) -> None:
+    raise _NotJson("NaN and infinity are no JSON; use None, or ser_json_inf_nan='strings'")
 
 
 _UNWRITABLE = (PydanticSerializationError, UnicodeEncodeError, ValueError, TypeError, RecursionError)
@@ -40,55 +114,66 @@ def _unwritable(dump: Callable[[set[str] | None], str], field: str) -> tuple[str
     return None
 
 
+#: What pydantic says itself; after it, what a serializer of the user's raised may show a value.
+_PYDANTIC_SAYS = re.compile(
+    r"(Error calling function `\w+`: \w+|Error serializing to JSON: [^:]*|[^:]*)(: .*)?", re.DOTALL
+)
+
+
 def _reason(error: Exception) -> str:
-    return str(error)[:200] if isinstance(error, PydanticSerializationError) else type(error).__name__
+    if isinstance(error, _NotJson):
+        return str(error)
+    if not isinstance(error, PydanticSerializationError):
+        return type(error).__name__
+    text = str(error)
+    if text.startswith("Unable to serialize unknown type"):
+        return text[:200]
+    said = _PYDANTIC_SAYS.fullmatch(text)
+    return (said[1] if said else type(error).__name__)[:200]
 
 
-def compare(name: str, given: Mapping[str, Any], back: Mapping[str, Any]) -> None:
-    """Raises InvalidPayload for the first field that is not as it was."""
-    for field, value in given.items():
-        if field not in back or not _equal(value, back[field]):
-            raise changed(name, field)
-
-
-def _equal(given: Any, back: Any) -> bool:
-    try:
-        return bool(given == back)
-    except Exception:  # an == that raises, or has no truth value, can't vouch for equality
-        return False
-
-
-def changed(name: str, field: str | None) -> InvalidPayload:
+def _refusal(codec: Codec, given: Any, problem: Difference | Exception) -> InvalidPayload:
     """The error for a payload that JSON does not bring back as it was."""
+    if isinstance(problem, Difference):
+        at: Path = problem.place
+        reason = why_changed(problem)
+    else:
+        at, reason = why_unreadable(problem, given)
     return InvalidPayload(
-        name,
-        "it does not come back from JSON as it was (a secret, a tuple or set typed Any, NaN, or a subclass whose "
-        "own fields would be lost); give it a type that JSON can hold, or define to_payload and from_payload",
-        field=field,
+        codec.name,
+        f"it does not come back from JSON as it was: {reason}; or define to_payload and from_payload",
+        field=_joined(at),
     )
 
 
 def invalid(name: str, error: ValidationError) -> InvalidPayload:
-    """The error for a payload that does not fit: one complaint, how many more there are, never the input.
+    """The error for a payload that does not fit: the first two complaints, how many more there are, never the input.
 
     A field that the job does not have comes first: it is often the one that is missing, misspelt.
     """
     complaints = error.errors(include_input=False, include_url=False, include_context=False)
-    told = next((found for found in complaints if found["type"] == "extra_forbidden"), complaints[0])
-    field = _joined(told["loc"])
-    problem = {
-        "extra_forbidden": "the job has no such field",
-        "missing": "it is missing",
-    }.get(told["type"], complaint(told))
-    more = f" (and {len(complaints) - 1} more)" if len(complaints) > 1 else ""
+    first = next((found for found in complaints if found["type"] == "extra_forbidden"), complaints[0])
+    others = [found for found in complaints if found is not first]
+    field = _joined(first["loc"])
     missing = [_joined(found["loc"]) or "" for found in complaints if found["type"] == "missing"]
-    hint = did_you_mean(field or "", missing) if told["type"] == "extra_forbidden" else ""
-    return InvalidPayload(name, f"{problem}{more}{'.' if hint else ''}{hint}", field=field)
+    hint = did_you_mean(field or "", missing) if first["type"] == "extra_forbidden" else ""
+    return InvalidPayload(name, f"{_problem(first)}{_also(others)}{'.' if hint else ''}{hint}", field=field)
 
 
-def first_field(error: ValidationError) -> str | None:
-    """Where the first complaint is: `items.0.name`, or None for the payload as a whole."""
-    return _joined(error.errors(include_input=False, include_url=False, include_context=False)[0]["loc"])
+def _problem(found: Mapping[str, Any]) -> str:
+    known = {"extra_forbidden": "the job has no such field", "missing": "it is missing"}
+    return known.get(found["type"]) or complaint(found)
+
+
+def _also(others: list[Any]) -> str:
+    """`(and field 'name' is missing, and 2 more)`, or nothing."""
+    if not others:
+        return ""
+    second = next((found for found in others if found["type"] == "missing"), others[0])
+    at = f"field {_joined(second['loc'])!r}" if second["loc"] else "the payload"
+    known = {"extra_forbidden": f"{at} is none of the job's", "missing": f"{at} is missing"}
+    more = f", and {len(others) - 1} more" if len(others) > 1 else ""
+    return f" (and {known.get(second['type']) or f'{at}: {complaint(second)}'}{more})"
 
 
 def _joined(location: Path) -> str | None:

@@ -60,6 +60,10 @@ class JobType(Protocol):
         """
         ...
 
+    def same(self, mine: str, other: str) -> bool:
+        """Whether two payloads, as JSON, mean the same to the handler. Never raises."""
+        ...
+
     def schema(self) -> dict[str, Any]:
         """The payload's JSON Schema."""
         ...

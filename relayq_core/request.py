@@ -154,6 +154,24 @@ def _field_by_field(name: str, args: Mapping[str, Any]) -> str:
     return _compact(dict(args))
 
 
+def same_json(mine: str, other: str) -> bool:
+    """Whether two texts of JSON mean the same, however keys are ordered, numbers are spelt and letters are escaped."""
+    if mine == other:
+        return True
+    try:
+        return _means_the_same(json.loads(mine), json.loads(other))
+    except (ValueError, RecursionError):
+        return False
+
+
+def _means_the_same(mine: Any, other: Any) -> bool:
+    if isinstance(mine, dict) and isinstance(other, dict):
+        return mine.keys() == other.keys() and all(_means_the_same(item, other[key]) for key, item in mine.items())
+    if isinstance(mine, list) and isinstance(other, list):
+        return len(mine) == len(other) and all(map(_means_the_same, mine, other))
+    return isinstance(mine, bool) == isinstance(other, bool) and bool(mine == other)  # True is not 1, but 1.0 is
+
+
 def json_problem(value: Any) -> str | None:
     """Why a value does not survive its way through JSON, or None if it does."""
     try:

@@ -66,6 +66,9 @@ class SimType:
     def build(self, payload_json: str) -> tuple[RunnableJob, list[str]]:
         return SimJob(self.stage, json.loads(payload_json)["script"]), []
 
+    def same(self, mine: str, other: str) -> bool:
+        return mine == other
+
     def schema(self) -> dict[str, Any]:
         return {}
 
