@@ -1,6 +1,7 @@
 # Everything is set up on first use: Python 3.11+ and make are enough. uv makes it faster where there is one.
 PYTHON ?= python3# the interpreter that the environments are made from
 ARGS   ?=#         handed to pytest: make test ARGS="-k unique"
+ON     ?=#         another Python to test on, as 3.14; make pythons shows which there are
 ARCH   ?=#         arm64 or x86_64, for build and deploy; without it the template's default
 RUNTIME ?=#        python3.11 and newer, likewise
 
@@ -15,6 +16,10 @@ install = $(if $(UV),$(UV) pip install --quiet --python $(1)/bin/python,$(1)/bin
 OVERRIDES := $(strip $(if $(ARCH),Architecture=$(ARCH)) $(if $(RUNTIME),PythonRuntime=$(RUNTIME)))
 SAM_FLAGS := $(if $(OVERRIDES),--parameter-overrides $(OVERRIDES))
 LAYER_ENV := $(if $(ARCH),RELAYQ_ARCH=$(ARCH)) $(if $(RUNTIME),LAYER_PYTHON=$(RUNTIME))
+
+# Tests of one file stay together until a process has none left; then it takes some from another.
+PYTEST   = $(if $(ON),$(BIN)/python -m tests.pythons run $(ON),$(BIN)/python) -m pytest
+PARALLEL := -n auto --dist worksteal
 
 PEERS := celery rq huey dramatiq procrastinate psycopg[binary] redis cryptography
 
@@ -37,8 +42,12 @@ setup: .venv/.dev ## the environment in .venv: the command relayq, and what test
 	@echo "ready: . $(BIN)/activate"
 
 .PHONY: test
-test: .venv/.dev ## every test but the end-to-end ones and those in a browser
-	$(BIN)/python -m pytest -m "not e2e and not browser" $(ARGS)
+test: .venv/.dev ## every test but the end-to-end ones and those in a browser, on all cores (ON=3.13: on that Python; ARGS="-k unique")
+	$(PYTEST) -m "not e2e and not browser" $(PARALLEL) $(ARGS)
+
+.PHONY: pythons
+pythons: .venv/.dev ## Python 3.13 and 3.14 for make test ON=…: found here, by uv, or as root from Debian
+	@$(BIN)/python -m tests.pythons ready $(ON) || [ $$? = 3 ]
 
 .PHONY: browser
 browser: .venv/.dev ## the dashboard in a real Chromium (by apt-get as root where there is none)
@@ -88,6 +97,13 @@ simulate: .venv/.dev ## the protocol under every fault and pair of faults, and N
 differential: .venv/.dev ## the memory store beside DynamoDB Local, call by call, in N=10000 sequences (after make engines)
 	@$(BIN)/python -m tests.differential --examples $(or $(N),10000)
 
+.PHONY: prove
+prove: engines ## all of it at full size, in hours: random schedules, sequences, chaos; for the figures of docs/explanation/reliability.md
+	$(MAKE) simulate N=$(or $(N),200000)
+	$(MAKE) differential N=$(or $(N),100000)
+	$(MAKE) chaos JOBS=$(or $(JOBS),500)
+	@echo "proved on $$(date -u +%F), at $$(git describe --always --dirty)"
+
 .PHONY: bench
 bench: .venv/.dev .venv-bench/.ready engines ## each cost beside the least it could be, in about ten minutes (QUICK=1: to see that it works; GROUPS="dispatch run")
 	@$(BIN)/python -m benchmarks $(if $(QUICK),--quick) $(GROUPS)
@@ -113,7 +129,7 @@ lock: .venv/.dev .venv-sam/.ready .venv-e2e/.ready .venv-bench/.ready ## write r
 
 .PHONY: clean
 clean: ## remove whatever these targets made, the environments too
-	rm -rf .venv .venv-sam .venv-e2e .venv-bench .aws-sam .relayq .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	rm -rf .venv .venv-sam .venv-e2e .venv-bench .pythons .aws-sam .relayq .mypy_cache .ruff_cache .import_linter_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # ---------------------------------------------------------------- the environments

@@ -5,6 +5,8 @@ It comes from the npm registry: the package amplify-dynamodb-simulator carries t
 
 from __future__ import annotations
 
+import fcntl
+import os
 import re
 import shutil
 import socket
@@ -23,6 +25,11 @@ PACKAGE = "amplify-dynamodb-simulator@2.9.30"
 HOME = Path(__file__).parents[1] / ".engines" / "dynamodb-local"
 _JAR = HOME / "DynamoDBLocal.jar"
 _OLDEST_JAVA = 17
+#: Where the address of a DynamoDB Local is that another process has started, as for tests inside of a chroot.
+ENDPOINT = "TEST_DYNAMODB_LOCAL"
+_LIFELINE = "lifeline"
+#: Runs its arguments beside this process until the last writer of its stdin, a pipe, is gone.
+_KEEPER = 'exec 3<&0; { "$0" "$@" 3<&- & engine=$!; cat <&3 >/dev/null; kill $engine; wait $engine; } &'
 
 
 def missing() -> str | None:
@@ -66,31 +73,61 @@ def install() -> str | None:
 
 
 @contextmanager
+def kept_while_open(folder: Path) -> Iterator[None]:
+    """Keep the engines that processes share through this folder alive while the context is open."""
+    os.mkfifo(folder / _LIFELINE)
+    lifeline = os.open(folder / _LIFELINE, os.O_RDWR)  # for writing alone it would wait for a reader
+    try:
+        yield
+    finally:
+        os.close(lifeline)
+
+
+def shared_dynamodb_local(folder: Path) -> str:
+    """The endpoint of this folder's DynamoDB Local, in memory; the first process to ask starts it.
+
+    It ends when `kept_while_open` does, or when the process that holds that open is killed.
+    """
+    address = folder / "dynamodb-local"
+    with (folder / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not address.exists():
+            address.write_text(_started(folder))
+    return address.read_text()
+
+
+@contextmanager
 def dynamodb_local() -> Iterator[str]:
-    """A fresh DynamoDB Local, in memory; answers with its endpoint."""
+    """A fresh DynamoDB Local for this process alone; answers with its endpoint."""
+    with tempfile.TemporaryDirectory(prefix="engines-") as folder, kept_while_open(Path(folder)):
+        yield shared_dynamodb_local(Path(folder))
+
+
+def _started(folder: Path) -> str:
+    """Its endpoint, once it answers."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     command = ["java", "-Djava.library.path=./DynamoDBLocal_lib", "-jar", _JAR.name]
-    # no telemetry: it would call out; it cannot be told to listen on 127.0.0.1 only
+    # no telemetry: it would call out; it has no option to listen on 127.0.0.1 only
     options = ["-inMemory", "-sharedDb", "-disableTelemetry", "-port", str(port)]
-    with (
-        (HOME.parent / "dynamodb-local.log").open("w") as log,
-        subprocess.Popen([*command, *options], cwd=HOME, stdout=log, stderr=log) as process,
-    ):
-        try:
-            endpoint = f"http://127.0.0.1:{port}"
-            _wait_for(endpoint, process)
-            yield endpoint
-        finally:
-            process.terminate()
-            process.wait(10)
+    lifeline = os.open(folder / _LIFELINE, os.O_RDONLY | os.O_NONBLOCK)  # waits for no writer, who may be dead
+    os.set_blocking(lifeline, True)
+    try:
+        with (folder / "log").open("w") as log:
+            subprocess.run(
+                ["sh", "-c", _KEEPER, *command, *options],
+                cwd=HOME, stdin=lifeline, stdout=log, stderr=log, start_new_session=True, check=True,
+            )  # fmt: skip
+    finally:
+        os.close(lifeline)
+    endpoint = f"http://127.0.0.1:{port}"
+    _wait_for(endpoint, folder / "log")
+    return endpoint
 
 
-def _wait_for(endpoint: str, process: subprocess.Popen[bytes]) -> None:
-    for _ in range(600):
-        if process.poll() is not None:
-            break
+def _wait_for(endpoint: str, log: Path) -> None:
+    for _ in range(1200):
         try:
             urllib.request.urlopen(endpoint, timeout=1).close()
         except urllib.error.HTTPError as answer:  # it answers 400 to what is no request of DynamoDB
@@ -100,7 +137,7 @@ def _wait_for(endpoint: str, process: subprocess.Popen[bytes]) -> None:
             time.sleep(0.05)
         else:
             return
-    raise RuntimeError(f"DynamoDB Local did not start; see {HOME.parent / 'dynamodb-local.log'}")
+    raise RuntimeError(f"DynamoDB Local did not start:\n{log.read_text()[-2000:]}")
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import itertools
+import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -105,7 +106,7 @@ def session() -> boto3.Session:
 @contextmanager
 def fresh_tables(client: Any) -> Iterator[Tables]:
     """Two empty tables, deleted afterwards."""
-    number = next(_numbers)
+    number = f"{os.getpid()}-{next(_numbers)}"  # several processes share an engine
     tables = Tables(client, f"jobs-{number}", f"failed-{number}")
     client.create_table(**jobs_table(tables.jobs))
     client.create_table(**failed_table(tables.failed))

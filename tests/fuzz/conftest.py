@@ -8,9 +8,6 @@ from typing import Any
 import pytest
 
 from tests import dynamo
-from tests.figures import pytest_terminal_summary
-
-__all__ = ["pytest_terminal_summary"]
 
 
 @pytest.fixture(scope="session")

@@ -14,9 +14,6 @@ from relayq_core.client import RelayQ
 from relayq_core.ports import JobStore
 from relayq_core.testing import ManualClock, RecordingHandoff, isolated_registry
 from tests import dynamo
-from tests.figures import pytest_terminal_summary
-
-__all__ = ["pytest_terminal_summary"]
 
 T = TypeVar("T")
 

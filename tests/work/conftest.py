@@ -1,7 +1,3 @@
 """What tests of the worker share: what they count stands at the end of the run."""
 
 from __future__ import annotations
-
-from tests.figures import pytest_terminal_summary
-
-__all__ = ["pytest_terminal_summary"]
