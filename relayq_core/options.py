@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any, TypeAlias
 
@@ -15,6 +15,9 @@ from relayq_core.value import Value
 BackoffLike: TypeAlias = Backoff | Seconds | Sequence[Seconds]
 
 _QUEUE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
+#: Behind the beginning of a name, or alone: every queue that begins so.
+_ANY = "*"
+_QUEUES = re.compile(r"\*|[A-Za-z0-9][A-Za-z0-9_.-]{0,62}\*")
 #: No dot comes first: `..` in a URL leads elsewhere. No slash: in a URL it would end the id.
 _JOB_ID = re.compile(r"[0-9A-Za-z_-][0-9A-Za-z_.:-]{0,63}")
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,127}")
@@ -114,6 +117,22 @@ def checked_queue(queue: Any) -> str:
             f"expected 1 to 64 letters, digits, '_', '.' or '-', beginning with a letter or digit, got {shown(queue)}",
         )
     return queue
+
+
+def check_queue_pattern(queue: str) -> None:
+    """Raise InvalidOption unless it is a queue's name, or the beginning of one and `*`, or `*` alone."""
+    if not _QUEUES.fullmatch(queue):
+        checked_queue(queue)
+
+
+def function_for(queue: str, functions: Mapping[str, str]) -> str | None:
+    """The function that `runner_functions` names for a queue: by its name, else by the longest beginning of it."""
+    if not functions or queue in functions:
+        return functions.get(queue)
+    for length in range(len(queue), -1, -1):
+        if (function := functions.get(queue[:length] + _ANY)) is not None:
+            return function
+    return None
 
 
 def checked_job_id(job_id: Any) -> str:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 from relayq_core.backoff import DEFAULT_BACKOFF, Backoff, backoff_of, parse
 from relayq_core.errors import InvalidOption, SettingsError, did_you_mean
 from relayq_core.lifecycle import Policy
-from relayq_core.options import checked_attempts, checked_queue, checked_tokens
+from relayq_core.options import check_queue_pattern, checked_attempts, checked_queue, checked_tokens
 from relayq_core.value import Value, field
 
 PREFIX = "RELAYQ_"
@@ -92,7 +92,9 @@ def _functions(text: str) -> dict[str, str]:
         found = None
     if not isinstance(found, dict) or not all(isinstance(v, str) and v for v in found.values()):
         raise InvalidOption("", 'expected JSON that maps queues to functions, like {"reports": "heavy-runner"}')
-    return {checked_queue(queue): function for queue, function in found.items()}
+    for queue in found:
+        check_queue_pattern(queue)
+    return found
 
 
 def _modules(text: str) -> tuple[str, ...]:
@@ -132,7 +134,7 @@ class Settings(Value, kw_only=True):
     failed_table: str = field(default="", read=_text)
     #: the Lambda function that runs jobs: name or ARN
     runner_function: str = field(default="", read=_text)
-    #: queues whose jobs run in a function of their own
+    #: queues whose jobs run in a function of their own, by name, or by how their names begin: `orders-*`
     runner_functions: Mapping[str, str] = field(default={}, read=_functions)
     #: how a runner is told: `lambda` invokes it, `http` asks the API function to, `none` leaves all to the sweeper
     handoff: HandoffMode = field(default="lambda", read=_mode)

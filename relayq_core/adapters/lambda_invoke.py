@@ -7,6 +7,10 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from relayq_core.handing import message
+from relayq_core.options import function_for
+
+#: An ARN of a function has so many parts with an alias or a version behind the name, and one less without.
+_PARTS_WITH_ALIAS = 8
 
 
 class LambdaInvoke:
@@ -16,6 +20,11 @@ class LambdaInvoke:
         self._client = client
         self._function = function
         self._by_queue = by_queue
+        self._alias = ""
+
+    def invoked_as(self, arn: str) -> None:
+        """This process was invoked by that ARN: behind an alias or a version it hands on to the same one."""
+        self._alias = arn if len(arn.split(":")) == _PARTS_WITH_ALIAS else ""
 
     def offer(
         self, job_id: str, queue: str | None, run_at: int, *, name: str | None = None, here: bool = False
@@ -31,8 +40,8 @@ class LambdaInvoke:
 
     def _function_of(self, queue: str | None) -> str:
         if queue is None:
-            return os.environ.get("AWS_LAMBDA_FUNCTION_NAME") or self._function
-        return self._by_queue.get(queue) or self._function
+            return self._alias or os.environ.get("AWS_LAMBDA_FUNCTION_NAME") or self._function
+        return function_for(queue, self._by_queue) or self._function
 
 
 class NoHandoff:

@@ -7,6 +7,7 @@ from typing import Any
 
 import relayq_core.runner  # noqa: F401 - in the start, and not while the first job waits for it
 from relayq_core import api
+from relayq_core.adapters.lambda_invoke import LambdaInvoke
 from relayq_core.client import RelayQ
 from relayq_core.errors import InvalidOption
 from relayq_core.events import events
@@ -46,6 +47,8 @@ def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
             logger.error("the event is not a handoff: %s", error)
             return {"error": str(error)}
         logger.append_keys(job_id=asked.job_id)
+        if isinstance(_made.handoff, LambdaInvoke):
+            _made.handoff.invoked_as(getattr(context, "invoked_function_arn", ""))
         try:
             ran = _made.runner.run(
                 asked.job_id, asked.run_at, context.get_remaining_time_in_millis, asked.name, asked.queue

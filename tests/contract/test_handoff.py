@@ -92,3 +92,23 @@ def test_no_client_is_made_before_the_first_offer() -> None:
 def test_without_handoff_nobody_is_told() -> None:
     """The sweeper finds the job when it is due."""
     NoHandoff().offer("job-1", "emails", 0)
+
+
+ARN = "arn:aws:lambda:eu-west-1:123456789012:function:heavy"
+
+
+@pytest.mark.parametrize(
+    ("invoked_as", "hands_on_to"),
+    [(f"{ARN}:live", f"{ARN}:live"), (f"{ARN}:7", f"{ARN}:7"), (ARN, "heavy"), ("", "heavy")],
+)
+def test_a_runner_behind_an_alias_hands_on_to_that_alias(
+    client: Lambda, monkeypatch: pytest.MonkeyPatch, invoked_as: str, hands_on_to: str
+) -> None:
+    """Its bare name would be $LATEST: other code, and another right. What it was invoked as before does not count."""
+    monkeypatch.setenv("AWS_LAMBDA_FUNCTION_NAME", "heavy")
+    handoff = LambdaInvoke(lambda: client, "runner", {"reports": "heavy:live"})
+    handoff.invoked_as(f"{ARN}:older")
+    handoff.invoked_as(invoked_as)
+    handoff.offer("job-1", None, 0)
+    handoff.offer("job-1", "reports", 0)
+    assert [request["FunctionName"] for request in client.invoked] == [hands_on_to, "heavy:live"]

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from relayq_core import Exponential, Fixed, Settings, SettingsError
 from relayq_core.backoff import DEFAULT_BACKOFF, backoff_of
 from relayq_core.lifecycle import Policy
+from relayq_core.options import function_for
 from relayq_core.settings import KNOWN
 
 #: variable -> (text, field, value)
@@ -65,6 +66,10 @@ BAD = [
     ("RELAYQ_RUNNER_FUNCTIONS", '{"reports": 5}', "expected JSON that maps queues to functions"),
     ("RELAYQ_RUNNER_FUNCTIONS", '{"reports": ""}', "expected JSON that maps queues to functions"),
     ("RELAYQ_RUNNER_FUNCTIONS", '{"re ports": "heavy"}', "expected 1 to 64 letters, digits, '_', '.' or '-'"),
+    ("RELAYQ_RUNNER_FUNCTIONS", '{"**": "heavy"}', "expected 1 to 64 letters, digits, '_', '.' or '-'"),
+    ("RELAYQ_RUNNER_FUNCTIONS", '{"a*b": "heavy"}', "expected 1 to 64 letters, digits, '_', '.' or '-'"),
+    ("RELAYQ_RUNNER_FUNCTIONS", '{"-*": "heavy"}', "expected 1 to 64 letters, digits, '_', '.' or '-'"),
+    ("RELAYQ_RUNNER_FUNCTIONS", f'{{"{"a" * 64}*": "heavy"}}', "expected 1 to 64 letters, digits, '_', '.' or '-'"),
     ("RELAYQ_RUNNER_FUNCTIONS", "[" * 4000, "expected JSON that maps queues to functions"),
     ("RELAYQ_HANDOFF", "lamda", "expected lambda, http or none, got 'lamda'. Did you mean \"lambda\"?"),
     ("RELAYQ_DASHBOARD", "reed", "expected none, read or write, got 'reed'. Did you mean \"read\"?"),
@@ -278,3 +283,30 @@ def test_the_default_policy_is_that_of_the_default_settings() -> None:
     """Tests and simulations use the one, functions the other."""
     assert Settings().policy == Policy(max_attempts=3, backoff=DEFAULT_BACKOFF)
     assert Settings().policy.timeout_ms is None
+
+
+@pytest.mark.parametrize(
+    ("queue", "function"),
+    [
+        ("orders", "orders-runner"),  # its own name is nearest
+        ("orders-eu", "orders-all"),
+        ("orders-eu-1", "orders-all"),
+        ("orders-us", "orders-us-runner"),
+        ("orders-us-1", "orders-us-all"),
+        ("orders-", "orders-all"),
+        ("order", "rest"),
+        ("mail", "rest"),
+    ],
+)
+def test_a_queues_runner_is_the_one_whose_name_is_nearest(queue: str, function: str) -> None:
+    """By its name, else by the longest beginning, else by `*`."""
+    functions = Settings.from_environ(
+        {
+            "RELAYQ_RUNNER_FUNCTIONS": '{"*": "rest", "orders-*": "orders-all", "orders": "orders-runner",'
+            ' "orders-us": "orders-us-runner", "orders-us-*": "orders-us-all"}'
+        }
+    ).runner_functions
+    assert function_for(queue, functions) == function
+    without = {name: to for name, to in functions.items() if name != "*"}
+    assert function_for("mail", without) is None
+    assert function_for("mail", {}) is None
