@@ -36,7 +36,7 @@ ODD = [
     *("default", "a bus", "arn:aws:events:eu-west-1:111122223333:event-bus/x", "a" * 256, "a" * 257),
     *("a" * 16, "b" * 15, "a" * 16 + ",", "a" * 16 + "," + "b" * 16, "a" * 16 + " ", "\u00fc" * 16),
     *("arn:aws:secretsmanager:eu-west-1:111122223333:secret:token", "arn:aws:ssm:eu-west-1:111122223333:parameter/t"),
-    *("arn:aws:secretsmanager:eu-west-1:111122223333:secret:t-AbCdEf", "arn:aws:ssm:eu-west-1:111122223333:parameter/ "),
+    *("arn:aws:secretsmanager:eu-west-1:111122223333:secret:t-AbCdEf", "arn:aws:ssm:eu-west-1:111122223333:parameter "),
     *("a@example.com", "Ada <a@example.com>", "a@example.com\nBcc: b@example.com", "none", "read", "WRITE", "false"),
 ]  # fmt: skip
 
