@@ -34,6 +34,13 @@ _REDIS = re.compile(
     re.ASCII,
 )
 _LAST_PORT = 65_535
+#: The variables of a Kubernetes Service, as `enableServiceLinks` has them, and what each of them may hold.
+_LINK = re.compile(
+    r"RELAYQ(_[A-Z\d_]+?)??_((?P<host>SERVICE_HOST|PORT_\d+_(TCP|UDP|SCTP)_ADDR)|(?P<url>PORT(_\d+_(TCP|UDP|SCTP))?)"
+    r"|(?P<port>SERVICE_PORT(_[A-Z\d_]+)?|PORT_\d+_(TCP|UDP|SCTP)_PORT)|(?P<protocol>PORT_\d+_(TCP|UDP|SCTP)_PROTO))",
+    re.ASCII,
+)
+_LINKED = {"host": r"[\w.:-]+", "url": r"(tcp|udp|sctp)://\S+", "port": r"\d{1,5}", "protocol": r"tcp|udp|sctp"}
 #: What EventBridge takes for a bus.
 _BUS = re.compile(r"(arn:aws[\w-]*:events:[a-z\d-]+:\d{12}:event-bus/)?[\w./-]{1,256}", re.ASCII)
 
@@ -119,6 +126,23 @@ def _attempts(text: str) -> int:
     return checked_attempts("", _whole(1, 1000)(text))
 
 
+def _is_others(key: str, value: str) -> bool:
+    """It is the build's; or Kubernetes wrote it, of a Service whose name begins with relayq, into each container."""
+    if key in _BUILD_ONLY:
+        return True
+    link = _LINK.fullmatch(key)
+    return link is not None and any(
+        found and re.fullmatch(_LINKED[kind], value, re.ASCII) for kind, found in link.groupdict().items()
+    )
+
+
+def _here() -> str:
+    """What else to do where this is no Lambda function, but most likely somebody's own machine."""
+    if "AWS_LAMBDA_FUNCTION_NAME" in os.environ:
+        return ""
+    return ", or `. .relayq/dev.env` in this shell while `relayq dev` runs in another"
+
+
 def _as_kept(name: str, value: Any) -> Any:
     if name == "backoff":
         return backoff_of(value)
@@ -188,7 +212,7 @@ class Settings(Value, kw_only=True):
     def from_environ(cls, environ: Mapping[str, str] | None = None) -> Settings:
         """The settings that RELAYQ_... variables give. Raises SettingsError for the first that cannot be used."""
         found = os.environ if environ is None else environ
-        given = {key: value for key, value in found.items() if key.startswith(PREFIX) and key not in _BUILD_ONLY}
+        given = {key: value for key, value in found.items() if key.startswith(PREFIX) and not _is_others(key, value)}
         names = {PREFIX + name.upper(): name for name in cls._about}
         values: dict[str, Any] = {}
         for key, text in sorted(given.items()):
@@ -208,9 +232,8 @@ class Settings(Value, kw_only=True):
         if missing:
             first, *more = missing
             also = f", nor is {' or '.join(more)}" if more else ""
-            raise SettingsError(
-                first, f"it is not set{also}; take it from the outputs of the RelayQ stack (`sam list stack-outputs`)"
-            )
+            source = f"take it from the outputs of the RelayQ stack (`sam list stack-outputs`){_here()}"
+            raise SettingsError(first, f"it is not set{also}; {source}")
         return self
 
     @property

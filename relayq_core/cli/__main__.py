@@ -2,6 +2,9 @@
 
 import sys
 
-from relayq_core.cli.main import main
+from relayq_core.extras import extra
+
+with extra("cli"):
+    from relayq_core.cli.main import main
 
 sys.exit(main())

@@ -20,6 +20,7 @@ from relayq_core.cli.values import flag
 from relayq_core.cli.where import Where, job_modules_findable, prepared
 from relayq_core.client import RelayQ
 from relayq_core.errors import RelayQError, SettingsError
+from relayq_core.extras import missing_extra
 from relayq_core.loggers import logger
 from relayq_core.registry import Registry, import_jobs, registry
 from relayq_core.settings import Settings
@@ -207,8 +208,7 @@ def _checked(settings: Settings, needed: Iterable[str]) -> Settings:
         problem = str(error).removeprefix(f"{error.variable}: ")
         raise SettingsError(
             error.variable,
-            f"{problem}, name that stack by --stack, say --local after `relayq demo`, or `. .relayq/dev.env` while "
-            "`relayq dev` runs",
+            f"{problem}, name that stack by --stack, or say --local after `relayq demo`",
         ) from None
 
 
@@ -231,7 +231,10 @@ def _ended(cli: Cli, body: Callable[[Cli], int | None]) -> int:
         except Exception as error:
             from relayq_core.cli.trouble import sentence  # botocore is much to load, and few commands end like this
 
-            problem = sentence(error) or f"unexpected {headline(error)}; please report it, with what --debug shows"
+            extra = missing_extra(error) if isinstance(error, ImportError) else None
+            problem = (
+                extra or sentence(error) or f"unexpected {headline(error)}; please report it, with what --debug shows"
+            )
             return _failed(cli, problem, type(error).__name__, ERROR)
 
 

@@ -7,10 +7,12 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
 from relayq_core.dashboard import words
 from relayq_core.dashboard.masking import before_secrets, masked_text, shown_json
+from relayq_core.extras import extra
+
+with extra("api"):
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 _HERE = Path(__file__).parent
 #: What browsers may fetch, and as what.

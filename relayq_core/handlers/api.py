@@ -10,7 +10,10 @@ from functools import cache
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
-from aws_lambda_powertools.event_handler import LambdaFunctionUrlResolver, Response
+from relayq_core.extras import extra
+
+with extra("api"):
+    from aws_lambda_powertools.event_handler import LambdaFunctionUrlResolver, Response
 
 from relayq_core import backoff
 from relayq_core.adapters.http_tokens import PAUSE_MS, TokensUnread

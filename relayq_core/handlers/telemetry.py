@@ -8,12 +8,14 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager, contextmanager
 from typing import TYPE_CHECKING
 
-from aws_lambda_powertools import Logger
-from aws_lambda_powertools.metrics import EphemeralMetrics, MetricUnit
-
 from relayq_core.events import Events, JobEvent, Listener
+from relayq_core.extras import extra
 from relayq_core.forks import Lock
 from relayq_core.loggers import lasting, logger, write_by
+
+with extra("lambda"):
+    from aws_lambda_powertools import Logger
+    from aws_lambda_powertools.metrics import EphemeralMetrics, MetricUnit
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -8,6 +8,7 @@ from typing import Any
 
 from relayq_core.adapters.dynamodb import DynamoStore
 from relayq_core.adapters.tables import failed_table, jobs_table
+from relayq_core.extras import extra
 from relayq_core.testing.clock import ManualClock
 from relayq_core.testing.kit import Kit
 
@@ -19,7 +20,9 @@ def on_moto(**settings: Any) -> Iterator[Kit]:
     Wants credentials and a region in the environment, whatever they are. Not for threads: moto is not atomic.
     """
     import boto3
-    from moto import mock_aws
+
+    with extra("testing"):
+        from moto import mock_aws
 
     clock = ManualClock()
     with mock_aws():
