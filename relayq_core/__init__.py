@@ -84,7 +84,15 @@ else:
         if home is None:
             msg = f"module 'relayq_core' has no attribute {name!r}"
             raise AttributeError(msg)
-        found = getattr(import_module(f"relayq_core.{home}"), name)
+        try:
+            found = getattr(import_module(f"relayq_core.{home}"), name)
+        except ImportError as error:
+            from relayq_core.extras import unfit_pydantic
+
+            problem = unfit_pydantic(error)
+            if problem is None:
+                raise
+            raise ImportError(problem, name=error.name) from None
         globals()[name] = found
         return found
 

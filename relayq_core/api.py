@@ -10,6 +10,7 @@ from relayq_core.client import RelayQ
 from relayq_core.dispatcher import Dispatched
 from relayq_core.errors import Seconds
 from relayq_core.forks import Lock
+from relayq_core.habits import with_hints
 from relayq_core.options import BackoffLike
 from relayq_core.record import JobRecord
 
@@ -33,6 +34,7 @@ def use(instance: RelayQ | None) -> RelayQ | None:
     return former
 
 
+@with_hints
 def dispatch(
     job: Any,
     args: Mapping[str, Any] | None = None,

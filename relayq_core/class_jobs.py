@@ -6,7 +6,8 @@ import functools
 import inspect
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from pydantic import BaseModel, ConfigDict, PydanticUserError, ValidationError
@@ -15,6 +16,7 @@ from pydantic_core import SchemaError
 from relayq_core.context import JobContext
 from relayq_core.defining import belonging_to, file_of, pydantics, refuse_generator, request, unknown_schema
 from relayq_core.errors import InvalidJob, InvalidOption, InvalidPayload, Seconds, did_you_mean, shown
+from relayq_core.habits import method_hint, option_hint, with_hints
 from relayq_core.meaning import fields_of, same
 from relayq_core.options import BackoffLike, Options, checked_name
 from relayq_core.payload import Codec, checked, invalid, lenient
@@ -64,6 +66,21 @@ else:
             except (PydanticUserError, SchemaError) as error:
                 raise InvalidJob(where, _misplaced_option(name, namespace, error) or pydantics(error)) from error
 
+        def __getattr__(cls, name: str) -> Any:
+            with _habit_told(cls, name):
+                return super().__getattr__(name)
+
+    @contextmanager
+    def _habit_told(cls: type, name: str) -> Iterator[None]:
+        """What tasks have elsewhere and a job has not is said in RelayQ's words."""
+        try:
+            yield
+        except AttributeError as error:
+            hint = method_hint(name, f"{cls.__name__}(...)", f"{cls.__name__}(...).handle()")
+            if not hint:
+                raise
+            raise AttributeError(f"{error}.{hint}") from None
+
     def _misplaced_option(cls: str, namespace: dict[str, Any], error: Exception) -> str | None:
         """What to write instead of `queue = "emails"` in the body, which other systems ask for."""
         found = re.search(r"non-annotated attribute was detected: `(\w+) = ", str(error))
@@ -111,7 +128,8 @@ class Job(_Model):
             """Asked for what is not there; without the first of pydantic's own, its __init__ was not called."""
             if name == "__pydantic_fields_set__" and "__dataclass_fields__" in dir(type(self)):
                 raise InvalidJob(f"job {type(self).__qualname__}", "leave out @dataclass: a Job has its fields already")
-            return super().__getattr__(name)
+            with _habit_told(type(self), name):
+                return super().__getattr__(name)
 
     @classmethod
     def __pydantic_init_subclass__(cls, **kwargs: Any) -> None:
@@ -120,8 +138,9 @@ class Job(_Model):
         where = f"job {cls.__qualname__}"
         for keyword in kwargs:
             if keyword not in _CLASS_KEYWORDS:
-                known = (*_CLASS_KEYWORDS, *ConfigDict.__annotations__)
-                raise InvalidOption(where, f"unknown class keyword {keyword!r}.{did_you_mean(keyword, known)}")
+                near = did_you_mean(keyword, (*_CLASS_KEYWORDS, *ConfigDict.__annotations__))
+                hint = f"{near} Known: {', '.join(_CLASS_KEYWORDS)}" if near else option_hint(keyword, _CLASS_KEYWORDS)
+                raise InvalidOption(where, f"unknown class keyword {keyword!r}.{hint}, and pydantic's own")
         name = kwargs.pop("name", None)
         abstract = kwargs.pop("abstract", False)
         inherited = cls.__relayq_type__.options if "__relayq_type__" in dir(cls) else Options()
@@ -141,6 +160,7 @@ class Job(_Model):
     def failed(self, error: BaseException) -> Any:
         """Called once the job has failed for good; override it to tell somebody. May dispatch other jobs."""
 
+    @with_hints
     def with_options(
         self,
         *,

@@ -16,6 +16,7 @@ from relayq_core.errors import InvalidOption, Seconds, SettingsError
 from relayq_core.events import Events
 from relayq_core.events import events as all_events
 from relayq_core.forks import anew_in_children, left_to_the_parent
+from relayq_core.habits import with_hints
 from relayq_core.options import BackoffLike, Options
 from relayq_core.ports import Clock, EventBus, Handoff, History, JobStore, UniqueHint
 from relayq_core.record import JobRecord, Status
@@ -98,6 +99,7 @@ class RelayQ:
 
     # --- what applications do ---
 
+    @with_hints
     def dispatch(
         self,
         job: Any,

@@ -33,6 +33,22 @@ def missing_extra(error: ImportError, *, of: str | None = None) -> str | None:
     return f"this part of RelayQ needs {name}, which the extra {extra} brings: pip install 'relayq[{extra}]'"
 
 
+def unfit_pydantic(error: ImportError) -> str | None:
+    """What is wrong with the pydantic that Python finds, where that is why something cannot be imported; else None."""
+    if (error.name or "").partition(".")[0] not in {"pydantic", "pydantic_core"}:
+        return None
+    from importlib.metadata import PackageNotFoundError, version  # noqa: PLC0415 - needed only where something is wrong
+
+    try:
+        found = f"pydantic {version('pydantic')} is found"
+    except PackageNotFoundError:
+        found = "none is found" if error.name == "pydantic" and isinstance(error, ModuleNotFoundError) else "another is"
+    return (
+        f"jobs need pydantic 2.10 or newer, and {found} ({error.msg}); ask for pydantic>=2.10, or leave it out of your "
+        "requirements where RelayQ's layer brings it"
+    )
+
+
 @contextmanager
 def extra(name: str) -> Iterator[None]:
     """Inside, an import of what this extra brings, and is not there, raises ModuleNotFoundError with a sentence."""

@@ -18,6 +18,7 @@ from typing_extensions import TypedDict  # pydantic wants this one before Python
 from relayq_core.context import JobContext
 from relayq_core.defining import belonging_to, pydantics, refuse_generator, request, unknown_schema
 from relayq_core.errors import InvalidJob, InvalidPayload, Seconds, did_you_mean
+from relayq_core.habits import method_hint, option_hint
 from relayq_core.meaning import same
 from relayq_core.options import BackoffLike, Options, checked_name
 from relayq_core.payload import Codec, checked, invalid, lenient
@@ -45,6 +46,15 @@ class FunctionJob(Generic[P, R]):
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
         """Run the function itself: no queue, no retries."""
         return self._function(*args, **kwargs)
+
+    if not TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> Any:
+            """Asked for what is not there: what tasks have elsewhere is said in RelayQ's words."""
+            own = vars(self).get("__name__", "job")
+            hint = method_hint(name, f"{own}.job(...)", f"{own}(...)")
+            problem = f"{type(self).__name__!r} object has no attribute {name!r}"
+            raise AttributeError(f"{problem}.{hint}" if hint else problem)
 
     def __reduce__(self) -> str:
         """By its name, as a function is pickled and copied."""
@@ -270,6 +280,7 @@ def job(
     max_attempts: int | None = None,
     backoff: BackoffLike | None = None,
     timeout: Seconds | None = None,
+    **unknown: Any,
 ) -> Any:
     """Make a function a job: `@job` or `@job(queue="emails", ...)`. Its signature is the payload.
 
@@ -282,6 +293,9 @@ def job(
             raise InvalidJob(
                 f"@job on {target!r}", "it makes a job of a function; to write a class, derive it from Job"
             )
+        for option in unknown:
+            hint = option_hint(option, ("name", "queue", "max_attempts", "backoff", "timeout"))
+            raise InvalidJob(f"job {target.__qualname__}", f"@job has no option {option!r}.{hint}")
         with belonging_to(f"job {target.__qualname__}"):
             options = Options.given(queue=queue, max_attempts=max_attempts, backoff=backoff, timeout=timeout)
             checked = checked_name(name or target.__name__)

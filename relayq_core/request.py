@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import Any, Protocol, Self, runtime_checkable
 
 from relayq_core.errors import InvalidOption, InvalidPayload, Seconds
+from relayq_core.habits import with_hints
 from relayq_core.options import BackoffLike, Options, checked_name
 from relayq_core.registry import JobType, Registry, registry
 from relayq_core.value import Value, field
@@ -48,6 +49,7 @@ class JobRequest(Value):
     def _asked(self) -> tuple[str, str, Options]:
         return self.name, self.payload_json, self.options
 
+    @with_hints
     def with_options(
         self,
         *,

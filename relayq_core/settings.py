@@ -232,8 +232,11 @@ class Settings(Value, kw_only=True):
         if missing:
             first, *more = missing
             also = f", nor is {' or '.join(more)}" if more else ""
-            source = f"take it from the outputs of the RelayQ stack (`sam list stack-outputs`){_here()}"
-            raise SettingsError(first, f"it is not set{also}; {source}")
+            raise SettingsError(
+                first,
+                f"it is not set{also}; take it from the outputs of the RelayQ stack (`sam list stack-outputs`)"
+                + _here(),
+            )
         return self
 
     @property

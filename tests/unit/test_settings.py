@@ -310,3 +310,54 @@ def test_a_queues_runner_is_the_one_whose_name_is_nearest(queue: str, function: 
     without = {name: to for name, to in functions.items() if name != "*"}
     assert function_for("mail", without) is None
     assert function_for("mail", {}) is None
+
+
+@pytest.mark.parametrize("service", ["RELAYQ", "RELAYQ_REDIS", "RELAYQ_HTTP", "RELAYQ_JOBS_TABLE", "RELAYQ_A_PORT_B"])
+def test_what_kubernetes_says_of_a_service_is_no_setting(service: str) -> None:
+    """A Service whose name begins with relayq puts these into each container of its namespace."""
+    links = {
+        f"{service}_SERVICE_HOST": "10.96.0.12",
+        f"{service}_SERVICE_PORT": "8642",
+        f"{service}_SERVICE_PORT_HTTP": "8642",
+        f"{service}_PORT": "tcp://10.96.0.12:8642",
+        f"{service}_PORT_8642_TCP": "tcp://10.96.0.12:8642",
+        f"{service}_PORT_8642_TCP_PROTO": "tcp",
+        f"{service}_PORT_8642_TCP_PORT": "8642",
+        f"{service}_PORT_8642_TCP_ADDR": "10.96.0.12",
+        f"{service}_PORT_53_UDP": "udp://[fd00::1]:53",
+        f"{service}_PORT_53_UDP_PROTO": "udp",
+        f"{service}_PORT_53_UDP_PORT": "53",
+        f"{service}_PORT_53_UDP_ADDR": "fd00::1",
+    }
+    assert Settings.from_environ({**links, "RELAYQ_TIMEOUT": "5"}) == Settings(timeout=5)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("RELAYQ_PORT", "8642"),
+        ("RELAYQ_REDIS_PORT", "6379"),
+        ("RELAYQ_REDIS_HOST", "10.96.0.12"),
+        ("RELAYQ_SERVICE_PORT", "http"),
+        ("RELAYQ_SERVICE_HOST", ""),
+        ("RELAYQ_PORT_8642_TCP_PROTO", "http"),
+        ("RELAYQ_SUPPORT", "tcp://10.96.0.12:8642"),
+        ("RELAYQ_JOBS_TABEL", "tcp://10.96.0.12:8642"),
+        ("RELAYQ_PORT_TCP", "tcp://10.96.0.12:8642"),
+    ],
+)
+def test_what_only_looks_like_a_service_is_a_mistake(name: str, value: str) -> None:
+    """A typing error must not become a setting that is not there."""
+    with pytest.raises(SettingsError, match="there is no such setting"):
+        Settings.from_environ({name: value})
+
+
+def test_outside_of_lambda_a_missing_setting_names_the_local_stack(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever tries the README's first lines has no stack; a function has no shell."""
+    monkeypatch.delenv("AWS_LAMBDA_FUNCTION_NAME", raising=False)
+    with pytest.raises(SettingsError, match=r"`\. \.relayq/dev\.env` in this shell while `relayq dev` runs"):
+        Settings().needed("jobs_table")
+    monkeypatch.setenv("AWS_LAMBDA_FUNCTION_NAME", "shop")
+    with pytest.raises(SettingsError) as raised:
+        Settings().needed("jobs_table")
+    assert "relayq dev" not in str(raised.value)
