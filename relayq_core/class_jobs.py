@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, PydanticUserError, ValidationError
 from pydantic_core import SchemaError
 
 from relayq_core.context import JobContext
-from relayq_core.defining import belonging_to, file_of, pydantics, refuse_generator, request, unknown_schema
+from relayq_core.defining import belonging_to, file_of, pydantics, refuse_generator, request, schema_of
 from relayq_core.errors import InvalidJob, InvalidOption, InvalidPayload, Seconds, did_you_mean, shown
 from relayq_core.habits import method_hint, option_hint, with_hints
 from relayq_core.meaning import fields_of, same
@@ -324,12 +324,7 @@ class _ClassType:
         return same(*map(fields_of, jobs))
 
     def schema(self) -> dict[str, Any]:
-        if self._custom:
-            return {"type": "object"}
-        try:
-            return self._cls.model_json_schema()
-        except Exception as error:
-            return unknown_schema(error)
+        return {"type": "object"} if self._custom else schema_of(self._cls.model_json_schema)
 
     def _read(self, payload_json: str) -> Job:
         return self._cls.model_validate_json(payload_json, by_alias=True, by_name=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -47,7 +47,13 @@ def file_of(module: str) -> str:
     return getattr(sys.modules.get(module), "__file__", None) or module
 
 
-def unknown_schema(error: Exception) -> dict[str, Any]:
-    """What stands in place of a payload's JSON Schema where it has none."""
-    said = getattr(error, "message", None) or f"{type(error).__name__}: {error}"
-    return {"type": "object", "$comment": f"unknown: {said.partition(chr(10))[0][:300]}"}
+def schema_of(generate: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    """The payload's JSON Schema; one without `properties`, and a `$comment` that says why, where it has none."""
+    try:
+        schema = generate()
+    except Exception as error:  # pydantic's, or that of a type of the user's own
+        said = getattr(error, "message", None) or f"{type(error).__name__}: {error}"
+        return {"type": "object", "$comment": f"unknown: {said.partition(chr(10))[0][:300]}"}
+    # a job that holds itself is a definition, and what stands at the top is a reference to it
+    name = schema.get("$ref", "").rpartition("/")[2]
+    return {**schema["$defs"][name], "$defs": schema["$defs"]} if name else schema

@@ -16,7 +16,7 @@ from pydantic_core import core_schema
 from typing_extensions import TypedDict  # pydantic wants this one before Python 3.12
 
 from relayq_core.context import JobContext
-from relayq_core.defining import belonging_to, pydantics, refuse_generator, request, unknown_schema
+from relayq_core.defining import belonging_to, pydantics, refuse_generator, request, schema_of
 from relayq_core.errors import InvalidJob, InvalidPayload, Seconds, did_you_mean
 from relayq_core.habits import method_hint, option_hint
 from relayq_core.meaning import same
@@ -131,10 +131,7 @@ class _FunctionType:
             return False
 
     def schema(self) -> dict[str, Any]:
-        try:
-            return self._adapter.json_schema()
-        except Exception as error:
-            return unknown_schema(error)
+        return schema_of(lambda: self._adapter.json_schema())  # noqa: PLW0108 - to make the adapter may fail as well
 
     def _whole(self, arguments: dict[str, Any], beside: dict[str, Any]) -> dict[str, Any]:
         """The arguments, and the default of each parameter that is given `beside` and not here."""
@@ -330,3 +327,5 @@ def _hints(function: Callable[..., Any], parameters: Iterable[inspect.Parameter]
             f"job {function.__qualname__}",
             f"its annotation {error.name!r} cannot be resolved; import or define it at the top of the module",
         ) from None
+    except (AttributeError, SyntaxError, TypeError) as error:
+        raise InvalidJob(f"job {function.__qualname__}", f"its annotations cannot be read: {error}") from None

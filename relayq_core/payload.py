@@ -114,10 +114,8 @@ def _unwritable(dump: Callable[[set[str] | None], str], field: str) -> tuple[str
     return None
 
 
-#: What pydantic says itself; after it, what a serializer of the user's raised may show a value.
-_PYDANTIC_SAYS = re.compile(
-    r"(Error calling function `\w+`: \w+|Error serializing to JSON: [^:]*|[^:]*)(: .*)?", re.DOTALL
-)
+#: Which serializer of the user's raised what; its message may show a value.
+_RAISED = re.compile(r"Error calling function `\w+`: \w+")
 
 
 def _reason(error: Exception) -> str:
@@ -126,10 +124,10 @@ def _reason(error: Exception) -> str:
     if not isinstance(error, PydanticSerializationError):
         return type(error).__name__
     text = str(error)
-    if text.startswith("Unable to serialize unknown type"):
-        return text[:200]
-    said = _PYDANTIC_SAYS.fullmatch(text)
-    return (said[1] if said else type(error).__name__)[:200]
+    raised = _RAISED.search(text)
+    if raised:
+        return raised[0]
+    return text[:200] if text.startswith("Unable to serialize unknown type") else text.partition(":")[0]
 
 
 def _refusal(codec: Codec, given: Any, problem: Difference | Exception) -> InvalidPayload:

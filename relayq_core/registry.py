@@ -65,8 +65,16 @@ class JobType(Protocol):
         ...
 
     def schema(self) -> dict[str, Any]:
-        """The payload's JSON Schema."""
+        """The payload's JSON Schema. Never raises: see `unknown_payload`."""
         ...
+
+
+def unknown_payload(schema: Mapping[str, Any]) -> str | None:
+    """Why a schema does not say what the payload holds, in a sentence; None where it does."""
+    if "properties" in schema:
+        return None
+    reason: str = schema.get("$comment", "")
+    return reason.removeprefix("unknown: ") or "the job writes and reads it by itself"
 
 
 class Origin(NamedTuple):

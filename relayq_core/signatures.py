@@ -29,7 +29,10 @@ def text_of(annotation: Any) -> str | None:
     """How an annotation is written that has no value yet; None for one that has."""
     if isinstance(annotation, ForwardRef):
         return annotation.__forward_arg__
-    return annotation.strip("'\"") if isinstance(annotation, str) else None
+    if not isinstance(annotation, str):
+        return None
+    unquoted = annotation.strip("'\"")
+    return annotation if "'" in unquoted or '"' in unquoted else unquoted
 
 
 def globals_of(function: Callable[..., Any]) -> dict[str, Any]:

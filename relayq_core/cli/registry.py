@@ -10,7 +10,7 @@ import typer
 
 from relayq_core.cli.command import Cli, command
 from relayq_core.cli.output import Column, print_details, print_table, say, span
-from relayq_core.registry import JobType
+from relayq_core.registry import JobType, unknown_payload
 
 
 def add_to(app: typer.Typer) -> None:
@@ -30,7 +30,7 @@ def registry(
     Python's path.
 
     JSON: {"jobs": [{"name", "queue", "max_attempts", "backoff", "timeout", "origin", "payload"}]}, the last a JSON
-    Schema.
+    Schema. One without "properties" says that the payload is unknown, and in "$comment" why.
     """
     jobs = cli.jobs(cli.settings())
     types = [jobs.find(name)] if name else [jobs[known] for known in sorted(jobs)]
@@ -62,7 +62,7 @@ def _show(jobs: list[dict[str, Any]]) -> None:
         Column("timeout", right=True),
         Column("payload", wide=True),
     )
-    rows = [(job["name"], job["queue"] or "", _attempts(job), _timeout(job), ", ".join(_fields(job))) for job in jobs]
+    rows = [(job["name"], job["queue"] or "", _attempts(job), _timeout(job), _payload(job)) for job in jobs]
     print_table(columns, rows)
 
 
@@ -88,6 +88,11 @@ def _attempts(job: dict[str, Any]) -> str:
 
 def _timeout(job: dict[str, Any]) -> str:
     return span(round(job["timeout"] * 1000)) if job["timeout"] else ""
+
+
+def _payload(job: dict[str, Any]) -> str:
+    reason = unknown_payload(job["payload"])
+    return ", ".join(_fields(job)) if reason is None else f"unknown: {reason}"
 
 
 def _fields(job: dict[str, Any]) -> list[str]:

@@ -28,7 +28,7 @@ from relayq_core.loggers import logger
 from relayq_core.operations import Failures
 from relayq_core.options import checked_job_id, checked_queue
 from relayq_core.ports import History
-from relayq_core.registry import JobType
+from relayq_core.registry import JobType, unknown_payload
 from relayq_core.shapes import decoded, unique_key
 from relayq_core.text import cut, headline
 
@@ -263,7 +263,8 @@ class Dashboard:
     def registered(self) -> Response[str]:
         """The job types whose code is at hand."""
         self._asked()
-        types = [(name, self.jobs[name], fields_of(self.jobs[name].schema())) for name in sorted(self.jobs)]
+        schemas = [(name, self.jobs[name], self.jobs[name].schema()) for name in sorted(self.jobs)]
+        types = [(name, job_type, fields_of(schema), unknown_payload(schema)) for name, job_type, schema in schemas]
         return self._page("jobs.html", types=types, settings=self.relayq.settings)
 
     def dispatch_form(self) -> Response[str]:
@@ -285,6 +286,7 @@ class Dashboard:
             name=name,
             job_type=job_type,
             schema=schema,
+            unknown=None if schema is None else unknown_payload(schema),
             fields=[] if schema is None else fields_of(schema),
             typed=typed,
             problem=problem,

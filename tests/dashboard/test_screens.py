@@ -424,3 +424,27 @@ def test_registered_jobs_show_what_they_take(world: World, browser: Browser) -> 
     text = browser.get("/dashboard/jobs").text
     assert "welcome queue emails · 7 attempts" in text
     assert "to text copies? number" in text
+
+
+def test_a_job_whose_payload_is_unknown_is_shown_with_the_reason(world: World, browser: Browser) -> None:
+    """The others are shown as ever; and it is dispatched with JSON."""
+
+    class Client:
+        """JSON knows nothing of it."""
+
+    @job
+    def fetch(url: str, client: Client | None = None) -> None: ...
+
+    fetch.__wrapped__.__annotations__["client"] = Client | None  # type: ignore[attr-defined]
+
+    @job
+    def welcome(to: str) -> None: ...
+
+    text = browser.get("/dashboard/jobs").text
+    assert "welcome queue default" in text
+    assert "Its payload is unknown: " in text
+    form = browser.get("/dashboard/dispatch?name=fetch")
+    assert (form.status, "What it takes is unknown: " in form.text) == (200, True)
+    assert form.hidden()[-1] == ("name", "fetch")
+    browser.change("/dashboard/dispatch", name="fetch", payload='{"url": "x"}')
+    assert [(row.name, row.payload) for row in world.store.jobs.values()] == [("fetch", {"url": "x"})]

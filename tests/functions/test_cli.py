@@ -18,7 +18,7 @@ import boto3
 import boto3.session
 import pytest
 
-from relayq_core import RelayQ, operations
+from relayq_core import RelayQ, job, operations
 from relayq_core.cli.main import main
 from relayq_core.cli.view import show_ended, show_job
 from relayq_core.local.aws import EmbeddedAws
@@ -531,6 +531,24 @@ def test_registry_lists_jobs_with_their_payloads(project: Relayq) -> None:
     assert greet["origin"]["qualname"] == "greet"
     unknown = project("registry", "cli.gret")
     assert (unknown.code, 'Did you mean "cli.greet"?' in unknown.err) == (1, True)
+
+
+def test_registry_lists_a_job_whose_payload_has_no_schema(project: Relayq, job_folder: Path) -> None:
+    """With the reason, and beside the others."""
+
+    class Client:
+        """JSON knows nothing of it."""
+
+    def fetch(url: str, client: Any = None) -> None: ...
+
+    fetch.__annotations__["client"] = Client | None
+    job(name="cli.fetch")(fetch)
+    out = " ".join(project("registry").out.split())
+    assert "cli.greet" in out
+    assert re.search(r"cli\.fetch .*unknown: Cannot generate a JsonSchema", out)
+    [found] = project("registry", "cli.fetch", "--json").json["jobs"]
+    assert "properties" not in found["payload"]
+    assert found["payload"]["$comment"].startswith("unknown: Cannot generate a JsonSchema")
 
 
 # --- act ---
