@@ -432,10 +432,10 @@ def test_a_job_whose_payload_is_unknown_is_shown_with_the_reason(world: World, b
     class Client:
         """JSON knows nothing of it."""
 
-    @job
     def fetch(url: str, client: Client | None = None) -> None: ...
 
-    fetch.__wrapped__.__annotations__["client"] = Client | None  # type: ignore[attr-defined]
+    fetch.__annotations__["client"] = Client | None
+    job(fetch)
 
     @job
     def welcome(to: str) -> None: ...

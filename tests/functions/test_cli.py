@@ -476,8 +476,8 @@ def test_list_says_how_far_it_looked_for_a_status(relayq: Relayq, monkeypatch: p
     assert relayq(*narrow).out == "no job is retrying among the first 2; a larger --limit looks further\n"
     assert relayq(*narrow, "--json").json == {"jobs": [], "looked_at": 2, "capped": True}
     client = RelayQ()
-    for job in client.live(limit=1):
-        client.store.claim(job.id, a_lease(now=client.clock.now()))
+    for waiting in client.live(limit=1):
+        client.store.claim(waiting.id, a_lease(now=client.clock.now()))
     out = relayq("list", "--status", "processing", "--limit", "2").out
     assert out.splitlines()[-1] == "of the first 2; a larger --limit looks further"
 
