@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import inspect
 import json
+import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -45,28 +47,22 @@ def failure(error: BaseException, *, wait: float | None = None, final: bool = Fa
     return Failed(describe(error, lifecycle.ERROR_BYTES), headline(error), wait, final)
 
 
-def awaited(value: Any) -> Any:
-    """What a handler returned; an async one is run to its end."""
+def ran(action: Callable[[], Any]) -> Any:
+    """What a handler returned; an async one is run to its end, in the event loop that this process keeps."""
+    # not loaded for it: much to load in a start, and only async handlers need it
+    if "asyncio" in sys.modules:
+        from relayq_core import loops  # noqa: PLC0415
+
+        with loops.at_hand():
+            value = action()
+    else:
+        value = action()
     if not inspect.isawaitable(value):
         return value
 
-    import asyncio  # noqa: PLC0415 - much to load in a start, and only async handlers need it
+    from relayq_core import loops  # noqa: PLC0415
 
-    # kept out of asyncio's task: asyncio.run asks for the task's repr and so for these, and where that fails it leaves
-    # its signal handler behind, with which every later asyncio.run of this process fails too
-    returned: list[Any] = []
-    raised: list[BaseException] = []
-
-    async def wait() -> None:
-        try:
-            returned.append(await value)
-        except BaseException as error:
-            raised.append(error)
-
-    asyncio.run(wait())
-    if raised:
-        raise raised[0]
-    return returned[0]
+    return loops.run(value)
 
 
 def success(value: Any, record: JobRecord) -> Succeeded:

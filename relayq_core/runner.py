@@ -12,7 +12,7 @@ from enum import StrEnum
 from typing import Protocol
 
 from relayq_core import lifecycle
-from relayq_core.attempt import Attempt, awaited, failure, outcome_of, success
+from relayq_core.attempt import Attempt, failure, outcome_of, ran, success
 from relayq_core.context import JobContext, apart, job_fields, running
 from relayq_core.deadline import OuterAlarm, deadline
 from relayq_core.errors import (
@@ -278,7 +278,7 @@ class Runner:
             if ignored:
                 named = cut(", ".join(ignored), _LOGGED_BYTES)
                 logger.warning("unknown fields ignored: %s", named, extra=job_fields(record))
-            return success(awaited(job.handle(make_context)), record)
+            return success(ran(lambda: job.handle(make_context)), record)
 
         try:
             with running(record), self._stop(seconds, patience=self._patience, last_words=last_words):
@@ -343,7 +343,7 @@ class Runner:
         def told() -> None:
             job = attempt.job or self._built(record, job_type)
             if job is not None:
-                awaited(job.failed(error))
+                ran(lambda: job.failed(error))
 
         try:
             with running(record), self._stop(seconds, patience=self._patience / 5):

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
-import inspect
 import threading
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
+from relayq_core.attempt import ran
 from relayq_core.clock import SystemClock
-from relayq_core.context import JobContext
+from relayq_core.context import JobContext, apart
 from relayq_core.ports import Clock
 from relayq_core.record import new_id
 from relayq_core.registry import registry
@@ -51,15 +51,7 @@ def perform(
         _report=lambda progress_json: True,
     )
 
-    def handled() -> Any:
-        value = made.handle(lambda: context)
-        return asyncio.run(_awaited(value)) if inspect.isawaitable(value) else value
-
-    return apart_from_loops(handled)
-
-
-async def _awaited(value: Any) -> Any:
-    return await value
+    return apart_from_loops(lambda: apart(ran, lambda: made.handle(lambda: context)))
 
 
 def apart_from_loops(action: Callable[[], T]) -> T:
