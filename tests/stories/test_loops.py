@@ -208,7 +208,7 @@ def test_no_job_spoils_the_loop_for_the_next(
 ) -> None:
     """Whatever it does to its loop, sync jobs and async jobs of the process go on as before."""
     monkeypatch.setattr(loops, "_LEFT_SECONDS", 0.05)
-    harmless = [job(legacy), job(modern), job(uses_threads_and_generators)]
+    harmless: list[Any] = [job(legacy), job(modern), job(uses_threads_and_generators)]
     harmful = job(harm)
     for good in harmless:
         ended(kit, harmful.job())
@@ -263,7 +263,7 @@ def test_generators_that_a_handler_leaves_are_closed_with_it(kit: Kit) -> None:
 
         kept.append(numbers())
         async for number in kept[0]:
-            return number
+            return int(number)
         return 0
 
     assert ended(kit, leaves.job()) == (1, None)
