@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -30,17 +30,43 @@ class Attempt:
 
 
 def outcome_of(raised: BaseException, final: tuple[type[BaseException], ...]) -> tuple[Outcome, BaseException | None]:
-    """What is to be done about what a handler raised. Its type is asked, for its `__class__` may say anything."""
-    kind = type(raised)
+    """What is to be done about what a handler raised, and the error behind it, if it is one.
+
+    In a group each member means what it means alone. One that is final ends the job; else one that failed makes it a
+    failure, with the longest wait that a RetryAfter asks for; only where all snooze the job does, for the longest.
+    """
+    members = [member for member in _members(raised) if not _is_cancellation(member)] or [raised]
+    error = members[0] if len(members) == 1 else raised
     try:
-        if issubclass(kind, Snooze):
-            return Snoozed(checked_wait("Snooze", getattr(raised, "seconds", None))), None  # type: ignore[arg-type]
-        if issubclass(kind, RetryAfter):
-            wait = checked_wait("RetryAfter", getattr(raised, "seconds", None))  # type: ignore[arg-type]
-            return failure(raised, wait=wait), raised
+        if any(issubclass(type(member), final) for member in members):
+            return failure(error, final=True), error
+        snoozes = _waits("Snooze", Snooze, members)
+        if len(snoozes) == len(members):
+            return Snoozed(max(snoozes)), None
+        return failure(error, wait=max(_waits("RetryAfter", RetryAfter, members), default=None)), error
     except BaseException as odd:  # seconds that are none
         return failure(odd), odd
-    return failure(raised, final=issubclass(kind, final)), raised
+
+
+def _members(error: BaseException) -> Iterator[BaseException]:
+    """The exceptions of a group and of the groups in it. Its type is asked, for its `__class__` may say anything."""
+    if issubclass(type(error), BaseExceptionGroup):
+        group: Any = BaseExceptionGroup.exceptions
+        for member in group.__get__(error):
+            yield from _members(member)
+    else:
+        yield error
+
+
+def _is_cancellation(error: BaseException) -> bool:
+    """What is cancelled since another failed says nothing of its own."""
+    asyncio = sys.modules.get("asyncio")
+    return asyncio is not None and type(error) is asyncio.CancelledError
+
+
+def _waits(option: str, kind: type[BaseException], members: Iterable[BaseException]) -> list[float]:
+    found: list[Any] = [member for member in members if issubclass(type(member), kind)]
+    return [checked_wait(option, getattr(member, "seconds", None)) for member in found]  # type: ignore[arg-type]
 
 
 def failure(error: BaseException, *, wait: float | None = None, final: bool = False) -> Failed:

@@ -8,11 +8,12 @@ import math
 import sys
 from collections.abc import Callable, Mapping, MutableMapping
 from contextlib import contextmanager
-from contextvars import ContextVar, copy_context
+from contextvars import copy_context
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 from relayq_core.errors import InvalidOption, shown
+from relayq_core.lineage import current_job, follow_threads, job_of_thread
 from relayq_core.loggers import job_logger
 from relayq_core.text import cut
 from relayq_core.value import Value, field
@@ -29,18 +30,22 @@ _NOTE_BYTES = 200
 P = ParamSpec("P")
 T = TypeVar("T")
 
-#: The job whose handler is running in this thread or task, if any: parent of whatever it dispatches.
-current_job: ContextVar[JobRecord | None] = ContextVar("relayq_current_job", default=None)
-
 
 @contextmanager
 def running(record: JobRecord) -> Iterator[None]:
-    """While inside, dispatches are children of this job."""
+    """While inside, dispatches are children of this job, also those of threads and pools that are used inside."""
+    follow_threads()
     token = current_job.set(record)
     try:
         yield
     finally:
         current_job.reset(token)
+
+
+def parent_job() -> JobRecord | None:
+    """The job whose handler runs here, or has started this thread."""
+    found = current_job.get()
+    return job_of_thread() if found is None else found
 
 
 #: What logging's own methods take beside the message; `extra` is added below.

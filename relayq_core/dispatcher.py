@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from relayq_core import lifecycle
-from relayq_core.context import current_job
+from relayq_core.context import parent_job
 from relayq_core.errors import (
     ChainTooDeep,
     DispatchUnknown,
@@ -115,7 +115,7 @@ class Dispatcher:
         job_id = options.job_id or new_id(now)
         available_at = _available_at(options, now)
         due_at, hand_off_now = lifecycle.next_look(available_at, now, self._policy)
-        parent = current_job.get()
+        parent = parent_job()
         record = JobRecord(
             id=job_id,
             name=request.name,

@@ -8,10 +8,10 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from relayq_core.context import current_job
 from relayq_core.errors import JobTimeout
 from relayq_core.events import Events, JobEvent
 from relayq_core.forks import anew_in_children
+from relayq_core.lineage import current_job
 from relayq_core.loggers import logger
 from relayq_core.ports import Announcement, Clock, EventBus
 from relayq_core.record import JobRecord

@@ -10,11 +10,12 @@ from typing import Any
 
 from relayq_core.backoff import Fixed
 from relayq_core.batch import BatchDispatcher
-from relayq_core.context import JobContext, current_job
+from relayq_core.context import JobContext
 from relayq_core.dispatcher import Dispatched, Dispatcher
 from relayq_core.errors import BatchIncomplete, Bury, DispatchUnknown, KeyTaken, RetryAfter, Snooze, StoreError
 from relayq_core.events import Events
 from relayq_core.lifecycle import Policy
+from relayq_core.lineage import current_job
 from relayq_core.operations import Operations
 from relayq_core.options import Options
 from relayq_core.record import JobRecord, Status

@@ -8,7 +8,7 @@ import threading
 import pytest
 
 from relayq_core import ChainTooDeep, Job, dispatch, job
-from relayq_core.context import current_job
+from relayq_core.lineage import current_job
 from relayq_core.record import JobRecord
 from relayq_core.runner import Ended
 from relayq_core.testing import Bench
@@ -126,8 +126,8 @@ def test_an_async_handlers_tasks_are_children_too(bench: Bench) -> None:
     assert [row(bench, f"child-{n}").parent_id for n in range(3)] == ["mine"] * 3
 
 
-def test_a_thread_of_its_own_has_no_parent(bench: Bench) -> None:
-    """Documented: a context does not follow into a bare thread, and nothing breaks."""
+def test_what_a_thread_of_a_handler_dispatches_has_a_parent(bench: Bench) -> None:
+    """A context does not follow into a thread; the thread knows who has started it."""
 
     @job
     def threaded() -> None:
@@ -137,7 +137,7 @@ def test_a_thread_of_its_own_has_no_parent(bench: Bench) -> None:
 
     bench.relayq.dispatch(threaded, job_id="mine")
     assert bench.run("mine").ended is Ended.COMPLETED
-    assert row(bench, "child").parent_id is None
+    assert row(bench, "child").parent_id == "mine"
 
 
 def test_the_depth_is_refused_before_anything_is_written(bench: Bench) -> None:

@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from relayq_core.context import current_job
+from relayq_core.lineage import current_job
 from relayq_core.spreading import THREADS, Spreading, in_threads, one_by_one
 from tests.factories import a_job
 
