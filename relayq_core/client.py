@@ -257,6 +257,7 @@ class RelayQ:
             self.events,
             page=self.settings.sweep_limit,
             spreading=self._spreading,
+            registry=all_jobs,
         )
 
     @functools.cached_property

@@ -51,6 +51,8 @@ UNKNOWN_PATIENCE_MS = 900_000
 LONGEST_NUDGE_MS = 900_000
 #: A lease that is renewed while its job runs is taken for this long: so soon is the death of its holder noticed.
 RENEWED_MS = 60_000
+#: A row that only a newer version can go on with is looked at again after this.
+NEWER_MS = 60_000
 #: A row the sweeper cannot read is looked at again after this.
 UNREADABLE_MS = 3_600_000
 
@@ -303,6 +305,20 @@ def bounded(record: JobRecord, limits: Limits) -> JobRecord:
     return record.evolve(attempt=limits.max_attempts, exhausted=True)
 
 
+def resumed(record: JobRecord, limits: Limits, policy: Policy, *, now: int, luck: float) -> Settlement | None:
+    """A job that the sweeper took for exhausted, though its type allows more attempts; None where that is so.
+
+    The sweeper knows the settings only. The claim of such a row counts nothing, so the job waits once more and is
+    claimed as any other.
+    """
+    if not record.exhausted or record.max_attempts is not None or record.attempt >= limits.max_attempts:
+        return None
+    wait = limits.backoff.delay(record.attempt, luck)
+    return _again(
+        record.evolve(exhausted=False, unknown_since=None), Event.GIVE_BACK, wait, policy, now, attempt=record.attempt
+    )
+
+
 def patience(policy: Policy) -> int:
     """How long a handler may ignore JobTimeout before its process is ended: always inside the lease's grace."""
     return min(STUBBORN_MS, policy.grace_ms // 2)
@@ -503,6 +519,11 @@ def expiry(at: int) -> int:
     return -(-at // 1000)
 
 
+def _crashed_to_the_end(record: JobRecord) -> bool:
+    """All the errors that are kept are of one attempt: not even the runner that knows its type gets over it."""
+    return [error["attempt"] for error in record.errors] == [record.attempt] * ERRORS_KEPT
+
+
 def _with_error(record: JobRecord, error: str, headline: str, now: int) -> JobRecord:
     kept = [*record.errors, {"attempt": record.attempt, "at": now, "error": cut(headline, ERROR_LINE_BYTES)}]
     return record.evolve(
@@ -541,16 +562,31 @@ class Nudge(Value):
 Look: TypeAlias = Leave | Postpone | Nudge | Settlement
 
 
-def look(record: JobRecord | None, seen_due_at: int, policy: Policy, token: str, *, now: int, luck: float) -> Look:
-    """What the sweeper does with a row that the index nominated. `token` marks the sweeper's own write."""
+def look(
+    record: JobRecord | None,
+    seen_due_at: int,
+    policy: Policy,
+    token: str,
+    *,
+    now: int,
+    luck: float,
+    of_type: Options | None = None,
+) -> Look:
+    """What the sweeper does with a row that the index nominated. `token` marks the sweeper's own write.
+
+    `of_type` are the options of the job's type, where the sweeper knows it.
+    """
     if record is None or record.due_at != seen_due_at or record.status.is_ended:
         return Leave()
     if record.status.is_waiting:
+        # also of a job that only a newer version can claim: a runner of that version may be the one that hears of it
         return Nudge(nudge_due_at(record.nudges, policy, now))
+    if record.is_newer:
+        return Postpone(now + NEWER_MS)
     lease_ends = now if record.lease_until is None else record.lease_until + SKEW_MS
     if lease_ends > now:
         return Postpone(lease_ends)
-    return release(record, policy, token, now=now, luck=luck)
+    return release(record, policy, token, now=now, luck=luck, of_type=of_type)
 
 
 def nudge_due_at(nudges: int, policy: Policy, now: int) -> int:
@@ -577,17 +613,29 @@ def overrun(
 
 
 def release(
-    record: JobRecord, policy: Policy, token: str, *, now: int, luck: float, error: JobCrashed | None = None
+    record: JobRecord,
+    policy: Policy,
+    token: str,
+    *,
+    now: int,
+    luck: float,
+    error: JobCrashed | None = None,
+    of_type: Options | None = None,
 ) -> Settlement:
     """End a lease that ran out. The crash spent its attempt; after the last, `failed()` still gets its chance.
 
-    `error`: how the runner ended, where that is known.
+    `error`: how the runner ended, where that is known. Where neither the row nor the sweeper (`of_type`) knows how
+    many attempts the job's type allows, those of the settings are used up by this measure alone: the next runner,
+    which knows the type, judges again.
     """
     crash = f"JobCrashed: {error or JobCrashed(record.attempt)}"
     told = _with_error(record, crash, crash, now)
-    bounds = limits(record, None, policy)
+    bounds = limits(record, of_type, policy)
+    is_sure = record.max_attempts is not None or of_type is not None
     if record.cancel_requested_at is not None:
         found = cancel(told, policy, now=now)
+    elif record.exhausted and not is_sure and not _crashed_to_the_end(told):
+        found = _again(told, Event.RELEASE, bounds.backoff.delay(record.attempt, luck), policy, now)
     elif record.exhausted:
         # its error is the crash of the last attempt, which the table holds already
         found = bury(record if record.error else told, policy, now)

@@ -8,10 +8,12 @@ from dataclasses import dataclass
 from itertools import islice
 
 from relayq_core import lifecycle, views
+from relayq_core.context import job_fields
 from relayq_core.errors import KeyTaken, StoreError, UnreadableRow
 from relayq_core.events import Events, JobEvent
 from relayq_core.handing import hand_off
 from relayq_core.lifecycle import Policy
+from relayq_core.loggers import logger
 from relayq_core.options import checked_job_id, checked_queue
 from relayq_core.ports import Clock, Due, Handoff, JobStore
 from relayq_core.record import JobRecord, Status, shards_of
@@ -74,6 +76,9 @@ class Operations:
             record = self.get(job_id)
             if record is None or record.status.is_ended:
                 return record
+            if record.is_newer:
+                logger.warning("a newer version wrote the job, and only that can cancel it", extra=job_fields(record))
+                return record
             now = self._clock.now()
             if record.status is Status.PROCESSING:
                 answer = self._store.mark_cancelled(record, now)
@@ -94,6 +99,10 @@ class Operations:
         failed = self._store.get_failed(checked_job_id(job_id))
         if failed is None:
             return None
+        if failed.is_newer:
+            raise StoreError(
+                f"job {failed.id!r} needs what this version of RelayQ cannot do", "redrive it with a newer one"
+            )
         settlement = lifecycle.redrive(failed, self._policy, now=self._clock.now())
         if failed.queue not in self._registered:
             self._store.register_queue(failed.queue)

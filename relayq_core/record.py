@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import zlib
+from collections.abc import Mapping
 from enum import StrEnum
 from typing import Any
 
@@ -13,6 +14,9 @@ from relayq_core.value import Value, field
 
 #: The index key is `<queue>#<n>` with n below this: DynamoDB limits writes per key, so one queue is spread.
 SHARDS = 8
+
+#: What this version is able to do: a row that `needs` more is left to a newer one.
+CAN = 0
 
 #: What the key of a unique key's item begins with.
 UNIQUE_PREFIX = "unique#"
@@ -36,6 +40,19 @@ class Status(StrEnum):
     CANCELLED = "cancelled"
 
     __hash__ = str.__hash__  # Enum's own is written in Python, and asked at every transition
+
+    @classmethod
+    def of_newer(cls, text: str) -> Status:
+        """Return a status that this version does not know, as a newer one wrote it; it is no member."""
+        status = str.__new__(cls, text)
+        status._name_ = text.upper()
+        status._value_ = text
+        return status
+
+    @property
+    def is_known(self) -> bool:
+        """This version has the status."""
+        return self.value in Status._value2member_map_
 
     @property
     def is_waiting(self) -> bool:
@@ -101,6 +118,15 @@ class JobRecord(Value, kw_only=True):
     exhausted: bool = False
     #: epoch seconds; the row is gone from then on, whether or not TTL has deleted it
     expires_at: int | None = None
+    #: what a version must be able to do to claim it, end it or bring it back; see CAN
+    needs: int | None = None
+    #: attributes that this version does not know, as the table has them: they go wherever the job goes
+    extra: Mapping[str, Any] | None = field(default=None, shown=False)
+
+    @property
+    def is_newer(self) -> bool:
+        """A newer version wrote it, and this one is not able to go on with it: it is left as it is."""
+        return not self.status.is_known or (self.needs or 0) > CAN
 
     @property
     def payload(self) -> Any:

@@ -45,6 +45,10 @@ _LOGGED_BYTES = 2_000
 _CLAIMS = 3
 
 
+#: A pseudo-random generator would be restored with its state in every clone of a snapshot: retries in step.
+_dice = random.SystemRandom()
+
+
 class Stop(Protocol):
     """What stops a handler: see deadline.py, the only one outside the tests."""
 
@@ -227,7 +231,10 @@ class Runner:
         if job_type is None:
             return self._settle_unknown(record, remaining)
         limits = lifecycle.limits(record, job_type.options, self._policy)
-        record = lifecycle.bounded(record, limits)
+        resumed = lifecycle.resumed(record, limits, self._policy, now=self._clock.now(), luck=_dice.random())
+        if resumed is not None:
+            return self._settle(record, resumed, Attempt(Snoozed(0)), remaining)
+        claimed, record = record, lifecycle.bounded(record, limits)
         if not record.exhausted and lifecycle.is_better_fresh(
             limits.timeout_ms, waited_ms=waited_ms, remaining_ms=remaining()
         ):
@@ -237,9 +244,10 @@ class Runner:
         if lifecycle.will_bury(record, attempt.outcome, limits) and (refused or attempt.job):
             self._tell_failed(attempt, job_type, record, remaining)
         settlement = lifecycle.settle(
-            record, attempt.outcome, limits, self._policy, now=self._clock.now(), luck=random.random()
+            record, attempt.outcome, limits, self._policy, now=self._clock.now(), luck=_dice.random()
         )
-        return self._settle(record, settlement, attempt, remaining)
+        # as the row has it, so that what was bounded is written too
+        return self._settle(claimed, settlement, attempt, remaining)
 
     def _pass_on(self, record: JobRecord, remaining: Callable[[], int]) -> Ran:
         """Give a job back, uncounted, whose own timeout lacks the time that was spent waiting for it here."""

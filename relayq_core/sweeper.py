@@ -16,10 +16,14 @@ from relayq_core.events import Events, JobEvent
 from relayq_core.handing import hand_off
 from relayq_core.lifecycle import Event, Leave, Nudge, Policy, Postpone, Settlement
 from relayq_core.loggers import logger
+from relayq_core.options import Options
 from relayq_core.ports import Clock, Due, Handoff, JobStore, Settled
 from relayq_core.record import JobRecord, shards_of
+from relayq_core.registry import Registry
 from relayq_core.spreading import Spread, Spreading, one_by_one
 
+#: A pseudo-random generator would be restored with its state in every clone of a snapshot.
+_dice = random.SystemRandom()
 #: A tick ends with this much of its invocation left.
 _LAST_MS = 5_000
 #: So many rows are worked on together, then the time and the errors are looked at.
@@ -76,6 +80,7 @@ class Sweeper:
         *,
         page: int,
         spreading: Spreading = one_by_one,
+        registry: Registry | None = None,
     ) -> None:
         self._store = store
         self._handoff = handoff
@@ -84,6 +89,8 @@ class Sweeper:
         self._events = events
         self._page = page
         self._spreading = spreading
+        #: the job types that are known here: none in the sweeper function, which has no job's code
+        self._registry = Registry() if registry is None else registry
 
     def sweep(self, remaining: Callable[[], int], scope: Scope | None = None) -> Swept:
         """Everything overdue first, in all shards; then what becomes due soon, each at its moment.
@@ -211,13 +218,24 @@ class Sweeper:
         For workers, which claim themselves what waits. Raises StoreError.
         """
         decision = self._look(row, record, Scope())
-        return "left" if isinstance(decision, Nudge) else self._follow(row, record, decision)
+        if isinstance(decision, Nudge):
+            # one that only a newer version can claim must not stand in the way of what comes due after it
+            later = self._clock.now() + lifecycle.NEWER_MS
+            return self._follow(row, record, Postpone(later)) if record is not None and record.is_newer else "left"
+        return self._follow(row, record, decision)
 
     def end_crashed(self, record: JobRecord) -> str:
         """End the lease of a runner that is known to be dead, before it runs out. Raises StoreError."""
         now = self._clock.now()
         token = f"sweep-{secrets.token_hex(8)}"
-        return self._end_lease(record, lifecycle.release(record, self._policy, token, now=now, luck=random.random()))
+        return self._end_lease(
+            record,
+            lifecycle.release(record, self._policy, token, now=now, luck=_dice.random(), of_type=self._type_of(record)),
+        )
+
+    def _type_of(self, record: JobRecord | None) -> Options | None:
+        known = None if record is None else self._registry.get(record.name)
+        return None if known is None else known.options
 
     def _follow(self, row: Due, record: JobRecord | None, decision: lifecycle.Look) -> str:
         match decision:
@@ -247,7 +265,13 @@ class Sweeper:
     def _look(self, row: Due, record: JobRecord | None, scope: Scope) -> lifecycle.Look:
         now = self._clock.now()
         decision = lifecycle.look(
-            record, row.due_at, self._policy, f"sweep-{secrets.token_hex(8)}", now=now, luck=random.random()
+            record,
+            row.due_at,
+            self._policy,
+            f"sweep-{secrets.token_hex(8)}",
+            now=now,
+            luck=_dice.random(),
+            of_type=self._type_of(record),
         )
         young = record is not None and (record.started_at or 0) > now - scope.claimed_before_ms
         return Leave() if isinstance(decision, Settlement) and young else decision

@@ -56,6 +56,8 @@ _UNKNOWN_CALLER = frozenset(
 _LACKING = _DENIED | {"UnknownOperationException", "NotImplementedException", "InvalidAction"}
 #: This machine, where no AWS is.
 _HERE = ("http://localhost", "http://127.", "http://[::1]")
+#: Not restored with a snapshot, as a generator's state would be: clones must not try again in step.
+_dice = random.SystemRandom()
 _TRIES = 8
 _FIRST_WAIT = 0.025
 _LONGEST_WAIT = 2.0
@@ -91,7 +93,7 @@ def call(
     cause = ""
     for attempt in range(_TRIES):
         if attempt:
-            sleep(random.uniform(0, min(_LONGEST_WAIT, _FIRST_WAIT * 2**attempt)))
+            sleep(_dice.uniform(0, min(_LONGEST_WAIT, _FIRST_WAIT * 2**attempt)))
         try:
             answer: dict[str, Any] = send(**request)
             return answer

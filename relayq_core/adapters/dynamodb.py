@@ -26,12 +26,12 @@ from relayq_core.adapters.items import (
     unique_item,
 )
 from relayq_core.adapters.tables import BY_QUEUE_INDEX, DUE_INDEX
-from relayq_core.errors import InvalidOption, JobTimeout, SettingsError, StoreError, UnreadableRow
+from relayq_core.errors import InvalidOption, JobTimeout, SettingsError, StoreError, StoreUnavailable, UnreadableRow
 from relayq_core.lifecycle import MOST_QUEUES, YIELDS_TO_CANCEL, Event, Lease, Settlement, written
 from relayq_core.loggers import logger
 from relayq_core.options import is_queue
 from relayq_core.ports import Added, Answer, Due, Page, Settled
-from relayq_core.record import JobRecord, Status, due_shard
+from relayq_core.record import CAN, JobRecord, Status, due_shard
 from relayq_core.text import headline
 
 _QUEUES_KEY = {"pk": {"S": "queues"}}
@@ -44,6 +44,9 @@ _WAITING = "#status IN (:pending, :retrying)"
 _WAITING_VALUES = {":pending": {"S": "pending"}, ":retrying": {"S": "retrying"}}
 _ENDED = frozenset(status.value for status in Status if status.is_ended)
 _HELD = "#status = :processing AND lease_id = :lease"
+#: A row of a newer version may need more than this one can do.
+_ABLE = "(attribute_not_exists(needs) OR needs <= :can)"
+_ABLE_VALUES = {":can": {"N": str(CAN)}}
 _UNMARKED = "attribute_not_exists(cancel_requested_at)"
 _STATUS = {"#status": "status"}
 _NAME = {"#name": "name"}
@@ -76,6 +79,10 @@ class DynamoStore:
     # --- queues ---
 
     def register_queue(self, queue: str) -> None:
+        # each process asks once, and nearly all of them for a queue that is known: a read costs a tenth of a write,
+        # and hinders no other. One that is behind only makes the write come all the same
+        if self._knows_queue(queue):
+            return
         try:
             self._call(
                 "UpdateItem",
@@ -96,10 +103,22 @@ class DynamoStore:
                 "queue", f"{queue!r} would be queue number {MOST_QUEUES + 1}; the limit is {MOST_QUEUES}"
             ) from None
 
+    def _knows_queue(self, queue: str) -> bool:
+        try:
+            return queue in self._queue_names(consistently=False)
+        except StoreUnavailable:
+            raise
+        except StoreError:
+            return False  # no right to read, as in a policy of the caller's own: the write asks for another
+
     def queues(self) -> list[str]:
-        item = self._get(self._jobs, _QUEUES_KEY) or {}
         # a name that is none was put there by hand: to ask the index for it may be refused, and would end every sweep
-        return sorted(name for name in item.get("queue_names", {}).get("SS", []) if is_queue(name))
+        return sorted(name for name in self._queue_names() if is_queue(name))
+
+    def _queue_names(self, *, consistently: bool = True) -> list[str]:
+        item = self._get(self._jobs, _QUEUES_KEY, consistently=consistently) or {}
+        names: list[str] = item.get("queue_names", {}).get("SS", [])
+        return names
 
     # --- dispatch ---
 
@@ -229,10 +248,12 @@ class DynamoStore:
                     " attempt = attempt + if_not_exists(next_counts, :one),"
                     " nudges = :zero, started_at = :now, updated_at = :now"
                 ),
-                ConditionExpression=f"{_WAITING} AND available_at <= :now{' AND #name = :name' if named else ''}",
+                ConditionExpression=f"{_WAITING} AND available_at <= :now AND {_ABLE}"
+                + (" AND #name = :name" if named else ""),
                 ExpressionAttributeNames={**_STATUS, **_NAME} if named else _STATUS,
                 ExpressionAttributeValues={
                     **_WAITING_VALUES,
+                    **_ABLE_VALUES,
                     **times,
                     **named,
                     ":processing": {"S": "processing"},
@@ -299,7 +320,7 @@ class DynamoStore:
         return Settled.DONE
 
     def bury(self, before: JobRecord, settlement: Settlement) -> Settled:
-        after = settlement.after
+        after = self._as_it_is(before, settlement.after)
         actions = [
             {
                 "Delete": {
@@ -312,6 +333,17 @@ class DynamoStore:
             {"Put": {"TableName": self._failed, "Item": failed_item(after)}},
         ]
         return self._bury(actions, before, after, with_key=before.holds_key)
+
+    def _as_it_is(self, before: JobRecord, after: JobRecord) -> JobRecord:
+        """The job as it ends: what the decision changes, and all else as the row has it by now.
+
+        Its progress is written beside the claim, and so may be what a newer version knows of it.
+        """
+        item = self._get(self._jobs, job_key(before.id))
+        try:
+            return after if item is None else read_job(item).evolve(**written(before, after))
+        except UnreadableRow:
+            return after  # it must end all the same
 
     def _bury(self, actions: list[dict[str, Any]], before: JobRecord, after: JobRecord, *, with_key: bool) -> Settled:
         try:
@@ -491,9 +523,13 @@ class DynamoStore:
     def cancel_waiting(self, before: JobRecord, settlement: Settlement) -> bool:
         after = settlement.after
         condition = {
-            "ConditionExpression": f"{_WAITING} AND attempt = :attempt",
+            "ConditionExpression": f"{_WAITING} AND attempt = :attempt AND {_ABLE}",
             "ExpressionAttributeNames": _STATUS,
-            "ExpressionAttributeValues": {**_WAITING_VALUES, ":attempt": _number(before.attempt)},
+            "ExpressionAttributeValues": {
+                **_WAITING_VALUES,
+                **_ABLE_VALUES,
+                ":attempt": _number(before.attempt),
+            },
         }
         update = {
             "TableName": self._jobs,
@@ -508,9 +544,10 @@ class DynamoStore:
             answer = self._update(
                 before.id,
                 UpdateExpression="SET cancel_requested_at = :now",
-                ConditionExpression=_HELD,
+                ConditionExpression=f"{_HELD} AND {_ABLE}",
                 ExpressionAttributeNames=_STATUS,
                 ExpressionAttributeValues={
+                    **_ABLE_VALUES,
                     ":processing": {"S": "processing"},
                     ":lease": {"S": before.lease_id or ""},
                     ":now": _number(now),
@@ -531,7 +568,7 @@ class DynamoStore:
                 "Delete": {
                     "TableName": self._failed,
                     "Key": {"id": {"S": failed.id}},
-                    "ConditionExpression": "attribute_exists(id)",
+                    **_same_failure(failed),
                 }
             },
         ]
@@ -569,8 +606,8 @@ class DynamoStore:
         expired = record.expires_at is not None and record.expires_at <= self._now() // 1000
         return None if expired else record
 
-    def _get(self, table: str, key: Mapping[str, Any]) -> Item | None:
-        answer = self._call("GetItem", TableName=table, Key=key, ConsistentRead=True)
+    def _get(self, table: str, key: Mapping[str, Any], *, consistently: bool = True) -> Item | None:
+        answer = self._call("GetItem", TableName=table, Key=key, ConsistentRead=consistently)
         item: Item | None = answer.get("Item")
         return item
 
@@ -602,12 +639,25 @@ def _fence(before: JobRecord, event: Event) -> dict[str, Any]:
     """Only the holder of the lease may settle; and only a success counts once a cancel was asked for."""
     unmarked = f" AND {_UNMARKED}" if event in YIELDS_TO_CANCEL else ""
     return {
-        "ConditionExpression": _HELD + unmarked,
+        "ConditionExpression": f"{_HELD} AND {_ABLE}{unmarked}",
         "ExpressionAttributeNames": _STATUS,
         "ExpressionAttributeValues": {
+            **_ABLE_VALUES,
             ":processing": {"S": "processing"},
             ":lease": {"S": before.lease_id or ""},
         },
+    }
+
+
+def _same_failure(seen: JobRecord) -> dict[str, Any]:
+    """Only the failure that was seen is brought back: the same job may have failed again since."""
+    if seen.settled_by is None:
+        same, by = "attribute_not_exists(settled_by)", {}
+    else:
+        same, by = "settled_by = :seen", {":seen": {"S": seen.settled_by}}
+    return {
+        "ConditionExpression": f"attribute_exists(id) AND {same} AND {_ABLE}",
+        "ExpressionAttributeValues": {**_ABLE_VALUES, **by},
     }
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Callable, Mapping
 from typing import Any, TypeAlias
 
@@ -56,9 +57,15 @@ ATTRIBUTES: dict[str, tuple[str, str]] = {
     # 0 where the next claim does not count: the claim adds this, or 1 where it is absent
     "exhausted": ("next_counts", "N"),
     "expires_at": ("expires_at", "N"),
+    "needs": ("needs", "N"),
 }
 #: Arithmetic needs it, or a reader does, so it is there even when it is 0.
 _ALWAYS = frozenset({"attempt", "created_at", "updated_at", "available_at", "due_at"})
+#: Fields that are no attributes, and attributes that are made of fields.
+_APART = frozenset({"id", "extra"})
+_DERIVED = frozenset({"pk", "id", "due_shard", "failed_at", "error_head"})
+#: How a status of a newer version may look; anything else is no status.
+_STATUS = re.compile(r"[a-z][a-z_-]{0,31}")
 #: DynamoDB takes no longer key.
 _LONGEST_PK = 2048
 _ERROR = frozenset({"attempt", "at", "error"})
@@ -150,9 +157,9 @@ def moment(number: str) -> int:
 
 
 def _attributes(record: JobRecord) -> dict[str, dict[str, str]]:
-    found = {}
+    found = dict(record.extra or {})
     for field, value in vars(record).items():
-        if value is not None and field != "id" and (typed := attribute(field, value)) is not None:
+        if value is not None and field not in _APART and (typed := attribute(field, value)) is not None:
             found[ATTRIBUTES[field][0]] = typed
     return found
 
@@ -161,11 +168,16 @@ def _read(original: Item, job_id: str, item: Item) -> JobRecord:
     due = original.get("due_at", {}).get("N")
     try:
         found: dict[str, Any] = {"id": checked_job_id(job_id)}
+        extra: dict[str, Any] = {}
         for name, typed in item.items():
             reader = _READERS.get(name)
             if reader is not None:
                 field, kind, read = reader
                 found[field] = read(typed[kind])
+            elif name not in _DERIVED:
+                extra[name] = typed
+        if extra:
+            found["extra"] = extra
         if not found.keys() >= _REQUIRED:
             raise ValueError(f"it lacks {', '.join(sorted(_REQUIRED - found.keys()))}")
         record = JobRecord(**found)
@@ -192,7 +204,12 @@ _duration = _up_to(_LONGEST_MS)
 
 
 def _status(raw: str) -> Status:
-    return _STATUSES.get(raw) or Status(raw)
+    known = _STATUSES.get(raw)
+    if known is None:
+        if not _STATUS.fullmatch(raw):
+            raise ValueError(f"its status {raw[:40]!r} cannot be one")
+        return Status.of_newer(raw)
+    return known
 
 
 #: Enum's own way from a value to its member takes four times as long.

@@ -11,7 +11,7 @@ from relayq_core.clock import SystemClock
 from relayq_core.errors import InvalidOption, UnreadableRow
 from relayq_core.lifecycle import Event, Lease, Settlement
 from relayq_core.ports import Added, Answer, Clock, Due, Page, Settled
-from relayq_core.record import JobRecord, Status, due_shard
+from relayq_core.record import CAN, JobRecord, Status, due_shard
 from relayq_core.text import head
 
 #: What the list of failed jobs shows of an error: its first bytes.
@@ -108,6 +108,8 @@ class MemoryStore:
             if found is None:
                 return Answer(False)
             row = self._read(found)
+            if not self._is_able(row):
+                return Answer(False, row)
             if not lifecycle.is_claimable(row, lease.now, lease.name):
                 return Answer(row.lease_id == lease.id, row)
             self.jobs[job_id] = lifecycle.claimed(row, lease)
@@ -149,8 +151,12 @@ class MemoryStore:
             if (refusal := self._refusal(before, Event.BURY, after.settled_by)) is not None:
                 return refusal
             self._release_key(before)
+            row = self.jobs[before.id]
+            # as it is by now, for progress is written beside the claim; an unreadable one as it was claimed
+            self.failures[before.id] = (
+                after if row.id in self._spoilt else row.evolve(**lifecycle.written(before, after))
+            )
             self._delete(before.id)
-            self.failures[before.id] = after
             return Settled.DONE
 
     def _refusal(self, before: JobRecord, event: Event, settled_by: str | None) -> Settled | None:
@@ -159,13 +165,18 @@ class MemoryStore:
         row = self.jobs.get(before.id)
         if row is None:
             return Settled.LOST
-        held = self._holds(row, before)
+        held = self._holds(row, before) and self._is_able(row)
         marked = row.cancel_requested_at is not None
         if held and not (marked and event in lifecycle.YIELDS_TO_CANCEL):
             return None
         if settled_by is not None and row.settled_by == settled_by:
             return Settled.DONE  # an earlier try of this very write
         return Settled.CANCEL_REQUESTED if held else Settled.LOST
+
+    @staticmethod
+    def _is_able(row: JobRecord) -> bool:
+        """Nothing is changed of a row that needs more than this version can do."""
+        return (row.needs or 0) <= CAN
 
     @staticmethod
     def _holds(row: JobRecord, before: JobRecord) -> bool:
@@ -271,6 +282,8 @@ class MemoryStore:
             row = self.jobs.get(before.id)
             if row is None or not row.status.is_waiting or row.attempt != before.attempt or row.id in self._spoilt:
                 return False
+            if not self._is_able(row):
+                return False
             return self._write(before, settlement.after) is Settled.DONE
 
     def mark_cancelled(self, before: JobRecord, now: int) -> Answer:
@@ -278,7 +291,7 @@ class MemoryStore:
             found = self.jobs.get(before.id)
             if found is None:
                 return Answer(False)
-            if not self._holds(found, before):
+            if not self._holds(found, before) or not self._is_able(found):
                 return Answer(False, self._read(found))
             self.jobs[found.id] = found.evolve(cancel_requested_at=now)
             return Answer(True, self._read(self.jobs[found.id]))
@@ -289,7 +302,8 @@ class MemoryStore:
             found = self.jobs.get(after.id)
             if found is not None and not self._has_expired(found.expires_at):
                 return Added(found=self._read(found))
-            if failed.id not in self.failures:
+            failure = self.failures.get(failed.id)
+            if failure is None or failure.settled_by != failed.settled_by or not self._is_able(failure):
                 return None
             if (holder := self._holder(after)) is not None:
                 return Added(holder=holder)

@@ -21,6 +21,8 @@ from relayq_core.text import headline
 from relayq_core.work.child import Report
 from relayq_core.work.pool import Died, Slots
 
+#: Workers that were forked together must not look in the same order.
+_dice = random.SystemRandom()
 #: Between two polls of an idle worker, seconds: twice as long each time, up to the last.
 _FIRST_PAUSE = 0.05
 _LAST_PAUSE = 1.0
@@ -135,7 +137,7 @@ class Worker:
         """Rows that are due, queue by queue; of each the oldest first."""
         for queue in queues or self._all_queues():
             shards = shards_of(queue)
-            random.shuffle(shards)
+            _dice.shuffle(shards)
             limit = wanted + len(self._held)
             pages = [self._page(shard, limit) for shard in shards]
             yield from sorted(row for rows in pages for row in rows if row.job_id not in self._held)
@@ -148,7 +150,7 @@ class Worker:
         now = self._clock.now()
         if self._known is None or now - self._known[0] >= _QUEUES_MS:
             found = self._store.queues()
-            random.shuffle(found)  # no queue goes before another unless somebody says so
+            _dice.shuffle(found)  # no queue goes before another unless somebody says so
             self._known = (now, found)
         return self._known[1]
 

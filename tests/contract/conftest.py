@@ -64,6 +64,15 @@ class Tables:
             ExpressionAttributeValues={f":{name}": value for name, value in attributes.items()},
         )
 
+    def remove(self, job_id: str, attribute: str) -> None:
+        """Take one attribute from a job's row."""
+        self.client.update_item(
+            TableName=self.jobs,
+            Key={"pk": {"S": f"job#{job_id}"}},
+            UpdateExpression="REMOVE #name",
+            ExpressionAttributeNames={"#name": attribute},
+        )
+
 
 @dataclass(frozen=True)
 class Engine:

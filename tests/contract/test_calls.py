@@ -51,6 +51,23 @@ def refused_with(*parts: str) -> Iterator[None]:
 # --- again ---
 
 
+#: Two tries of one transaction may overlap: the first takes effect, though the second is told that it is in progress.
+OVERLAPS = ["TransactionInProgressException", "ReplicatedWriteConflictException", "ServiceUnavailable"]
+
+
+@pytest.mark.parametrize("code", [*OVERLAPS, *THROTTLES, "TransactionConflictException"])
+def test_a_transaction_that_may_have_taken_effect_is_never_called_refused(
+    store: JobStore, tables: Tables, no_waiting: list[float], code: str
+) -> None:
+    """The caller would dispatch again under another id, and both jobs would run."""
+    with refusing(tables.client, "TransactWriteItems", Refusal(code), times=6) as sent:
+        assert store.add(a_job(unique_pk=KEY)) == Added()
+    assert no_waiting
+    assert len({body["ClientRequestToken"] for body in sent.bodies}) == 1
+    with refusing(tables.client, "TransactWriteItems", Refusal(code)), pytest.raises(StoreUnavailable):
+        store.add(a_job(id="job-2", unique_pk="unique#send_email#other"))
+
+
 @pytest.mark.parametrize("code", [*THROTTLES, "TransactionConflictException", "InternalServerError"])
 def test_what_changed_nothing_is_tried_again(
     store: JobStore, tables: Tables, no_waiting: list[float], code: str

@@ -18,7 +18,7 @@ HOUR = 3_600_000
 EDITS: dict[str, dict[str, Any]] = {
     "an attempt that is text": {"attempt": {"S": "many"}},
     "an attempt that is a fraction": {"attempt": {"N": "1.5"}},
-    "a status that is none": {"status": {"S": "dancing"}},
+    "a status that is none": {"status": {"S": "Dancing, 3 times"}},
     "a status that is a number": {"status": {"N": "7"}},
     "a payload that is a list": {"payload": {"L": [{"S": "x"}]}},
     "a backoff that says nothing": {"backoff": {"S": "as you like"}},

@@ -592,7 +592,7 @@ def test_the_crash_of_the_last_attempt_still_lets_failed_be_told() -> None:
 
 def test_a_crash_while_failed_was_told_buries_the_job() -> None:
     """With the error of its last attempt: nobody may be told twice."""
-    job = a_claimed_job(attempt=3, exhausted=True, error="JobCrashed: attempt 3", errors_json="[1]")
+    job = a_claimed_job(attempt=3, max_attempts=3, exhausted=True, error="JobCrashed: attempt 3", errors_json="[1]")
     settlement = lifecycle.release(job, POLICY, "sweep-1", now=NOW, luck=0.5)
     assert (settlement.event, settlement.after.error, settlement.after.errors_json) == (
         Event.BURY,
@@ -600,6 +600,58 @@ def test_a_crash_while_failed_was_told_buries_the_job() -> None:
         "[1]",
     )
     assert settlement.after.settled_by == "sweep-1"
+
+
+def test_a_sweeper_that_knows_no_attempts_ends_a_job_that_keeps_crashing_at_last() -> None:
+    """Only the runner knows how many its type allows; where each of them dies in failed(), five are enough."""
+    job = a_claimed_job(attempt=3, exhausted=False)
+    events = []
+    while (settlement := lifecycle.release(job, POLICY, "sweep", now=NOW, luck=0.5)).event is Event.RELEASE:
+        events.append(settlement.after.exhausted)
+        job = lifecycle.claimed(settlement.after, lifecycle.lease("next", NOW, 60_000, POLICY))
+        assert job.attempt == 3
+    assert (settlement.event, events) == (Event.BURY, [True] * 4)
+
+
+@pytest.mark.parametrize("exhausted", [False, True])
+@pytest.mark.parametrize("attempt", [1, 3, 9, 10])
+@pytest.mark.parametrize("policy_says", [1, 3])
+def test_whatever_crashed_and_is_to_be_cancelled_is_cancelled(exhausted: bool, attempt: int, policy_says: int) -> None:
+    """The mark lets nothing but a cancel or a success through: to bury it would be refused at each tick."""
+    job = a_claimed_job(attempt=attempt, exhausted=exhausted, cancel_requested_at=NOW, error="JobCrashed: 3")
+    settlement = lifecycle.release(job, policy(max_attempts=policy_says), "sweep-1", now=NOW, luck=0.5)
+    assert (settlement.event, settlement.after.status) == (Event.CANCEL, Status.CANCELLED)
+
+
+@pytest.mark.parametrize("allows", [1, 2, 3, 4, 10])
+def test_a_crash_is_judged_by_the_type_where_it_is_known(allows: int) -> None:
+    """A worker and the test kit have the job's code beside the sweeper."""
+    job = a_claimed_job(attempt=3)
+    after = lifecycle.release(job, POLICY, "s", now=NOW, luck=0.5, of_type=Options(max_attempts=allows)).after
+    assert after.exhausted is (allows <= 3)
+
+
+@given(attempt=st.integers(1, 20), allows=st.integers(1, 20), own=st.none() | st.integers(1, 20), crashed=st.booleans())
+def test_a_job_taken_for_exhausted_goes_on_while_its_type_allows_more(
+    attempt: int, allows: int, own: int | None, crashed: bool
+) -> None:
+    """Only where the row does not say it: the row's own number is no guess of the sweeper's."""
+    job = a_claimed_job(attempt=attempt, max_attempts=own, exhausted=crashed)
+    known = lifecycle.limits(job, Options(max_attempts=allows), POLICY)
+    settlement = lifecycle.resumed(job, known, POLICY, now=NOW, luck=0.5)
+    if crashed and own is None and attempt < allows:
+        assert settlement is not None
+        assert (settlement.after.exhausted, settlement.after.attempt) == (False, attempt)
+        assert settlement.after.status is Status.RETRYING
+    else:
+        assert settlement is None
+
+
+@given(kept=st.integers(0, 10**7))
+def test_a_cancelled_job_is_kept_for_an_hour_whatever_the_retention(kept: int) -> None:
+    """A dispatch that is repeated within it must not bring the job back."""
+    after = lifecycle.cancel(a_job(), policy(retention_ms=kept), now=NOW).after
+    assert after.expires_at == lifecycle.expiry(NOW + max(kept, 3_600_000))
 
 
 def test_a_crash_of_a_job_that_was_to_be_cancelled_cancels_it() -> None:
