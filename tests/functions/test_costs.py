@@ -93,7 +93,7 @@ def test_the_happy_path_costs_one_put_one_invoke_two_updates_and_no_reads(bill: 
         return to
 
     relayq.dispatch(send.job("first"))
-    assert calls.due() == ["UpdateItem", "PutItem", "Invoke"], (
+    assert calls.due() == ["GetItem", "UpdateItem", "PutItem", "Invoke"], (
         "the first to a queue also tells the sweeper of the queue"
     )
     done = relayq.dispatch(send.job("a@b.c"))
@@ -158,12 +158,12 @@ def test_every_other_path_costs_what_the_design_says(bill: tuple[RelayQ, Bill]) 
     pay("cancel")
     assert prices == {
         "a retry": ["UpdateItem", "UpdateItem", "Invoke"],
-        "the last failure": ["UpdateItem", "TransactWriteItems"],
+        "the last failure": ["UpdateItem", "GetItem", "TransactWriteItems"],
         "a doubled handoff": ["UpdateItem"],
-        "a redrive": ["GetItem", "UpdateItem", "TransactWriteItems", "Invoke"],
+        "a redrive": ["GetItem", "GetItem", "TransactWriteItems", "Invoke"],
         "a long delay": ["PutItem"],
         "a unique key": ["TransactWriteItems", "Invoke"],
-        "a duplicate": ["TransactWriteItems"],
+        "a duplicate": ["TransactWriteItems", "GetItem"],
         "the end of a job with a key": ["UpdateItem", "TransactWriteItems"],
         "the end of a job with a window": ["UpdateItem", "UpdateItem"],
         "progress": ["UpdateItem", "UpdateItem", "UpdateItem"],
@@ -192,7 +192,7 @@ def test_a_thousand_dispatches_open_two_connections(aws: Stub) -> None:
     relayq = a_relayq()
     for n in range(1000):
         relayq.dispatch("send_email", {"to": "a@b.c", "n": n})
-    assert aws.operations() == ["UpdateItem"] + ["PutItem", "Invoke"] * 1000
+    assert aws.operations() == ["GetItem", "UpdateItem"] + ["PutItem", "Invoke"] * 1000
     assert aws.connections == 2
 
 
@@ -210,7 +210,7 @@ def test_eight_threads_open_no_more_than_sixteen(aws: Stub) -> None:
         thread.start()
     for thread in threads:
         thread.join()
-    assert sorted(aws.operations()) == ["Invoke"] * 401 + ["PutItem"] * 401 + ["UpdateItem"]
+    assert sorted(aws.operations()) == ["GetItem"] + ["Invoke"] * 401 + ["PutItem"] * 401 + ["UpdateItem"]
     assert aws.connections <= 16
 
 
