@@ -315,7 +315,7 @@ class Runner:
         try:
             self._store.settle(
                 record,
-                lifecycle.overrun(record, error, limits, self._policy, now=self._clock.now(), luck=random.random()),
+                lifecycle.overrun(record, error, limits, self._policy, now=self._clock.now(), luck=_dice.random()),
             )
         finally:
             logger.error("%s", error, extra=job_fields(record))
