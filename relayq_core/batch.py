@@ -8,6 +8,7 @@ from typing import Any, TypeAlias
 
 from relayq_core.dispatcher import Dispatched, Dispatcher
 from relayq_core.errors import BatchIncomplete, DispatchUnknown, RelayQError, StoreUnavailable
+from relayq_core.options import several
 from relayq_core.ports import JobStore
 from relayq_core.record import JobRecord
 from relayq_core.registry import Registry
@@ -67,7 +68,7 @@ class BatchDispatcher:
 
     def _orders(self, jobs: Iterable[Any]) -> Iterator[_Order]:
         told = 0
-        for place, given in enumerate(jobs):
+        for place, given in enumerate(several("jobs", jobs, "several jobs")):
             job, args = _pair(given)
             request = request_of(job, args, self._registry)
             record, hand_off_now = self._dispatcher.record(request, request.options)

@@ -13,7 +13,7 @@ from relayq_core.errors import InvalidOption, RelayQError, StoreError, Unreadabl
 from relayq_core.events import Events, JobEvent
 from relayq_core.lifecycle import Policy
 from relayq_core.operations import Operations
-from relayq_core.options import checked_queue
+from relayq_core.options import checked_queue, several
 from relayq_core.ports import Clock, Due, JobStore
 from relayq_core.record import JobRecord, Status, shards_of
 from relayq_core.text import cut
@@ -90,13 +90,13 @@ class Bulk:
 
         Whatever refuses one job does not keep it from the next, but a table that refuses five in a row: StoreError.
         """
-        return self._each(job_ids, self._redriven, rate, stop)
+        return self._each(several("job_ids", job_ids, "several ids"), self._redriven, rate, stop)
 
     def forget(
         self, job_ids: Iterable[str], *, rate: float | None = None, stop: Callable[[], bool] = never
     ) -> Iterator[Outcome]:
         """Delete failed jobs for good, at most `rate` a second, until `stop()`; else as redrive()."""
-        return self._each(job_ids, self._forgotten, rate, stop)
+        return self._each(several("job_ids", job_ids, "several ids"), self._forgotten, rate, stop)
 
     def clear(
         self,

@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Any
 from relayq_core.adapters.lambda_invoke import LambdaInvoke, NoHandoff
 from relayq_core.clock import SystemClock
 from relayq_core.dispatcher import Dispatched, Dispatcher
-from relayq_core.errors import InvalidOption, Seconds, SettingsError
+from relayq_core.errors import Seconds, SettingsError
 from relayq_core.events import Events
 from relayq_core.events import events as all_events
 from relayq_core.forks import anew_in_children, left_to_the_parent
 from relayq_core.habits import with_hints
-from relayq_core.options import BackoffLike, Options
+from relayq_core.options import BackoffLike, Options, several
 from relayq_core.ports import Clock, EventBus, Handoff, History, JobStore, UniqueHint
 from relayq_core.record import JobRecord, Status
 from relayq_core.registry import registry as all_jobs
@@ -184,27 +184,27 @@ class RelayQ:
 
         return Tally.of(self.bulk.clear(queue, dry_run=dry_run))
 
-    def redrive_many(self, failures: Iterable[str] | Failures, *, rate: float | None = None) -> Tally:
+    def redrive_many(self, failures: Iterable[str | JobRecord] | Failures, *, rate: float | None = None) -> Tally:
         """Bring many failed jobs back, by their ids or as Failures says, at most `rate` a second. Raises StoreError."""
         from relayq_core.bulk import Tally
 
         return Tally.of(self.bulk.redrive(self._ids(failures), rate=rate))
 
-    def forget_many(self, failures: Iterable[str] | Failures, *, rate: float | None = None) -> Tally:
+    def forget_many(self, failures: Iterable[str | JobRecord] | Failures, *, rate: float | None = None) -> Tally:
         """Delete many failed jobs for good, by their ids or as Failures says. Raises StoreError."""
         from relayq_core.bulk import Tally
 
         return Tally.of(self.bulk.forget(self._ids(failures), rate=rate))
 
-    def _ids(self, failures: Iterable[str] | Failures) -> list[str]:
+    def _ids(self, failures: Iterable[str | JobRecord] | Failures) -> list[str]:
         """All of them before the first is touched: what fails again meanwhile is not meant."""
         from relayq_core.operations import Failures
 
         if isinstance(failures, Failures):
             return [job.id for job in self.operations.failures(failures)]
-        if isinstance(failures, str):
-            raise InvalidOption("failures", "expected several ids; redrive() and forget() take one")
-        return list(failures)
+        ids = several("failures", failures, "several ids (redrive() and forget() take one)")
+        # failed() answers with records: those may be given back as they are
+        return [given.id if isinstance(given, JobRecord) else given for given in ids]
 
     # --- the parts ---
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any, TypeAlias
 
@@ -162,6 +162,18 @@ def checked_attempts(option: str, attempts: Any) -> int:
             option, f"expected a whole number of attempts from 1 to {_MOST_ATTEMPTS}, got {shown(attempts)}"
         )
     return attempts
+
+
+def several(option: str, given: Any, what: str) -> Iterator[Any]:
+    """What was given, one after the other. Raises InvalidOption at once for one thing instead of several: a text, a
+    mapping and a Job can be iterated over too, and yield their letters, keys and fields."""
+    alone = isinstance(given, str | bytes | bytearray | Mapping) or hasattr(given, "__relayq_request__")
+    if not alone:
+        try:
+            return iter(given)
+        except TypeError:
+            pass
+    raise InvalidOption(option, f"expected {what}, in a list for example, got a single {type(given).__name__}")
 
 
 def checked_tokens(text: str) -> tuple[str, ...]:

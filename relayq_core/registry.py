@@ -12,7 +12,7 @@ from typing import Any, NamedTuple, Protocol
 
 from relayq_core.context import JobContext
 from relayq_core.errors import DuplicateJobName, SettingsError, UnknownJob
-from relayq_core.options import Options
+from relayq_core.options import Options, several
 
 
 class RunnableJob(Protocol):
@@ -137,7 +137,7 @@ def import_jobs(modules: Iterable[str]) -> None:
 
     Raises SettingsError where a name leads to no module; whatever a module raises passes through.
     """
-    for name in modules:
+    for name in several("modules", modules, "names of modules"):
         _import_tree(name)
 
 

@@ -14,6 +14,7 @@ from relayq_core.context import job_fields
 from relayq_core.errors import StoreError, UnreadableRow
 from relayq_core.handing import hand_off
 from relayq_core.loggers import logger
+from relayq_core.options import several
 from relayq_core.ports import Due, Settled
 from relayq_core.record import JobRecord, shards_of
 from relayq_core.runner import Ended
@@ -91,7 +92,7 @@ class Worker:
         `once` as soon as nothing is due, too.
         """
         try:
-            return self._work(queues, most, once=once)
+            return self._work(list(several("queues", queues, "names of queues")), most, once=once)
         except BaseException:
             self._give_all_back()  # whatever has happened, nobody would renew their leases
             raise
