@@ -3,33 +3,48 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
 from typing import Any
 
-from relayq_core.errors import StoreUnavailable
+from relayq_core.errors import StoreError, StoreUnavailable, UnreadableRow
 from relayq_core.lifecycle import Lease, Settlement
 from relayq_core.ports import Added, Answer, Due, Page, Settled
-from relayq_core.record import JobRecord, due_shard
+from relayq_core.record import JobRecord, due_shard, shards_of
 from relayq_core.testing import MemoryStore
 from tests.simulation.checker import Checker
-from tests.simulation.world import Faults, World
+from tests.simulation.world import Actor, Faults, World
 
 #: What can happen to a write. "lost": it took effect and nobody says so. "resent": its answer was lost, and the SDK
-#: sent it again (seen with no idempotency token left). "late": given up, and it takes effect afterwards.
-WRITE_FAULTS = ("killed before", "killed after", "not sent", "lost", "resent", "late", "slow", "slow answer")
-READ_FAULTS = ("killed before", "killed after", "not sent", "slow")
+#: sent it again (seen with no idempotency token left). "late": given up, and it takes effect afterwards. "denied":
+#: refused for a reason that trying again does not mend.
+WRITE_FAULTS = ("killed before", "killed after", "not sent", "lost", "resent", "late", "slow", "slow answer", "denied")
+READ_FAULTS = ("killed before", "killed after", "not sent", "slow", "denied")
 #: What can happen to a handoff. "refused" raises; the invocation may have been taken all the same.
 HANDOFF_FAULTS = ("killed before", "killed after", "dropped", "refused", "refused but taken", "doubled", "late", "slow")
+#: Those that lose a handoff, and nothing else.
+LOST_HANDOFF = ("dropped", "refused")
 
 _READS = frozenset({"queues", "due", "get", "holder", "get_many", "get_failed", "failed", "last_tick"})
+#: Of a batch some are written, and the caller hears which.
+_BATCH_FAULTS = (*WRITE_FAULTS, "partial")
 
 
 def faults_of(site: str) -> tuple[str, ...]:
     """What can happen at a call site, like `runner.claim`."""
     verb = site.partition(".")[2]
-    return HANDOFF_FAULTS if verb == "offer" else READ_FAULTS if verb in _READS else WRITE_FAULTS
+    if verb == "offer":
+        return HANDOFF_FAULTS
+    return READ_FAULTS if verb in _READS else _BATCH_FAULTS if verb == "add_many" else WRITE_FAULTS
+
+
+def paired_faults_of(site: str) -> tuple[str, ...]:
+    """Those of which every two are played: a refusal ends an actor as "not sent" does, and is played one by one."""
+    return tuple(fault for fault in faults_of(site) if fault != "denied")
 
 
 _SLOW = (500, 5_000, 40_000, 200_000)
+#: A worker allows for calls that take so long; what is slower has frozen it.
+_SLOW_FOR_WORKERS = (500, 5_000, 20_000)
 _LATE = (100, 5_000, 45_000, 400_000)
 _LAGS = (0, 0, 0, 100, 1_000, 5_000, 90_000)
 
@@ -38,7 +53,7 @@ def freeze(world: World) -> None:
     """Time passes for everybody else; inside a handler, that is time its deadline cannot see."""
     actor = world.actor
     actor.frozen = actor.frozen or actor.stopped_at is not None
-    world.pause(world.random.choice(_SLOW))
+    world.pause(world.random.choice(_SLOW_FOR_WORKERS if actor.kind == "worker" else _SLOW))
 
 
 class LaggingIndex:
@@ -92,23 +107,36 @@ class FaultyStore:
         self._index = index
         self._faults = faults
         self._checker = checker
+        #: what the last call of its actor met
+        self._met: str | None = None
+        #: the shards that its actor has heard of
+        self._listed: list[str] = []
 
     # --- the faults ---
 
-    def _write(self, verb: str, job_id: str, send: Callable[[], Any]) -> Any:
+    def _fault(self, verb: str) -> str | None:
+        """What happens to a call before it is sent, all of it that needs no answer."""
         world = self._world
         site = f"{world.actor.kind}.{verb}"
         fault = self._faults.next(world, site, faults_of(site))
+        self._met = fault
         if fault == "killed before":
             world.kill(world.actor)
         world.pause(self._latency())
         if fault == "slow":
-            freeze(self._world)
+            freeze(world)
         if fault == "not sent":
             raise StoreUnavailable(verb, "simulated")
+        if fault == "denied":
+            raise StoreError(f"{verb} was denied", "simulated", code="AccessDeniedException")
+        return fault
+
+    def _write(self, verb: str, job_id: str, send: Callable[[], Any]) -> Any:
+        world = self._world
+        fault = self._fault(verb)
         actor = world.actor
         if fault == "late":
-            world.at(world.random.choice(_LATE), lambda: self._apply(actor, verb, job_id, send, late=True))
+            world.at(world.random.choice(_LATE), lambda: self._apply_late(actor, verb, job_id, send))
             raise StoreUnavailable(verb, "simulated")
         answer = self._apply(actor, verb, job_id, send)
         if fault == "killed after":
@@ -116,37 +144,38 @@ class FaultyStore:
         if fault == "lost":
             raise StoreUnavailable(verb, "simulated")
         if fault == "resent":
-            freeze(self._world)
+            freeze(world)
             answer = self._apply(actor, verb, job_id, send)
         if fault == "slow answer":
-            freeze(self._world)
+            freeze(world)
         return answer
 
-    def _apply(self, actor: Any, verb: str, job_id: str, send: Callable[[], Any], *, late: bool = False) -> Any:
+    def _apply(self, actor: Actor, verb: str, job_id: str, send: Callable[[], Any], *, when: str = "") -> Any:
         memory, checker = self._memory, self._checker
         before = checker.snapshot(memory, job_id)
-        answer = send()
-        after = checker.snapshot(memory, job_id)
-        self._world.note(f"{actor.name}{' (late)' if late else ''} {verb} {job_id}: {_brief(answer)}")
-        if before != after:
-            self._index.changed(job_id, after.job)
-            checker.changed(actor, verb, job_id, before, after)
+        answer: Any = "unreadable"
+        try:
+            answer = send()
+        finally:
+            after = checker.snapshot(memory, job_id)
+            self._world.note(f"{actor.name}{when} {verb} {job_id}: {_brief(answer)}")
+            checker.pace.wrote(job_id, verb, before, after)
+            if before != after:
+                self._index.changed(job_id, after.job)
+                checker.changed(memory, actor, verb, job_id, before, after)
         return answer
 
-    def _read(self, verb: str, send: Callable[[], Any]) -> Any:
-        world = self._world
-        site = f"{world.actor.kind}.{verb}"
-        fault = self._faults.next(world, site, faults_of(site))
-        if fault == "killed before":
-            world.kill(world.actor)
-        world.pause(self._latency())
-        if fault == "slow":
-            freeze(self._world)
-        if fault == "not sent":
-            raise StoreUnavailable(verb, "simulated")
+    def _apply_late(self, actor: Actor, verb: str, job_id: str, send: Callable[[], Any]) -> None:
+        with suppress(UnreadableRow):
+            self._apply(actor, verb, job_id, send, when=" (late)")
+
+    def _read(self, verb: str, send: Callable[[], Any], job_id: str | None = None) -> Any:
+        fault = self._fault(verb)
+        if job_id is not None:
+            self._checker.pace.read(self._world.actor, job_id)
         answer = send()
         if fault == "killed after":
-            world.kill(world.actor)
+            self._world.kill(self._world.actor)
         return answer
 
     def _latency(self) -> int:
@@ -158,7 +187,9 @@ class FaultyStore:
         self._write("register_queue", f"queue:{queue}", lambda: self._memory.register_queue(queue))
 
     def queues(self) -> list[str]:
-        return self._read("queues", self._memory.queues)  # type: ignore[no-any-return]
+        found: list[str] = self._read("queues", self._memory.queues)
+        self._listed = [shard for queue in found for shard in shards_of(queue)]
+        return found
 
     def add(self, record: JobRecord) -> Added:
         return self._write("add", record.id, lambda: self._added(record))  # type: ignore[no-any-return]
@@ -178,10 +209,14 @@ class FaultyStore:
         def put(record: JobRecord) -> bool:
             return bool(self._apply(actor, "add_many", record.id, lambda: self._added(record)) == Added())
 
+        def send() -> list[bool]:
+            partial = self._met == "partial"
+            return [not (partial and self._world.random.random() < 0.5) and put(record) for record in records]
+
         actor = self._world.actor
         try:
-            return self._write("add_many", "batch", lambda: [put(record) for record in records])  # type: ignore[no-any-return]
-        except StoreUnavailable:
+            return self._write("add_many", "batch", send)  # type: ignore[no-any-return]
+        except StoreError:
             return [False] * len(records)
 
     def claim(self, job_id: str, lease: Lease) -> Answer:
@@ -206,6 +241,7 @@ class FaultyStore:
         return self._write("progress", before.id, lambda: self._memory.progress(before, progress_json))  # type: ignore[no-any-return]
 
     def due(self, shard: str, until: int, limit: int, cursor: object | None = None) -> Page:
+        self._checker.pace.page(self._world.actor, shard, self._listed)
         return self._read("due", lambda: self._index.page(shard, until, limit, cursor))  # type: ignore[no-any-return]
 
     def nudge(self, row: Due, nudges: int, due_at: int) -> Answer:
@@ -215,7 +251,7 @@ class FaultyStore:
         return self._write("postpone", row.job_id, lambda: self._memory.postpone(row, due_at))  # type: ignore[no-any-return]
 
     def get(self, job_id: str) -> JobRecord | None:
-        return self._read("get", lambda: self._memory.get(job_id))  # type: ignore[no-any-return]
+        return self._read("get", lambda: self._memory.get(job_id), job_id)  # type: ignore[no-any-return]
 
     def holder(self, unique_pk: str) -> str | None:
         return self._read("holder", lambda: self._memory.holder(unique_pk))  # type: ignore[no-any-return]

@@ -11,7 +11,7 @@ import heapq
 import random
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -21,7 +21,11 @@ from relayq_core.errors import JobTimeout
 
 #: Where every schedule begins, epoch milliseconds; a round number keeps histories readable.
 EPOCH = 1_800_000_000_000
+#: It is in every payload, and must never be in an error.
+CANARY = "canary-b7f3"
 _HISTORY = 400
+#: What an ended process has for its last words, as a part of its patience.
+_SPARE = 0.2
 
 
 class Violation(AssertionError):
@@ -34,7 +38,7 @@ class Actor:
 
     name: str
     kind: str
-    #: what its clock is ahead by, milliseconds
+    #: what its clock is ahead by, milliseconds; a clock may be set while its actor runs
     skew: int
     #: when the platform ends it, by true time
     killed_at: int | None = None
@@ -42,9 +46,18 @@ class Actor:
     #: it was held up from outside, for longer than its lease may have allowed for
     frozen: bool = False
     thread: greenlet | None = None
-    #: while a handler runs: when it is stopped with JobTimeout, and when its process is ended, by its own clock
+    #: a call of its own has met a fault
+    met_a_fault: bool = False
+    #: its leases are renewed by somebody else while it runs
+    renews: bool = False
+    #: the worker whose process this is, and the processes of a worker: they die with it
+    works_for: Actor | None = None
+    children: list[Actor] = field(default_factory=list)
+    #: while a handler runs: when it is stopped with JobTimeout, and when its process is ended, by true time
     stopped_at: int | None = None
     ended_at: int | None = None
+    last_words: Callable[[], object] = lambda: None
+    spare: int = 0
 
 
 class World:
@@ -134,6 +147,11 @@ class World:
         """The actor that moves now."""
         return self._actors[getcurrent()]
 
+    @property
+    def actors(self) -> list[Actor]:
+        """All that are alive, in the order in which they came."""
+        return [actor for actor in self._actors.values() if not actor.dead]
+
     def pause(self, delay: int) -> None:
         """The moving actor waits; a kill that comes first is the end of it."""
         actor = self.actor
@@ -152,6 +170,9 @@ class World:
         """SIGKILL: it never moves again, and no code of its own runs."""
         self.note(f"{actor.name} is killed")
         actor.dead = True
+        for child in actor.children:
+            if not child.dead:
+                self.kill(child)
         if actor is self._actors.get(getcurrent()):
             self._hub.switch()
             raise GreenletExit
@@ -159,38 +180,50 @@ class World:
 
 @dataclass
 class SimClock:
-    """An actor's clock: the true time and its skew; sleeping lets the others move."""
+    """The clock of an actor: the true time and its skew; without an actor it is right. Sleeping lets others move."""
 
     world: World
-    skew: int = 0
+    owner: Actor | None = None
+    #: looks at what a handler is allowed: the actor, and until when it may run by its clock, however stubborn it is
+    watch: Callable[[Actor, int], None] = lambda actor, ends: None
 
     def now(self) -> int:
-        return self.world.now + self.skew
+        return self.world.now + (self.owner.skew if self.owner else 0)
 
     def sleep(self, ms: int) -> None:
-        actor = self.world.actor
-        ends = self.now() + ms
-        if actor.stopped_at is not None and ends > actor.stopped_at:
+        actor, now = self.world.actor, self.world.now
+        if actor.stopped_at is not None and now + ms > actor.stopped_at:
             stops, actor.stopped_at = actor.stopped_at, None
-            self.world.pause(max(0, stops - self.now()))
+            self.world.pause(max(0, stops - now))
             raise JobTimeout(0)
-        if actor.ended_at is not None and ends > actor.ended_at:
-            self.world.pause(max(0, actor.ended_at - self.now()))
-            self.world.kill(actor)
+        if actor.ended_at is not None and now + ms > actor.ended_at:
+            self.world.pause(max(0, actor.ended_at - now))
+            self._end(actor)
         self.world.pause(ms)
 
     @contextmanager
     def stop(
         self, seconds: float, *, patience: float, last_words: Callable[[], object] = lambda: None
     ) -> Iterator[None]:
-        """What deadline() does, in virtual time."""
+        """What deadline() does, in virtual time; timers run by the time that passes, whatever clocks are set to."""
         actor = self.world.actor
-        actor.stopped_at = self.now() + round(seconds * 1000)
+        spare = round(patience * _SPARE * 1000)
+        self.watch(actor, self.now() + round((seconds + patience) * 1000) + spare)
+        actor.stopped_at = self.world.now + round(seconds * 1000)
         actor.ended_at = actor.stopped_at + round(patience * 1000)
+        actor.last_words, actor.spare = last_words, spare
         try:
             yield
         finally:
             actor.stopped_at = actor.ended_at = None
+
+    def _end(self, actor: Actor) -> None:
+        """The process of a handler that would not stop: it has a moment for its last words."""
+        actor.stopped_at = actor.ended_at = None
+        actor.killed_at = self.world.now + actor.spare
+        with suppress(Exception):
+            actor.last_words()
+        self.world.kill(actor)
 
 
 @dataclass
@@ -205,15 +238,16 @@ class Faults:
 
     def next(self, world: World, site: str, kinds: tuple[str, ...]) -> str | None:
         """The fault of this call, if any."""
-        number, self.calls = self.calls, self.calls + 1
-        self.sites.append(site)
         if not self.on:
             return None
+        number, self.calls = self.calls, self.calls + 1
+        self.sites.append(site)
         fault = self.planned.get(number)
         if fault is None and self.chance and world.random.random() < self.chance:
             fault = world.random.choice(kinds)
         if fault is not None and fault in kinds:
             world.hits[site, fault] += 1
+            world.actor.met_a_fault = True
             world.note(f"  fault: {fault} at {site} (call {number})")
             return fault
         return None
