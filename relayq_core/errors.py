@@ -166,6 +166,18 @@ class StoreError(RelayQError):
         super().__init__(f"{what}; {fix}")
 
 
+class HandoffDenied(RelayQError):
+    """A runner may not be invoked by this caller. The job is safe: the sweeper starts it, if that may."""
+
+    def __init__(self, function: str, *, of_its_own: bool) -> None:
+        fix = (
+            "name its ARN, with the alias if there is one, in RunnerFunctionArns of the RelayQ stack, and deploy that"
+            if of_its_own
+            else "attach DispatchPolicyArn or RunnerPolicyArn of the RelayQ stack's outputs"
+        )
+        super().__init__(f"the caller's role lacks lambda:InvokeFunction on {function}: {fix}")
+
+
 class StoreUnavailable(StoreError):
     """DynamoDB did not answer, or throttled, through all tries: a write may or may not have happened."""
 

@@ -6,11 +6,15 @@ import os
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from relayq_core.errors import HandoffDenied
 from relayq_core.handing import message
 from relayq_core.options import function_for
 
 #: An ARN of a function has so many parts with an alias or a version behind the name, and one less without.
 _PARTS_WITH_ALIAS = 8
+
+
+_DENIED = frozenset({"AccessDeniedException", "AccessDenied"})
 
 
 class LambdaInvoke:
@@ -29,12 +33,18 @@ class LambdaInvoke:
     def offer(
         self, job_id: str, queue: str | None, run_at: int, *, name: str | None = None, here: bool = False
     ) -> None:
-        """Invoke, and raise whatever boto3 raises: the outcome is a maybe in any case."""
-        answer = self._client().invoke(
-            FunctionName=self._function_of(None if here else queue),
-            InvocationType="Event",
-            Payload=message(job_id, queue, run_at, name),
-        )
+        """Invoke. Raises HandoffDenied, or whatever boto3 raises: the outcome is a maybe in any case."""
+        function = self._function_of(None if here else queue)
+        try:
+            answer = self._client().invoke(
+                FunctionName=function,
+                InvocationType="Event",
+                Payload=message(job_id, queue, run_at, name),
+            )
+        except Exception as error:
+            if _code(error) not in _DENIED:
+                raise
+            raise HandoffDenied(function, of_its_own=function != self._function) from error
         # an unread body keeps its connection from ever being used again: each call would open a new one
         answer["Payload"].read()
 
@@ -42,6 +52,12 @@ class LambdaInvoke:
         if queue is None:
             return self._alias or os.environ.get("AWS_LAMBDA_FUNCTION_NAME") or self._function
         return function_for(queue, self._by_queue) or self._function
+
+
+def _code(error: Exception) -> str:
+    """A ClientError's, without botocore, which need not be loaded before something is handed off."""
+    response = getattr(error, "response", None)
+    return str(response.get("Error", {}).get("Code", "")) if isinstance(response, Mapping) else ""
 
 
 class NoHandoff:

@@ -32,6 +32,8 @@ _BEAT_MS = lifecycle.RENEWED_MS // 3
 _BEAT_AGAIN_MS = 2_000
 #: A call of the store: four tries of the SDK, each with a second to connect and three to answer, and its pauses.
 _LONGEST_CALL_MS = 25_000
+#: No right, and no table: neither comes by waiting, and a worker that waits looks as if it worked.
+_FOR_GOOD = frozenset({"AccessDeniedException", "AccessDenied", "ResourceNotFoundException"})
 #: New queues are looked for this often.
 _QUEUES_MS = 15_000
 
@@ -129,7 +131,9 @@ class Worker:
                     took += 1
                 if took == wanted:
                     return took, False
-        except StoreError:
+        except StoreError as error:
+            if error.code in _FOR_GOOD:
+                raise
             logger.exception("the tables cannot be used; trying again")
             return took, False
         return took, True

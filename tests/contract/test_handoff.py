@@ -7,8 +7,10 @@ import json
 from typing import Any
 
 import pytest
+from botocore.exceptions import ClientError
 
 from relayq_core.adapters.lambda_invoke import LambdaInvoke, NoHandoff
+from relayq_core.errors import HandoffDenied
 
 
 class Lambda:
@@ -112,3 +114,32 @@ def test_a_runner_behind_an_alias_hands_on_to_that_alias(
     handoff.offer("job-1", None, 0)
     handoff.offer("job-1", "reports", 0)
     assert [request["FunctionName"] for request in client.invoked] == [hands_on_to, "heavy:live"]
+
+
+@pytest.mark.parametrize(
+    ("queue", "function", "fix"),
+    [("reports", "heavy:live", "RunnerFunctionArns of the RelayQ stack"), ("emails", "runner", "DispatchPolicyArn")],
+)
+def test_a_denied_handoff_says_where_the_right_is_given(queue: str, function: str, fix: str) -> None:
+    """A runner of one's own is known to RelayQ's policies only where the stack was told of it."""
+    denied = {"Error": {"Code": "AccessDeniedException", "Message": "no identity-based policy allows it"}}
+
+    class Denying(Lambda):
+        def invoke(self, **request: Any) -> dict[str, Any]:
+            raise ClientError(denied, "Invoke")  # type: ignore[arg-type]
+
+    handoff = LambdaInvoke(Denying, "runner", {"reports": "heavy:live"})
+    with pytest.raises(HandoffDenied, match=f"lacks lambda:InvokeFunction on {function}: .*{fix}"):
+        handoff.offer("job-1", queue, 0)
+
+
+def test_another_refusal_is_raised_as_it_is() -> None:
+    """Throttles, for instance."""
+    throttled = {"Error": {"Code": "TooManyRequestsException", "Message": "Rate exceeded"}}
+
+    class Throttling(Lambda):
+        def invoke(self, **request: Any) -> dict[str, Any]:
+            raise ClientError(throttled, "Invoke")  # type: ignore[arg-type]
+
+    with pytest.raises(ClientError, match="Rate exceeded"):
+        LambdaInvoke(Throttling, "runner", {}).offer("job-1", "emails", 0)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 import pytest
 
 from relayq_core import Job, Status, job
-from relayq_core.errors import StoreUnavailable
+from relayq_core.errors import StoreError, StoreUnavailable
 from relayq_core.events import events
 from relayq_core.lifecycle import RENEWED_MS
 from relayq_core.record import JobRecord
@@ -392,6 +392,21 @@ def test_tables_that_are_away_for_a_while_end_nothing(caplog: pytest.LogCaptureF
     assert worker(bench, FakeSlots(bench)).work(most=1) == {"completed": 1}
     assert greeted == ["Ada"]
     assert "trying again" in caplog.text
+
+
+@pytest.mark.parametrize("code", ["AccessDeniedException", "ResourceNotFoundException"])
+def test_what_waiting_does_not_mend_ends_the_worker(code: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A role without the right to look for jobs, say: a worker that goes on would only seem to work."""
+    define_greet()
+    bench = alone()
+    bench.relayq.dispatch("greet")
+
+    def refuse(*_: object) -> None:
+        raise StoreError("Query on 'jobs' was denied", "attach WorkerPolicyArn", code=code)
+
+    monkeypatch.setattr(bench.store, "due", refuse)
+    with pytest.raises(StoreError, match="attach WorkerPolicyArn"):
+        worker(bench, FakeSlots(bench)).work()
 
 
 # --- stopping ---
