@@ -14,6 +14,7 @@ from typing import Annotated, Any, Concatenate, ParamSpec
 
 import typer
 
+from relayq_core.cli.aws import Aws, DescribedStack
 from relayq_core.cli.exits import ERROR, OK, USAGE, Stop
 from relayq_core.cli.output import complain, print_json
 from relayq_core.cli.values import flag
@@ -60,11 +61,14 @@ class Cli:
     where: Where = field(default_factory=Where)
     json: bool = False
     debug: bool = False
+    aws: Aws = field(default_factory=Aws)
+    #: the stack that was named by --stack, once the settings were taken from it
+    stack: DescribedStack | None = None
     _until: ExitStack = field(default_factory=ExitStack)
 
     def settings(self, *needed: str, begin: bool = False) -> Settings:
         """The settings; `needed` ones must be set. `begin`: see where.prepared. Raises SettingsError."""
-        prepared(self.where, self._until, begin=begin)
+        self.stack = prepared(self.where, self._until, self.aws, begin=begin)
         return _checked(Settings.from_environ(), needed)
 
     def relayq(self, *, hands_off: bool = False, failed: bool = True) -> RelayQ:
@@ -77,7 +81,8 @@ class Cli:
         needed = {"jobs_table": True, "failed_table": failed, "runner_function": alone and hands_off}
         _checked(settings, [name for name, wanted in needed.items() if wanted])
         # without a runner, what is to run again is left to the sweeper
-        return RelayQ(settings.evolve(handoff="none") if alone else settings)
+        session = self.aws.session if self.stack else None
+        return RelayQ(settings.evolve(handoff="none") if alone else settings, session=session)
 
     def jobs(self, settings: Settings) -> Registry:
         """The job types of RELAYQ_JOB_MODULES. Raises Stop where a module cannot be imported."""

@@ -9,13 +9,17 @@ from typing import Annotated, Any
 
 import typer
 
+from relayq_core.cli.aws import Aws, DescribedStack
 from relayq_core.cli.command import Cli, command
 from relayq_core.cli.exits import ERROR, NOT_FOUND, OK, Stop
 from relayq_core.cli.output import age, complain, moment, say
 from relayq_core.cli.values import JobId, duration
+from relayq_core.errors import SettingsError
+from relayq_core.options import function_for
 from relayq_core.record import JobRecord
+from relayq_core.settings import Settings
 from relayq_core.shapes import times
-from relayq_core.text import clean
+from relayq_core.text import clean, headline
 
 #: The functions of a stack; each has its log group, the last only with EnableApi=true.
 _FUNCTIONS = ("runner", "sweeper", "api")
@@ -75,21 +79,21 @@ def logs(
 ) -> int:
     """What a stack's functions logged about one job.
 
-    Every line of CloudWatch that bears the job's id, oldest first: runner, sweeper and API. What a handler prints
-    bears none; `context.logger` does. A new line is found some seconds after it was written. Of a job that has ended
-    the hour after that is searched too. Needs --stack or --group.
+    Every line of CloudWatch that bears the job's id, oldest first: runner, sweeper and API, and the runner that its
+    queue has of its own. What a handler prints bears none; `context.logger` does. A new line is found some seconds
+    after it was written. Of a job that has ended the hour after that is searched too. Needs --stack or --group.
 
     JSON: {"groups", "lines": [{"at", "at_ms", "group", "level", "message", "fields"}], "given_up"}. Exit code 4 if
     there is none; 1 if the search of a group was given up, since there was too much to look through.
     """
-    stack = cli.where.stack
-    if stack is None and not group:
+    if cli.where.stack is None and not group:
         raise typer.BadParameter("say whose logs: --stack NAME, or --group GROUP")
     relayq = cli.relayq()
     now = relayq.clock.now()
-    span = _life_of(relayq.get(job_id), now) if since is None else _Span(now - round(since * 1000))
-    wanted = [f"/relayq/{stack}/{function}" for function in _FUNCTIONS] if stack else []
-    found = _searched([*wanted, *(group or [])], job_id, span)
+    job = relayq.get(job_id) if since is None or cli.stack else None
+    span = _life_of(job, now) if since is None else _Span(now - round(since * 1000))
+    wanted = [] if cli.stack is None else _groups_of(cli.aws, cli.stack, job)
+    found = _searched(cli.aws, list(dict.fromkeys([*wanted, *(group or [])])), job_id, span)
     lines = sorted((line for each in found.values() for line in each.lines), key=lambda line: line.at)
     given_up = [name for name, each in found.items() if each.given_up]
     data = {
@@ -133,12 +137,47 @@ def _life_of(job: JobRecord | None, now: int) -> _Span:
     return _Span(job.created_at - _BEFORE_MS, None if job.finished_at is None else job.finished_at + _AFTER_MS)
 
 
-def _searched(groups: list[str], job_id: str, span: _Span) -> dict[str, _Found]:
-    """What each group holds that is there. Raises Stop where none is."""
-    import boto3
+def _groups_of(aws: Aws, stack: DescribedStack, job: JobRecord | None) -> list[str]:
+    """The log groups of a stack's functions, and of the runner that the job's queue has of its own; of a job that is
+    not there any more, of all runners that queues have."""
+    groups = [f"/relayq/{stack.name}/{function}" for function in _FUNCTIONS]
+    functions = _own_runners(aws, stack)
+    own = {function_for(job.queue, functions)} if job is not None else set(functions.values())
+    return [*groups, *(_group_of(aws, function) for function in sorted(filter(None, own)))]
+
+
+def _own_runners(aws: Aws, stack: DescribedStack) -> Mapping[str, str]:
+    """By queue, as the stack's runner knows them; none where that cannot be read, which is said."""
     from botocore.exceptions import ClientError
 
-    client = boto3.Session().client("logs")
+    runner = stack.outputs["RunnerFunctionName"]
+    try:
+        environ = aws.client("lambda").get_function_configuration(FunctionName=runner)["Environment"]["Variables"]
+        return Settings.from_environ(environ).runner_functions
+    except (ClientError, SettingsError, KeyError) as error:
+        complain("note", f"whether the queue has a runner of its own is not known ({headline(error)}); if so, --group")
+        return {}
+
+
+def _group_of(aws: Aws, function: str) -> str:
+    """Where a function logs; unless it can be asked, where Lambda's functions log by default."""
+    from botocore.exceptions import ClientError
+
+    name = function.rpartition(":function:")[2].partition(":")[0]
+    default = f"/aws/lambda/{name}"
+    try:
+        answer = aws.client("lambda").get_function_configuration(FunctionName=function)
+    except ClientError as error:
+        complain("note", f"where {function} logs could not be read ({headline(error)}); {default} is searched")
+        return default
+    return str(answer.get("LoggingConfig", {}).get("LogGroup") or default)
+
+
+def _searched(aws: Aws, groups: list[str], job_id: str, span: _Span) -> dict[str, _Found]:
+    """What each group holds that is there. Raises Stop where none is."""
+    from botocore.exceptions import ClientError
+
+    client = aws.client("logs")
     found: dict[str, _Found] = {}
     for group in groups:
         try:

@@ -37,7 +37,7 @@ def create(cli: Cli) -> None:
         _create_local(cli)
         return
     jobs, failed = _names(cli.settings())
-    dynamodb = _client()
+    dynamodb = cli.aws.client("dynamodb")
     answer = [
         {"name": shape["TableName"], "created": _created(dynamodb, shape)}
         for shape in (jobs_table(jobs), failed_table(failed))
@@ -66,7 +66,7 @@ def delete(
         _delete_local(cli, yes=yes)
         return
     jobs, failed = _names(cli.settings())
-    dynamodb = _client()
+    dynamodb = cli.aws.client("dynamodb")
     endpoint = dynamodb.meta.endpoint_url
     confirm(f"Delete {jobs} and {failed} at {endpoint}, with every job in them?", yes=yes, purpose="delete the tables")
     answer = [{"name": name, "deleted": _deleted(dynamodb, name)} for name in (jobs, failed)]
@@ -105,12 +105,6 @@ def _names(settings: Settings) -> tuple[str, str]:
         settings.jobs_table or _DEFAULTS["RELAYQ_JOBS_TABLE"],
         settings.failed_table or _DEFAULTS["RELAYQ_FAILED_TABLE"],
     )
-
-
-def _client() -> Any:
-    import boto3
-
-    return boto3.Session().client("dynamodb")
 
 
 def _created(dynamodb: Any, shape: dict[str, Any]) -> bool:

@@ -9,6 +9,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
+from relayq_core.cli.aws import Aws, DescribedStack
 from relayq_core.cli.exits import Stop
 from relayq_core.cli.layouts import code_folders, jobs_folder
 from relayq_core.cli.output import complain
@@ -35,8 +36,8 @@ class Where:
     local: bool = False
 
 
-def prepared(where: Where, until: ExitStack, *, begin: bool = False) -> None:
-    """Make this process's environment say where the jobs are, as long as `until` is open.
+def prepared(where: Where, until: ExitStack, aws: Aws, *, begin: bool = False) -> DescribedStack | None:
+    """Make this process's environment say where the jobs are, as long as `until` is open; the stack, if one was named.
 
     First of all counts what the environment says, then `.env`, then the stack. `begin`: with --local, begin with
     empty tables where none are kept.
@@ -46,15 +47,18 @@ def prepared(where: Where, until: ExitStack, *, begin: bool = False) -> None:
     _read_dotenv()
     if where.local:
         _use_local(until, begin=begin)
-        return
+        return None
     if where.region:
         os.environ["AWS_REGION"] = os.environ["AWS_DEFAULT_REGION"] = where.region
     if where.profile:
         os.environ["AWS_PROFILE"] = where.profile
         for key in _KEYS:  # keys in the environment would win over the profile that was asked for
             os.environ.pop(key, None)
-    if where.stack:
-        _use_outputs(where.stack)
+    if not where.stack:
+        return None
+    stack = aws.stack(where.stack).checked(*_OUTPUTS)
+    _use_outputs(stack)
+    return stack
 
 
 def job_modules_findable(until: ExitStack, *, local: bool) -> None:
@@ -110,20 +114,11 @@ def check_embedded() -> None:
         raise Stop(f"the embedded stack is not installed ({missing[0]} is missing): pip install 'relayq[local]'")
 
 
-def _use_outputs(name: str) -> None:
-    import boto3
-    from botocore.exceptions import ClientError
-
-    try:
-        found = boto3.Session().client("cloudformation").describe_stacks(StackName=name)["Stacks"][0]
-    except ClientError as error:
-        if "does not exist" in str(error):
-            raise Stop(f"there is no stack {name!r} in this account and region; try --region or --profile") from error
-        raise
-    outputs = {output["OutputKey"]: output["OutputValue"] for output in found.get("Outputs", [])}
-    if missing := [output for output in _OUTPUTS if output not in outputs]:
-        raise Stop(f"stack {name!r} has no output {', '.join(missing)}: is it a RelayQ stack?")
+def _use_outputs(stack: DescribedStack) -> None:
     for output, variable in _OUTPUTS.items():
-        given = os.environ[variable] = os.environ.get(variable) or outputs[output]
-        if given != outputs[output]:
-            complain("warning", f"{variable}={given} from the environment wins over {outputs[output]} of stack {name}")
+        given = os.environ[variable] = os.environ.get(variable) or stack.outputs[output]
+        if given != stack.outputs[output]:
+            complain(
+                "warning",
+                f"{variable}={given} from the environment wins over {stack.outputs[output]} of stack {stack.name}",
+            )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,8 @@ OUTPUTS = {
     "RunnerPolicyArn": POLICY,
     "ApiUrl": "https://example.com/",
 }
+#: CloudFormation's name for it.
+SCHEDULE = "relayq-SweeperFunctionTick-1A2B3C"
 #: Every call in the order of its service, and the permission that it needs.
 ACTIONS = {
     "get_function_configuration": "lambda:GetFunctionConfiguration",
@@ -112,7 +115,7 @@ def stack(relayq: Relayq, clients: Aws, monkeypatch: pytest.MonkeyPatch) -> Iter
     clients.begin()
 
 
-def tell(aws: Aws, **instead: Any) -> None:
+def tell(aws: Aws, asked_as: str = "relayq", **instead: Any) -> None:
     """Tell of a good stack; `instead` of some calls another answer, or the code of an error."""
 
     def answers(service: str, call: str, answer: dict[str, Any], **request: Any) -> None:
@@ -122,24 +125,17 @@ def tell(aws: Aws, **instead: Any) -> None:
     outputs = [{"OutputKey": key, "OutputValue": value} for key, value in OUTPUTS.items()]
     told = {
         "StackName": "relayq",
-        "CreationTime": "2026-01-01T00:00:00Z",
+        "CreationTime": datetime(2026, 1, 1, tzinfo=UTC),
         "StackStatus": "CREATE_COMPLETE",
         "Outputs": outputs,
     }
-    for _ in range(2):  # for the settings, and for the facts
-        answers("cloudformation", "describe_stacks", {"Stacks": [told]}, StackName="relayq")
+    answers("cloudformation", "describe_stacks", {"Stacks": [told]}, StackName=asked_as)
+    resources_are_told = not isinstance(instead.get("describe_stack_resource"), str)
+    answers("cloudformation", "describe_stack_resource", _resource("SweeperFunctionTick", SCHEDULE))
+    answers("cloudformation", "describe_stack_resource", _resource("ApiFunction", "api"))
     for name in ("runner", "sweeper", "api"):
-        if name == "api":
-            detail = {
-                "LogicalResourceId": "ApiFunction",
-                "PhysicalResourceId": "api",
-                "ResourceType": "AWS::Lambda::Function",
-                "LastUpdatedTimestamp": "2026-01-01T00:00:00Z",
-                "ResourceStatus": "CREATE_COMPLETE",
-            }
-            answers("cloudformation", "describe_stack_resource", {"StackResourceDetail": detail})
-            if isinstance(instead.get("describe_stack_resource"), str):
-                break
+        if name == "api" and not resources_are_told:
+            break
         environ = {"RELAYQ_JOBS_TABLE": "jobs", "RELAYQ_FAILED_TABLE": "failed"}
         config = {
             "FunctionArn": f"arn:aws:lambda:{PLACE}:function:{name}",
@@ -173,7 +169,8 @@ def tell(aws: Aws, **instead: Any) -> None:
     sweeper = f"arn:aws:lambda:{PLACE}:function:sweeper"
     target = {"Arn": sweeper, "RoleArn": "arn:aws:iam::123456789012:role/scheduler"}
     plan = {"State": "ENABLED", "ScheduleExpression": "rate(1 minute)", "Target": target}
-    answers("scheduler", "get_schedule", plan, Name="relayq-sweep")
+    if resources_are_told:
+        answers("scheduler", "get_schedule", plan, Name=SCHEDULE)
     answers("ssm", "get_parameter", {"Parameter": {"Value": LAYER}}, Name="/relayq/relayq/layer")
     if isinstance(instead.get("get_function_configuration"), str):
         return  # whose role they are is not known
@@ -181,6 +178,18 @@ def tell(aws: Aws, **instead: Any) -> None:
     answers("iam", "list_attached_role_policies", attached, RoleName="runner-role")
     for names in RUNNER_MAY + SWEEPER_MAY:
         answers("iam", "simulate_principal_policy", _allowed(names))
+
+
+def _resource(logical: str, physical: str) -> dict[str, Any]:
+    return {
+        "StackResourceDetail": {
+            "LogicalResourceId": logical,
+            "PhysicalResourceId": physical,
+            "ResourceType": "AWS::Any::Thing",
+            "LastUpdatedTimestamp": "2026-01-01T00:00:00Z",
+            "ResourceStatus": "CREATE_COMPLETE",
+        }
+    }
 
 
 def _allowed(names: tuple[str, ...]) -> dict[str, Any]:
@@ -200,6 +209,37 @@ def test_a_good_stack_is_found_to_be_good(relayq: Relayq, stack: Aws) -> None:
     stack.all_were_asked()
     assert (ran.code, ran.json["healthy"]) == (0, True)
     assert verdicts(ran) == dict.fromkeys(CHECKS, "ok")
+
+
+def test_a_stack_may_be_named_by_its_arn(relayq: Relayq, stack: Aws) -> None:
+    """What it calls its parts goes by its name."""
+    arn = f"arn:aws:cloudformation:{PLACE}:stack/relayq/0a1b2c3d"
+    tell(stack, arn)
+    ran = relayq("doctor", "--stack", arn, "--json")
+    stack.all_were_asked()
+    assert (ran.code, ran.json["stack"], set(verdicts(ran).values())) == (0, "relayq", {"ok"})
+
+
+def test_a_stack_that_was_just_deployed_has_not_been_swept_yet(relayq: Relayq, stack: Aws) -> None:
+    """The first tick comes within a minute; a stack that is older should have had it."""
+    for age, verdict in ((timedelta(seconds=20), "ok"), (timedelta(hours=1), "wrong")):
+        stack.begin()
+        created = datetime.now(UTC) - age
+        described = {"StackName": "relayq", "CreationTime": created, "StackStatus": "CREATE_COMPLETE"}
+        outputs = [{"OutputKey": key, "OutputValue": value} for key, value in OUTPUTS.items()]
+        tell(stack, describe_stacks={"Stacks": [{**described, "Outputs": outputs}]}, get_item={"Item": {}})
+        ran = relayq("doctor", "--stack", "relayq", "--json")
+        assert verdicts(ran)["last sweep"] == verdict
+        found = {finding["check"]: finding["found"] for finding in ran.json["findings"]}["last sweep"]
+        assert ("not yet: the stack is new" in found) == (verdict == "ok")
+
+
+def test_a_table_with_replicas_is_refused(relayq: Relayq, stack: Aws) -> None:
+    """A condition holds in its region only."""
+    tell(stack, describe_table={"Table": {"Replicas": [{"RegionName": "us-east-1"}]}})
+    ran = relayq("doctor", "--stack", "relayq", "--json")
+    (found,) = (finding for finding in ran.json["findings"] if finding["check"] == "one region")
+    assert found["found"] == "jobs is a global table, with replicas in us-east-1"
 
 
 @pytest.mark.parametrize(("qualifier", "retries"), [("", 1), (":$LATEST", 1), (":7", 2), (":live", 2)])
@@ -274,10 +314,10 @@ def test_what_is_wrong_is_shown_with_its_fix_and_exits_1(relayq: Relayq, stack: 
     ran = relayq("doctor", "--stack", "relayq")
     assert ran.code == 1
     assert "Lambda's own retries: Lambda itself retries runner 2 times\n  aws lambda put-function" in ran.out
-    assert "relayq-sweep is disabled" in ran.out
+    assert f"{SCHEDULE} is disabled" in ran.out
     assert "there is no SSM parameter /relayq/relayq/layer" in ran.out
     assert f"the runner may not dynamodb:GetItem on arn:aws:dynamodb:{PLACE}:table/jobs, and 14 more" in ran.out
-    assert ran.out.endswith("11 ok, 5 wrong\n")
+    assert ran.out.endswith("12 ok, 5 wrong\n")
 
 
 @pytest.mark.parametrize("call", ACTIONS)
@@ -368,7 +408,7 @@ def test_the_doctor_needs_a_stack(relayq: Relayq) -> None:
 
 def test_a_stack_that_is_none_of_ours_is_told(relayq: Relayq, stack: Aws) -> None:
     """Another stack's name is soon typed."""
-    told = {"StackName": "x", "CreationTime": "2026-01-01T00:00:00Z", "StackStatus": "CREATE_COMPLETE"}
+    told = {"StackName": "x", "CreationTime": datetime(2026, 1, 1, tzinfo=UTC), "StackStatus": "CREATE_COMPLETE"}
     stack.answers("cloudformation", "describe_stacks", {"Stacks": [told]})
     ran = relayq("doctor", "--stack", "x")
     assert (ran.code, "is it a RelayQ stack?" in ran.err) == (1, True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -12,10 +13,12 @@ from typing import Any
 import boto3
 import boto3.session
 import pytest
+from botocore.exceptions import ClientError
 from botocore.stub import ANY, Stubber
 
 from relayq_core.cli import dispatch, logs, watch
 from relayq_core.cli import jobs as jobs_module
+from relayq_core.cli.aws import Aws, DescribedStack
 from relayq_core.client import RelayQ
 from relayq_core.clock import SystemClock
 from relayq_core.lifecycle import LEAST_TIME_MS
@@ -287,6 +290,66 @@ def test_what_no_stream_can_encode_is_escaped_for_programs(relayq: Relayq, cloud
     assert (ran.code, ran.json["lines"][0]["fields"]) == (0, {"user": odd})
     assert (ran.out.isascii(), "\x9b" in ran.out, "\N{SNOWMAN}" in ran.out) == (False, False, True)
     ran.out.encode()
+
+
+def a_stack(monkeypatch: pytest.MonkeyPatch, *, functions: dict[str, Any]) -> None:
+    """A stack `x` whose runner knows what has a runner of its own; `functions` as Lambda describes them."""
+    described = boto3.Session().client("logs").meta.region_name  # the session of the fixture
+    outputs = {
+        "JobsTableName": os.environ["RELAYQ_JOBS_TABLE"],
+        "FailedJobsTableName": os.environ["RELAYQ_FAILED_TABLE"],
+        "RunnerFunctionName": "runner",
+    }
+    monkeypatch.setattr(Aws, "stack", lambda self, name: DescribedStack(name=name, outputs=outputs, created_at=None))
+    client = Aws.client
+
+    class Lambda:
+        def get_function_configuration(self, FunctionName: str) -> Any:
+            if FunctionName not in functions:
+                error = {"Error": {"Code": "AccessDeniedException", "Message": f"not for {described}"}}
+                raise ClientError(error, "GetFunctionConfiguration")  # type: ignore[arg-type]
+            return functions[FunctionName]
+
+    monkeypatch.setattr(Aws, "client", lambda self, name: Lambda() if name == "lambda" else client(self, name))
+
+
+@pytest.mark.parametrize(
+    ("own", "group"),
+    [
+        ({"LoggingConfig": {"LogGroup": "/relayq/own-jobs/runner"}}, "/relayq/own-jobs/runner"),
+        ({}, "/aws/lambda/own-jobs-runner"),
+        (None, "/aws/lambda/own-jobs-runner"),  # it may not be asked about
+    ],
+)
+def test_a_job_on_a_runner_of_its_queues_own_is_looked_for_there(
+    relayq: Relayq, cloudwatch: Stubber, monkeypatch: pytest.MonkeyPatch, own: dict[str, Any] | None, group: str
+) -> None:
+    """The stack's runner knows which that is, and that one where it logs."""
+    named = {"RELAYQ_RUNNER_FUNCTIONS": '{"rep*": "own-jobs-runner:live", "films": "film-runner"}'}
+    functions: dict[str, Any] = {"runner": {"Environment": {"Variables": named}}}
+    if own is not None:
+        functions["own-jobs-runner:live"] = own
+    a_stack(monkeypatch, functions=functions)
+    job_id = relayq("dispatch", "greet", "--queue", "reports", "--json").json["job_id"]
+    found = line(1_764_000_000_000, level="INFO", message="started", job_id=job_id)
+    for each in ("/relayq/x/runner", "/relayq/x/sweeper", "/relayq/x/api"):
+        cloudwatch.add_response("filter_log_events", {}, asked(each, job_id))
+    cloudwatch.add_response("filter_log_events", {"events": [found]}, asked(group, job_id))
+    ran = relayq("logs", job_id, "--stack", "x")
+    assert (ran.code, "started" in ran.out) == (0, True)
+    assert ("could not be read" in ran.err) == (own is None)
+
+
+def test_where_the_stack_may_not_be_asked_about_its_runners_it_is_said(
+    relayq: Relayq, cloudwatch: Stubber, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else "no line" would stand for "not looked"."""
+    a_stack(monkeypatch, functions={})
+    job_id = relayq("dispatch", "greet", "--queue", "reports", "--json").json["job_id"]
+    for each in ("/relayq/x/runner", "/relayq/x/sweeper", "/relayq/x/api"):
+        cloudwatch.add_response("filter_log_events", {}, asked(each, job_id))
+    ran = relayq("logs", job_id, "--stack", "x")
+    assert (ran.code, "whether the queue has a runner of its own is not known" in ran.err) == (4, True)
 
 
 def test_logs_look_back_to_the_dispatch_or_as_far_as_is_said(relayq: Relayq, cloudwatch: Stubber) -> None:

@@ -203,6 +203,7 @@ BAD: list[tuple[str, dict[str, Any], str, str]] = [
     ("time to live", {"failed": replace(FAILED, ttl=None)}, "failed: time to live is off", "AttributeName=expires_at"),
     ("time to live", {"jobs": replace(JOBS, ttl="expiry")}, "jobs: it goes by expiry", "--table-name jobs"),
     ("point-in-time recovery", {"jobs": replace(JOBS, pitr=False)}, "jobs cannot be restored", "--table-name jobs"),
+    ("one region", {"failed": replace(FAILED, replicas=["us-east-1"])}, "failed is a global table", "remove the rep"),
     ("index due", {"jobs": replace(JOBS, indexes={})}, "there is no index due", "due_shard and due_at"),
     (
         "index by_queue",
@@ -210,10 +211,11 @@ BAD: list[tuple[str, dict[str, Any], str, str]] = [
         "index by_queue has the keys queue",
         "queue and failed_at",
     ),
-    ("schedule", {"schedule": None}, "there is no schedule relayq-sweep", "sam deploy"),
+    ("schedule", {"schedule": None}, "the sweeper has no schedule", "sam deploy"),
     ("schedule", {"schedule": replace(SCHEDULE, enabled=False)}, "relayq-sweep is disabled", "enable it"),
     ("schedule", {"schedule": replace(SCHEDULE, target="arn:other")}, "calls arn:other", "sam deploy"),
     ("last sweep", {"last_tick_age_ms": None}, "never run", "log group /relayq/relayq/sweeper"),
+    ("last sweep", {"last_tick_age_ms": None, "age_ms": 600_000}, "never run", "log group /relayq/relayq/sweeper"),
     ("last sweep", {"last_tick_age_ms": 360_000}, "last ran 6 minutes ago", "log group /relayq/relayq/sweeper"),
 ]  # fmt: skip
 
@@ -233,7 +235,7 @@ def test_every_check_can_find_something_wrong() -> None:
 
 
 _BLIND_FUNCTION = replace(RUNNER, config=DENIED, invokes=DENIED, recursive_loop=DENIED)
-_BLIND_TABLE = replace(JOBS, indexes=DENIED, ttl=DENIED, pitr=DENIED)
+_BLIND_TABLE = replace(JOBS, indexes=DENIED, ttl=DENIED, pitr=DENIED, replicas=DENIED)
 
 
 def test_what_may_not_be_read_is_unknown_and_names_the_right_that_is_missing() -> None:

@@ -263,6 +263,17 @@ def pitr(facts: Facts) -> str:
     return "both tables can be restored to any second of the last 35 days"
 
 
+def one_region(facts: Facts) -> str:
+    """In a global table a condition holds in its region only: two would run each job, and keys would be none."""
+    for table in _tables(facts):
+        if replicas := known(table.replicas):
+            raise _Wrong(
+                f"{table.name} is a global table, with replicas in {', '.join(replicas)}",
+                "remove the replicas: RelayQ's conditions hold in one region only, so jobs would run in each",
+            )
+    return "neither table has replicas"
+
+
 def due_index(facts: Facts) -> str:
     """The sweeper finds jobs by it."""
     return _index(facts.jobs, DUE_INDEX, ("due_shard", "due_at"))
@@ -288,7 +299,7 @@ def schedule(facts: Facts) -> str:
     """Nobody else would look after a job whose handoff was lost."""
     found = known(facts.schedule)
     if found is None:
-        raise _Wrong(f"there is no schedule {facts.schedule_name}", _DEPLOY)
+        raise _Wrong("the sweeper has no schedule", _DEPLOY)
     if not found.enabled:
         raise _Wrong(f"{facts.schedule_name} is disabled", "enable it in EventBridge Scheduler, or deploy again")
     sweeper = known(facts.sweeper.config).arn
@@ -300,6 +311,8 @@ def schedule(facts: Facts) -> str:
 def last_tick(facts: Facts) -> str:
     """What is scheduled may fail all the same."""
     age = known(facts.last_tick_age_ms)
+    if age is None and facts.age_ms is not None and facts.age_ms <= LATE_MS:
+        return "not yet: the stack is new, and it ticks each minute"
     if age is None or age > LATE_MS:
         raise _Wrong(
             "the sweeper has never run" if age is None else f"the sweeper last ran {age // 60_000} minutes ago",
@@ -322,6 +335,7 @@ CHECKS: dict[str, Callable[[Facts], str]] = {
     "grants": grants,
     "time to live": ttl,
     "point-in-time recovery": pitr,
+    "one region": one_region,
     "index due": due_index,
     "index by_queue": by_queue_index,
     "schedule": schedule,

@@ -7,6 +7,7 @@ from typing import Any
 
 import typer
 
+from relayq_core.cli.aws import Aws, DescribedStack
 from relayq_core.cli.command import Cli, command
 from relayq_core.cli.doctor.checks import Finding, Verdict, examined
 from relayq_core.cli.exits import ERROR, OK, Stop
@@ -32,25 +33,24 @@ def doctor(cli: Cli) -> int:
     JSON: {"stack", "healthy", "findings": [{"check", "verdict": "ok", "wrong" or "unknown", "found", "fix"}]}. Exit
     code 1 if something is wrong; what is unknown is not.
     """
-    stack = cli.where.stack
-    if stack is None:
+    if cli.where.stack is None:
         raise typer.BadParameter("say which stack: --stack NAME")
     settings = cli.settings()
-    findings = _examined(stack, _longest_timeout(cli, settings))
+    assert cli.stack is not None
+    findings = _examined(cli.aws, cli.stack, _longest_timeout(cli, settings))
     wrong = [finding for finding in findings if finding.verdict is Verdict.WRONG]
-    data = {"stack": stack, "healthy": not wrong, "findings": [asdict(finding) for finding in findings]}
+    data = {"stack": cli.stack.name, "healthy": not wrong, "findings": [asdict(finding) for finding in findings]}
     cli.answer(data, lambda: _show(findings))
     return ERROR if wrong else OK
 
 
-def _examined(stack: str, longest_timeout: float | None) -> list[Finding]:
-    from relayq_core.cli.doctor.reading import outputs_of, read, session
+def _examined(aws: Aws, stack: DescribedStack, longest_timeout: float | None) -> list[Finding]:
+    from relayq_core.cli.doctor.reading import OUTPUTS, read
 
-    client = session()
-    outputs = outputs_of(client, stack)
+    stack.checked(*OUTPUTS)
     # the stack's own table, whatever the environment says
-    relayq = RelayQ(Settings(jobs_table=outputs["JobsTableName"], handoff="none"))
-    return examined(read(client, stack, outputs, relayq.store, relayq.clock.now(), longest_timeout))
+    relayq = RelayQ(Settings(jobs_table=stack.outputs["JobsTableName"], handoff="none"), session=aws.session)
+    return examined(read(aws.client, stack, relayq.store, relayq.clock.now(), longest_timeout))
 
 
 def _longest_timeout(cli: Cli, settings: Settings) -> float | None:

@@ -93,6 +93,8 @@ class TableFacts:
     #: the attribute that time to live goes by; None: it is off
     ttl: str | Unread | None
     pitr: bool | Unread
+    #: the other regions of a global table
+    replicas: Sequence[str] | Unread = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -119,6 +121,8 @@ class Facts:
     """A stack. `runner` and `sweeper` are always there, `api` only with EnableApi=true."""
 
     stack: str
+    #: how long ago it was made, milliseconds; None: that was not said
+    age_ms: int | None = None
     outputs: Mapping[str, str]
     runner: FunctionFacts
     sweeper: FunctionFacts

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
 from botocore.exceptions import BotoCoreError, ClientError
 
+from relayq_core.cli.aws import DescribedStack
 from relayq_core.cli.doctor.facts import (
     Config,
     Facts,
@@ -19,7 +19,6 @@ from relayq_core.cli.doctor.facts import (
     Unread,
     split_name,
 )
-from relayq_core.cli.exits import Stop
 from relayq_core.errors import SettingsError, StoreError
 from relayq_core.ports import JobStore
 from relayq_core.settings import Settings
@@ -29,46 +28,32 @@ T = TypeVar("T")
 
 Client = Callable[[str], Any]
 
-_OUTPUTS = ("JobsTableName", "FailedJobsTableName", "RunnerFunctionName", "SweeperFunctionName", "RunnerPolicyArn")
+OUTPUTS = ("JobsTableName", "FailedJobsTableName", "RunnerFunctionName", "SweeperFunctionName", "RunnerPolicyArn")
+_RESOURCE = "cloudformation:DescribeStackResource"
 _DENIED = frozenset({"AccessDenied", "AccessDeniedException", "UnauthorizedOperation"})
 _ABSENT = frozenset({"ResourceNotFoundException", "ParameterNotFound", "NoSuchEntity"})
 
 
-def session() -> Client:
-    """The clients of one session, each made once."""
-    import boto3
-
-    made = boto3.Session()
-    return functools.cache(made.client)
-
-
-def outputs_of(client: Client, stack: str) -> dict[str, str]:
-    """The outputs of a stack. Raises Stop where one is missing that every RelayQ stack has."""
-    found = client("cloudformation").describe_stacks(StackName=stack)["Stacks"][0].get("Outputs", [])
-    outputs = {output["OutputKey"]: output["OutputValue"] for output in found}
-    if missing := [name for name in _OUTPUTS if name not in outputs]:
-        raise Stop(f"stack {stack!r} has no output {', '.join(missing)}: is it a RelayQ stack?")
-    return outputs
-
-
-def read(
-    client: Client, stack: str, outputs: Mapping[str, str], store: JobStore, now: int, longest_timeout: float | None
-) -> Facts:
-    """All facts of a stack with these outputs. `client` makes the boto3 client of a service."""
+def read(client: Client, stack: DescribedStack, store: JobStore, now: int, longest_timeout: float | None) -> Facts:
+    """All facts of a stack that has the OUTPUTS. `client` makes the boto3 client of a service."""
+    outputs = stack.outputs
     runner = _function(client, outputs["RunnerFunctionName"])
     sweeper = _function(client, outputs["SweeperFunctionName"])
-    parameter, schedule = f"/relayq/{stack}/layer", f"{stack}-sweep"
+    parameter, schedule = f"/relayq/{stack.name}/layer", _physical(client, stack.name, "SweeperFunctionTick")
     return Facts(
-        stack=stack,
+        stack=stack.name,
+        age_ms=None if stack.created_at is None else now - round(stack.created_at.timestamp() * 1000),
         outputs=outputs,
         runner=runner,
         sweeper=sweeper,
-        api=_api(client, stack) if "ApiUrl" in outputs else None,
+        api=_api(client, stack.name) if "ApiUrl" in outputs else None,
         own_runners=[_function(client, name) for name in _own_runners(runner.config)],
         jobs=_table(client, outputs["JobsTableName"]),
         failed=_table(client, outputs["FailedJobsTableName"]),
-        schedule=_fact("scheduler:GetSchedule", lambda: _schedule(client, schedule), absent=None),
-        schedule_name=schedule,
+        schedule=schedule
+        if not isinstance(schedule, str)
+        else _fact("scheduler:GetSchedule", lambda: _schedule(client, schedule), absent=None),
+        schedule_name=schedule if isinstance(schedule, str) else "of the sweeper",
         layer=_fact(
             "ssm:GetParameter",
             lambda: str(client("ssm").get_parameter(Name=parameter)["Parameter"]["Value"]),
@@ -126,19 +111,27 @@ def _function(client: Client, name: str) -> FunctionFacts:
 
 def _api(client: Client, stack: str) -> FunctionFacts:
     """Its name is no output, so the stack is asked for it."""
-    action = "cloudformation:DescribeStackResource"
-    found = _fact(
-        action,
-        lambda: str(
-            client("cloudformation").describe_stack_resource(StackName=stack, LogicalResourceId="ApiFunction")[
-                "StackResourceDetail"
-            ]["PhysicalResourceId"]
-        ),
-        absent=Unread(action, "the stack has no ApiFunction"),
-    )
+    found = _physical(client, stack, "ApiFunction") or Unread(_RESOURCE, "the stack has no ApiFunction")
     if isinstance(found, Unread):
         return FunctionFacts(name="the API function", config=found, invokes=found, recursive_loop=found)
     return _function(client, found)
+
+
+def _physical(client: Client, stack: str, logical: str) -> str | Unread | None:
+    """What CloudFormation has called a resource of the stack; None if the stack has none such."""
+
+    def ask() -> str | None:
+        cloudformation = client("cloudformation")
+        try:
+            answer = cloudformation.describe_stack_resource(StackName=stack, LogicalResourceId=logical)
+        except ClientError as error:
+            if "does not exist" in str(error):
+                return None
+            raise
+        return str(answer["StackResourceDetail"]["PhysicalResourceId"])
+
+    found: str | Unread | None = _fact(_RESOURCE, ask)
+    return found
 
 
 def _own_runners(runner: Config | Unread) -> list[str]:
@@ -179,13 +172,15 @@ def _invokes(configurations: Sequence[Mapping[str, Any]], qualifier: str) -> Inv
 def _table(client: Client, name: str) -> TableFacts:
     aws = client("dynamodb")
     gone = f"there is no table {name}"
+    shape: Mapping[str, Any] | Unread = _fact(
+        "dynamodb:DescribeTable",
+        lambda: aws.describe_table(TableName=name)["Table"],
+        absent=Unread("dynamodb:DescribeTable", gone),
+    )
     return TableFacts(
         name=name,
-        indexes=_fact(
-            "dynamodb:DescribeTable",
-            lambda: _indexes(aws.describe_table(TableName=name)["Table"]),
-            absent=Unread("dynamodb:DescribeTable", gone),
-        ),
+        indexes=shape if isinstance(shape, Unread) else _indexes(shape),
+        replicas=shape if isinstance(shape, Unread) else _replicas(shape),
         ttl=_fact(
             "dynamodb:DescribeTimeToLive",
             lambda: _ttl(aws.describe_time_to_live(TableName=name)["TimeToLiveDescription"]),
@@ -206,6 +201,10 @@ def _indexes(table: Mapping[str, Any]) -> dict[str, tuple[str, ...]]:
         )
         for index in table.get("GlobalSecondaryIndexes", [])
     }
+
+
+def _replicas(table: Mapping[str, Any]) -> list[str]:
+    return [str(replica["RegionName"]) for replica in table.get("Replicas", [])]
 
 
 def _ttl(answer: Mapping[str, Any]) -> str | None:
