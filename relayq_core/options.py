@@ -25,6 +25,8 @@ _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,127}")
 _TOKEN = re.compile(r"[A-Za-z0-9_.~+/=-]{16,256}")
 #: More attempts than this are a loop, not a retry.
 _MOST_ATTEMPTS = 1000
+#: Terminals obey them, and no key needs them; a newline and a tab do no harm.
+_CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 #: A key is hashed above 1 KB before it is stored; this bounds what is hashed.
 _LONGEST_KEY = 16_384
 
@@ -195,6 +197,8 @@ def _checked_key(key: Any) -> str:
         size = len(key.encode())
     except UnicodeEncodeError:
         raise InvalidOption("unique", "the key is not valid Unicode (it holds a lone surrogate)") from None
+    if _CONTROL.search(key):
+        raise InvalidOption("unique", "expected a key of text, found a control character in it")
     if size > _LONGEST_KEY:
         raise InvalidOption("unique", f"expected a key of at most {_LONGEST_KEY:,} bytes, got {size:,}")
     return key

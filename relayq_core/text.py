@@ -46,6 +46,16 @@ def clean(text: str) -> str:
     return _HARMFUL.sub("\N{REPLACEMENT CHARACTER}", text)
 
 
+def escaped(json_text: str) -> str:
+    """JSON without a character that harms a terminal or an encoder: each is written as JSON's escape of it."""
+    return _HARMFUL.sub(_escape, json_text)
+
+
+def _escape(found: re.Match[str]) -> str:
+    units = found[0].encode("utf-16-be", "surrogatepass").hex()
+    return "".join(f"\\u{units[start : start + 4]}" for start in range(0, len(units), 4))
+
+
 def cut(text: Any, limit: int) -> str:
     """At most `limit` bytes of UTF-8: the head and the tail, for an error's last line says the most."""
     # a str of the very type: a subclass could slice and measure itself as it likes

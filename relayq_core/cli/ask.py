@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from relayq_core.cli.values import flag
+from relayq_core.text import clean
 
 Yes = Annotated[bool, flag("--yes", "-y", help="Do not ask.")]
 
@@ -18,4 +19,4 @@ def confirm(question: str, *, yes: bool, purpose: str) -> None:
         return
     if not sys.stdin.isatty():
         raise typer.BadParameter(f"nobody can be asked here; say --yes to {purpose}")
-    typer.confirm(question, abort=True, err=True)
+    typer.confirm(clean(question), abort=True, err=True)

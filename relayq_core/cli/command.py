@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib.util
 import inspect
 import logging
-import traceback
 import warnings
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
@@ -16,7 +15,7 @@ import typer
 
 from relayq_core.cli.aws import Aws, DescribedStack
 from relayq_core.cli.exits import ERROR, OK, USAGE, Stop
-from relayq_core.cli.output import complain, print_json
+from relayq_core.cli.output import complain, print_json, show_traceback
 from relayq_core.cli.values import flag
 from relayq_core.cli.where import Where, job_modules_findable, prepared
 from relayq_core.client import RelayQ
@@ -245,7 +244,7 @@ def _ended(cli: Cli, body: Callable[[Cli], int | None]) -> int:
 
 def _failed(cli: Cli, message: str, kind: str, code: int) -> int:
     if cli.debug:
-        traceback.print_exc()
+        show_traceback()
     report_error(message, kind, code, as_json=cli.json)
     return code
 
@@ -292,4 +291,4 @@ class _Spoken(logging.Handler):
             else:
                 complain("note", message)
             if error is not None and self._debug:
-                traceback.print_exception(error)
+                show_traceback(error)

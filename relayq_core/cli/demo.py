@@ -16,7 +16,7 @@ import typer
 
 from relayq_core.cli.command import Cli, command
 from relayq_core.cli.exits import ERROR, OK
-from relayq_core.cli.output import STATUS_STYLES, is_fancy, say
+from relayq_core.cli.output import STATUS_STYLES, as_text, is_fancy, say
 from relayq_core.cli.values import duration, flag
 from relayq_core.cli.where import check_embedded
 from relayq_core.client import RelayQ
@@ -119,7 +119,8 @@ class _Lines:
             if self._seen.get(line.key) != state:
                 self._seen[line.key] = state
                 said = f"{scene.seconds:5.1f} s  {line.about:<15}  {line.status:<10}  {line.tries:<3}  {line.note}"
-                print(said.rstrip(), flush=True)  # noqa: T201
+                say(said.rstrip())
+                sys.stdout.flush()
 
 
 @contextlib.contextmanager
@@ -161,7 +162,7 @@ def _table(scene: Scene, *, whole: bool = False) -> Any:
             line.about,
             Text(line.status, style=style),
             Text(line.tries, style="dim"),
-            Text(line.note),
+            as_text(line.note),
         )
     return table
 

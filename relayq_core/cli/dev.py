@@ -125,8 +125,10 @@ class _Developing:
 
     def ready(self) -> None:
         """Say how to dispatch here."""
+        from relayq_core.local.private import write_private
+
         lines = [f"export {name}={shlex.quote(value)}" for name, value in self.environment.items()]
-        self.exports.write_text("\n".join(lines) + "\n")
+        write_private(self.exports, "\n".join(lines) + "\n")
         if self.as_json:
             served = self.dashboard
             urls = {"dashboard": served and served.url, "token": served and served.token}
@@ -213,11 +215,12 @@ def _developing(
 ) -> Iterator[_Developing]:
     from relayq_core.client import RelayQ
     from relayq_core.local.journal import Journal
+    from relayq_core.local.private import private_folder
     from relayq_core.local.stack import RUNNER, SWEEPER, Stack
     from relayq_core.local.watching import Watched
 
     logs = folder / "dev-logs"
-    logs.mkdir(exist_ok=True)
+    private_folder(logs)
     for log in logs.glob("*.log"):
         log.unlink()
     handed: deque[tuple[str, int]] = deque()

@@ -14,7 +14,7 @@ import typer
 
 from relayq_core.cli.command import Cli, command
 from relayq_core.cli.exits import OK, Stop
-from relayq_core.cli.output import complain, is_fancy, say
+from relayq_core.cli.output import as_text, complain, is_fancy, say
 from relayq_core.cli.values import Attempts, JobName, at_time, duration, id_of_job, payload, queue_name
 from relayq_core.cli.view import exit_of, show_ended
 from relayq_core.cli.watch import gone_well
@@ -199,4 +199,4 @@ def _spinner() -> Iterator[Any]:
     from rich.console import Console
 
     with Console(stderr=True).status("waiting") as status:
-        yield status.update
+        yield lambda text: status.update(as_text(text))

@@ -1,21 +1,26 @@
-"""What commands print: JSON for programs, tables for people, plain columns where there is no terminal."""
+"""What commands print: JSON for programs, tables for people, plain columns where there is no terminal.
+
+Stored texts come from whoever dispatches, and a terminal obeys what stands in them: everything that commands print goes
+through here, and every text through `clean`.
+"""
 
 from __future__ import annotations
 
 import json
 import os
-import re
 import sys
+import traceback
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, TextIO
 
 from rich.console import Console
-from rich.markup import escape
 from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
+
+from relayq_core.text import clean, escaped
 
 #: Colours by their names in the terminal's own palette, so that they suit a light and a dark one.
 STATUS_STYLES = {
@@ -29,8 +34,6 @@ STATUS_STYLES = {
 }
 #: Below this a column of sentences is not worth reading, and they stand beneath their rows.
 _NARROWEST = 30
-#: What JSON may hold as it is, and a terminal obeys or no stream can encode: control characters, lone surrogates.
-_UNSAFE = re.compile(r"[\x7f-\x9f\ud800-\udfff]")
 _UNITS = ((86_400_000, "d"), (3_600_000, "h"), (60_000, "min"), (1_000, "s"))
 
 
@@ -50,6 +53,7 @@ def is_fancy(stream: TextIO) -> bool:
 
 def say(line: str = "", *, style: str = "") -> None:
     """One line on stdout, however long; `style` where the terminal can show it."""
+    line = clean(line)
     if is_fancy(sys.stdout):
         Console(highlight=False).print(Text(line, style=style), soft_wrap=True)
     else:
@@ -58,17 +62,30 @@ def say(line: str = "", *, style: str = "") -> None:
 
 def complain(kind: str, message: str) -> None:
     """`error: ...` or `warning: ...` on stderr."""
-    style = "bold red" if kind == "error" else "yellow"
+    message = clean(message)
     if is_fancy(sys.stderr):
-        Console(stderr=True, highlight=False).print(f"[{style}]{kind}:[/] {escape(message)}", soft_wrap=True)
+        style = "bold red" if kind == "error" else "yellow"
+        line = Text.assemble((f"{kind}:", style), " ", message)
+        Console(stderr=True, highlight=False).print(line, soft_wrap=True)
     else:
         print(f"{kind}: {message}", file=sys.stderr)  # noqa: T201
+
+
+def show_traceback(error: BaseException | None = None) -> None:
+    """The traceback of an error, or of the one that is handled now, on stderr; its messages may hold anything."""
+    told = traceback.format_exception(error or sys.exception())
+    print(clean("".join(told)), end="", file=sys.stderr)  # noqa: T201
+
+
+def as_text(line: str) -> Text:
+    """A line that changes while one waits, for rich, which would read a plain text as its own markup."""
+    return Text(clean(line))
 
 
 def print_json(data: Any, *, line: bool = False) -> None:
     """Data on stdout, as JSON; as one `line` where more of them follow."""
     text = json.dumps(data, indent=None if line else 2, ensure_ascii=False, default=str)
-    print(_UNSAFE.sub(lambda found: f"\\u{ord(found[0]):04x}", text), flush=line)  # noqa: T201
+    print(escaped(text), flush=line)  # noqa: T201
 
 
 def print_table(
@@ -76,7 +93,7 @@ def print_table(
 ) -> None:
     """A table. Where the terminal has no room for its sentences, they stand beneath their rows; where it has none for
     the rest either, each row is a block. A cell found in `styles` is coloured."""
-    cells = [[str(cell) for cell in row] for row in rows]
+    cells = [[clean(str(cell)) for cell in row] for row in rows]
     if not is_fancy(sys.stdout):
         _print_plain(columns, cells)
         return
@@ -103,13 +120,13 @@ def table_of(columns: Sequence[Column], cells: list[list[str]], styles: dict[str
             min_width=None if column.wide else _width(columns, cells, column),
         )
     for row in cells:
-        table.add_row(*(Text(cell, style=styles.get(cell, "")) for cell in row))
+        table.add_row(*(Text(clean(cell), style=styles.get(cell, "")) for cell in row))
     return table
 
 
 def print_details(pairs: Iterable[tuple[str, str]], *, styles: dict[str, str] | None = None) -> None:
     """Names and values, a line each; a value of several lines is a block below its name."""
-    shown = [(name, value) for name, value in pairs if value]
+    shown = [(clean(name), clean(value)) for name, value in pairs if value]
     fancy = is_fancy(sys.stdout)
     console = Console(highlight=False)
     width = max(len(name) for name, _ in shown)

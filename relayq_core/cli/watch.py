@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from rich.console import Console, RenderableType
 
 from relayq_core.cli.exits import NOT_FOUND, Stop
-from relayq_core.cli.output import is_fancy, say
+from relayq_core.cli.output import as_text, is_fancy, say
 from relayq_core.cli.view import attempts, progress_of
 from relayq_core.client import RelayQ
 from relayq_core.record import JobRecord
@@ -70,7 +70,7 @@ def _teller(*, quiet: bool) -> Iterator[Callable[[str], None]]:
         yield lambda line: None
     elif is_fancy(sys.stderr):
         with Console(stderr=True).status("") as status:
-            yield status.update
+            yield lambda line: status.update(as_text(line))
     else:
         said: list[str] = []
 

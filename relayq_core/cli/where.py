@@ -23,6 +23,9 @@ _OUTPUTS = {
 _EMBEDDED = ("moto", "flask", "flask_cors", "aws_lambda_powertools")
 #: The jobs that RelayQ comes with, by module: beside them its clone may have jobs of its own, which belong there alone.
 _SHIPPED = "jobs.email,jobs.webhook"
+#: What `.env` may say. AWS_CONFIG_FILE and the like name files, and those name programs to run.
+_FROM_DOTENV = frozenset({"AWS_REGION", "AWS_DEFAULT_REGION", "AWS_PROFILE", "AWS_ENDPOINT_URL"})
+_ALL_FROM_DOTENV = ("RELAYQ_", "AWS_ENDPOINT_URL_")
 _KEYS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN")
 
 
@@ -85,11 +88,16 @@ def _restore(before: dict[str, str]) -> None:
 
 
 def _read_dotenv() -> None:
+    """Take from `.env` what says where the jobs are, and nothing that could run a program: folders may be foreign."""
     from dotenv import dotenv_values
 
-    for key, value in dotenv_values(Path(".env")).items():
-        if value is not None:
-            os.environ.setdefault(key, value)
+    # no ${NAME}: an address in it could carry a secret of the environment away
+    said = {key: value for key, value in dotenv_values(Path(".env"), interpolate=False).items() if value is not None}
+    taken = {key: value for key, value in said.items() if key in _FROM_DOTENV or key.startswith(_ALL_FROM_DOTENV)}
+    for key, value in taken.items():
+        os.environ.setdefault(key, value)
+    if left := sorted(key for key in said.keys() - taken.keys() - os.environ.keys() if key.startswith("AWS_")):
+        complain("note", f"{', '.join(left)}: not read from .env; set it in the environment, or name an AWS_PROFILE")
 
 
 def _use_local(until: ExitStack, *, begin: bool) -> None:

@@ -37,8 +37,10 @@ from relayq_core.handlers.http import (
     failure,
     is_authorised,
     json_object,
+    method_of,
     no_body,
     query,
+    resolved,
     text_headers,
 )
 from relayq_core.handlers.telemetry import SERVICE, counted, flushing, own_metrics, structured_logger
@@ -103,8 +105,17 @@ def _answered(event: Any, context: Any) -> dict[str, Any]:
         return as_event(
             failure(HTTPStatus.UNAUTHORIZED, "Unauthorized", "send a valid token in the header X-RelayQ-Token")
         )
+    if not method_of(event):
+        return as_event(
+            failure(
+                HTTPStatus.BAD_REQUEST,
+                "UnknownEvent",
+                "this is no event of a Function URL, nor of an HTTP API with payload format 2.0: RelayQ's API reads no "
+                "other (a REST API's and a load balancer's have another shape)",
+            )
+        )
     try:
-        return app.resolve({**event, "headers": text_headers(event)}, context)
+        return resolved(app, {**event, "headers": text_headers(event)}, context)
     except Exception as error:
         return as_event(_defect(error))
 

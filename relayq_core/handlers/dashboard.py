@@ -23,7 +23,17 @@ from relayq_core.dashboard.history import WINDOWS
 from relayq_core.dashboard.session import LIFETIME_MS, Sessions
 from relayq_core.dashboard.work import FILTERS, Batch, Work
 from relayq_core.errors import InvalidOption, KeyTaken, RelayQError, StoreError
-from relayq_core.handlers.http import Refused, as_event, cookie, form, header, text_headers
+from relayq_core.handlers.http import (
+    READING,
+    Refused,
+    as_event,
+    cookie,
+    form,
+    header,
+    method_of,
+    resolved,
+    text_headers,
+)
 from relayq_core.loggers import logger
 from relayq_core.operations import Failures
 from relayq_core.options import checked_job_id, checked_queue
@@ -83,6 +93,8 @@ class Dashboard:
     jobs: Mapping[str, JobType] = field(default_factory=dict)
     is_secure: bool = True
     one_time_key: str | None = None
+    #: what tells the cookie of one dashboard from that of another on the same host
+    cookie_suffix: str = ""
     #: how the command line is told where these jobs are, for commands to copy
     command: str = "relayq"
     _app: LambdaFunctionUrlResolver = field(init=False)
@@ -134,7 +146,7 @@ class Dashboard:
 
     def _answered(self, event: dict[str, Any], context: Any) -> dict[str, Any]:
         path = str(event.get("rawPath", "")).rstrip("/")
-        method = event["requestContext"]["http"]["method"]
+        method = method_of(event)
         if path.startswith(f"{ROOT}/static/") and method == "GET":
             return as_event(_static(path.removeprefix(f"{ROOT}/static/")))
         if path == f"{ROOT}/login":
@@ -144,9 +156,9 @@ class Dashboard:
         session = cookie(event, self._cookie_name)
         if session is None or not self.sessions.is_open(session):
             return self._as_event(_to_login(event))
-        if method == "POST":
+        if method not in READING:
             self._check_change(event, path, session)
-        return self._app.resolve({**event, "rawPath": path}, context)
+        return resolved(self._app, {**event, "rawPath": path}, context)
 
     def _check_change(self, event: dict[str, Any], path: str, session: str) -> None:
         """Raises Refused unless the form was made for this session, and changes are allowed."""
@@ -159,7 +171,7 @@ class Dashboard:
     @property
     def _cookie_name(self) -> str:
         """With this prefix a browser takes it over https only, and from nobody but this very host."""
-        return f"__Host-{_COOKIE}" if self.is_secure else _COOKIE
+        return (f"__Host-{_COOKIE}" if self.is_secure else _COOKIE) + self.cookie_suffix
 
     def _login(self, event: dict[str, Any], method: str) -> Response[str]:
         if method != "POST":
@@ -189,7 +201,7 @@ class Dashboard:
         return Cookie(
             name=self._cookie_name,
             value=value,
-            path="/",
+            path="/" if self.is_secure else ROOT,  # what the prefix demands, or no more than is needed
             secure=self.is_secure,
             http_only=True,
             max_age=seconds,

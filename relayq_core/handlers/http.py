@@ -11,11 +11,13 @@ from http import HTTPStatus
 from typing import Any
 from urllib.parse import parse_qs
 
-from aws_lambda_powertools.event_handler import Response
+from aws_lambda_powertools.event_handler import LambdaFunctionUrlResolver, Response
 
 from relayq_core.errors import Portable
 
 TOKEN_HEADER = "x-relayq-token"  # noqa: S105 - its name
+#: The methods that change nothing. Every other one, however it is spelled, is judged as a change.
+READING = frozenset({"GET", "HEAD"})
 #: More than a form of ours ever has.
 _MOST_FIELDS = 1000
 #: Answers hold payloads: no proxy and no browser may keep them, or take them for something else than JSON.
@@ -56,6 +58,23 @@ def as_event(response: Response[str]) -> dict[str, Any]:
         "body": response.body,
         "isBase64Encoded": False,
     }
+
+
+def method_of(event: Any) -> str:
+    """The method in upper case, as the resolver reads it; empty where the event has none, as a Function URL's has."""
+    context = event.get("requestContext") if isinstance(event, Mapping) else None
+    http = context.get("http") if isinstance(context, Mapping) else None
+    method = http.get("method") if isinstance(http, Mapping) else None
+    return method.upper() if isinstance(method, str) else ""
+
+
+def resolved(app: LambdaFunctionUrlResolver, event: Mapping[str, Any], context: Any) -> dict[str, Any]:
+    """The answer of the route for this event's method, in any spelling. HEAD is GET without its body."""
+    method = method_of(event)
+    request = event["requestContext"]
+    routed = {**request, "http": {**request["http"], "method": "GET" if method == "HEAD" else method}}
+    answered: dict[str, Any] = app.resolve({**event, "requestContext": routed}, context)
+    return {**answered, "body": ""} if method == "HEAD" else answered
 
 
 def text_headers(event: Any) -> dict[str, str]:

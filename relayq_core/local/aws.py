@@ -1,11 +1,17 @@
-"""AWS in this process: moto behind a local HTTP server, and in front of it Lambda's asynchronous Invoke."""
+"""AWS in this process: moto behind a local HTTP server, and in front of it Lambda's asynchronous Invoke.
+
+Whoever can reach it can have any handler run: it takes only requests that are signed with the access key of this run,
+which no other user of the machine knows, and none of a web page (see server.py).
+"""
 
 from __future__ import annotations
 
 import functools
+import hmac
 import json
 import os
 import re
+import secrets
 import threading
 import uuid
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -18,7 +24,7 @@ from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_ba
 
 from relayq_core.adapters.tables import failed_table, jobs_table
 from relayq_core.local.environ import applied
-from relayq_core.local.server import Server
+from relayq_core.local.server import Server, refused
 
 if TYPE_CHECKING:
     from wsgiref.types import StartResponse, WSGIEnvironment
@@ -31,6 +37,8 @@ REGION = "us-east-1"
 _BATCH = 25
 
 _INVOKE = re.compile(r"/2015-03-31/functions/([^/]+)/invocations/?")
+#: Who signed a request. The signature itself is not looked at: the key is random, and never leaves this machine.
+_CREDENTIAL = re.compile(r"AWS4-HMAC-SHA256 Credential=([^/\s,]{1,128})/")
 #: Takes a function's name and an event; False where there is no such function.
 Invoke = Callable[[str, bytes], bool]
 
@@ -44,12 +52,12 @@ class EmbeddedAws:
 
     def __init__(self, invoke: Invoke = lambda function, event: False, port: int = 0) -> None:
         moto_api_backend.reset()
-        self._server = Server(_Front(invoke), port)
+        self._server = Server(_Front(invoke, _access_key()), port)
         self.endpoint = self._server.url
         #: what a process needs so that boto3 and RelayQ find this and nothing else
         self.environ = {
             "AWS_ENDPOINT_URL": self.endpoint,
-            "AWS_ACCESS_KEY_ID": "embedded",
+            "AWS_ACCESS_KEY_ID": _access_key(),
             "AWS_SECRET_ACCESS_KEY": "embedded",
             "AWS_REGION": REGION,
             "AWS_DEFAULT_REGION": REGION,
@@ -94,6 +102,12 @@ class EmbeddedAws:
         self._until.close()
 
 
+@functools.cache
+def _access_key() -> str:
+    """The access key of this run: of this process, since clients may outlive the AWS that they were made for."""
+    return f"LOCAL{secrets.token_hex(16).upper()}"
+
+
 def _not_proxied(environ: Mapping[str, str]) -> str:
     """A proxy must not be asked for 127.0.0.1; and macOS is not asked for proxies at all where this is set."""
     given = environ.get("NO_PROXY") or environ.get("no_proxy") or ""
@@ -103,13 +117,16 @@ def _not_proxied(environ: Mapping[str, str]) -> str:
 class _Front:
     """The WSGI application: Lambda's Invoke goes to `invoke`, everything else to moto, one request at a time."""
 
-    def __init__(self, invoke: Invoke) -> None:
+    def __init__(self, invoke: Invoke, access_key: str) -> None:
         self._invoke = invoke
+        self._access_key = access_key.encode()
         self._moto = DomainDispatcherApplication(create_backend_app)
         #: moto's conditional writes are not atomic between threads
         self._lock = threading.Lock()
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        if not self._is_signed(environ):
+            return refused(start_response, "403 Forbidden", "expected a request signed with the access key of this run")
         found = _INVOKE.fullmatch(environ.get("PATH_INFO", ""))
         if found and environ["REQUEST_METHOD"] == "POST":
             return self._invoked(unquote(found[1]).rpartition(":")[2], environ, start_response)
@@ -123,6 +140,13 @@ class _Front:
                 return [b"".join(answer)]
             finally:
                 getattr(answer, "close", lambda: None)()
+
+    def _is_signed(self, environ: WSGIEnvironment) -> bool:
+        """Whether it bears this run's access key, and goes to a service of AWS rather than to moto's own controls."""
+        signed = _CREDENTIAL.match(environ.get("HTTP_AUTHORIZATION", ""))
+        given = signed[1].encode("latin-1", "replace") if signed else b""
+        own_control = environ.get("PATH_INFO", "").lstrip("/").lower().startswith("moto-api")
+        return hmac.compare_digest(given, self._access_key) and not own_control
 
     def _invoked(self, function: str, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         event = environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))

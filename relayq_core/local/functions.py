@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from relayq_core.errors import RelayQError
+from relayq_core.local.private import opened
 from relayq_core.local.workers import WarmParent, Worker
 
 
@@ -145,7 +146,7 @@ class _Pool:
         given = json.loads(event)
         job = {"job_id": given["job_id"]} if isinstance(given, dict) and "job_id" in given else {}
         line = {"type": "platform", "level": "WARNING", "message": message, **job}
-        with self._function.log.open("a") as file:
+        with opened(self._function.log, "a") as file:
             file.write(json.dumps(line) + "\n")
 
     def _taken(self, event: bytes) -> Worker:

@@ -1,15 +1,31 @@
-"""An HTTP server for one WSGI application: on 127.0.0.1, a thread for each connection."""
+"""An HTTP server for one WSGI application: on 127.0.0.1, a thread for each connection, and for no web page.
+
+Every page that a browser on this machine shows can send requests to 127.0.0.1. What is served here is for programs:
+whatever a browser adds to a request, or a name that leads here from elsewhere, is answered with 403.
+"""
 
 from __future__ import annotations
 
 import socket
 import threading
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from werkzeug.serving import WSGIRequestHandler, make_server
 
 if TYPE_CHECKING:
-    from wsgiref.types import WSGIApplication
+    from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
+
+#: The names of this machine that are no other machine's.
+LOOPBACK_NAMES = frozenset({"127.0.0.1", "localhost"})
+#: What browsers add to requests of pages, in WSGI's spelling; and how such a page asks for leave.
+_BROWSERS = (
+    "HTTP_ORIGIN",
+    "HTTP_REFERER",
+    "HTTP_SEC_",
+    "HTTP_ACCESS_CONTROL_REQUEST_",
+    "HTTP_UPGRADE_INSECURE_REQUESTS",
+)
 
 
 class Server:
@@ -17,7 +33,7 @@ class Server:
 
     def __init__(self, app: WSGIApplication, port: int = 0) -> None:
         check_free(port)
-        self._server = make_server("127.0.0.1", port, app, threaded=True, request_handler=_Quiet)
+        self._server = make_server("127.0.0.1", port, _Guarded(app), threaded=True, request_handler=_Quiet)
         self.url = f"http://127.0.0.1:{self._server.port}"
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,), name="server", daemon=True)
         self._thread.start()
@@ -36,8 +52,52 @@ def check_free(port: int) -> None:
         probe.bind(("127.0.0.1", port))
 
 
+class _Guarded:
+    """An application that only programs on this machine reach."""
+
+    def __init__(self, app: WSGIApplication) -> None:
+        self._app = app
+
+    def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        if problem := problem_of(environ):
+            return refused(start_response, "403 Forbidden", problem)
+        return self._app(environ, start_response)
+
+
+def problem_of(environ: WSGIEnvironment) -> str:
+    """Why a request is not served: it is, or may be, a web page's. Empty where it is a program's."""
+    if environ["REQUEST_METHOD"] == "OPTIONS" or any(name.startswith(_BROWSERS) for name in environ):
+        return "this is for programs on this machine, and for no web page"
+    name, _, port = environ.get("HTTP_HOST", "").rpartition(":")
+    if name not in LOOPBACK_NAMES or port != environ["SERVER_PORT"]:
+        return "this is served under http://127.0.0.1 and its port, and under no other name"
+    if "HTTP_TRANSFER_ENCODING" in environ or not _is_length(environ.get("CONTENT_LENGTH") or "0"):
+        return "expected a body with one Content-Length, and no Transfer-Encoding"
+    return ""
+
+
+def _is_length(text: str) -> bool:
+    return text.isascii() and text.isdecimal() and len(text) <= 10
+
+
+def refused(start_response: StartResponse, status: str, problem: str) -> Iterable[bytes]:
+    """Answer with a sentence, and close: what else was sent on this connection is not read."""
+    body = problem.encode() + b"\n"
+    start_response(
+        status,
+        [("Content-Type", "text/plain"), ("Content-Length", str(len(body))), ("Connection", "close")],
+    )
+    return [body]
+
+
 class _Quiet(WSGIRequestHandler):
-    """Prints no line for each request."""
+    """Prints no line for each request, and hands on every Content-Length there is: two of them are none."""
+
+    def make_environ(self) -> WSGIEnvironment:
+        environ = super().make_environ()
+        if len(lengths := self.headers.get_all("Content-Length", [])) > 1:
+            environ["CONTENT_LENGTH"] = ",".join(lengths)
+        return environ
 
     def log(self, type: str, message: str, *args: Any) -> None:  # noqa: A002 - werkzeug's name
         pass

@@ -12,6 +12,7 @@ import relayq_core
 from relayq_core.local.aws import EmbeddedAws
 from relayq_core.local.environ import applied
 from relayq_core.local.functions import Function, Functions
+from relayq_core.local.private import private_folder
 from relayq_core.local.schedule import Schedule
 
 RUNNER = "relayq-runner"
@@ -53,7 +54,7 @@ class Stack:
     def __enter__(self) -> Self:
         with ExitStack() as on_error:
             on_error.push(self._parts)
-            self._logs.mkdir(parents=True, exist_ok=True)
+            private_folder(self._logs)
             self._parts.callback(self.functions.close)
             self._parts.enter_context(applied(self.environ))
             self.functions.begin(self._described())

@@ -11,6 +11,7 @@ from typing import Any
 
 from relayq_core.errors import RelayQError
 from relayq_core.local.aws import FAILED_TABLE, JOBS_TABLE, EmbeddedAws
+from relayq_core.local.private import opened, private_folder, write_private
 
 #: Where the state is, in the current folder.
 FOLDER = Path(".relayq")
@@ -44,9 +45,9 @@ class Held(RelayQError):
 
 
 def made_folder(folder: Path) -> Path:
-    """The folder, made if need be, and kept out of version control."""
-    folder.mkdir(exist_ok=True)
-    (folder / ".gitignore").write_text("*\n")
+    """The folder, made if need be, closed to other users, and kept out of version control."""
+    private_folder(folder)
+    write_private(folder / ".gitignore", "*\n")
     return folder
 
 
@@ -81,7 +82,7 @@ def held(folder: Path, file: str, what: str) -> Iterator[None]:
     """
     import fcntl
 
-    with (folder / file).open("a+") as lock:
+    with opened(folder / file, "a+") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
@@ -103,7 +104,7 @@ def save(folder: Path, aws: EmbeddedAws, environ: Mapping[str, str]) -> None:
     tables = {table: aws.rows(table) for table in (JOBS_TABLE, FAILED_TABLE)}
     text = json.dumps({"version": _VERSION, "environ": dict(environ), "tables": tables}, indent=1)
     draft = folder / f"{_FILE}.{os.getpid()}"
-    draft.write_text(text)
+    write_private(draft, text)
     draft.replace(folder / _FILE)
 
 
@@ -132,6 +133,6 @@ def _read(file: Path) -> dict[str, Any]:
 def _locked(folder: Path) -> Iterator[None]:
     import fcntl
 
-    with (folder / "lock").open("w") as file:
+    with opened(folder / "lock", "w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield

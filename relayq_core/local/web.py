@@ -6,6 +6,7 @@ import base64
 import secrets
 import threading
 from collections.abc import Mapping
+from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Self
 from urllib.parse import parse_qsl, urlsplit
@@ -13,12 +14,14 @@ from urllib.parse import parse_qsl, urlsplit
 from relayq_core.client import RelayQ
 from relayq_core.dashboard.session import Sessions
 from relayq_core.handlers.dashboard import ROOT, Dashboard
+from relayq_core.local.server import LOOPBACK_NAMES
 from relayq_core.loggers import logger
 from relayq_core.ports import History
 from relayq_core.registry import JobType
 
 #: More than the largest form; what is longer is not even read.
 _MOST_BYTES = 2 * 1024 * 1024
+_MOST_DIGITS = 10
 #: Whoever connects and says nothing is not waited for.
 _PATIENCE_SECONDS = 30
 
@@ -41,7 +44,9 @@ class DashboardServer:
     ) -> None:
         self.token = secrets.token_urlsafe(24)
         key = secrets.token_urlsafe(24)
-        dashboard = Dashboard(
+        self._server = _Server(("127.0.0.1", port))
+        self.port = self._server.server_address[1]
+        self._server.dashboard = Dashboard(
             relayq=relayq,
             sessions=Sessions(lambda: (self.token,), relayq.clock),
             may_change=may_change,
@@ -50,9 +55,9 @@ class DashboardServer:
             is_secure=False,
             one_time_key=key,
             command=command,
+            # cookies know no port: two dashboards on one machine would end each other's sessions
+            cookie_suffix=f"-{self.port}",
         )
-        self._server = _Server(("127.0.0.1", port), dashboard)
-        self.port = self._server.server_address[1]
         self.address = f"http://127.0.0.1:{self.port}{ROOT}"
         self.url = f"{self.address}/enter?key={key}"
         self._thread = threading.Thread(
@@ -96,10 +101,10 @@ def serve(
 
 class _Server(ThreadingHTTPServer):
     daemon_threads = True
+    dashboard: Dashboard
 
-    def __init__(self, address: tuple[str, int], dashboard: Dashboard) -> None:
+    def __init__(self, address: tuple[str, int]) -> None:
         super().__init__(address, _Request)
-        self.dashboard = dashboard
         #: the resolver keeps the request it is at
         self.lock = threading.Lock()
 
@@ -116,27 +121,45 @@ class _Request(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         self._answer()
 
+    def do_HEAD(self) -> None:
+        self._answer()
+
     def do_POST(self) -> None:
         self._answer()
 
     def _answer(self) -> None:
-        # a name that leads here from elsewhere (DNS rebinding) is not ours
-        if self.headers.get("Host", "").rpartition(":")[0] not in {"127.0.0.1", "localhost"}:
+        length = self._body_length()
+        if isinstance(length, HTTPStatus):
             self.close_connection = True
-            self.send_error(421)
+            self.send_error(length)
             return
-        length = self.headers.get("Content-Length", "0")
-        if not length.isdecimal() or int(length) > _MOST_BYTES:
-            self.close_connection = True
-            self.send_error(413)
-            return
-        event = self._event(self.rfile.read(int(length)))
+        event = self._event(self.rfile.read(length))
         if urlsplit(self.path).path == "/":
             self._send({"statusCode": 303, "headers": {"Location": ROOT}, "body": ""})
             return
         with self.server.lock:
             answer = self.server.dashboard.answer(event)
         self._send(answer)
+
+    def _body_length(self) -> int | HTTPStatus:
+        """How many bytes follow; or the status that refuses the request, and nothing more of its connection is read."""
+        hosts = self.headers.get_all("Host", [])
+        # a name that leads here from elsewhere (DNS rebinding) is not ours
+        if len(hosts) != 1 or hosts[0].rpartition(":")[0] not in LOOPBACK_NAMES:
+            return HTTPStatus.MISDIRECTED_REQUEST
+        if (
+            self.command not in {"GET", "HEAD"}
+            and self.headers.get("Origin", f"http://{hosts[0]}") != f"http://{hosts[0]}"
+        ):
+            return HTTPStatus.FORBIDDEN
+        lengths = self.headers.get_all("Content-Length", ["0"])
+        # two ways to say where the body ends are two requests for some proxy
+        if "Transfer-Encoding" in self.headers or len(lengths) > 1:
+            return HTTPStatus.BAD_REQUEST
+        text = lengths[0]
+        if not (text.isascii() and text.isdecimal() and len(text) <= _MOST_DIGITS and int(text) <= _MOST_BYTES):
+            return HTTPStatus.REQUEST_ENTITY_TOO_LARGE
+        return int(text)
 
     def _event(self, body: bytes) -> dict[str, Any]:
         asked = urlsplit(self.path)
@@ -163,7 +186,8 @@ class _Request(BaseHTTPRequestHandler):
             self.send_header("Set-Cookie", cookie)
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
-        self.wfile.write(body)
+        if self.command != "HEAD":
+            self.wfile.write(body)
 
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - its name there
         pass

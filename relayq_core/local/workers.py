@@ -19,6 +19,7 @@ from typing import Any
 import relayq_core
 from relayq_core.errors import RelayQError
 from relayq_core.local.environ import isolated
+from relayq_core.local.private import opened
 
 _START_SECONDS = 60
 
@@ -46,7 +47,7 @@ class WarmParent:
         self._lock = threading.Lock()
         self._control, theirs = socket.socketpair()
         self._control.settimeout(_START_SECONDS)
-        with theirs, log.open("ab") as output:
+        with theirs, opened(log, "ab") as output:
             self._process = subprocess.Popen(
                 # -P: no module of the current folder may stand in for one of ours
                 [sys.executable, "-P", "-u", "-m", "relayq_core.local.worker", str(theirs.fileno()), handler],

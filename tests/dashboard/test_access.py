@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from urllib.parse import urlencode
 
 import pytest
 
@@ -123,6 +124,43 @@ def test_a_form_of_another_site_changes_nothing(world: World, change: str, given
     assert answer.status == 403
     assert list(world.store.failures) == ["job-1"]
     assert world.store.jobs == {}
+
+
+@pytest.mark.parametrize("method", ["post", "Post", "pOST", "PUT", "put", "PATCH", "DELETE", "OPTIONS", "POST ", ""])
+@pytest.mark.parametrize("options", [{}, {"may_change": False}])
+def test_no_spelling_of_a_method_passes_without_a_form_of_the_session(
+    world: World, method: str, options: dict[str, bool]
+) -> None:
+    """Routes are found by the method's upper case: all but what only reads is judged as a change."""
+    world.failed("job-1")
+    browser = world.browser(**options)
+    form = {"id": "job-1", "verb": "forget", "scope": "selected", "name": "send_email"}
+    for change in CHANGES:
+        answer = browser._asked(method, f"/dashboard/{change}", urlencode(form), {})
+        assert answer.status == 403, change
+    assert list(world.store.failures) == ["job-1"]
+    assert world.store.jobs == {}
+
+
+@pytest.mark.parametrize("name", ["X-HTTP-Method-Override", "X-HTTP-Method", "X-Method-Override", "_method"])
+@pytest.mark.parametrize("change", CHANGES)
+def test_no_header_or_field_makes_a_change_of_what_reads(world: World, name: str, change: str) -> None:
+    """Some frameworks take the method from there."""
+    world.failed("job-1")
+    browser = world.browser()
+    browser._asked("GET", f"/dashboard/{change}?id=job-1&_method=POST", None, {name: "POST"})
+    assert list(world.store.failures) == ["job-1"]
+    assert world.store.jobs == {}
+
+
+@pytest.mark.parametrize("spelling", ["HEAD", "head"])
+def test_head_reads_and_nothing_more(world: World, spelling: str) -> None:
+    """A preview that asks for the head of the link leaves it to whoever opens it."""
+    browser = world.browser(logged_in=False, one_time_key="the-key")
+    assert browser._asked(spelling, "/dashboard/enter?key=the-key", None, {}).cookies == []
+    assert browser.get("/dashboard/enter?key=the-key").status == 303
+    answer = browser._asked(spelling, "/dashboard", None, {})
+    assert (answer.status, answer.html) == (200, "")
 
 
 @pytest.mark.parametrize("change", CHANGES)

@@ -57,6 +57,66 @@ def test_a_body_that_is_too_long_is_not_read(server: DashboardServer, length: st
     assert _asked(server, "POST", "/dashboard/login", Content_Length=length)[0] == 413
 
 
+@pytest.mark.parametrize(
+    ("lines", "status"),
+    [
+        (["Transfer-Encoding: chunked"], 400),
+        (["Transfer-Encoding: identity"], 400),
+        (["Transfer-Encoding: chunked", "Content-Length: 3"], 400),
+        (["Content-Length: 3", "Content-Length: 3"], 400),
+        (["Content-Length: 3", "content-length: 90"], 400),
+        (["Content-Length: +3"], 413),
+        (["Content-Length: 3, 3"], 413),
+        (["Content-Length: " + "9" * 5000], 413),
+        (["Origin: http://evil.example", "Content-Length: 3"], 403),
+        (["Origin: null", "Content-Length: 3"], 403),
+        (["Host: evil.example", "Content-Length: 3"], 421),
+    ],
+)
+def test_a_body_whose_end_is_in_doubt_ends_the_connection(
+    server: DashboardServer, lines: list[str], status: int
+) -> None:
+    """What one reader takes for a body is a request to another: one answer, and nothing after it is read."""
+    head = ["POST /dashboard/login HTTP/1.1", f"Host: 127.0.0.1:{server.port}", *lines]
+    hidden = f"GET /dashboard/login HTTP/1.1\r\nHost: 127.0.0.1:{server.port}\r\n\r\n"
+    with socket.create_connection(("127.0.0.1", server.port), timeout=20) as connection:
+        connection.sendall("\r\n".join([*head, "", "a=b" + hidden]).encode())
+        with connection.makefile("rb") as answer:
+            received = answer.read()
+    assert received.startswith(f"HTTP/1.1 {status} ".encode())
+    assert received.count(b"HTTP/1.1 ") == 1
+
+
+def test_head_has_no_body(server: DashboardServer) -> None:
+    """The next request on the connection would be read from it."""
+    assert _asked(server, "HEAD", "/dashboard/login") == (200, "")
+
+
+def test_two_dashboards_of_one_machine_keep_their_sessions(world: World) -> None:
+    """Cookies know no port: each has a name of its own, goes to the dashboard only, and opens no other."""
+    with serve(world.relayq) as one, serve(world.relayq) as other:
+        cookies = [_session(server) for server in (one, other)]
+        names = [cookie.partition("=")[0] for cookie in cookies]
+        assert names == [f"relayq-{one.port}", f"relayq-{other.port}"]
+        both = "; ".join(cookies)
+        assert [_asked(server, "GET", "/dashboard", Cookie=both)[0] for server in (one, other)] == [200, 200]
+        swapped = f"{names[1]}={cookies[0].partition('=')[2]}"
+        assert _asked(other, "GET", "/dashboard", Cookie=swapped)[0] == 303
+
+
+def _session(server: DashboardServer) -> str:
+    """The cookie that the link opens."""
+    connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=20)
+    try:
+        connection.request("GET", server.url.partition(str(server.port))[2])
+        cookie, *attributes = (connection.getresponse().getheader("Set-Cookie") or "").split("; ")
+        assert {"Path=/dashboard", "HttpOnly", "SameSite=Strict"} <= set(attributes)
+        assert not any(attribute.lower().startswith("domain") for attribute in attributes)
+        return cookie
+    finally:
+        connection.close()
+
+
 def test_the_link_opens_a_session_and_the_form_works(server: DashboardServer, world: World) -> None:
     """Through real HTTP: a cookie, a form, a redirect."""
     world.waiting("job-1")

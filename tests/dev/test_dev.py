@@ -177,6 +177,8 @@ def test_a_second_process_dispatches_to_it_and_what_is_saved_is_live(dev: Dev) -
     assert client(dev.folder, environment, "Ada") == "completed Bye, Ada!"
 
     exports = (dev.folder / ".relayq/dev.env").read_text()
+    kept = [*(dev.folder / ".relayq").rglob("*")]
+    assert {oct(file.stat().st_mode & 0o077) for file in kept} == {"0o0"}, "it holds the key of this run"
     assert all(f"export {name}=" in exports for name in environment)
     with urllib.request.urlopen(ready["dashboard"], timeout=10) as page:
         assert b"RelayQ" in page.read()

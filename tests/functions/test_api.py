@@ -76,6 +76,11 @@ class Lambda:
         return {"Payload": io.BytesIO()}
 
 
+def is_head(event: Any) -> bool:
+    """Whether an event asks by HEAD, in any spelling."""
+    return "'method': 'head'" in str(event).lower()
+
+
 class Api:
     """The function, loaded in its environment, and what it was made to do."""
 
@@ -94,7 +99,8 @@ class Api:
         assert answer["headers"]["Content-Type"] == "application/json"
         assert answer["headers"]["Cache-Control"] == "no-store"
         assert answer["headers"]["X-Content-Type-Options"] == "nosniff"
-        assert isinstance(json.loads(answer["body"]), dict)
+        if not is_head(event):
+            assert isinstance(json.loads(answer["body"]), dict)
         return answer
 
     def ask(self, method: str, path: str, body: Any = None, **changes: Any) -> tuple[int, Any]:
@@ -434,9 +440,39 @@ def test_a_runner_that_cannot_be_invoked_is_told_and_logged(api: Api) -> None:
 @pytest.mark.parametrize(("method", "path"), ROUTES)
 def test_another_method_is_told_which_one_is_right(api: Api, method: str, path: str) -> None:
     """405 and Allow; every route is in the table that this comes from."""
-    for wrong in {"GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS", "TRACE"} - {method}:
-        answer = api.raw(request(wrong, path))
-        assert (answer["statusCode"], answer["headers"]["Allow"]) == (405, method)
+    right = {"GET", "HEAD"} if method == "GET" else {method}
+    for wrong in {"GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS", "TRACE"} - right:
+        for spelling in (wrong, wrong.lower(), wrong.title()):
+            answer = api.raw(request(spelling, path))
+            assert (answer["statusCode"], answer["headers"]["Allow"]) == (405, method)
+
+
+@pytest.mark.parametrize("spelling", ["HEAD", "head", "Head"])
+def test_head_is_get_without_its_body(api: Api, spelling: str) -> None:
+    """Monitors ask so; they want the status."""
+    for path in ("/health", "/queues", "/failed", "/jobs/unknown"):
+        head, get = api.raw(request(spelling, path)), api.raw(request("GET", path))
+        assert (head["statusCode"], head["body"], head["headers"]) == (get["statusCode"], "", get["headers"])
+
+
+@pytest.mark.parametrize(
+    "event",
+    [
+        {"httpMethod": "GET", "path": "/health", "resource": "/health", "requestContext": {"httpMethod": "GET"}},
+        {"httpMethod": "GET", "path": "/health", "requestContext": {"elb": {"targetGroupArn": "arn"}}},
+        {"httpMethod": "GET", "path": "/health", "rawPath": "/health"},
+        {"requestContext": {"http": {"method": 5}}, "rawPath": "/health"},
+        {"requestContext": {"http": None}},
+        {"requestContext": []},
+        {},
+    ],
+)
+def test_an_event_of_another_kind_is_told_what_is_read_here(api: Api, event: dict[str, Any]) -> None:
+    """A REST API or a load balancer in front is a mistake of the deployment, and no defect."""
+    answer = api.raw({**event, "headers": {"x-relayq-token": TOKEN}})
+    assert answer["statusCode"] == 400
+    assert "Function URL" in json.loads(answer["body"])["message"]
+    assert "defect" not in api.log.getvalue()
 
 
 @pytest.mark.parametrize(
@@ -548,7 +584,7 @@ def test_a_job_is_shown_with_its_payload(api: Api) -> None:
 def test_an_unknown_job_is_not_found_and_a_bad_id_is_refused(api: Api, method: str, path: str) -> None:
     """Neither is a defect."""
     assert api.ask(method, path.format("unknown"))[0] == 404
-    for bad in ("a.b", "a%2Fb", "x" * 65, "a b"):
+    for bad in (".a", "a%2Fb", "x" * 65, "a b"):
         assert api.ask(method, path.format(bad))[0] == 400
     assert api.ask(method, path.format('a"b'))[0] in {400, 404}
 
@@ -639,6 +675,7 @@ def test_the_function_is_granted_what_it_calls_and_no_more(load: Load) -> None:
     """Every route once, on tables; the calls that were recorded are the grants of the template, both ways."""
     api = load(on_aws=True, RELAYQ_EVENT_BUS="default")
     recorded = {("runners", "lambda:InvokeFunction"), ("token", "secretsmanager:GetSecretValue")}
+    recorded |= {("own logs", "logs:CreateLogStream"), ("own logs", "logs:PutLogEvents")}  # Lambda writes them
     recorded |= {("token", "ssm:GetParameter")}  # those have tests of their own
 
     def record(params: dict[str, Any], model: Any, **_: Any) -> None:

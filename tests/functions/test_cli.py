@@ -21,13 +21,14 @@ import pytest
 from relayq_core import RelayQ, job, operations
 from relayq_core.cli.main import main
 from relayq_core.cli.view import show_ended, show_job
-from relayq_core.local.aws import EmbeddedAws
+from relayq_core.local.aws import FAILED_TABLE, JOBS_TABLE, EmbeddedAws
 from relayq_core.local.environ import isolated
 from relayq_core.local.server import Server
 from relayq_core.record import Status
 from relayq_core.shapes import job_shape
 from relayq_core.testing import isolated_registry
 from tests.factories import a_job, a_lease
+from tests.harmless import is_harmless
 
 ROOT = Path(__file__).parents[2]
 
@@ -698,6 +699,101 @@ def test_dotenv_of_this_folder_is_read_and_the_environment_wins(
     monkeypatch.setenv("RELAYQ_FAILED_TABLE", "relayq-failed")
     assert relayq("failed", "list").code == 0
     assert "RELAYQ_JOBS_TABLE" not in os.environ
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "AWS_CONFIG_FILE",
+        "AWS_SHARED_CREDENTIALS_FILE",
+        "AWS_ACCESS_KEY_ID",
+        "AWS_CA_BUNDLE",
+        "AWS_DATA_PATH",
+        "AWS_WEB_IDENTITY_TOKEN_FILE",
+        "AWS_CONTAINER_CREDENTIALS_FULL_URI",
+        "PYTHONPATH",
+        "LD_PRELOAD",
+        "BASH_ENV",
+        "HTTPS_PROXY",
+        "POWERTOOLS_DEV",
+    ],
+)
+def test_dotenv_says_nothing_but_where_the_jobs_are(
+    relayq: Relayq, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    """A folder may be somebody else's: a file that names a program to run is not read by that name."""
+    monkeypatch.delenv(name, raising=False)
+    seen: list[str | None] = []
+
+    def look(relayq: RelayQ) -> list[Any]:
+        seen.append(os.environ.get(name))
+        return []
+
+    monkeypatch.setattr(RelayQ, "queues", look)
+    (tmp_path / ".env").write_text(f"{name}=./aws.cfg\n")
+    ran = relayq("queues")
+    assert (ran.code, seen) == (0, [None])
+    assert (name in ran.err) is name.startswith("AWS_")
+
+
+def test_dotenv_replaces_no_names(relayq: Relayq, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An endpoint in it would carry a secret of the environment away."""
+    monkeypatch.setenv("THE_SECRET", "hunter2")
+    monkeypatch.delenv("RELAYQ_JOBS_TABLE")
+    (tmp_path / ".env").write_text("RELAYQ_JOBS_TABLE=${THE_SECRET}\n")
+    assert "hunter2" not in relayq("queues").err
+
+
+#: What a terminal obeys, in every way to begin it.
+EVIL = "a\x1b]0;PWNED\x07\x1b[31mb\x9b31mc\u202ed\u2066e\x85f\rg"
+
+
+def with_evil(value: Any, kept: frozenset[str]) -> Any:
+    """DynamoDB's JSON with something evil at the end of every text that is free, also within JSON."""
+    match value:
+        case {"S": text}:
+            try:
+                inner = json.loads(text)
+            except ValueError:
+                return {"S": text + EVIL}
+            return {
+                "S": json.dumps({"k" + EVIL: [inner, EVIL]}) if isinstance(inner, dict) else json.dumps([inner, EVIL])
+            }
+        case {"M": parts}:
+            return {"M": {key: part if key in kept else with_evil(part, kept) for key, part in parts.items()}}
+        case {"L": parts}:
+            return {"L": [with_evil(part, kept) for part in parts]}
+    return value
+
+
+def test_nothing_that_is_stored_is_obeyed_by_the_terminal(project: Relayq, aws: EmbeddedAws) -> None:
+    """Every text of every row may have come from whoever may write there; no command prints one as it is."""
+    done = dispatched(project, "cli.greet", '{"name": "Ada"}', "--unique", "welcome:ada")
+    project("run", "--id", done)
+    broken = dispatched(project, "cli.refuse")
+    project("run", "--id", broken)
+    waiting = dispatched(project, "cli.greet", '{"name": "Bo"}')
+    shape = frozenset({"pk", "id", "status", "queue", "version", "qk", "queue_shard", "unique_pk"})
+    for table in (JOBS_TABLE, FAILED_TABLE):
+        for row in aws.rows(table):
+            if row.get("id"):
+                aws.fill(table, [with_evil({"M": row}, shape)["M"]])
+    for argv in (
+        ("status", done),
+        ("status", broken),
+        ("status", waiting),
+        ("list",),
+        ("failed", "list"),
+        ("failed", "show", broken),
+        ("failed", "redrive", "--all", "--dry-run"),
+        ("queues",),
+        ("health",),
+        ("cancel", waiting),
+        ("run", "--id", waiting),
+    ):
+        for options in ((), ("--json",), ("--debug",)):
+            ran = project(*argv, *options)
+            assert [char for char in ran.out + ran.err if not is_harmless(char)] == [], argv
 
 
 @pytest.fixture

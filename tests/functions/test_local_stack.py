@@ -127,7 +127,7 @@ def test_a_dispatched_job_runs_in_another_process(stack: Stack, relayq: RelayQ) 
     assert job.status is Status.COMPLETED
     assert job.result["AWS_LAMBDA_FUNCTION_NAME"] == RUNNER
     assert job.result["AWS_ENDPOINT_URL"] == stack.aws.endpoint
-    assert job.result["AWS_ACCESS_KEY_ID"] == "embedded"
+    assert job.result["AWS_ACCESS_KEY_ID"] == stack.environ["AWS_ACCESS_KEY_ID"]
     assert (job.result["AWS_PROFILE"], job.result["RELAYQ_MAX_DEPTH"]) == ("", "")
     assert job.result["pid"] != str(os.getpid())
 

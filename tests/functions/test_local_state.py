@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import stat
 import subprocess
 import sys
 from pathlib import Path
@@ -13,7 +14,7 @@ import pytest
 
 from relayq_core.local.aws import FAILED_TABLE, JOBS_TABLE
 from relayq_core.local.environ import isolated
-from relayq_core.local.state import NoState, UnreadableState, delete, exists, kept
+from relayq_core.local.state import NoState, UnreadableState, delete, exists, held, kept
 
 ROOT = Path(__file__).parents[2]
 ROW = {"pk": {"S": "job#1"}, "due_shard": {"S": "q#1"}, "due_at": {"N": "5"}, "names": {"SS": ["a", "b"]}}
@@ -29,6 +30,23 @@ def test_rows_are_there_again_for_the_next_command(tmp_path: Path) -> None:
         assert len(rows) == 59
         assert {**rows["job#1"], "names": {"SS": sorted(rows["job#1"]["names"]["SS"])}} == ROW
         assert aws.rows(FAILED_TABLE) == [{"id": {"S": "9"}}]
+
+
+def test_what_is_kept_is_for_its_owner_alone(tmp_path: Path) -> None:
+    """Rows hold payloads. Also in a folder that was made before, and whatever the umask says."""
+    folder = tmp_path / ".relayq"
+    folder.mkdir(mode=0o755)
+    (folder / "state.json").write_text('{"version": 1, "environ": {}, "tables": {}}')
+    former = os.umask(0)
+    try:
+        with kept(folder), held(folder, "dev.lock", "a command"):
+            pass
+    finally:
+        os.umask(former)
+    assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+    modes = {file.name: stat.S_IMODE(file.stat().st_mode) for file in folder.iterdir()}
+    assert modes == dict.fromkeys(modes, 0o600)
+    assert {"state.json", "dev.lock", "lock", ".gitignore"} <= modes.keys()
 
 
 def test_what_a_failed_command_changed_is_kept_too(tmp_path: Path) -> None:

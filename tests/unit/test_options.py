@@ -68,6 +68,7 @@ def test_the_ends_of_the_calendar_are_moments_too(at: datetime) -> None:
         ("unique", "", "unique: expected a key that is not empty"),
         ("unique", 7, "got int"),
         ("unique", "\ud800", "not valid Unicode"),
+        *(("unique", f"k{char}", "found a control character") for char in "\x00\x07\x0d\x1b\x7f\x9b"),
         ("unique", "k" * 16_385, "expected a key of at most 16,384 bytes, got 16,385"),
         ("job_id", "", "job_id: expected 1 to 64 letters, digits, '_', '-', '.' or ':', not beginning with '.'"),
         ("job_id", "a/b", "got 'a/b'"),
