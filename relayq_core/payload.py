@@ -114,8 +114,8 @@ def _unwritable(dump: Callable[[set[str] | None], str], field: str) -> tuple[str
     return None
 
 
-#: Which serializer of the user's raised what; its message may show a value.
-_RAISED = re.compile(r"Error calling function `\w+`: \w+")
+#: What holds a type or a name, and no value: what a serializer of the user's raised may show one.
+_SHOWABLE = re.compile(r"Error calling function `\w+`: \w+|`\w+` not valid as object key|Unable to serialize unknown.*")
 
 
 def _reason(error: Exception) -> str:
@@ -124,10 +124,8 @@ def _reason(error: Exception) -> str:
     if not isinstance(error, PydanticSerializationError):
         return type(error).__name__
     text = str(error)
-    raised = _RAISED.search(text)
-    if raised:
-        return raised[0]
-    return text[:200] if text.startswith("Unable to serialize unknown type") else text.partition(":")[0]
+    showable = _SHOWABLE.search(text)
+    return showable[0][:200] if showable else text.partition(":")[0]
 
 
 def _refusal(codec: Codec, given: Any, problem: Difference | Exception) -> InvalidPayload:

@@ -28,7 +28,7 @@ class RunnableJob(Protocol):
 
 
 class JobType(Protocol):
-    """What the core knows of a job class or function. The pydantic work is behind it, in jobs.py."""
+    """What the core knows of a job class or function. The pydantic work is behind it."""
 
     @property
     def name(self) -> str:

@@ -220,6 +220,12 @@ REFUSED: dict[str, tuple[Any, Any, str, str]] = {
     "union with str, deep": (list[Colour | str], ["x", Colour.RED], "odd.1", "a Colour comes back as text"),
     "literal keys": (dict[Literal[1, 2], str], {1: "x"}, "odd", "the keys of a mapping are text in JSON"),
     "tuple keys": (dict[tuple[int, int], str], {(1, 2): "x"}, "odd", "the keys of a mapping are text in JSON"),
+    "keys that cannot be written": (
+        dict[frozenset[int], int],
+        {frozenset({1}): 1},
+        "odd",
+        "(`frozenset` not valid as object key)",
+    ),
     "untyped keys": (Any, {1: "x"}, "odd", "the keys of a mapping are text in JSON"),
     "enum of pairs": (list[Corner], [Corner.LEFT], "odd.0", "the value of an enum's member is a tuple"),
     "__init__": (Made, Made({"id": 1}), "", "Made.__init__() got an unexpected keyword argument 'n'"),
