@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import timedelta
 
+from relayq_core.clock import SystemClock
 from relayq_core.errors import Seconds, seconds_of
 
 
@@ -38,3 +39,18 @@ class ManualClock:
         """What is left of a duration that begins now, in milliseconds: the `remaining` of an invocation."""
         end = self._now + milliseconds(**duration)
         return lambda: end - self._now
+
+
+class StandingNow(ManualClock):
+    """A clock that begins at the real present, or at the one that a test has frozen, and stands there.
+
+    Moments that are made of the real time mean what they say.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(SystemClock().now())
+
+    def reach(self, moment: int) -> None:
+        """Move on to a moment of the real time that is past by now: it has come here too."""
+        if self._now < moment <= SystemClock().now() + 1:  # milliseconds are rounded there, and cut here
+            self._now = moment

@@ -10,16 +10,19 @@ from typing import Any
 
 from relayq_core import api
 from relayq_core.client import RelayQ
+from relayq_core.dispatcher import Dispatched
 from relayq_core.errors import Seconds
 from relayq_core.events import JobEvent, events
+from relayq_core.options import Options
 from relayq_core.ports import JobStore
 from relayq_core.record import JobRecord
 from relayq_core.registry import registry
+from relayq_core.request import JobRequest
 from relayq_core.runner import Runner
 from relayq_core.settings import Settings
 from relayq_core.sweeper import Scope
 from relayq_core.testing import matching
-from relayq_core.testing.clock import ManualClock, milliseconds
+from relayq_core.testing.clock import ManualClock, StandingNow, milliseconds
 from relayq_core.testing.faults import Moment, RunnerKilled, dying
 from relayq_core.testing.handoff import Offer, RecordingHandoff
 from relayq_core.testing.matching import Expected
@@ -68,6 +71,18 @@ class _InFlight(RecordingHandoff):
         return heapq.heappop(self._flying)[-1]
 
 
+class _RelayQ(RelayQ):
+    """RelayQ, for which a moment that is past has come, though the kit's clock stands."""
+
+    def dispatch(self, job: Any, args: Mapping[str, Any] | None = None, **options: Any) -> Dispatched:
+        at = Options.given(**options).at if options.get("at") is not None else None
+        if at is None and isinstance(job, JobRequest):
+            at = job.options.at
+        if at is not None and isinstance(self.clock, StandingNow):
+            self.clock.reach(at)
+        return super().dispatch(job, args, **options)
+
+
 class Kit:
     """RelayQ for tests: real dispatch, claim, lease, retries and settling, on a store of your choice.
 
@@ -78,13 +93,13 @@ class Kit:
     def __init__(
         self, *, inline: bool = False, store: JobStore | None = None, clock: ManualClock | None = None, **settings: Any
     ) -> None:
-        self.clock = clock or ManualClock()
+        self.clock = clock or StandingNow()
         self.store: JobStore = store or MemoryStore(self.clock)
         self.handoff = _InFlight(self._arrived)
         named = {"jobs_table": "jobs", "failed_table": "failed", "runner_function": "runner", **settings}
         # as the template has it: a timeout that can never fit is told in tests, too
         named.setdefault("runner_timeout_seconds", _RUNNER_LIVES)
-        self.relayq = RelayQ(Settings(**named), store=self.store, handoff=self.handoff, clock=self.clock)
+        self.relayq: RelayQ = _RelayQ(Settings(**named), store=self.store, handoff=self.handoff, clock=self.clock)
         self._inline = inline
         self._delivers = False
         self._dispatched: list[JobRecord] = []

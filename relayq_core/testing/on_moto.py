@@ -9,7 +9,7 @@ from typing import Any
 from relayq_core.adapters.dynamodb import DynamoStore
 from relayq_core.adapters.tables import failed_table, jobs_table
 from relayq_core.extras import extra
-from relayq_core.testing.clock import ManualClock
+from relayq_core.testing.clock import StandingNow
 from relayq_core.testing.kit import Kit
 
 
@@ -24,7 +24,7 @@ def on_moto(**settings: Any) -> Iterator[Kit]:
     with extra("testing"):
         from moto import mock_aws
 
-    clock = ManualClock()
+    clock = StandingNow()
     with mock_aws():
         client = boto3.client("dynamodb")
         for table in (jobs_table("jobs"), failed_table("failed")):
