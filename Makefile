@@ -15,7 +15,9 @@ install = $(if $(UV),$(UV) pip install --quiet --python $(1)/bin/python,$(1)/bin
 # sam takes its parameters by flag, and the layer's Makefile by environment
 OVERRIDES := $(strip $(if $(ARCH),Architecture=$(ARCH)) $(if $(RUNTIME),PythonRuntime=$(RUNTIME)))
 SAM_FLAGS := $(if $(OVERRIDES),--parameter-overrides $(OVERRIDES))
-LAYER_ENV := $(if $(ARCH),RELAYQ_ARCH=$(ARCH)) $(if $(RUNTIME),LAYER_PYTHON=$(RUNTIME))
+# Without RUNTIME the layer is for the Python that samconfig.toml or the template's default asks for.
+DEPLOYED  = $(or $(shell sed -n 's/.*PythonRuntime=\(python3\.[0-9]*\).*/\1/p' samconfig.toml | head -n 1),$(shell sed -n '/^  PythonRuntime:/,/Default:/s/.*Default: //p' template.yaml))
+LAYER_ENV = $(if $(ARCH),RELAYQ_ARCH=$(ARCH)) LAYER_PYTHON=$(or $(RUNTIME),$(DEPLOYED))
 
 # Tests of one file stay together until a process has none left; then it takes some from another.
 PYTEST   = $(if $(ON),$(BIN)/python -m tests.pythons run $(ON),$(BIN)/python) -m pytest

@@ -387,8 +387,10 @@ class RelayQ:
         try:
             return self._new_client(service, config=config)
         except BotoCoreError as error:
+            from relayq_core.adapters.calls import profile_hint
+
             fix = (
-                "`aws configure list-profiles` tells which there are"
+                profile_hint()
                 if isinstance(error, ProfileNotFound)
                 else "set AWS_DEFAULT_REGION and the profile or credentials of the stack's account"
             )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 import time
 from collections.abc import Callable, Mapping
@@ -126,6 +127,16 @@ def nobody_there(error: EndpointConnectionError) -> tuple[str, str]:
             "AWS_ENDPOINT_URL leads there: is `relayq dev` running? To reach AWS open another terminal",
         )
     return f"EndpointConnectionError at {url}", "check the network and the region"
+
+
+def profile_hint() -> str:
+    """What to do about a profile that is not there."""
+    if os.environ.get("AWS_CONFIG_FILE") == os.devnull:
+        return (
+            f"no profile can be found while AWS_CONFIG_FILE is {os.devnull}, as `relayq dev` sets it: "
+            "unset AWS_PROFILE to reach that, or open another terminal to reach AWS"
+        )
+    return "`aws configure list-profiles` tells which there are"
 
 
 def is_lacking(error: Exception) -> bool:

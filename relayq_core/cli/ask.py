@@ -18,5 +18,5 @@ def confirm(question: str, *, yes: bool, purpose: str) -> None:
     if yes:
         return
     if not sys.stdin.isatty():
-        raise typer.BadParameter(f"nobody can be asked here; say --yes to {purpose}")
+        raise typer.BadParameter(f"there is no terminal to ask in; say --yes to {purpose}")
     typer.confirm(clean(question), abort=True, err=True)

@@ -88,6 +88,12 @@ class Cli:
         job_modules_findable(self._until, local=self.where.local)
         try:
             import_jobs(settings.job_modules)
+        except SettingsError as error:
+            problem = str(error).removeprefix(f"{error.variable}: ")
+            raise SettingsError(
+                error.variable,
+                f"{problem}; run this in the folder that has jobs/, or `relayq make-job hello` for a first",
+            ) from None
         except RelayQError:
             raise
         except Exception as error:

@@ -37,6 +37,11 @@ _DASHBOARD_PORT = 8642
 _LOOK_SECONDS = 0.25
 #: Where the lines are, for `. .relayq/dev.env`.
 _EXPORTS = "dev.env"
+#: What leads a dispatch elsewhere, or fails it, in a shell that AWS or another RelayQ was set up in.
+_UNSET = (
+    "unset AWS_PROFILE $(env | sed -n 's/^\\(AWS_[A-Za-z0-9_]*\\)=.*/\\1/p')",
+    "unset RELAYQ_RUNNER_FUNCTIONS RELAYQ_HANDOFF RELAYQ_HTTP_ENDPOINT RELAYQ_HTTP_TOKEN RELAYQ_REDIS_URL RELAYQ_EVENT_BUS",
+)
 #: What another process needs to dispatch here; the rest of the environment is for the functions.
 _EXPORTED = ("AWS_", "RELAYQ_JOBS_TABLE", "RELAYQ_FAILED_TABLE", "RELAYQ_RUNNER_FUNCTION")
 
@@ -62,7 +67,7 @@ def dev(
 ) -> int:
     """Run your jobs on this machine while you write them.
 
-    DynamoDB and Lambda are played here, with the real handlers, a sweeper, and the jobs of RELAYQ_JOB_MODULES, in this
+    DynamoDB and Lambda are emulated here, with the real handlers, a sweeper, and the jobs of RELAYQ_JOB_MODULES, in this
     folder, in src or in functions/runner. A change you save is live within two seconds; one that does not import is
     shown, and the last good version stays. Other processes dispatch here with the lines that are printed. Ends with
     Ctrl-C, and what its tables held with it.
@@ -117,6 +122,7 @@ class _Developing:
     folders: list[Path]
     dashboard: DashboardServer | None = None
     broken: bool = False
+    blind: bool = False
 
     @property
     def environment(self) -> dict[str, str]:
@@ -127,14 +133,17 @@ class _Developing:
         """Say how to dispatch here."""
         from relayq_core.local.private import write_private
 
-        lines = [f"export {name}={shlex.quote(value)}" for name, value in self.environment.items()]
+        lines = [*_UNSET, *(f"export {name}={shlex.quote(value)}" for name, value in self.environment.items())]
         write_private(self.exports, "\n".join(lines) + "\n")
         if self.as_json:
             served = self.dashboard
             urls = {"dashboard": served and served.url, "token": served and served.token}
             print_json({"event": "ready", "environment": self.environment, **urls}, line=True)
             return
-        say(f"RelayQ runs the jobs of {self.modules} here. In another terminal, to dispatch to it:", style="bold")
+        say(
+            f"RelayQ runs the jobs of the package {self.modules} here. In another terminal, to dispatch to it:",
+            style="bold",
+        )
         say(f"  . {self.exports}")
         say("which is")
         for line in lines:
@@ -149,6 +158,12 @@ class _Developing:
     def look(self) -> None:
         """Tell what happened since the last look, and reload what was saved."""
         self.teller.tell()
+        if not self.blind and not self.exports.exists():
+            self.blind = True
+            gone = (
+                f"{self.exports.parent} was deleted: jobs still run, but what becomes of them cannot be shown any more"
+            )
+            self.teller.say("warning", {"problem": gone}, f"{gone}. Start `relayq dev` again", style="yellow")
         if changed := self.watched.changed():
             self._reload(changed)
 
@@ -158,7 +173,8 @@ class _Developing:
             print_json({"event": "left", "counts": dict(self.teller.counts)}, line=True)
         else:
             told = ", ".join(f"{count} {what}" for what, count in self.teller.counts.most_common())
-            say(f"\n{told or 'no job has run'}. What the tables held is gone.")
+            unseen = f"; not counted: what came after {self.exports.parent} was deleted" if self.blind else ""
+            say(f"\n{told or 'no job was seen to run'}{unseen}. What the tables held is gone.")
 
     # --- what is saved ---
 

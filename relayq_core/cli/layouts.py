@@ -7,10 +7,12 @@ from pathlib import Path
 #: The folders of the package `jobs`, from a repository's root; the first that is there counts.
 _JOBS = (Path("functions/runner/jobs"), Path("src/jobs"), Path("jobs"))
 
+_NEW = Path("src/jobs")
+
 
 def jobs_folder(root: Path) -> Path:
-    """Where `root` keeps its jobs, relative to it: as RelayQ's own repository does, in src/, or else in jobs/."""
-    return next((folder for folder in _JOBS if (root / folder).is_dir()), _JOBS[-1])
+    """Where `root` keeps its jobs, relative to it; where it has none yet, src/jobs, which the examples deploy."""
+    return next((folder for folder in _JOBS if (root / folder).is_dir()), _NEW)
 
 
 def code_folders(root: Path) -> list[Path]:

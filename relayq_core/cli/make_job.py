@@ -29,7 +29,7 @@ def make_job(
     """Write a job, its test and its event.
 
     They pass as they are. In RelayQ's repository the job goes to functions/runner/jobs, else to src/jobs or jobs, the
-    first that is there. Nothing is overwritten.
+    first that is there; where there is none, src/jobs is made. Nothing is overwritten.
 
     JSON: {"name", "files": [path]}
     """

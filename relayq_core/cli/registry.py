@@ -53,7 +53,7 @@ def _described(job_type: JobType) -> dict[str, Any]:
 
 def _show(jobs: list[dict[str, Any]]) -> None:
     if not jobs:
-        say("no job is defined in the modules of RELAYQ_JOB_MODULES")
+        say("no job is defined in the modules of RELAYQ_JOB_MODULES; `relayq make-job hello` writes a first one")
         return
     columns = (
         Column("name"),

@@ -15,7 +15,7 @@ from botocore.exceptions import (
 )
 from botocore.parsers import ResponseParserError
 
-from relayq_core.adapters.calls import nobody_there
+from relayq_core.adapters.calls import nobody_there, profile_hint
 from relayq_core.text import cut
 
 
@@ -25,7 +25,7 @@ def sentence(error: Exception) -> str | None:
         case NoRegionError():
             return "no AWS client can be made: no region is known; give --region, or set AWS_DEFAULT_REGION"
         case ProfileNotFound():
-            return f"no AWS client can be made: {error}; `aws configure list-profiles` tells which there are"
+            return f"no AWS client can be made: {error}; {profile_hint()}"
         case NoCredentialsError() | PartialCredentialsError():
             return f"{error}; configure AWS credentials: --profile, AWS_PROFILE, or keys"
         case EndpointConnectionError():

@@ -106,7 +106,11 @@ def _use_local(until: ExitStack, *, begin: bool) -> None:
     from relayq_core.local.state import FOLDER, kept
 
     said = os.environ.get("RELAYQ_JOB_MODULES")
-    aws, settings = until.enter_context(kept(FOLDER, begin=begin))
+
+    def waiting(holder: str) -> None:
+        complain("waiting", f"{holder} has the tables in {FOLDER}; this goes on when it ends. Ctrl-C gives up")
+
+    aws, settings = until.enter_context(kept(FOLDER, begin=begin, waiting=waiting))
     modules = (said or settings.get("RELAYQ_JOB_MODULES", "jobs")).split(",")
     if not _has_jobs():
         modules = [_SHIPPED if module.strip() == "jobs" else module for module in modules]

@@ -12,7 +12,7 @@ from relayq_core.client import RelayQ
 from relayq_core.errors import InvalidOption
 from relayq_core.events import events
 from relayq_core.handlers.events import LambdaContext, runner_event
-from relayq_core.handlers.starting import starting
+from relayq_core.handlers.starting import refuse_another_python, starting
 from relayq_core.handlers.telemetry import counted, flushing, own_metrics, structured_logger
 from relayq_core.registry import import_jobs
 from relayq_core.settings import Settings
@@ -29,6 +29,7 @@ def _relayq() -> RelayQ:
 
 
 with starting():
+    refuse_another_python()
     _made = _relayq()
     # what jobs log with logging.getLogger(__name__) is structured too
     logger = structured_logger(*{name.partition(".")[0] for name in _made.settings.job_modules})

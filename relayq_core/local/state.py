@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -52,14 +52,16 @@ def made_folder(folder: Path) -> Path:
 
 
 @contextlib.contextmanager
-def kept(folder: Path, *, begin: bool = False) -> Iterator[tuple[EmbeddedAws, dict[str, str]]]:
+def kept(
+    folder: Path, *, begin: bool = False, waiting: Callable[[str], None] | None = None
+) -> Iterator[tuple[EmbeddedAws, dict[str, str]]]:
     """An embedded AWS with the kept rows, and the settings that were kept with them; the rows are saved at the end.
 
-    One command at a time: another waits. Raises NoState unless this is to `begin` one, and UnreadableState.
+    One command at a time: another waits, and calls `waiting` with who has them, as "process 123". Raises NoState unless this is to `begin` one, and UnreadableState.
     """
     if not begin and not exists(folder):
         raise NoState(folder)
-    with _locked(made_folder(folder)):
+    with _locked(made_folder(folder), waiting):
         state = _read(folder / _FILE)
         aws = EmbeddedAws()
         try:
@@ -130,9 +132,18 @@ def _read(file: Path) -> dict[str, Any]:
 
 
 @contextlib.contextmanager
-def _locked(folder: Path) -> Iterator[None]:
+def _locked(folder: Path, waiting: Callable[[str], None] | None) -> Iterator[None]:
     import fcntl
 
-    with opened(folder / "lock", "w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
+    with opened(folder / "lock", "a+") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if waiting is not None:
+                file.seek(0)
+                waiting(f"process {pid}" if (pid := file.read().strip()) else "another process")
+            fcntl.flock(file, fcntl.LOCK_EX)
+        file.truncate(0)
+        file.write(f"{os.getpid()}\n")
+        file.flush()
         yield

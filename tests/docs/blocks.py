@@ -20,10 +20,14 @@ DEPLOYED = {
     "docs/how-to/keep-jobs-in-your-own-repository.md": "tests/e2e/test_readme.py::test_a_page_deploys_what_it_says",
 }
 
-#: Commands that run whole suites, and what else runs each of them.
+#: Commands that run whole suites or wait for a reader, and what else runs each of them.
 ELSEWHERE = {
     "make demo": "tests/docs/test_blocks.py",
     "make test": ".ci/run",
+    **dict.fromkeys(
+        (". .venv/bin/activate", ". .relayq/dev.env", "export PYTHONPATH=functions/runner", "python"),
+        "tests/dev/test_mistakes.py",
+    ),
 }
 
 _FENCE = re.compile(r"(?P<indent> *)(?P<ticks>`{3,})(?P<language>[\w-]*)(?P<rest>.*)")

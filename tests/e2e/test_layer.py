@@ -1,12 +1,15 @@
 """What is in the layer: all that a Lambda needs, and nothing else."""
 
 import os
+import platform
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from tests import pythons
 from tests.e2e.conftest import Deployment
 from tests.e2e.harness import PYTHON, copied, runtime
 from tests.template.translate import ROOT
@@ -88,6 +91,37 @@ def test_the_layer_alone_runs_the_handlers(layer: Path) -> None:
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip() == str(layer / "python/relayq_core/__init__.py")
+
+
+def test_the_layers_compiled_modules_are_loaded_by_the_runtime_it_was_built_for(tmp_path: Path) -> None:
+    """By its own interpreter, where this machine has it outside of a folder of its own."""
+    python = next(
+        (python for version in pythons.VERSIONS if (python := pythons.find(version)) and python.root is None), None
+    )
+    if python is None:
+        pytest.skip(f"there is no Python {' or '.join(pythons.VERSIONS)} here")
+    done = built(
+        tmp_path,
+        RELAYQ_ARCH=platform.machine().replace("aarch64", "arm64"),
+        LAYER_PYTHON=f"python{python.version}",
+        PATH=f"{Path(python.command).parent}:{os.environ['PATH']}",
+    )
+    assert done.returncode == 0, done.stderr
+    assert "without .pyc files" not in done.stdout
+    site = tmp_path / "layer/python"
+    assert (site / "relayq_core/built_for").read_text() == f"{python.version}\n"
+    code = "import relayq_core.dispatcher, relayq_core.jobs, relayq_core.handlers.telemetry, pydantic_core"
+    loaded = subprocess.run(
+        [python.command, "-S", "-v", "-c", code],
+        env={"PYTHONPATH": str(site), "PATH": os.environ["PATH"]},
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stderr
+    compiled = re.findall(rf"# code object from '?{re.escape(str(site))}/(\S+\.pyc)", loaded)
+    from_source = re.findall(rf"# code object from '?{re.escape(str(site))}/(\S+\.py)'?$", loaded, re.MULTILINE)
+    assert any("relayq_core/__pycache__/jobs" in path for path in compiled), loaded[-2000:]
+    assert from_source == []
 
 
 def test_a_layer_for_another_machine_holds_its_wheels(tmp_path: Path) -> None:
