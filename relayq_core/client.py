@@ -394,7 +394,9 @@ class RelayQ:
                 if isinstance(error, ProfileNotFound)
                 else "set AWS_DEFAULT_REGION and the profile or credentials of the stack's account"
             )
-            raise StoreError(f"no {service} client can be made: {error}", fix, code=type(error).__name__) from error
+            raise StoreError(
+                f"no {service} client can be made: {str(error).rstrip('.')}", fix, code=type(error).__name__
+            ) from error
 
 
 def _of_settings(kind: type[RelayQ], settings: Settings, validate_parameters: bool) -> RelayQ:

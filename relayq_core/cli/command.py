@@ -92,7 +92,7 @@ class Cli:
             problem = str(error).removeprefix(f"{error.variable}: ")
             raise SettingsError(
                 error.variable,
-                f"{problem}; run this in the folder that has jobs/, or `relayq make-job hello` for a first",
+                f"{problem}; `relayq make-job hello` writes a first job",
             ) from None
         except RelayQError:
             raise

@@ -149,7 +149,7 @@ def _table(scene: Scene, *, whole: bool = False) -> Any:
 
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), expand=False, show_header=False)
     table.title = Text.assemble(
-        ("RelayQ demo", "bold"), (f"  real handlers, AWS played on this machine  {scene.seconds:.1f} s", "dim")
+        ("RelayQ demo", "bold"), (f"  real handlers, AWS emulated on this machine  {scene.seconds:.1f} s", "dim")
     )
     table.title_justify = "left"
     for width in (1, 15, 10, 3):

@@ -40,7 +40,8 @@ _EXPORTS = "dev.env"
 #: What leads a dispatch elsewhere, or fails it, in a shell that AWS or another RelayQ was set up in.
 _UNSET = (
     "unset AWS_PROFILE $(env | sed -n 's/^\\(AWS_[A-Za-z0-9_]*\\)=.*/\\1/p')",
-    "unset RELAYQ_RUNNER_FUNCTIONS RELAYQ_HANDOFF RELAYQ_HTTP_ENDPOINT RELAYQ_HTTP_TOKEN RELAYQ_REDIS_URL RELAYQ_EVENT_BUS",
+    "unset RELAYQ_RUNNER_FUNCTIONS RELAYQ_HANDOFF RELAYQ_HTTP_ENDPOINT RELAYQ_HTTP_TOKEN",
+    "unset RELAYQ_REDIS_URL RELAYQ_EVENT_BUS",
 )
 #: What another process needs to dispatch here; the rest of the environment is for the functions.
 _EXPORTED = ("AWS_", "RELAYQ_JOBS_TABLE", "RELAYQ_FAILED_TABLE", "RELAYQ_RUNNER_FUNCTION")
@@ -67,8 +68,8 @@ def dev(
 ) -> int:
     """Run your jobs on this machine while you write them.
 
-    DynamoDB and Lambda are emulated here, with the real handlers, a sweeper, and the jobs of RELAYQ_JOB_MODULES, in this
-    folder, in src or in functions/runner. A change you save is live within two seconds; one that does not import is
+    DynamoDB and Lambda are emulated, with the real handlers, a sweeper, and the jobs of RELAYQ_JOB_MODULES, in
+    this folder, in src or in functions/runner. A change you save is live within two seconds; one that does not import is
     shown, and the last good version stays. Other processes dispatch here with the lines that are printed. Ends with
     Ctrl-C, and what its tables held with it.
 

@@ -57,7 +57,9 @@ def kept(
 ) -> Iterator[tuple[EmbeddedAws, dict[str, str]]]:
     """An embedded AWS with the kept rows, and the settings that were kept with them; the rows are saved at the end.
 
-    One command at a time: another waits, and calls `waiting` with who has them, as "process 123". Raises NoState unless this is to `begin` one, and UnreadableState.
+    One command at a time: another waits, and calls `waiting` with who has them, as "process 123".
+
+    Raises NoState unless this is to `begin` one, and UnreadableState.
     """
     if not begin and not exists(folder):
         raise NoState(folder)

@@ -20,7 +20,7 @@ from tests.dev.test_dev import CLIENT, JOB, Dev
 from tests.docs.blocks import ROOT, Way, blocks
 
 SHELLS = [shell for shell in ("sh", "bash", "zsh") if shutil.which(shell)]
-#: What AWS developers and users of another RelayQ have in their shells; each would lead a dispatch elsewhere, or fail it.
+#: What a shell may hold of AWS and of another RelayQ; each would lead a dispatch elsewhere, or fail it.
 LEFTOVERS = {
     "AWS_PROFILE": "mycompany",
     "AWS_DEFAULT_PROFILE": "mycompany",

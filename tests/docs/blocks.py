@@ -23,7 +23,7 @@ DEPLOYED = {
 #: Commands that run whole suites or wait for a reader, and what else runs each of them.
 ELSEWHERE = {
     "make demo": "tests/docs/test_blocks.py",
-    "make test": ".ci/run",
+    "make test": "tests/parts.py",
     **dict.fromkeys(
         (". .venv/bin/activate", ". .relayq/dev.env", "export PYTHONPATH=functions/runner", "python"),
         "tests/dev/test_mistakes.py",

@@ -13,7 +13,7 @@ from tests.docs.blocks import ROOT
 
 MAKEFILE = (ROOT / "relayq_core/Makefile").read_text()
 #: Every name that it gives a value of its own, and that no user is to set.
-OWN = sorted({found for found in re.findall(r"^(?:override )?([A-Z_]+) *:=", MAKEFILE, re.MULTILINE)})
+OWN = sorted(set(re.findall(r"^(?:override )?([A-Z_]+) *:=", MAKEFILE, re.MULTILINE)))
 
 
 def commands(*arguments: str, environ: dict[str, str] | None = None) -> str:
@@ -71,11 +71,10 @@ def test_make_build_builds_for_the_runtime_that_is_deployed(arguments: list[str]
 
 
 def test_the_runtime_that_samconfig_names_is_the_layers_too(tmp_path: Path) -> None:
-    for name in ("Makefile", "template.yaml"):
+    (tmp_path / "requirements").mkdir()
+    for name in ("Makefile", "template.yaml", "requirements/sam.txt"):
         (tmp_path / name).write_text((ROOT / name).read_text())
-    (tmp_path / "samconfig.toml").write_text(
-        '[default.deploy.parameters]\nparameter_overrides = "A=b PythonRuntime=python3.12"\n'
-    )
+    (tmp_path / "samconfig.toml").write_text('parameter_overrides = "A=b PythonRuntime=python3.12"\n')
     told = subprocess.run(["make", "-n", "build"], cwd=tmp_path, capture_output=True, text=True, check=True).stdout
     assert "LAYER_PYTHON=python3.12 " in told
 
@@ -84,7 +83,5 @@ def test_a_runner_with_a_layer_for_another_python_says_so(tmp_path: Path) -> Non
     """Instead of a module of pydantic's that cannot be found."""
     refuse_another_python(tmp_path)
     (tmp_path / "built_for").write_text("3.9\n")
-    with pytest.raises(
-        ImportError, match=r"the layer was built for Python 3\.9, and this function runs on 3\.1\d: build"
-    ):
+    with pytest.raises(ImportError, match=r"built for Python 3\.9, and this function runs on 3\.1\d: build"):
         refuse_another_python(tmp_path)
