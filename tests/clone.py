@@ -7,7 +7,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 #: What functions/runner/jobs has from the start.
-JOBS = frozenset({"__init__.py", "email.py", "webhook.py"})
+JOBS = frozenset({"__init__.py", "domains.py", "email.py", "webhook.py"})
 
 
 def copy_functions(project: Path) -> None:

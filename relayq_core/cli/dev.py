@@ -69,8 +69,8 @@ def dev(
     """Run your jobs on this machine while you write them.
 
     DynamoDB and Lambda are emulated, with the real handlers, a sweeper, and the jobs of RELAYQ_JOB_MODULES, in
-    this folder, in src or in functions/runner. A change you save is live within two seconds; one that does not import is
-    shown, and the last good version stays. Other processes dispatch here with the lines that are printed. Ends with
+    this folder, in src or in functions/runner. A change you save is live within two seconds; one that does not import
+    is shown, and the last good version stays. Other processes dispatch here with the lines that are printed. Ends with
     Ctrl-C, and what its tables held with it.
 
     JSON: one object a line: {"event": "ready", "environment", "dashboard", "token"}, then {"event", "job_id", ...} for

@@ -73,8 +73,9 @@ def test_no_region_is_told_with_what_to_do(
     )
 
 
-def test_a_profile_that_is_not_there_is_told_with_what_to_do(relayq: Relayq) -> None:
+def test_a_profile_that_is_not_there_is_told_with_what_to_do(relayq: Relayq, monkeypatch: pytest.MonkeyPatch) -> None:
     """Which ones there are, the AWS command line knows."""
+    monkeypatch.delenv("AWS_CONFIG_FILE", raising=False)
     ran = relayq("--profile", "nope", "list")
     assert ran.code == 1
     assert "The config profile (nope) could not be found; `aws configure list-profiles` tells" in ran.err
@@ -86,7 +87,7 @@ def test_all_settings_that_a_command_lacks_are_told_at_once(relayq: Relayq, monk
         monkeypatch.delenv(name)
     told = relayq("dispatch", "x", "--wait").err
     assert "RELAYQ_JOBS_TABLE: it is not set, nor is RELAYQ_FAILED_TABLE or RELAYQ_RUNNER_FUNCTION; take it" in told
-    assert "or `. .relayq/dev.env` while `relayq dev` runs" in told
+    assert "or `. .relayq/dev.env` in this shell while `relayq dev` runs" in told
 
 
 @pytest.mark.parametrize("argv", [("list",), ("queues",)])

@@ -107,6 +107,8 @@ def test_the_readmes_dispatches_can_be_followed_from_the_readme_alone(tmp_path: 
 
 def test_a_command_that_waits_for_the_local_tables_says_for_whom(tmp_path: Path) -> None:
     with kept(tmp_path / ".relayq", begin=True):
+        """Something is kept."""
+    with kept(tmp_path / ".relayq"):
         waiting = subprocess.Popen(
             [sys.executable, "-m", "relayq_core.cli", "--local", "failed", "list"],
             cwd=tmp_path,
@@ -120,7 +122,7 @@ def test_a_command_that_waits_for_the_local_tables_says_for_whom(tmp_path: Path)
         assert line.startswith(f"waiting: process {os.getpid()} has the tables in .relayq; this goes on when it ends")
     out, err = waiting.communicate(timeout=60)
     assert (waiting.returncode, err) == (0, "")
-    assert "no failed job" in out
+    assert "no job has failed" in out
 
 
 def test_health_on_this_machine_names_no_schedule(
@@ -149,5 +151,8 @@ def test_a_registry_without_jobs_names_the_command_that_writes_one(
 def test_a_setting_that_is_missing_on_ones_machine_is_told_with_relayq_dev(tmp_path: Path) -> None:
     """By Python as by the command line; but not in a Lambda, where there is none."""
     line = f"{sys.executable} -c 'import relayq_core; relayq_core.get(\"x\")'"
-    assert "or `. .relayq/dev.env` in this shell while `relayq dev` runs in another" in in_shell("sh", line, tmp_path).stderr
+    assert (
+        "or `. .relayq/dev.env` in this shell while `relayq dev` runs in another"
+        in in_shell("sh", line, tmp_path).stderr
+    )
     assert "relayq dev" not in in_shell("sh", line, tmp_path, AWS_LAMBDA_FUNCTION_NAME="f").stderr

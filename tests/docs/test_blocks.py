@@ -171,7 +171,7 @@ def test_no_page_is_named_in_vain() -> None:
 
 @pytest.mark.parametrize("command", ELSEWHERE)
 def test_a_suite_that_the_pages_name_is_run_by_something_else(command: str) -> None:
-    """`make demo` by a test, `make test` by CI, and the lines of a second terminal by a test that follows the README."""
+    """`make demo` by a test, `make test` by CI, the lines of a second terminal by a test of the README."""
     target = command.removeprefix("make ")
     if target == command:
         assert "README.md" in (ROOT / ELSEWHERE[command]).read_text()
