@@ -55,6 +55,8 @@ class Way(StrEnum):
     TEMPLATE = "template"
     #: instructions for a container, whose command must be one of ours
     CONTAINER = "container"
+    #: a statement of a policy, for a role of the reader's
+    STATEMENT = "statement"
     #: a drawing, compared with what it draws
     DRAWING = "drawing"
 
@@ -98,7 +100,9 @@ class Block:
             return self._shell_way()
         if self.language in _OUTPUT:
             return Way.OUTPUT
-        return {"yaml": Way.TEMPLATE, "mermaid": Way.DRAWING, "dockerfile": Way.CONTAINER}.get(self.language)
+        return {"yaml": Way.TEMPLATE, "mermaid": Way.DRAWING, "dockerfile": Way.CONTAINER, "json": Way.STATEMENT}.get(
+            self.language
+        )
 
     def _shell_way(self) -> Way | None:
         if not self.commands:

@@ -97,6 +97,14 @@ def test_yaml_is_quoted_from_a_template_of_this_repository(block: Block) -> None
     pytest.fail(f"{block.where} is in none of {', '.join(map(_name, translate.TEMPLATES))}")
 
 
+@pytest.mark.parametrize("block", _of(Way.STATEMENT), ids=_name)
+def test_a_statement_of_a_policy_grants_what_the_template_does(block: Block) -> None:
+    """And no action beside."""
+    statement = json.loads(block.text)
+    assert set(statement) <= {"Sid", "Effect", "Action", "Resource", "Condition"}
+    assert statement["Action"] in (ROOT / "template.yaml").read_text()
+
+
 @pytest.mark.parametrize("block", _of(Way.CONTAINER), ids=_name)
 def test_a_container_runs_a_command_that_there_is(block: Block) -> None:
     """No container engine is asked for it: its command is given to the command line, with --help behind it."""
