@@ -172,6 +172,10 @@ class RelayQ:
         """Every queue with its live and overdue jobs, counted up to `limit`."""
         return self.operations.queues(limit=limit)
 
+    def queues_forget(self, queue: str) -> bool:
+        """Take back the name of a queue without jobs; False if there is none. Raises InvalidOption, StoreError."""
+        return self.operations.forget_queue(queue)
+
     def health(self) -> Health:
         """Whether the tables answer, the sweeper ticks and nothing is long overdue. Raises no StoreError."""
         return self.operations.health()

@@ -15,6 +15,7 @@ from relayq_core.errors import (
     SettingsError,
     StoreError,
     StoreUnavailable,
+    checked_wait,
 )
 from relayq_core.events import Events
 from relayq_core.handing import hand_off
@@ -63,7 +64,8 @@ class Dispatcher:
         self._default_queue = default_queue
         self._max_depth = max_depth
         self._hints = Hints(hint, events, clock)
-        self._registered: set[str] = set()
+        #: queue -> when it was last known to be known
+        self._registered: dict[str, int] = {}
 
     def dispatch(self, job: Any, args: Mapping[str, Any] | None, given: Options) -> Dispatched:
         """Accept a job. Once this returns, or raises DispatchUnknown, nothing that dies can lose it.
@@ -141,10 +143,15 @@ class Dispatcher:
         return record, hand_off_now
 
     def register(self, queue: str) -> None:
-        """The sweeper must know of the queue before a job can depend on it."""
-        if queue not in self._registered:
+        """The sweeper must know of the queue before a job can depend on it.
+
+        Asked for again after some minutes: the list may have been overwritten or restored, or the name taken back.
+        """
+        now = self._clock.now()
+        last = self._registered.get(queue)
+        if last is None or not 0 <= now - last < lifecycle.REGISTERED_MS:
             self._store.register_queue(queue)
-            self._registered.add(queue)
+            self._registered[queue] = now
 
     def _failure(self, job_id: str) -> JobRecord | None:
         """The job that has failed under an id of the caller's own: to dispatch it again must not begin it anew."""
@@ -195,5 +202,7 @@ def _taken(mine: JobRecord, found: JobRecord) -> str:
 
 def _available_at(options: Options, now: int) -> int:
     if options.at is not None:
+        # as far ahead as a delay may reach
+        checked_wait("at", max(0, options.at - now) / 1000)
         return max(options.at, now)
     return now + round((options.delay or 0) * 1000)

@@ -350,3 +350,12 @@ def checked_wait(option: str, duration: Seconds) -> float:
     if not 0 <= seconds <= LONGEST_DELAY:
         raise InvalidOption(option, f"expected 0 to {LONGEST_DELAY:.0f} seconds (ten years), got {shown(seconds)}")
     return float(seconds)
+
+
+def too_many_queues(queue: str, most: int) -> InvalidOption:
+    """Return the error of a queue more than the sweeper asks the index for."""
+    return InvalidOption(
+        "queue",
+        f"{queue!r} would be queue number {most + 1}; the limit is {most}. `relayq queues forget NAME` takes back one "
+        "that is no longer used",
+    )

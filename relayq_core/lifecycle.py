@@ -60,6 +60,10 @@ UNREADABLE_MS = 3_600_000
 CANCELLED_KEPT_MS = 3_600_000
 #: The sweeper asks the index for each of them, so they are few.
 MOST_QUEUES = 100
+#: A queue that was forgotten is swept for so long: what was on its way to it is found all the same.
+FORGOTTEN_MS = 86_400_000
+#: Who registered a queue does so again after this, for the name may have been taken back.
+REGISTERED_MS = 300_000
 
 #: Later than any moment.
 _NEVER = 1 << 53

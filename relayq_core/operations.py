@@ -9,7 +9,7 @@ from itertools import islice
 
 from relayq_core import lifecycle, views
 from relayq_core.context import job_fields
-from relayq_core.errors import KeyTaken, StoreError, UnreadableRow
+from relayq_core.errors import InvalidOption, KeyTaken, StoreError, UnreadableRow
 from relayq_core.events import Events, JobEvent
 from relayq_core.handing import hand_off
 from relayq_core.lifecycle import Policy
@@ -62,8 +62,6 @@ class Operations:
         self._clock = clock
         self._policy = policy
         self._events = events
-        #: queues that are known to be known: none is ever taken back
-        self._registered: set[str] = set()
 
     def get(self, job_id: str) -> JobRecord | None:
         """The job from whichever table holds it, or None. A redrive may pass between the two: look twice."""
@@ -104,9 +102,7 @@ class Operations:
                 f"job {failed.id!r} needs what this version of RelayQ cannot do", "redrive it with a newer one"
             )
         settlement = lifecycle.redrive(failed, self._policy, now=self._clock.now())
-        if failed.queue not in self._registered:
-            self._store.register_queue(failed.queue)
-            self._registered.add(failed.queue)
+        self._store.register_queue(failed.queue)
         added = self._store.redrive(failed, settlement)
         if added is None:
             return None
@@ -121,6 +117,35 @@ class Operations:
     def forget(self, job_id: str) -> bool:
         """Delete a failed job for good; False if there was none."""
         return self._store.forget(checked_job_id(job_id))
+
+    def forget_queue(self, queue: str) -> bool:
+        """Take a queue's name back, so that there is room for another; False if there is no such queue.
+
+        It is swept for a day more, for what is on its way to it, and a dispatch to it makes it known again. Raises
+        InvalidOption while it has jobs, live or failed.
+        """
+        queue = checked_queue(queue)
+        self._refuse_to_forget(queue)
+        if not self._store.forget_queue(queue):
+            return False
+        try:
+            self._refuse_to_forget(queue)  # a job may have come in between
+        except InvalidOption:
+            self._store.register_queue(queue)
+            raise
+        return True
+
+    def _refuse_to_forget(self, queue: str) -> None:
+        if next(self._rows(queue, 0), None) is not None:
+            raise InvalidOption(
+                "queue", f"{queue!r} has jobs that wait or run; `relayq list --queue {queue}` shows them"
+            )
+        if next(self._store.failed(queue, 1), None) is not None:
+            raise InvalidOption(
+                "queue",
+                f"{queue!r} has failed jobs, which could no longer be listed; `relayq failed forget --queue {queue}` "
+                "deletes them",
+            )
 
     def failed(self, queue: str | None = None, *, limit: int = 100) -> list[JobRecord]:
         """Failed jobs, newest first: of one queue, or of all. `payload` and `error` are heads; get() has all."""

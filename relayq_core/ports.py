@@ -57,8 +57,12 @@ class JobStore(Protocol):
         """Make the queue known to the sweeper; InvalidOption past 100 queues."""
         ...
 
+    def forget_queue(self, queue: str) -> bool:
+        """Make room for another queue; this one stays among `queues` for a day. False if it is not known."""
+        ...
+
     def queues(self) -> list[str]:
-        """The names of all queues, sorted."""
+        """The names of all queues, sorted, and of those that were forgotten within a day."""
         ...
 
     def add(self, record: JobRecord) -> Added:

@@ -26,8 +26,8 @@ from relayq_core.adapters.items import (
     unique_item,
 )
 from relayq_core.adapters.tables import BY_QUEUE_INDEX, DUE_INDEX
-from relayq_core.errors import InvalidOption, JobTimeout, SettingsError, StoreError, StoreUnavailable, UnreadableRow
-from relayq_core.lifecycle import MOST_QUEUES, YIELDS_TO_CANCEL, Event, Lease, Settlement, written
+from relayq_core.errors import JobTimeout, SettingsError, StoreError, StoreUnavailable, UnreadableRow, too_many_queues
+from relayq_core.lifecycle import FORGOTTEN_MS, MOST_QUEUES, YIELDS_TO_CANCEL, Event, Lease, Settlement, written
 from relayq_core.loggers import logger
 from relayq_core.options import is_queue
 from relayq_core.ports import Added, Answer, Due, Page, Settled
@@ -99,13 +99,48 @@ class DynamoStore:
                 },
             )
         except Refused:
-            raise InvalidOption(
-                "queue", f"{queue!r} would be queue number {MOST_QUEUES + 1}; the limit is {MOST_QUEUES}"
-            ) from None
+            raise too_many_queues(queue, MOST_QUEUES) from None
+
+    def forget_queue(self, queue: str) -> bool:
+        try:
+            self._call(
+                "UpdateItem",
+                TableName=self._jobs,
+                Key=_QUEUES_KEY,
+                UpdateExpression="DELETE queue_names :queues ADD forgotten :mark",
+                ConditionExpression="contains(queue_names, :queue)",
+                ExpressionAttributeValues={
+                    ":queues": {"SS": [queue]},
+                    ":queue": {"S": queue},
+                    ":mark": {"SS": [f"{queue}#{self._now()}"]},
+                },
+            )
+        except Refused:
+            return False
+        self._drop_old_marks()
+        return True
+
+    def _drop_old_marks(self) -> None:
+        """Else they would pile up; whoever is too late for it leaves them to the next."""
+        item = self._get(self._jobs, _QUEUES_KEY) or {}
+        old = [mark for mark in item.get("forgotten", {}).get("SS", []) if not self._is_fresh(mark)]
+        if old:
+            self._call(
+                "UpdateItem",
+                TableName=self._jobs,
+                Key=_QUEUES_KEY,
+                UpdateExpression="DELETE forgotten :old",
+                ExpressionAttributeValues={":old": {"SS": old}},
+            )
+
+    def _is_fresh(self, mark: str) -> bool:
+        at = mark.rpartition("#")[2]
+        return at.isdecimal() and int(at) + FORGOTTEN_MS > self._now()
 
     def _knows_queue(self, queue: str) -> bool:
         try:
-            return queue in self._queue_names(consistently=False)
+            item = self._get(self._jobs, _QUEUES_KEY, consistently=False) or {}
+            return queue in item.get("queue_names", {}).get("SS", [])
         except StoreUnavailable:
             raise
         except StoreError:
@@ -113,12 +148,10 @@ class DynamoStore:
 
     def queues(self) -> list[str]:
         # a name that is none was put there by hand: to ask the index for it may be refused, and would end every sweep
-        return sorted(name for name in self._queue_names() if is_queue(name))
-
-    def _queue_names(self, *, consistently: bool = True) -> list[str]:
-        item = self._get(self._jobs, _QUEUES_KEY, consistently=consistently) or {}
-        names: list[str] = item.get("queue_names", {}).get("SS", [])
-        return names
+        item = self._get(self._jobs, _QUEUES_KEY) or {}
+        names = {name for name in item.get("queue_names", {}).get("SS", []) if is_queue(name)}
+        marks = [mark for mark in item.get("forgotten", {}).get("SS", []) if self._is_fresh(mark)]
+        return sorted(names | {name for mark in marks if is_queue(name := mark.rpartition("#")[0])})
 
     # --- dispatch ---
 

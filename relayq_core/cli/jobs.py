@@ -13,7 +13,7 @@ from rich.text import Text
 from relayq_core.cli.command import Cli, command
 from relayq_core.cli.exits import ERROR, NOT_FOUND, OK, Stop, no_such_job
 from relayq_core.cli.output import STATUS_STYLES, Column, age, is_fancy, moment, print_table, say, span, table_of
-from relayq_core.cli.values import JobId, Limit, LiveStatus, Queue, flag
+from relayq_core.cli.values import JobId, Limit, LiveStatus, Queue, flag, queue_name
 from relayq_core.cli.view import LIVE_COLUMNS, exit_of, live_row, show_ended, show_job
 from relayq_core.cli.watch import followed, gone_well, watched
 from relayq_core.client import RelayQ
@@ -32,24 +32,49 @@ def add_to(app: typer.Typer) -> None:
 
 
 def queues(
-    cli: Cli, watch: Annotated[bool, flag("--watch", help="Show them anew every two seconds, until Ctrl-C.")] = False
-) -> None:
+    cli: Cli,
+    forget: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[forget NAME]", help="Take back the name of a queue that has no jobs.", show_default=False
+        ),
+    ] = None,
+    watch: Annotated[bool, flag("--watch", help="Show them anew every two seconds, until Ctrl-C.")] = False,
+) -> int:
     """Every queue, how much waits and what is overdue.
+
+    `relayq queues forget NAME` makes room for another one, and is refused while the queue has jobs, live or failed; it
+    is swept for a day more.
 
     Live is what waits or runs. Overdue is what the sweeper should have looked at by now; for the time between two
     ticks that is no trouble. --watch is for people at a terminal.
 
-    JSON: {"queues": [{"queue", "live", "overdue", "oldest_due_age_ms", "capped"}], "swept_at", "swept_at_ms"}
+    JSON: {"queues": [{"queue", "live", "overdue", "oldest_due_age_ms", "capped"}], "swept_at", "swept_at_ms"}; of
+    forget {"forgotten"}, the name.
     """
+    if forget:
+        return _forget(cli, forget)
     if watch and (cli.json or not is_fancy(sys.stdout)):
         raise typer.BadParameter("--watch is for a terminal; a program asks again: relayq queues --json")
     relayq = cli.relayq(failed=False)
     if watch:
         watched(lambda: _watched_queues(relayq))
-        return
+        return OK
     views, swept_at = relayq.queues(), _swept_at(relayq)
     data = {"queues": [queue_shape(view) for view in views], **times(swept_at=swept_at)}
     cli.answer(data, lambda: show_queues(views, swept_at, relayq.clock.now()))
+    return OK
+
+
+def _forget(cli: Cli, words: list[str]) -> int:
+    if len(words) != 2 or words[0] != "forget":
+        raise typer.BadParameter("expected nothing, or: forget NAME")
+    relayq, queue = cli.relayq(), queue_name(words[1])
+    known_queue(relayq, queue)
+    if not relayq.operations.forget_queue(queue):
+        raise Stop(f"queue {queue!r} is forgotten already; it is swept for a day more", NOT_FOUND, kind="NotFound")
+    cli.answer({"forgotten": queue}, lambda: say(f"{queue} is forgotten; it is swept for a day more", style="green"))
+    return OK
 
 
 def list_jobs(

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from relayq_core import lifecycle
 from relayq_core.clock import SystemClock
-from relayq_core.errors import InvalidOption, UnreadableRow
+from relayq_core.errors import UnreadableRow, too_many_queues
 from relayq_core.lifecycle import Event, Lease, Settlement
 from relayq_core.ports import Added, Answer, Clock, Due, Page, Settled
 from relayq_core.record import CAN, JobRecord, Status, due_shard
@@ -36,6 +36,8 @@ class MemoryStore:
         self._clock = clock or SystemClock()
         self._lock = threading.RLock()
         self._queues: set[str] = set()
+        #: queue -> when it was forgotten
+        self._forgotten: dict[str, int] = {}
         self._spoilt: set[str] = set()
         self._tick: tuple[int, dict[str, int]] | None = None
         self.jobs: dict[str, JobRecord] = {}
@@ -54,15 +56,20 @@ class MemoryStore:
     def register_queue(self, queue: str) -> None:
         with self._lock:
             if queue not in self._queues and len(self._queues) >= lifecycle.MOST_QUEUES:
-                raise InvalidOption(
-                    "queue",
-                    f"{queue!r} would be queue number {lifecycle.MOST_QUEUES + 1}; "
-                    f"the limit is {lifecycle.MOST_QUEUES}",
-                )
+                raise too_many_queues(queue, lifecycle.MOST_QUEUES)
             self._queues.add(queue)
 
+    def forget_queue(self, queue: str) -> bool:
+        with self._lock:
+            if queue not in self._queues:
+                return False
+            self._queues.remove(queue)
+            self._forgotten[queue] = self._clock.now()
+            return True
+
     def queues(self) -> list[str]:
-        return sorted(self._queues)
+        since = self._clock.now() - lifecycle.FORGOTTEN_MS
+        return sorted(self._queues | {queue for queue, at in self._forgotten.items() if at > since})
 
     # --- dispatch ---
 

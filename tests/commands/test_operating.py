@@ -331,3 +331,25 @@ def test_a_question_that_is_answered_with_no_changes_nothing(
     assert relayq("failed", "redrive", "--all", "--rate", "0.1").code == 1
     assert asked == ["Redrive 1 failed job at 0.1 a second, about 10 s?"]
     assert relayq("failed", "show", "mine").code == 0
+
+
+# --- queues forget ---
+
+
+def test_a_queue_without_jobs_is_forgotten(relayq: Relayq) -> None:
+    """Its name counts no longer; it is swept, and so listed, for a day more."""
+    job_id = dispatched(relayq, "greet", "--queue", "misspelt")
+    refused = relayq("queues", "forget", "misspelt")
+    assert (refused.code, refused.err[:44]) == (1, "error: queue: 'misspelt' has jobs that wait ")
+    relayq("cancel", job_id)
+    assert relayq("queues", "forget", "misspelt", "--json").json == {"forgotten": "misspelt"}
+    again, unknown = relayq("queues", "forget", "misspelt"), relayq("queues", "forget", "another")
+    assert (again.code, unknown.code) == (4, 4)
+    assert "is forgotten already" in again.err
+    assert "there is no queue 'another'" in unknown.err
+
+
+@pytest.mark.parametrize("words", [["forget"], ["misspelt"], ["forget", "a", "b"], ["drop", "a"], ["forget", "a b"]])
+def test_what_is_no_forget_is_a_usage_error(relayq: Relayq, words: list[str]) -> None:
+    """Nothing is guessed."""
+    assert relayq("queues", *words).code == 2

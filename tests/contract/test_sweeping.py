@@ -9,6 +9,7 @@ import pytest
 from relayq_core.errors import InvalidOption, UnreadableRow
 from relayq_core.ports import Answer, Due, JobStore
 from relayq_core.record import JobRecord, due_shard, shards_of
+from relayq_core.testing import ManualClock
 from tests.factories import NOW, a_job, a_lease, completion
 
 Claimed = Callable[..., JobRecord]
@@ -239,6 +240,38 @@ def test_the_hundred_and_first_queue_is_refused_in_plain_words(store: JobStore) 
     with pytest.raises(InvalidOption, match="'one-more' would be queue number 101; the limit is 100"):
         store.register_queue("one-more")
     assert len(store.queues()) == 100
+
+
+def test_a_queue_that_is_forgotten_makes_room_and_is_swept_for_a_day_more(store: JobStore, clock: ManualClock) -> None:
+    """A job may be on its way to it: whoever dispatches one asks again after some minutes."""
+    for n in range(100):
+        store.register_queue(f"queue-{n}")
+    assert store.forget_queue("queue-7")
+    assert not store.forget_queue("queue-7")
+    assert not store.forget_queue("never-there")
+    store.register_queue("one-more")
+    assert {"queue-7", "one-more"} < set(store.queues())
+    with pytest.raises(InvalidOption, match=r"the limit is 100\. `relayq queues forget NAME` takes back one"):
+        store.register_queue("queue-7")
+    clock.advance(hours=23, minutes=59)
+    assert "queue-7" in store.queues()
+    clock.advance(minutes=1)
+    assert len(store.queues()) == 100
+    assert "queue-7" not in store.queues()
+
+
+def test_a_queue_that_was_forgotten_is_known_again_by_its_next_registration(
+    store: JobStore, clock: ManualClock
+) -> None:
+    """For good; and it can be forgotten anew, for another day."""
+    for _ in range(3):
+        store.register_queue("emails")
+        clock.advance(days=2)
+        assert store.queues() == ["emails"]
+        assert store.forget_queue("emails")
+        assert store.queues() == ["emails"]
+        clock.advance(days=2)
+        assert store.queues() == []
 
 
 def test_the_last_tick_is_remembered(store: JobStore) -> None:

@@ -186,6 +186,9 @@ class FaultyStore:
     def register_queue(self, queue: str) -> None:
         self._write("register_queue", f"queue:{queue}", lambda: self._memory.register_queue(queue))
 
+    def forget_queue(self, queue: str) -> bool:
+        return self._write("forget_queue", f"queue:{queue}", lambda: self._memory.forget_queue(queue))  # type: ignore[no-any-return]
+
     def queues(self) -> list[str]:
         found: list[str] = self._read("queues", self._memory.queues)
         self._listed = [shard for queue in found for shard in shards_of(queue)]

@@ -11,7 +11,7 @@ import pytest
 from relayq_core import DispatchUnknown, Exponential, Fixed, InvalidOption, Job, StoreError, job
 from relayq_core.record import JobRecord, Status
 from relayq_core.testing import Bench, Offer
-from tests.factories import NOW
+from tests.factories import NOW, a_burial, a_lease
 from tests.stories.faulty import FaultyBench
 
 SECOND = 1_000
@@ -78,6 +78,68 @@ def test_a_queue_that_cannot_be_made_known_fails_the_dispatch(fault: str) -> Non
         bench.relayq.dispatch("greet", queue="new")
     assert bench.store.jobs == {}
     assert bench.relayq.dispatch("greet", queue="new").handed_off
+
+
+@pytest.mark.parametrize("ahead", [timedelta(days=3650, seconds=1), timedelta(days=36_500), "the end of time"])
+def test_a_moment_ends_where_a_delay_does(bench: Bench, ahead: timedelta | str) -> None:
+    """Ten years ahead: what lies beyond is no moment that anybody means, and not even every calendar has it."""
+    now = datetime.fromtimestamp(NOW / 1000, UTC)
+    at = datetime.max.replace(tzinfo=UTC) if isinstance(ahead, str) else now + ahead
+    with pytest.raises(InvalidOption, match="at: expected 0 to 315360000 seconds"):
+        bench.relayq.dispatch("greet", at=at)
+    assert bench.store.jobs == {}
+    assert bench.relayq.dispatch("greet", at=now + timedelta(days=3650)).job_id
+
+
+def test_a_queue_is_registered_again_after_some_minutes(bench: Bench) -> None:
+    """Its name may have been taken back, or the list of queues overwritten: then nothing would be swept again."""
+    bench.relayq.dispatch("greet", queue="emails")
+    assert bench.relayq.queues_forget("reports") is False
+    bench.store._queues.clear()
+    bench.clock.advance(minutes=5)
+    bench.relayq.dispatch("greet", queue="emails")
+    assert bench.store.queues() == ["emails"]
+
+
+@pytest.mark.parametrize("what", ["waits", "runs", "has failed"])
+def test_a_queue_with_jobs_is_not_forgotten(bench: Bench, what: str) -> None:
+    """What waits there would never be swept, and what failed there never listed."""
+    bench.relayq.dispatch("greet", queue="emails", job_id="mine", max_attempts=1, delay=864_000 * (what == "waits"))
+    if what != "waits":
+        claimed = bench.store.claim("mine", a_lease()).record
+        assert claimed is not None
+        if what == "has failed":
+            bench.store.bury(claimed, a_burial(claimed))
+    with pytest.raises(InvalidOption, match="has failed jobs" if what == "has failed" else "wait or run"):
+        bench.relayq.queues_forget("emails")
+    assert bench.store._queues == {"emails"}
+
+
+def test_a_queue_whose_job_came_in_between_is_not_forgotten(bench: Bench) -> None:
+    """It is looked for again once the name is gone."""
+    bench.relayq.dispatch("greet", queue="emails", job_id="mine")
+    bench.relayq.cancel("mine")
+    forget = bench.store.forget_queue
+
+    def dispatched_first(queue: str) -> bool:
+        bench.relayq.dispatch("greet", queue="emails")
+        return forget(queue)
+
+    bench.store.forget_queue = dispatched_first  # type: ignore[method-assign]
+    with pytest.raises(InvalidOption, match="wait or run"):
+        bench.relayq.queues_forget("emails")
+    assert bench.store._queues == {"emails"}
+
+
+def test_an_empty_queue_is_forgotten(bench: Bench) -> None:
+    """And known again with its next job."""
+    bench.relayq.dispatch("greet", queue="emails", job_id="mine")
+    bench.relayq.cancel("mine")
+    assert bench.relayq.queues_forget("emails")
+    bench.clock.advance(days=1)
+    assert bench.store.queues() == []
+    bench.relayq.dispatch("greet", queue="emails")
+    assert bench.store.queues() == ["emails"]
 
 
 @pytest.mark.parametrize("way", ["drops it", "raises"])

@@ -468,6 +468,19 @@ def test_a_wait_that_is_too_long_is_left_to_the_sweeper(bench: Bench) -> None:
     assert row(bench).attempt == 0
 
 
+@pytest.mark.parametrize("waits", [0, 5, 65])
+@pytest.mark.parametrize("beyond", [3, 60, 800, 86_400])
+def test_no_runner_sleeps_for_longer_than_it_may(waits: int, beyond: float) -> None:
+    """A handoff whose moment is beyond MAX_WAIT, by its own word or by the row's, leaves the job to the sweeper."""
+    bench = Bench(max_wait_seconds=waits)
+    bench.relayq.dispatch("greet", job_id="mine", delay=waits + beyond)
+    moment = NOW + round((waits + beyond) * SECOND)
+    for run_at in (moment, NOW, None):
+        assert bench.run("mine", run_at).ended is Ended.NOT_CLAIMED
+    assert bench.clock.now() == NOW
+    assert row(bench).attempt == 0
+
+
 def test_with_too_little_time_left_after_a_wait_the_job_is_handed_on(bench: Bench) -> None:
     """A fresh invocation has the time that this one has slept away."""
 
