@@ -24,6 +24,7 @@ from relayq_core.lifecycle import Policy
 from relayq_core.options import Options, checked_queue
 from relayq_core.ports import Added, Clock, Handoff, JobStore, UniqueHint
 from relayq_core.record import JobRecord, new_id, unique_pk
+from relayq_core.registering import Registrations
 from relayq_core.registry import Registry
 from relayq_core.request import JobRequest, request_of
 from relayq_core.tracing import current_trace
@@ -64,8 +65,7 @@ class Dispatcher:
         self._default_queue = default_queue
         self._max_depth = max_depth
         self._hints = Hints(hint, events, clock)
-        #: queue -> when it was last known to be known
-        self._registered: dict[str, int] = {}
+        self._registrations = Registrations(store, clock)
 
     def dispatch(self, job: Any, args: Mapping[str, Any] | None, given: Options) -> Dispatched:
         """Accept a job. Once this returns, or raises DispatchUnknown, nothing that dies can lose it.
@@ -143,15 +143,8 @@ class Dispatcher:
         return record, hand_off_now
 
     def register(self, queue: str) -> None:
-        """The sweeper must know of the queue before a job can depend on it.
-
-        Asked for again after some minutes: the list may have been overwritten or restored, or the name taken back.
-        """
-        now = self._clock.now()
-        last = self._registered.get(queue)
-        if last is None or not 0 <= now - last < lifecycle.REGISTERED_MS:
-            self._store.register_queue(queue)
-            self._registered[queue] = now
+        """The sweeper must know of the queue before a job can depend on it."""
+        self._registrations.register(queue)
 
     def _failure(self, job_id: str) -> JobRecord | None:
         """The job that has failed under an id of the caller's own: to dispatch it again must not begin it anew."""

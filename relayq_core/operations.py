@@ -17,6 +17,7 @@ from relayq_core.loggers import logger
 from relayq_core.options import checked_job_id, checked_queue
 from relayq_core.ports import Clock, Due, Handoff, JobStore
 from relayq_core.record import JobRecord, Status, shards_of
+from relayq_core.registering import Registrations
 from relayq_core.views import Health, LiveJobs, QueueView
 
 #: A row that changes under a cancel is looked at again; so often, it is not chance any more.
@@ -62,6 +63,7 @@ class Operations:
         self._clock = clock
         self._policy = policy
         self._events = events
+        self._registrations = Registrations(store, clock)
 
     def get(self, job_id: str) -> JobRecord | None:
         """The job from whichever table holds it, or None. A redrive may pass between the two: look twice."""
@@ -102,7 +104,7 @@ class Operations:
                 f"job {failed.id!r} needs what this version of RelayQ cannot do", "redrive it with a newer one"
             )
         settlement = lifecycle.redrive(failed, self._policy, now=self._clock.now())
-        self._store.register_queue(failed.queue)
+        self._registrations.register(failed.queue)
         added = self._store.redrive(failed, settlement)
         if added is None:
             return None
@@ -126,6 +128,7 @@ class Operations:
         """
         queue = checked_queue(queue)
         self._refuse_to_forget(queue)
+        self._registrations.drop(queue)
         if not self._store.forget_queue(queue):
             return False
         try:
