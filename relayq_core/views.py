@@ -64,7 +64,10 @@ def judged(queues: Sequence[QueueView], last_sweep_at: int | None, now: int) -> 
     swept = None if last_sweep_at is None else now - last_sweep_at
     problems = []
     if swept is None:
-        problems.append("the sweeper has never run: is the stack's schedule enabled?")
+        problems.append(
+            "the sweeper has not run yet; it ticks each minute, so right after the first deploy ask again in two; "
+            "later see whether the stack's schedule is enabled, and its function's log"
+        )
     elif swept > LATE_MS:
         problems.append(
             f"the sweeper has not run for {_minutes(swept)}, and should each minute: "

@@ -118,7 +118,7 @@ def test_clear_of_an_empty_queue_asks_nothing(relayq: Relayq) -> None:
 def test_health_says_what_is_wrong_and_exits_1(relayq: Relayq, store: DynamoStore) -> None:
     """A monitor reads the exit code, a person the sentence."""
     ran = relayq("health")
-    assert (ran.code, "unhealthy: the sweeper has never run" in ran.out) == (1, True)
+    assert (ran.code, "unhealthy: the sweeper has not run yet" in ran.out) == (1, True)
     store.record_tick(SystemClock().now(), {})
     dispatched(relayq, "greet")
     well = relayq("health")

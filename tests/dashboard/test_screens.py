@@ -410,7 +410,7 @@ def test_json_that_is_cut_says_so_and_where_the_whole_is() -> None:
 
 def test_health_says_what_is_wrong(world: World, browser: Browser) -> None:
     """In sentences."""
-    assert "the sweeper has never run" in browser.get("/dashboard/health").text
+    assert "the sweeper has not run yet" in browser.get("/dashboard/health").text
     world.store.record_tick(world.clock.now(), {})
     assert "All is well" in browser.get("/dashboard/health").text
 
