@@ -58,6 +58,8 @@ UNREADABLE_MS = 3_600_000
 
 #: A cancelled job is kept so long at least: a dispatch that is repeated meanwhile must not bring it back.
 CANCELLED_KEPT_MS = 3_600_000
+#: A completed job, if it is kept at all, for this long at least: longer than any late write of its dispatch may take.
+COMPLETED_KEPT_MS = 600_000
 #: The sweeper asks the index for each of them, so they are few.
 MOST_QUEUES = 100
 #: A queue that was forgotten is swept for so long: what was on its way to it is found all the same.
@@ -481,7 +483,9 @@ def redrive(record: JobRecord, policy: Policy, *, now: int) -> Settlement:
 
 def _complete(record: JobRecord, outcome: Succeeded, policy: Policy, now: int) -> Settlement:
     kept = {"result_json": outcome.result_json, "result_problem": outcome.problem, "error": None}
-    return Settlement(Event.COMPLETE, _ended(record, Event.COMPLETE, now, policy.retention_ms, **kept))
+    return Settlement(
+        Event.COMPLETE, _ended(record, Event.COMPLETE, now, max(policy.retention_ms, COMPLETED_KEPT_MS), **kept)
+    )
 
 
 def _again(

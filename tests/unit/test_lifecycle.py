@@ -648,6 +648,13 @@ def test_a_job_taken_for_exhausted_goes_on_while_its_type_allows_more(
 
 
 @given(kept=st.integers(0, 10**7))
+def test_a_completed_job_is_kept_for_ten_minutes_whatever_the_retention(kept: int) -> None:
+    """A late try of its dispatch must find it, and not begin it again. (With 0 it is deleted instead.)"""
+    after = lifecycle.settle(a_claimed_job(), Succeeded(), LIMITS, policy(retention_ms=kept), now=NOW, luck=0.5).after
+    assert after.expires_at == lifecycle.expiry(NOW + max(kept, 600_000))
+
+
+@given(kept=st.integers(0, 10**7))
 def test_a_cancelled_job_is_kept_for_an_hour_whatever_the_retention(kept: int) -> None:
     """A dispatch that is repeated within it must not bring the job back."""
     after = lifecycle.cancel(a_job(), policy(retention_ms=kept), now=NOW).after
