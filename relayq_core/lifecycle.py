@@ -613,7 +613,9 @@ def overrun(
     told = _with_error(record, crash, crash, now)
     is_last = record.attempt >= limits.max_attempts
     wait = 0.0 if is_last else limits.backoff.delay(record.attempt, luck)
-    safe_at = max(now + round(wait * 1000), (record.lease_until or now) + SKEW_MS)
+    # a lease that is renewed may end later than this record says: then its process has as long as its patience
+    gone_at = max(record.lease_until or now, now + patience(policy)) + SKEW_MS
+    safe_at = max(now + round(wait * 1000), gone_at)
     found = _again(told.evolve(exhausted=is_last), Event.RELEASE, (safe_at - now) / 1000, policy, now)
     # whoever writes this has no time left to hand it off
     after = found.after.evolve(due_at=safe_at, settled_by=f"{record.lease_id}-overrun")

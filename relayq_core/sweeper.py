@@ -224,14 +224,19 @@ class Sweeper:
             return self._follow(row, record, Postpone(later)) if record is not None and record.is_newer else "left"
         return self._follow(row, record, decision)
 
-    def end_crashed(self, record: JobRecord) -> str:
-        """End the lease of a runner that is known to be dead, before it runs out. Raises StoreError."""
-        now = self._clock.now()
+    def end_crashed(self, record: JobRecord, error: JobCrashed | None = None) -> str:
+        """End the lease of a runner that is known to be dead, before it runs out; `error`: how. Raises StoreError."""
         token = f"sweep-{secrets.token_hex(8)}"
-        return self._end_lease(
+        settlement = lifecycle.release(
             record,
-            lifecycle.release(record, self._policy, token, now=now, luck=_dice.random(), of_type=self._type_of(record)),
+            self._policy,
+            token,
+            now=self._clock.now(),
+            luck=_dice.random(),
+            of_type=self._type_of(record),
+            error=error,
         )
+        return self._end_lease(record, settlement, error)
 
     def _type_of(self, record: JobRecord | None) -> Options | None:
         known = None if record is None else self._registry.get(record.name)
@@ -280,7 +285,7 @@ class Sweeper:
         hand_off(self._handoff, self._events, record, record.available_at)
         return "nudged"
 
-    def _end_lease(self, record: JobRecord, settlement: Settlement) -> str:
+    def _end_lease(self, record: JobRecord, settlement: Settlement, error: JobCrashed | None = None) -> str:
         """Its runner is gone. Only if the lease is still the one that ran out, and no cancel came meanwhile."""
         settled = self._write(record, settlement)
         if settled is Settled.CANCEL_REQUESTED:
@@ -303,7 +308,7 @@ class Sweeper:
                 JobEvent(
                     kind="failed",
                     job=job,
-                    error=JobCrashed(record.attempt),
+                    error=error or JobCrashed(record.attempt),
                     will_retry=settlement.event is Event.RELEASE,
                 )
             )

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import logging
+import os
 import signal
+from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Annotated
 
 import typer
@@ -12,7 +15,9 @@ import typer
 from relayq_core.cli.command import Cli, command
 from relayq_core.cli.output import print_json, say
 from relayq_core.cli.values import flag, queue_name
+from relayq_core.loggers import logger
 from relayq_core.work.pool import ProcessSlots
+from relayq_core.work.speaking import Speaker, SpokenLog
 from relayq_core.work.worker import News, Worker
 
 _STYLES = {"completed": "green", "failed": "red", "crashed": "red", "lease lost": "red", "started": "dim"}
@@ -47,21 +52,58 @@ def work(
     relayq.store.queues()  # tables that cannot be used are told now, in a sentence
     # a handler's own dispatches, and retries, go the way that this command goes
     environ = {"RELAYQ_HANDOFF": relayq.settings.handoff}
-    with _counted_signals() as signals, ProcessSlots(concurrency, environ, quiet=cli.json) as slots:
-        if not cli.json:
-            where = ", ".join(queue or []) or "all queues"
-            say(f"working on {where}, {concurrency} at a time; Ctrl-C stops after the job in hand")
-        worker = Worker(
-            relayq,
-            slots,
-            stopping=lambda: len(signals),
-            tell=lambda news: _tell(news, as_json=cli.json),
-        )
-        counts = worker.work(queue or [], most=1 if once else max_jobs, once=once)
-    if cli.json:
+    wanted, most = queue or [], 1 if once else max_jobs
+
+    def worked(voice: Speaker) -> None:
+        with _counted_signals() as signals, ProcessSlots(concurrency, environ, quiet=cli.json) as slots:
+            if not cli.json:
+                where = ", ".join(wanted) or "all queues"
+                line = f"working on {where}, {concurrency} at a time; Ctrl-C stops after the job in hand"
+                voice.say(lambda: say(line))
+            worker = Worker(
+                relayq,
+                slots,
+                stopping=lambda: len(signals),
+                tell=lambda news: voice.say(lambda: _tell(news, as_json=cli.json)),
+            )
+            counts = worker.work(wanted, most=most, once=once)
+        with suppress(BrokenPipeError):  # nobody listens
+            voice.say(lambda: _sum_up(counts, as_json=cli.json))
+
+    voice, log, status = Speaker(), Speaker(), 1
+    try:
+        with voice, log, _spoken_by(log):
+            worked(voice)
+        status = 0
+    finally:
+        if voice.is_blocked or log.is_blocked:
+            os._exit(status)  # Python would wait for them
+
+
+def _sum_up(counts: Counter[str], *, as_json: bool) -> None:
+    if as_json:
         print_json({"event": "left", "counts": dict(counts)}, line=True)
     else:
         say(", ".join(f"{count} {what}" for what, count in counts.most_common()) or "nothing was due")
+
+
+@contextmanager
+def _spoken_by(speaker: Speaker) -> Iterator[None]:
+    """Inside, RelayQ's log lines are written by a thread of their own."""
+    own, propagates = list(logger.handlers), logger.propagate
+    inherited = logging.root.handlers if propagates else []
+    for handler in own or inherited or filter(None, [logging.lastResort]):
+        logger.addHandler(SpokenLog(handler, speaker))
+        logger.removeHandler(handler)
+    logger.propagate = False
+    try:
+        yield
+    finally:
+        logger.propagate = propagates
+        for handler in list(logger.handlers):
+            logger.removeHandler(handler)
+        for handler in own:
+            logger.addHandler(handler)
 
 
 def _tell(news: News, *, as_json: bool) -> None:

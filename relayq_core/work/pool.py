@@ -6,15 +6,21 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, Pipe, wait
 from typing import Protocol
 
+from relayq_core.clock import SystemClock
+from relayq_core.deadline import STUBBORN_EXIT
 from relayq_core.errors import RelayQError
+from relayq_core.fuse import overran
+from relayq_core.ports import Clock
 from relayq_core.record import JobRecord
 from relayq_core.work.child import NotReady, Ready, Report
+from relayq_core.work.guard import Guard
 
 #: Not by -m: what is sent over the connection must not be of a module called __main__.
 _CHILD = "from relayq_core.work.child import main; main()"
@@ -33,9 +39,22 @@ class ProcessStartFailed(RelayQError):
 
 @dataclass(frozen=True, slots=True)
 class Died:
-    """A process that ended before its job had."""
+    """A process that ended before its job had. `status` as subprocess tells it: negative for a signal."""
 
     status: int
+
+    @property
+    def how(self) -> str:
+        """In words, as the end of a sentence about the runner of an attempt."""
+        if self.status == STUBBORN_EXIT or overran(self.status):
+            return "was ended: its handler overran its time and did not stop"
+        if self.status >= 0:
+            return f"ended without settling (its process ended with status {self.status})"
+        try:
+            name = signal.Signals(-self.status).name
+        except ValueError:
+            name = f"signal {-self.status}"
+        return f"ended without settling (its process was ended by {name})"
 
 
 class Slot(Protocol):
@@ -50,6 +69,13 @@ class Slot(Protocol):
 
     def give(self, claimed: JobRecord) -> None:
         """Have a claimed job performed. Never waits, never raises: a process that is gone is heard of."""
+        ...
+
+    def keep(self, until: int) -> None:
+        """End the process and all that it has started at this moment (epoch milliseconds), unless this is said again.
+
+        Whatever holds up who says it, and whatever the process does.
+        """
         ...
 
     def kill(self) -> None:
@@ -76,8 +102,10 @@ class Slots(Protocol):
 class ProcessSlot:
     """A slot and its process, which is started anew whenever it has ended."""
 
-    def __init__(self, environ: Mapping[str, str], *, quiet: bool) -> None:
+    def __init__(self, environ: Mapping[str, str], guard: Guard, now: Callable[[], int], *, quiet: bool) -> None:
         self.job: JobRecord | None = None
+        self._guard = guard
+        self._now = now
         self._environ = environ
         self._quiet = quiet
         self._process: subprocess.Popen[bytes] | None = None
@@ -115,7 +143,13 @@ class ProcessSlot:
                 # a group of its own: Ctrl-C is the worker's alone, and whatever a handler starts is ended with it
                 start_new_session=True,
             )
+        self._guard.watch(self._process.pid)
         self._connection, self._lifeline, self._ready = ours, life, False
+
+    def keep(self, until: int) -> None:
+        if self._process is not None:
+            begins = time.monotonic()  # read first: whoever is stopped in between has less time, not more
+            self._guard.watch(self._process.pid, begins + (until - self._now()) / 1000)
 
     def give(self, claimed: JobRecord) -> None:
         self.job = claimed
@@ -150,6 +184,8 @@ class ProcessSlot:
         if had is None or not isinstance(said, Report | Died):
             return None
         self.job = None
+        if isinstance(said, Report) and self._process is not None:
+            self._guard.watch(self._process.pid)
         return had, said
 
     def kill(self) -> None:
@@ -181,6 +217,7 @@ class ProcessSlot:
             return 0
         with suppress(ProcessLookupError, PermissionError):
             os.killpg(process.pid, signal.SIGKILL)
+        self._guard.let_be(process.pid)  # before its number is free
         return process.wait()
 
 
@@ -190,8 +227,17 @@ class ProcessSlots:
     `environ` is added to the environment; `quiet`: what jobs print goes to stderr.
     """
 
-    def __init__(self, count: int, environ: Mapping[str, str], *, quiet: bool = False) -> None:
-        self.slots: Sequence[ProcessSlot] = [ProcessSlot(environ, quiet=quiet) for _ in range(count)]
+    def __init__(
+        self,
+        count: int,
+        environ: Mapping[str, str],
+        *,
+        quiet: bool = False,
+        clock: Clock | None = None,
+    ) -> None:
+        self._guard = Guard()
+        now = (clock or SystemClock()).now
+        self.slots: Sequence[ProcessSlot] = [ProcessSlot(environ, self._guard, now, quiet=quiet) for _ in range(count)]
 
     def __enter__(self) -> ProcessSlots:
         """Raises ProcessStartFailed: nothing is to be claimed that could not be run."""
@@ -208,6 +254,7 @@ class ProcessSlots:
     def __exit__(self, *error: object) -> None:
         for slot in self.slots:
             slot.close()
+        self._guard.close()
 
     def heard(self, seconds: float) -> Iterable[tuple[Slot, JobRecord, Report | Died]]:
         wait([slot.connection for slot in self.slots if slot.connection is not None], min(seconds, _LOOK_SECONDS))

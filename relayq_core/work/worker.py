@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from relayq_core import lifecycle
 from relayq_core.client import RelayQ
 from relayq_core.context import job_fields
-from relayq_core.errors import StoreError, UnreadableRow
+from relayq_core.errors import JobCrashed, StoreError, StoreUnavailable, UnreadableRow
 from relayq_core.handing import hand_off
 from relayq_core.loggers import logger
 from relayq_core.options import several
@@ -32,8 +32,6 @@ _BEAT_MS = lifecycle.RENEWED_MS // 3
 _BEAT_AGAIN_MS = 2_000
 #: A call of the store: four tries of the SDK, each with a second to connect and three to answer, and its pauses.
 _LONGEST_CALL_MS = 25_000
-#: No right, and no table: neither comes by waiting, and a worker that waits looks as if it worked.
-_FOR_GOOD = frozenset({"AccessDeniedException", "AccessDenied", "ResourceNotFoundException"})
 #: New queues are looked for this often.
 _QUEUES_MS = 15_000
 
@@ -84,6 +82,8 @@ class Worker:
         self._held: dict[str, _Held] = {}
         #: 1 once telling has failed
         self._unheard = 0
+        #: what the tables refuse for good, as a right that is missing
+        self._refusal: StoreError | None = None
         self._known: tuple[int, list[str]] | None = None
         self.counts: Counter[str] = Counter()
 
@@ -91,7 +91,8 @@ class Worker:
         """Run jobs until it is stopped; how they ended, counted.
 
         `queues` in the order in which they go before each other; none means all. It leaves after `most` jobs; with
-        `once` as soon as nothing is due, too.
+        `once` as soon as nothing is due, too. Raises StoreError for what the tables refuse for good, when the jobs in
+        hand have ended.
         """
         try:
             return self._work(list(several("queues", queues, "names of queues")), most, once=once)
@@ -103,7 +104,7 @@ class Worker:
         pause = _FIRST_PAUSE
         started = 0
         while True:
-            stopping = max(self._stopping(), self._unheard)
+            stopping = max(self._stopping(), self._unheard, int(self._refusal is not None))
             if stopping > 1:
                 self._give_all_back()
             wants = 0 if stopping else self._free(most, started)
@@ -111,6 +112,8 @@ class Worker:
             started += took
             pause = _FIRST_PAUSE if took else min(2 * pause, _LAST_PAUSE)
             if not self._held and (stopping or started == most or (once and found_all and not took)):
+                if self._refusal is not None:
+                    raise self._refusal
                 return self.counts
             self._hear(0.0 if took and wants > took else min(pause, self._until_next_beat()))
             self._beat()
@@ -131,10 +134,11 @@ class Worker:
                     took += 1
                 if took == wanted:
                     return took, False
-        except StoreError as error:
-            if error.code in _FOR_GOOD:
-                raise
+        except (StoreUnavailable, UnreadableRow):
             logger.exception("the tables cannot be used; trying again")
+            return took, False
+        except StoreError as error:
+            self._refusal = error
             return took, False
         return took, True
 
@@ -176,7 +180,11 @@ class Worker:
     def _start(self, claimed: JobRecord) -> None:
         slot = next(slot for slot in self._slots.slots if slot.is_free)
         now = self._clock.now()
-        self._held[claimed.id] = _Held(claimed, claimed.lease_until or now, now + _BEAT_MS)
+        until = claimed.lease_until or now
+        # reckoned from when the lease was asked for: the answer may have come late
+        held = _Held(claimed, until, until - self._policy.grace_ms - lifecycle.RENEWED_MS + _BEAT_MS)
+        self._held[claimed.id] = held
+        slot.keep(_gone_by(held))
         slot.give(claimed)
         self._say(News("started", claimed))
 
@@ -191,13 +199,14 @@ class Worker:
                     self._count(ended.value, job, took)
                 case Died(status):
                     logger.warning("the process of a job ended with status %d", status, extra=job_fields(job))
-                    self._end_crashed(job, took)
+                    self._end_crashed(job, said, took)
 
-    def _end_crashed(self, job: JobRecord, took: int) -> None:
+    def _end_crashed(self, job: JobRecord, died: Died, took: int) -> None:
         """Nobody works on it any more: no need to wait until its lease runs out."""
         self._end_hopeless()
         try:
-            self._sweeper.end_crashed(job)
+            error = JobCrashed(job.attempt, f"the runner of attempt {job.attempt} {died.how}")
+            self._sweeper.end_crashed(job, error)
         except StoreError:
             logger.exception("the job could not be released; its lease will run out", extra=job_fields(job))
         self._count("crashed", job, took)
@@ -237,8 +246,15 @@ class Worker:
                 held.renew_at = self._clock.now() + _BEAT_AGAIN_MS
             else:
                 held.until, held.renew_at = until, now + _BEAT_MS
-                if not kept:
+                if kept:
+                    self._keep(held)
+                else:
                     self._lose(held)
+
+    def _keep(self, held: _Held) -> None:
+        for slot in self._slots.slots:
+            if slot.job is not None and slot.job.id == held.job.id:
+                slot.keep(_gone_by(held))
 
     def _end_hopeless(self) -> None:
         """Before each call of the store, which may take long: end what could outlive its lease meanwhile."""
@@ -280,3 +296,8 @@ class Worker:
             if settled is Settled.DONE and settlement.hand_off:
                 hand_off(self._handoff, self._events, settlement.after, settlement.run_at)
         self._count("interrupted", job, now - (held.job.started_at or 0))
+
+
+def _gone_by(held: _Held) -> int:
+    """No handler of this lease may run on after that."""
+    return held.until - lifecycle.SKEW_MS

@@ -415,6 +415,9 @@ class _Slot:
     def give(self, claimed: Any) -> None:
         self.job = claimed
 
+    def keep(self, until: int) -> None:
+        """It has no process."""
+
     def kill(self) -> None:
         """It has no process."""
 

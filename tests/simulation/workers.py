@@ -32,6 +32,7 @@ class SimSlot:
         #: what its process has said, and nobody has heard
         self.said: Report | Died | None = None
         self._slots = slots
+        self._kept_until = 0
 
     @property
     def is_free(self) -> bool:
@@ -40,6 +41,17 @@ class SimSlot:
     def give(self, claimed: JobRecord) -> None:
         self.job = claimed
         self.process = self._slots.start(self, claimed)
+
+    def keep(self, until: int) -> None:
+        """As relayq_core/work/guard.py does: whatever holds the worker up, its process ends at that moment."""
+        self._kept_until = until
+        left = max(0, until - self._slots.now())
+        self._slots.stage.world.at(left, lambda: self._end_if_kept_until(until))
+
+    def _end_if_kept_until(self, until: int) -> None:
+        process = self.process
+        if self._kept_until == until and process is not None and not process.dead:
+            self._slots.stage.world.kill(process)
 
     def kill(self) -> None:
         if self.process is not None and not self.process.dead:
@@ -68,6 +80,10 @@ class SimSlots:
     @property
     def slots(self) -> Sequence[Slot]:
         return self._all
+
+    def now(self) -> int:
+        """The worker's time."""
+        return self.stage.clock(self._worker).now()
 
     def start(self, slot: SimSlot, claimed: JobRecord) -> Actor:
         """Have a job performed, as relayq_core/work/child.py does."""

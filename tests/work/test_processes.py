@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from relayq_core import RelayQ, Settings, Status
 from relayq_core.local.aws import FAILED_TABLE, JOBS_TABLE, EmbeddedAws
 from relayq_core.local.environ import isolated
 from relayq_core.record import JobRecord
+from relayq_core.work.guard import Guard
 
 JOBS = """
 import os
@@ -36,6 +38,11 @@ def note(line):
 def greet(name: str) -> str:
     print("printed by the handler")
     return f"Hello, {name}!"
+
+
+@job
+def quiet(number: int) -> int:
+    return number
 
 
 @job(max_attempts=3)
@@ -72,6 +79,18 @@ def ends_its_own(seconds: int) -> float:
     process = subprocess.Popen(["sleep", str(seconds)])
     process.terminate()
     return process.wait()
+
+
+@job(timeout=1, max_attempts=1)
+def computes() -> None:
+    note("begins")
+    sum(range(10**12))
+
+
+@job
+def computes_for_long() -> None:
+    note("begins")
+    sum(range(10**12))
 
 
 @job
@@ -332,3 +351,136 @@ def _is_alive(pid: int) -> bool:
     except OSError:
         return False
     return state != "Z"
+
+
+# --- time ---
+
+
+def test_a_jobs_own_timeout_ends_c_code_too(stage: Stage) -> None:
+    """It holds Python's lock: nothing of Python's can stop it. The error tells of time, and not of memory."""
+    stage.environ["RELAYQ_LEASE_GRACE_SECONDS"] = "1"
+    job_id = stage.relayq.dispatch("computes").job_id
+    told, err = stage.worked("--max-jobs", "2")
+    assert told[-1]["counts"] == {"crashed": 1, "failed": 1}
+    why = "JobCrashed: the runner of attempt 1 was ended: its handler overran its time and did not stop"
+    assert stage.job(job_id).error == why
+    assert "in computes" in err, "the log says where it was"
+
+
+def test_a_worker_that_is_killed_takes_c_code_with_it(stage: Stage) -> None:
+    """Which hears of nothing: it holds Python's lock."""
+    stage.relayq.dispatch("computes_for_long")
+    worker = stage.work()
+    stage.until(lambda: bool(stage.log))
+    worker.kill()
+    pid = int(stage.log[0].split()[-1])
+    stage.until(lambda: not _is_alive(pid))
+
+
+@pytest.mark.parametrize("blocked", ["stdout", "stderr"])
+def test_an_output_that_is_blocked_holds_no_job_up(stage: Stage, blocked: str) -> None:
+    """`relayq work | less`: what is in hand is renewed, what waits is run, and it can leave."""
+    reads, writes = os.pipe()
+    os.set_blocking(writes, False)
+    with suppress(BlockingIOError):
+        while True:
+            os.write(writes, b"x" * 64)
+    os.set_blocking(writes, True)
+    ids = [stage.relayq.dispatch("quiet", {"number": number}).job_id for number in range(3)]
+    die = stage.relayq.dispatch("die", {"status": 3}, max_attempts=1).job_id  # is logged
+    outputs = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, blocked: writes}
+    worker = subprocess.Popen(
+        [sys.executable, "-m", "relayq_core.cli", "work", "--max-jobs", "5"],
+        cwd=stage.folder,
+        env=isolated(stage.environ, os.environ),
+        start_new_session=True,
+        **outputs,  # type: ignore[call-overload]
+    )
+    stage.workers.append(worker)
+    try:
+        assert worker.wait(60) == 0
+    finally:
+        os.close(reads)
+        os.close(writes)
+    assert [stage.job(job_id).status for job_id in ids] == [Status.COMPLETED] * 3
+    assert stage.job(die).status is Status.FAILED
+
+
+@pytest.fixture
+def guard() -> Iterator[Guard]:
+    """A guard that is gone afterwards."""
+    guard = Guard()
+    yield guard
+    guard.close()
+
+
+@pytest.fixture
+def group() -> Iterator[subprocess.Popen[bytes]]:
+    """A process that nothing of Python's can end."""
+    process = subprocess.Popen([sys.executable, "-c", "sum(range(10**12))"], start_new_session=True)
+    yield process
+    process.kill()
+    process.wait()
+
+
+def guarding(guard: Guard) -> subprocess.Popen[bytes]:
+    """Its process."""
+    assert guard._process is not None
+    return guard._process
+
+
+def test_a_process_that_nobody_keeps_any_more_ends_at_its_time(guard: Guard, group: subprocess.Popen[bytes]) -> None:
+    """Its worker was stopped, or is blocked: it renews no lease, and says nothing."""
+    guard.watch(group.pid, time.monotonic() + 0.2)
+    assert group.wait(60) == -signal.SIGKILL
+
+
+def test_a_process_is_kept_by_being_watched_anew(guard: Guard, group: subprocess.Popen[bytes]) -> None:
+    """As its lease is renewed."""
+    begins = time.monotonic()
+    guard.watch(group.pid, begins + 1)
+    guard.watch(group.pid, begins + 3)
+    assert group.wait(60) == -signal.SIGKILL
+    assert time.monotonic() >= begins + 3
+
+
+def test_a_process_that_has_ended_is_watched_no_more(guard: Guard, group: subprocess.Popen[bytes]) -> None:
+    """Its number may be another's."""
+    other = subprocess.Popen(["sleep", "300"], start_new_session=True)
+    try:
+        guard.watch(group.pid, time.monotonic() + 0.5)
+        guard.let_be(group.pid)
+        guard.watch(other.pid, time.monotonic() + 0.6)
+        assert other.wait(60) == -signal.SIGKILL
+        assert group.poll() is None
+    finally:
+        other.kill()
+        other.wait()
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP])
+def test_a_guard_that_was_ended_or_stopped_is_replaced(
+    guard: Guard, group: subprocess.Popen[bytes], number: signal.Signals
+) -> None:
+    """It knows what the former one knew."""
+    guard.watch(group.pid, time.monotonic() + 0.3)
+    former = guarding(guard)
+    former.send_signal(number)
+    if number is signal.SIGKILL:
+        former.wait()
+    other = subprocess.Popen(["sleep", "300"], start_new_session=True)
+    try:
+        while guarding(guard) is former:
+            guard.watch(other.pid)
+        assert group.wait(60) == -signal.SIGKILL
+    finally:
+        other.kill()
+        other.wait()
+
+
+def test_the_end_of_the_worker_is_the_end_of_all_that_it_watches(group: subprocess.Popen[bytes]) -> None:
+    """Also of what has no time yet."""
+    guard = Guard()
+    guard.watch(group.pid)
+    guard.close()
+    assert group.wait(60) == -signal.SIGKILL

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import pytest
 
 from relayq_core import Job, Status, job
+from relayq_core.deadline import STUBBORN_EXIT
 from relayq_core.errors import StoreError, StoreUnavailable
 from relayq_core.events import events
+from relayq_core.fuse import OVERRUN_SIGNAL
 from relayq_core.lifecycle import RENEWED_MS
 from relayq_core.record import JobRecord
 from relayq_core.registry import registry
@@ -38,6 +41,8 @@ class FakeSlot:
     slots: FakeSlots
     job: JobRecord | None = None
     kills: int = 0
+    #: until when it may run
+    kept_until: int = 0
 
     @property
     def is_free(self) -> bool:
@@ -45,6 +50,9 @@ class FakeSlot:
 
     def give(self, claimed: JobRecord) -> None:
         self.job = claimed
+
+    def keep(self, until: int) -> None:
+        self.kept_until = until
 
     def kill(self) -> None:
         self.kills += 1
@@ -58,6 +66,7 @@ class FakeSlots:
     count: int = 1
     lasts: dict[str, int] = field(default_factory=dict)
     dies: set[str] = field(default_factory=set)
+    status: int = 137
     slots: list[FakeSlot] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -76,7 +85,7 @@ class FakeSlots:
                 continue
             slot.job = None
             if claimed.name in self.dies:
-                yield slot, claimed, Died(137)
+                yield slot, claimed, Died(self.status)
             else:
                 yield slot, claimed, Report(self._runner.perform(claimed, lambda: 24 * HOUR).ended)
 
@@ -294,6 +303,67 @@ def test_a_call_that_takes_long_never_lets_a_handler_outlive_its_lease() -> None
     assert max(late) <= -2_000
 
 
+def test_an_index_that_answers_slowly_never_lets_a_handler_outlive_its_lease() -> None:
+    """A worker with a free process looks for more, while it holds a job: eight shards, each of which may take long."""
+    define_greet()
+    bench = FaultyBench(handoff="none")
+    bench.relayq.dispatch("greet", timeout=600)
+    slots = FakeSlots(bench, count=2, lasts={"greet": HOUR})
+    store, due = bench.faulty, bench.store.due
+
+    def slow_due(*args: Any) -> Any:
+        if slots.slots[0].job is not None:
+            bench.clock.sleep(24_000)
+        return due(*args)
+
+    store.due = slow_due  # type: ignore[attr-defined]
+    late: list[int] = []
+
+    def killing() -> None:
+        (record,) = bench.store.jobs.values()
+        late.append(bench.clock.now() - (record.lease_until or 0))
+
+    slots.slots[0].kill = killing  # type: ignore[method-assign]
+    assert worker(bench, slots, stopping=lambda: int(bool(late))).work() == {"lease lost": 1}
+    assert late[0] <= -2_000
+
+
+def test_a_process_is_kept_as_long_as_its_lease_and_no_longer() -> None:
+    """Whoever watches it may rely on nothing else: the worker itself may be stopped."""
+    define_greet()
+    bench = alone()
+    job_id = bench.relayq.dispatch("greet", timeout=3 * 3600).job_id
+    slots = FakeSlots(bench, lasts={"greet": HOUR})
+    kept: set[int] = set()
+
+    def stopping() -> int:
+        record = row(bench, job_id)
+        if record.status is Status.PROCESSING:
+            assert slots.slots[0].kept_until == (record.lease_until or 0) - 2_000
+            kept.add(slots.slots[0].kept_until)
+        return 0
+
+    assert worker(bench, slots, stopping=stopping).work(most=1) == {"completed": 1}
+    assert len(kept) >= HOUR / 20_000 - 1
+
+
+def test_a_claim_that_was_answered_late_is_renewed_the_sooner() -> None:
+    """Its lease began when it was asked for."""
+    define_greet()
+    bench = FaultyBench(handoff="none")
+    bench.relayq.dispatch("greet", timeout=600)
+    slots = FakeSlots(bench, lasts={"greet": 120_000})
+    store, claim = bench.faulty, bench.store.claim
+
+    def slow_claim(*args: Any) -> Any:
+        answer = claim(*args)
+        bench.clock.sleep(24_000)
+        return answer
+
+    store.claim = slow_claim  # type: ignore[attr-defined]
+    assert worker(bench, slots).work(most=1) == {"completed": 1}
+
+
 def test_an_exception_gives_back_what_is_held() -> None:
     """A process that cannot start, or a defect: nobody would renew the leases of what runs."""
     define_greet()
@@ -407,6 +477,56 @@ def test_what_waiting_does_not_mend_ends_the_worker(code: str, monkeypatch: pyte
     monkeypatch.setattr(bench.store, "due", refuse)
     with pytest.raises(StoreError, match="attach WorkerPolicyArn"):
         worker(bench, FakeSlots(bench)).work()
+
+
+@pytest.mark.parametrize("call", ["due", "claim", "queues"])
+@pytest.mark.parametrize("once", [False, True])
+def test_what_the_tables_refuse_for_good_ends_it(call: str, *, once: bool) -> None:
+    """A right that is missing will not come by asking again."""
+    define_greet()
+    bench = FaultyBench(handoff="none")
+    bench.relayq.dispatch("greet")
+    bench.faults[call] = ["denied"] * 100
+    with pytest.raises(StoreError, match="was denied; grant it"):
+        worker(bench, FakeSlots(bench)).work(once=once)
+    assert bench.faulty.calls.count(call) == 1
+
+
+def test_a_right_that_is_taken_away_lets_the_job_in_hand_end() -> None:
+    """It can be renewed and settled still."""
+    greeted = define_greet()
+    bench = FaultyBench(handoff="none")
+    bench.relayq.dispatch("greet", {"name": "Ada"})
+    slots = FakeSlots(bench, count=2, lasts={"greet": 60_000})
+
+    def stopping() -> int:
+        if slots.slots[0].job is not None and not bench.faults["due"]:
+            bench.faults["due"] = ["denied"] * 100
+        return 0
+
+    made = worker(bench, slots, stopping=stopping)
+    with pytest.raises(StoreError, match="due was denied"):
+        made.work()
+    assert (greeted, made.counts) == (["Ada"], {"completed": 1})
+
+
+@pytest.mark.parametrize(
+    ("status", "how"),
+    [
+        (STUBBORN_EXIT, "was ended: its handler overran its time and did not stop"),
+        (-OVERRUN_SIGNAL, "was ended: its handler overran its time and did not stop"),
+        (-9, "ended without settling (its process was ended by SIGKILL)"),
+        (3, "ended without settling (its process ended with status 3)"),
+    ],
+)
+def test_how_a_process_ended_is_the_jobs_error(status: int, how: str) -> None:
+    """The worker knows: time, memory, or the handler itself."""
+    define_greet()
+    bench = alone()
+    job_id = bench.relayq.dispatch("greet").job_id
+    slots = FakeSlots(bench, dies={"greet"}, status=status)
+    assert worker(bench, slots).work(most=1) == {"crashed": 1}
+    assert row(bench, job_id).error == f"JobCrashed: the runner of attempt 1 {how}"
 
 
 # --- stopping ---
