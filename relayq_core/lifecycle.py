@@ -614,7 +614,8 @@ def overrun(
     is_last = record.attempt >= limits.max_attempts
     wait = 0.0 if is_last else limits.backoff.delay(record.attempt, luck)
     # a lease that is renewed may end later than this record says: then its process has as long as its patience
-    gone_at = max(record.lease_until or now, now + patience(policy)) + SKEW_MS
+    lease_ends = now + patience(policy) if policy.renews else record.lease_until or now
+    gone_at = lease_ends + SKEW_MS
     safe_at = max(now + round(wait * 1000), gone_at)
     found = _again(told.evolve(exhausted=is_last), Event.RELEASE, (safe_at - now) / 1000, policy, now)
     # whoever writes this has no time left to hand it off

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, cast
 
+from relayq_core.errors import StoreError
 from relayq_core.record import JobRecord
 from relayq_core.sweeper import Sweeper
 from relayq_core.work.child import Report
@@ -123,4 +125,5 @@ def work(stage: Stage, actor: Actor, *, slots: int, leaves_after: int, hurries_a
     def stopping() -> int:
         return sum(stage.world.now >= began + asked for asked in (leaves_after, hurries_after))
 
-    Worker(cast("RelayQ", parts), SimSlots(stage, actor, slots), stopping=stopping).work()
+    with suppress(StoreError):  # refused for good: it leaves, when the jobs in hand have ended
+        Worker(cast("RelayQ", parts), SimSlots(stage, actor, slots), stopping=stopping).work()
