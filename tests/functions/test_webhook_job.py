@@ -288,6 +288,13 @@ def test_path_and_query_arrive_as_they_were_written(receiver: Receiver) -> None:
         ("http://[::1/secret-token", "host or port cannot be read"),
         ("http://exa mple.com/secret-token", "host or port cannot be read"),
         ("http://example..com/secret-token", "host or port cannot be read"),
+        (f"http://{'a' * 64}.example/secret-token", "host or port cannot be read"),
+        ("http://example.com../secret-token", "host or port cannot be read"),
+        ("http://./secret-token", "host or port cannot be read"),
+        ("https://faß.example/secret-token", "xn-- form"),
+        ("https://κλαρα-σωλις.example/secret-token", "xn-- form"),
+        ("https://a\u200db.example/secret-token", "xn-- form"),
+        ("https://a\u200cb.example/secret-token", "xn-- form"),
         ("http://user:secret-token@example.com/", "user name or password"),
         ("http://@example.com/secret-token", "user name or password"),
     ],
@@ -308,7 +315,13 @@ def test_a_url_that_nothing_can_be_posted_to_is_refused_at_dispatch(url: str, pr
         ({"X A": "secret-token"}, "not the name of an HTTP header"),
         ({"": "secret-token"}, "not the name of an HTTP header"),
         ({"Host": "secret-token"}, "belongs to the connection"),
-        ({"transfer-encoding": "secret-token"}, "belongs to the connection"),
+        *(
+            ({name: "secret-token"}, "belongs to the connection")
+            for name in (
+                *("transfer-encoding", "Content-Length", "Content-Encoding", "EXPECT", "Proxy-Authorization", "te"),
+                *("Proxy-Connection", "Connection", "Upgrade", "HTTP2-Settings", "Keep-Alive", "Trailer"),
+            )
+        ),
     ],
 )
 def test_a_header_that_could_bend_the_request_is_refused_at_dispatch(headers: dict[str, str], problem: str) -> None:
@@ -348,6 +361,9 @@ def test_a_sound_request_is_stored_as_it_was_given() -> None:
         ("https://bücher.example/", "xn--bcher-kva.example", 443, "/"),
         ("http://[2001:DB8::1]:8080/", "[2001:db8::1]:8080", 8080, "/"),
         ("https://[2001:db8::1]/", "[2001:db8::1]", 443, "/"),
+        ("https://hooks.example./", "hooks.example", 443, "/"),
+        ("https://bücher.example.:8443/", "xn--bcher-kva.example:8443", 8443, "/"),
+        ("https://xn--fa-hia.example/", "xn--fa-hia.example", 443, "/"),
     ],
 )
 def test_a_url_is_taken_apart_as_http_wants_it(url: str, authority: str, port: int, path: str) -> None:
@@ -375,6 +391,15 @@ def test_a_url_is_taken_apart_as_http_wants_it(url: str, authority: str, port: i
         "169.254.169.254",  # where a server's credentials are
         "169.254.100.1",
         "192.0.0.1",
+        "192.0.0.8",
+        "192.0.0.9",
+        "192.0.0.192",
+        "192.0.2.1",
+        "192.88.99.1",
+        "198.51.100.1",
+        "203.0.113.1",
+        "168.63.129.16",  # where a machine of Azure's finds its host
+        "100.100.100.200",
         "198.18.0.1",
         "224.0.0.1",
         "240.0.0.1",
@@ -389,6 +414,14 @@ def test_a_url_is_taken_apart_as_http_wants_it(url: str, authority: str, port: i
         "[2002:7f00:1::1]",
         "[2001:0:1::1]",
         "[2001:db8::1]",
+        "[2001:1::1]",
+        "[2001:20::1]",
+        "[3fff::1]",
+        "[3fff:fff:ffff::1]",
+        "[5f00::1]",
+        "[::ffff:168.63.129.16]",
+        "[64:ff9b::168.63.129.16]",
+        "[2002:a83f:8110::1]",
         "[fc00::1]",
         "[fd00:ec2::254]",
         "[fe80::1]",
@@ -620,7 +653,11 @@ def test_a_name_that_cannot_be_resolved_is_tried_again(dns: Dns) -> None:
         b"220 mail.example ESMTP\r\n",
         b"HTTP/1.1 two hundred OK\r\n\r\n",
         b"HTTP/1.1 200 OK\r\nX: " + b"x" * 100_000,
-        b"HTTP/1.1 200 OK\r\n" + b"X: x\r\n" * 200 + b"\r\n",
+        b"HTTP/1.1",
+        b"HTTP/1.1 20",
+        b"HTTP/2 200 OK\r\n\r\n",
+        b"HTTP/1.1 103 Early Hints\r\n\r\n",
+        b"HTTP/1.1 103 Early Hints\r\n\r\nnothing more\r\n",
     ],
 )
 def test_an_answer_that_is_not_http_is_tried_again(answer: bytes) -> None:
@@ -633,6 +670,93 @@ def test_an_answer_that_is_not_http_is_tried_again(answer: bytes) -> None:
     with talking(talk) as url, pytest.raises(WebhookFailed, match="gave no answer") as failed:
         post(url, {})
     assert len(str(failed.value)) < 300
+
+
+HINTS = b"HTTP/1.1 103 Early Hints\r\nLink: </a>; rel=preload\r\n\r\n"
+
+
+@pytest.mark.usefixtures("private_allowed")
+@pytest.mark.parametrize(
+    "answer",
+    [
+        HINTS + b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n",
+        HINTS * 50 + b"HTTP/1.1 200 OK\r\n\r\n",
+        b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 102 Processing\r\n\r\n" + HINTS + b"HTTP/1.1 200 OK\r\n\r\n",
+        b"HTTP/1.1 199 Whatever\r\nX: " + b"x" * 200_000 + b"\r\n\r\nHTTP/1.1 200 OK\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\n" + b"X: x\r\n" * 5_000 + b"\r\n",
+        b"HTTP/1.1 200 OK\r\nX: " + b"x" * 500_000 + b"\r\n\r\n",
+        b"HTTP/1.1 200 " + b"x" * 200_000 + b"\r\n\r\n",
+        b"HTTP/1.1 200 \xff\xfe\r\n\xff: \xfe\0\r\nno colon\r\n folded\r\n: no name\r\n\r\n",
+        b"HTTP/1.1  200  OK\r\n\r\n",
+        b"HTTP/1.0 200 OK\n\n",
+        b"HTTP/1.1 200\r\n\r\n",
+        b"HTTP/1.1 200",
+        b"HTTP/1.1 200 OK\r\nContent-Le",
+        b"HTTP/1.1 200 OK\r\nContent-Length: many\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nContent-Length: -1\r\nContent-Length: 7\r\n\r\nx",
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\nno chunk",
+        b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\n\r\nno gzip",
+    ],
+)
+def test_whatever_stands_around_a_success_it_is_one(answer: bytes) -> None:
+    """The receiver has it: to send it again, and to count it as failed in the end, would be wrong twice."""
+
+    def talk(visitor: socket.socket) -> None:
+        received = b""
+        while not received.endswith(b"{}"):
+            received += visitor.recv(65_536)
+        visitor.sendall(answer)
+
+    with talking(talk) as url:
+        assert post(url, {}) == {"status": 200}
+
+
+@pytest.mark.usefixtures("private_allowed")
+@pytest.mark.parametrize(
+    ("answer", "excerpt"),
+    [
+        (HINTS + b"HTTP/1.1 400 Bad\r\n\r\nno such hook", "answered 400: no such hook"),
+        (b"HTTP/1.1 400 Bad\r\nTransfer-Encoding: chunked\r\n\r\n4;a=b\r\nnone\r\n0\r\n\r\n", "answered 400: none"),
+        (b"HTTP/1.1 400 Bad\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\nnone", "answered 400"),
+        (b"HTTP/1.1 400 Bad\r\nTransfer-Encoding: chunked\r\n\r\n-5\r\nnone", "answered 400"),
+        (b"HTTP/1.1 400 Bad\r\n" + b"X: x\r\n" * 500 + b"\r\nnone", "answered 400: none"),
+    ],
+)
+def test_a_refusal_is_heard_whatever_stands_around_it(answer: bytes, excerpt: str) -> None:
+    """The status decides, and as much of the body as can be read is shown."""
+
+    def talk(visitor: socket.socket) -> None:
+        visitor.recv(65_536)
+        visitor.sendall(answer)
+
+    with talking(talk) as url, pytest.raises(Bury) as buried:
+        post(url, {})
+    assert str(buried.value).endswith(excerpt)
+
+
+@pytest.mark.usefixtures("private_allowed")
+def test_a_connection_that_would_be_switched_is_no_success() -> None:
+    """Nothing was asked to be switched, and nothing that follows is HTTP."""
+
+    def talk(visitor: socket.socket) -> None:
+        visitor.recv(65_536)
+        visitor.sendall(b"HTTP/1.1 101 Switching Protocols\r\n\r\n")
+
+    with talking(talk) as url, pytest.raises(WebhookFailed, match="answered 101"):
+        post(url, {})
+
+
+@pytest.mark.usefixtures("private_allowed")
+def test_a_receiver_that_hints_without_end_is_given_up() -> None:
+    """Every interim answer comes in time, the final one never."""
+
+    def talk(visitor: socket.socket) -> None:
+        while True:
+            visitor.sendall(HINTS)
+            threading.Event().wait(0.02)
+
+    with talking(talk) as url, pytest.raises(WebhookFailed, match=r"did not answer within 0\.2 s"):
+        post(url, {}, timeout=0.2)
 
 
 @pytest.mark.usefixtures("private_allowed")
@@ -809,6 +933,16 @@ def test_tls_proves_the_name_in_the_url_not_the_address(authority: Authority, dn
     assert receiver.server_names == ["hooks.example"]
     assert receiver.requests[0].headers["Host"] == f"hooks.example:{receiver.port}"
     assert receiver.requests[0].body == b'{"a": 1}'
+
+
+def test_a_dot_at_the_end_of_a_name_is_for_the_lookup_alone(authority: Authority, dns: Dns) -> None:
+    """It spares the search list of the resolver; no certificate has it, and SNI and Host must not."""
+    dns.names["hooks.example."] = [["127.0.0.1"]]
+    with receiving(authority.server_context("hooks.example")) as receiver:
+        assert post(f"https://hooks.example.:{receiver.port}/in", {"a": 1}) == {"status": 200}
+    assert dns.lookups == ["hooks.example."]
+    assert receiver.server_names == ["hooks.example"]
+    assert receiver.requests[0].headers["Host"] == f"hooks.example:{receiver.port}"
 
 
 def test_an_address_in_the_url_is_proved_too(authority: Authority) -> None:

@@ -28,6 +28,7 @@ from urllib.parse import SplitResult, quote, urlsplit
 
 from pydantic import AfterValidator, Field
 
+from jobs.domains import UnsafeDomain, ascii_domain
 from relayq_core import Bury, JobContext, RetryAfter, job
 
 if TYPE_CHECKING:
@@ -40,20 +41,44 @@ _LONGEST_WAIT = 86_400
 #: How much of an answer is read, and how much of that an error shows.
 _BODY_BYTES = 4_096
 _EXCERPT_CHARS = 200
+#: How much of a line of the answer's head is kept, and which headers are.
+_LINE_BYTES = 65_536
+_READ_HEADERS = {b"content-length", b"location", b"retry-after", b"transfer-encoding"}
 
 #: Answers that may be different next time, beside every 5xx.
 _TEMPORARY = {http.HTTPStatus.REQUEST_TIMEOUT, http.HTTPStatus.TOO_MANY_REQUESTS}
 
-#: They belong to the connection; given by hand they would let one request pass for two.
-_OWN_HEADERS = {"connection", "content-length", "host", "te", "trailer", "transfer-encoding", "upgrade"}
+#: They belong to the connection, to a proxy on the way, or say how the body is written; given by hand they would let
+#: one request pass for two, or have the receiver wait for what never comes.
+_OWN_HEADERS = {
+    *("connection", "content-encoding", "content-length", "expect", "host", "http2-settings", "keep-alive"),
+    *("proxy-authenticate", "proxy-authorization", "proxy-connection", "te", "trailer", "transfer-encoding", "upgrade"),
+}
 _HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _HEADER_VALUE = re.compile(r"[\t\x20-\x7e\x80-\xff]*")
 
 _HOST = re.compile(r"[a-z0-9._-]+")
 _PORTS = {"http": 80, "https": 443}
 
+#: The longest label of a name in DNS.
+_LABEL_CHARS = 63
+
 _GLOBAL_UNICAST = ipaddress.IPv6Network("2000::/3")
-_6TO4 = ipaddress.IPv6Network("2002::/16")
+#: Beside what Python calls private, which differs from version to version: protocol assignments, documentation, relays
+#: of 6to4, and the address under which Azure's machines find their host.
+_NOT_PUBLIC: dict[int, tuple[ipaddress.IPv4Network | ipaddress.IPv6Network, ...]] = {
+    4: tuple(
+        map(
+            ipaddress.IPv4Network,
+            (
+                *("0.0.0.0/8", "10.0.0.0/8", "100.64.0.0/10", "127.0.0.0/8", "168.63.129.16/32", "169.254.0.0/16"),
+                *("172.16.0.0/12", "192.0.0.0/24", "192.0.2.0/24", "192.88.99.0/24", "192.168.0.0/16"),
+                *("198.18.0.0/15", "198.51.100.0/24", "203.0.113.0/24", "224.0.0.0/3"),
+            ),
+        )
+    ),
+    6: tuple(map(ipaddress.IPv6Network, ("2001::/23", "2001:db8::/32", "2002::/16", "3fff::/20"))),
+}
 _NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
 
 
@@ -110,6 +135,8 @@ class Target:
     port: int
     #: path and query, as they stand in the request line
     path: str
+    #: the name as it is looked up: with the dot at its end, where it was given one
+    lookup: str
 
     @property
     def authority(self) -> str:
@@ -127,7 +154,9 @@ def target_of(url: str) -> Target:
     """The URL taken apart. Raises ValueError, without showing the URL, if nothing can be posted there."""
     try:
         parts = urlsplit(url)
-        scheme, host, port = parts.scheme, _ascii_host(parts), parts.port
+        scheme, lookup, port = parts.scheme, _ascii_host(parts), parts.port
+    except UnsafeDomain:
+        raise ValueError("the host cannot be written in ASCII without doubt; give it in its xn-- form") from None
     except ValueError:
         problem = "expected a URL like https://example.com/hook, its host or port cannot be read"
         raise ValueError(problem) from None
@@ -135,7 +164,10 @@ def target_of(url: str) -> Target:
         raise ValueError(f"expected a URL with http:// or https://, got the scheme {scheme[:20]!r}")
     if "@" in parts.netloc:
         raise ValueError("a URL with a user name or password is refused: it would be stored with the job")
-    return Target(scheme, host, _PORTS[scheme] if port is None else port, _request_path(parts))
+    # the dot is DNS's alone: certificates, SNI and Host are without it
+    return Target(
+        scheme, lookup.removesuffix("."), _PORTS[scheme] if port is None else port, _request_path(parts), lookup
+    )
 
 
 def _request_path(parts: SplitResult) -> str:
@@ -148,8 +180,9 @@ def _ascii_host(parts: SplitResult) -> str:
     host = parts.hostname or ""
     if ":" in host:
         return str(ipaddress.IPv6Address(host))
-    host = host.encode("idna").decode("ascii").lower()
-    if not _HOST.fullmatch(host):
+    host = ascii_domain(host)
+    labels = host.removesuffix(".").split(".")
+    if not _HOST.fullmatch(host) or not all(0 < len(label) <= _LABEL_CHARS for label in labels):
         raise ValueError
     return host
 
@@ -205,7 +238,7 @@ class Peer(NamedTuple):
 def peers_of(target: Target) -> list[Peer]:
     """Every address of the host, by one lookup. Raises WebhookFailed."""
     try:
-        found = socket.getaddrinfo(target.host, target.port, type=socket.SOCK_STREAM)
+        found = socket.getaddrinfo(target.lookup, target.port, type=socket.SOCK_STREAM)
     except OSError as error:
         raise WebhookFailed(f"{target.host} cannot be resolved: {error}") from error
     return list(dict.fromkeys(Peer(family, address) for family, _, _, _, address in found))
@@ -227,8 +260,9 @@ def is_public(address: str) -> bool:
     if isinstance(ip, ipaddress.IPv6Address):
         if (inner := _inner(ip)) is not None:
             return is_public(str(inner))
-        return ip in _GLOBAL_UNICAST and ip not in _6TO4 and ip.is_global
-    return ip.is_global and not ip.is_multicast
+        if ip not in _GLOBAL_UNICAST:
+            return False
+    return ip.is_global and not ip.is_multicast and not any(ip in network for network in _NOT_PUBLIC[ip.version])
 
 
 def _inner(ip: ipaddress.IPv6Address) -> ipaddress.IPv4Address | None:
@@ -268,18 +302,13 @@ def exchange(
     deadline = _Deadline(timeout)
     try:
         with closing(_secured(_connected(peers, deadline), target, deadline)) as sock:
+            timed = _TimedSocket(sock, deadline)
             connection = http.client.HTTPConnection(target.host, target.port)
-            connection.sock = cast("socket.socket", _TimedSocket(sock, deadline))
+            connection.sock = cast("socket.socket", timed)
             # a receiver that refuses may hang up before it has read everything; its answer says why
             with suppress(ConnectionError):
                 connection.request(method, target.path, body, headers)
-            response = connection.getresponse()
-            return Answer(
-                status=response.status,
-                retry_after=response.headers.get("Retry-After"),
-                location=response.headers.get("Location"),
-                excerpt=_excerpt(_beginning(response)),
-            )
+            return _answer_on(timed.makefile("rb"))
     except TimeoutError as error:
         raise WebhookFailed(f"{target.origin} did not answer within {timeout:g} s") from error
     except (OSError, http.client.HTTPException) as error:
@@ -371,11 +400,66 @@ class _TimedSocket(io.RawIOBase):
         """The socket is closed by whoever opened it."""
 
 
-def _beginning(response: http.client.HTTPResponse) -> bytes:
+def _answer_on(stream: io.BufferedReader) -> Answer:
+    """The answer that ends the exchange: the first that is not an interim one, which RFC 9110 wants skipped.
+
+    http.client skips 100 alone, and refuses an answer with many or long headers, whose sender may have taken the
+    payload: what matters here is the status, and few headers. Raises HTTPException for what is no HTTP.
+    """
+    while True:
+        status = _status_on(stream)
+        headers = _headers_on(stream)
+        if not 100 <= status < 200 or status == http.HTTPStatus.SWITCHING_PROTOCOLS:
+            break
+    return Answer(
+        status=status,
+        retry_after=headers.get(b"retry-after"),
+        location=headers.get(b"location"),
+        excerpt="" if 200 <= status < 300 else _excerpt(_beginning(stream, headers)),
+    )
+
+
+def _status_on(stream: io.BufferedReader) -> int:
+    line = _line_on(stream)
+    if not line:
+        raise http.client.RemoteDisconnected("the connection was closed without an answer")
+    version, _, rest = line.partition(b" ")
+    code = rest.split(maxsplit=1)[0] if rest.strip() else b""
+    if not version.startswith(b"HTTP/1.") or not re.fullmatch(rb"[1-9][0-9]{2}", code):
+        raise http.client.BadStatusLine(_excerpt(line))
+    return int(code)
+
+
+def _headers_on(stream: io.BufferedReader) -> dict[bytes, str]:
+    """Those that are looked at, by their names in lower case; any number of others is read and forgotten."""
+    headers: dict[bytes, str] = {}
+    while (line := _line_on(stream)) not in {b"", b"\n", b"\r\n"}:
+        name, _, value = line.partition(b":")
+        if (name := name.strip().lower()) in _READ_HEADERS:
+            headers.setdefault(name, value.decode("latin-1").strip())
+    return headers
+
+
+def _line_on(stream: io.BufferedReader) -> bytes:
+    """The next line, or nothing at the end; of a long one its beginning. Raises HTTPException if that breaks off."""
+    line = rest = stream.readline(_LINE_BYTES)
+    while len(line) == _LINE_BYTES and not rest.endswith(b"\n"):
+        rest = stream.readline(_LINE_BYTES)
+        if not rest:
+            raise http.client.IncompleteRead(b"")
+    return line
+
+
+def _beginning(stream: io.BufferedReader, headers: Mapping[bytes, str]) -> bytes:
     """The first piece of the body. The status is known by now, so that no failure matters here."""
     try:
-        return response.read1(_BODY_BYTES)
-    except (OSError, http.client.HTTPException):
+        length = _BODY_BYTES
+        if headers.get(b"transfer-encoding", "").lower().endswith("chunked"):
+            length = int(_line_on(stream).partition(b";")[0], 16)
+        elif headers.get(b"content-length") == "0":
+            length = 0
+        return stream.read1(max(0, min(length, _BODY_BYTES)))
+    except (OSError, ValueError, http.client.HTTPException):
         return b""
 
 
