@@ -9,36 +9,54 @@ from typing import Any
 MASK = "••••••"
 #: Names whose value nobody needs to see, alone or as a part of a name: `apiKey`, `db_password`, `X-Auth-Token`.
 _NAME = (
-    r"(?:pass(?:word|wd|phrase|code)|pwd|secret|token|authorization|(?:api|access|private)[-_ ]?key|credential|cookie"
-    r"|signature|session[-_ ]?id|card[-_ ]?number|iban|(?:o|basic|http|proxy)[-_ ]?auth(?![a-z])"
+    r"(?:pass(?:word|wd|phrase|code)|pwd|secret|token|authorization"
+    r"|(?:api|access|account|auth|client|encryption|license|master|private|service|shared|signing|ssh|storage)[-_ ]?key"
+    r"|credential|cookie|signature|session[-_ ]?id|card[-_ ]?number|iban|(?:o|basic|http|proxy)[-_ ]?auth(?![a-z])"
     r"|(?<![a-z])(?:pass|pin|otp|cvv|cvc|ssn|auth|sig)(?![a-z]))"
 )
 _NAMES = re.compile(_NAME, re.IGNORECASE)
-#: `Bearer abc`, `Basic abc`, a JSON Web Token, an AWS access key, user and password in a URL. None looks further than
-#: its own word or two: the time grows with the text, not with its square.
+#: How keys begin that say whose they are: GitHub, GitLab, Slack, Stripe, Google, npm, PyPI, Hugging Face, and so on.
+_BEGINNINGS = (
+    r"(?:gh[opsur]_|github_pat_|glpat-|xox[a-z]-|xapp-|[rs]k_(?:live|test)_|whsec_|sk-|npm_|pypi-|hf_|dop_v1_|shp(?:at|ss)_"
+    r"|SG\.|AIza|ya29\.|EAACEdEose0cBA)"
+)
+#: `Bearer abc`, `Basic abc`, a JSON Web Token, keys that say whose they are, AWS access keys, private keys in PEM, user
+#: and password in a URL, `--token abc`. None looks further than its own word or two: the time grows with the text, not
+#: with its square.
 _LOOKS = re.compile(
     r"(?P<scheme>\b(?:bearer|basic)\s+)[\w.~+/=-]{6,}"
     # begins where the word does, and only where two dots follow: each word is looked at once
     r"|(?<![\w-])(?=[\w-]++\.[\w-]++\.)(?P<lead>[\w-]*?)\beyJ[\w-]{8,}\.[\w-]+\.[\w-]*"
     r"|\b(?:AKIA|ASIA)[A-Z0-9]{16}\b"
-    r"|(?P<url>\b[a-z][a-z0-9+.-]{1,20}://)[^\s/@:]{0,200}:[^\s/@]{1,200}(?=@)",
+    rf"|(?<![\w-])(?P<beginning>{_BEGINNINGS})[\w.-]{{10,}}"
+    r"|-----BEGIN [A-Z0-9 ]{0,30}PRIVATE KEY(?: BLOCK)?-----"
+    r"[^-]*+(?:-(?!----END )[^-]*+)*+(?:-----END [A-Z0-9 ]{1,40}-----)?"
+    # a port and a path are no password, though an @ follows
+    r"|(?P<url>\b[a-z][a-z0-9+.-]{1,20}://)[^\s/@:]{0,200}:(?!\d{1,5}[/?#])[^\s\"'<>]{1,200}(?=@)"
+    r"|(?P<flag>(?<![\w-])--(?:[a-z]+-){0,3}(?:password|passwd|secret|token|key)\s)\s{0,3}[^\s-]\S*",
     re.IGNORECASE,
 )
+#: What follows a name that is not the end of a sentence: one word alone, or one that no language has.
+_NO_PROSE = r"(?:[^\s\"',;)<>]{1,200}(?=\s{0,3}(?:[\r\n,;)]|\Z))|(?=[^\s,;]{0,100}[0-9!@#$%^&*])[^\s,;\"'<>]+)"
 #: A name and its value within a text: in JSON or a dict, also one that was made a text again; in an address or a form;
-#: in a header. A name alone is none: `token: expected a string` says nothing.
+#: in a header, in a pair, in an element. A name alone is none: `token: expected a string` says nothing.
 _PAIRS = re.compile(
-    rf"{_NAME}[\w.-]{{0,40}}(?:"
-    r"(?P<double>[\"']\s{0,3}:\s{0,3}\")(?:[^\"\\]|\\.)*"
-    r"|(?P<single>[\"']\s{0,3}:\s{0,3}')(?:[^'\\]|\\.)*"
+    rf"{_NAME}[\w.-]{{0,40}}+(?:"
+    r"(?P<double>[\"']\s{0,3}:\s{0,3}[bBfFrRuU]?\")(?:[^\"\\]|\\.)*"
+    r"|(?P<single>[\"']\s{0,3}:\s{0,3}[bBfFrRuU]?')(?:[^'\\]|\\.)*"
     r"|(?P<escaped>\\{1,4}[\"']\s{0,3}:\s{0,3}\\{1,4}[\"'])[^\"'\\]*"
     r"|(?P<number>\\{0,4}[\"']\s{0,3}:\s{0,3})[0-9][\w.]*"
-    r"|(?P<form>=[\"']?)[^\s&\"'<>,;]+"
+    # two in brackets are a pair, more are a list of words
+    r"|(?P<pair>[\"']\s{0,3},\s{0,3}[bBuU]?[\"'])[^\"']{1,400}(?=[\"']\s{0,3}[)\]])"
+    r"|(?P<form>\s{0,3}=\s{0,3}[\"']?)[^\s&\"'<>,;=]+"
+    r"|(?P<element>>)[^<>]{1,400}(?=</)"
     r"|(?P<header>(?:(?<=authorization)|(?<=cookie)|(?<=-key)|(?<=-token))\s{0,3}:\s{0,3})[^\s\"'][^\r\n\"']*"
+    rf"|(?P<prose>\s{{0,3}}:\s{{1,3}}){_NO_PROSE}"
     r")",
     re.IGNORECASE,
 )
 #: As headers and variables are often written: what names the value, and the value.
-_NAMING, _NAMED = ("name", "key", "header"), "value"
+_NAMING, _NAMED = frozenset({"name", "key", "header", "field", "variable", "k", "n"}), frozenset({"value", "val", "v"})
 #: Of JSON so many characters are shown. A function may answer with 6 MB, in which one can take up twelve bytes; and
 #: indented, what is deeply nested is many times as long.
 MOST_SHOWN = 200_000
@@ -54,8 +72,7 @@ def masked(value: Any, depth: int = 0) -> Any:
     if isinstance(value, dict):
         return {key: _hidden_if(_is_secret(key, value), found, depth) for key, found in value.items()}
     if isinstance(value, list):
-        is_pair = len(value) == 2 and isinstance(value[1], str) and _is_name(value[0])
-        return [_hidden_if(is_pair and n == 1, found, depth) for n, found in enumerate(value)]
+        return [_hidden_if(_is_named_before(value, n), found, depth) for n, found in enumerate(value)]
     return masked_text(value) if isinstance(value, str) else value
 
 
@@ -67,7 +84,15 @@ def _is_secret(key: Any, beside: dict[Any, Any]) -> bool:
     """Whether this key's value is one, by its own name or by the one that stands beside it."""
     if _NAMES.search(str(key)):
         return True
-    return str(key).lower() == _NAMED and any(_is_name(beside.get(naming)) for naming in _NAMING)
+    return str(key).lower() in _NAMED and any(
+        _is_name(value) for naming, value in beside.items() if str(naming).lower() in _NAMING
+    )
+
+
+def _is_named_before(pairs: list[Any], place: int) -> bool:
+    """Whether a text in a list of names and values, one after the other, is the value of a secret."""
+    is_value = place % 2 == 1 and len(pairs) % 2 == 0 and isinstance(pairs[place], str)
+    return is_value and _is_name(pairs[place - 1])
 
 
 def _is_name(value: Any) -> bool:

@@ -287,13 +287,51 @@ def test_short_names_of_secrets_are_masked_too(name: str) -> None:
         ("Cookie: sid=hunter2; b=hunter2\nTo: ada", "\nTo: ada"),
         ("X-Api-Key: hunter2\nTo: ada", "\nTo: ada"),
         ("password=hunter2; to=ada", "; to=ada"),
+        ("Password = hunter2\nTo: ada", "\nTo: ada"),
+        ("password: hunter2\nTo: ada", "\nTo: ada"),
+        ("the api key: hunter2, to: ada", ", to: ada"),
+        ("logged in with secret: hunter2 as ada", " as ada"),
+        ("AccountName=x;AccountKey=hunter2==;EndpointSuffix=y", ";EndpointSuffix=y"),
+        ("Endpoint=sb://x/;SharedAccessKey=hunter2=;To=ada", ";To=ada"),
+        ("[(b'authorization', b'hunter2'), (b'to', b'ada')]", "'), (b'to', b'ada')]"),
+        ('[["x-api-key", "hunter2"], ["to", "ada"]]', '"], ["to", "ada"]]'),
+        ("{b'x-api-key': b'hunter2', b'to': b'ada'}", "', b'to': b'ada'}"),
+        ("<password>hunter2</password><to>ada</to>", "</password><to>ada</to>"),
+        ("mysqldump --password hunter2 --to ada", " --to ada"),
+        ("client --api-key hunter2 --to ada", " --to ada"),
+        ("postgres://bob:hun/ter2@db:5432/x?a=1".replace("hun/ter2", "a/hunter2"), "@db:5432/x?a=1"),
+        ("postgres://bob:hunter2@hunter2@db/x", "@db/x"),
+        ("-----BEGIN RSA PRIVATE KEY-----\nhunter2-hunter2\n-----END RSA PRIVATE KEY-----\nTo: ada", "\nTo: ada"),
+        ("to ada: -----BEGIN PRIVATE KEY-----\\nhunter2 and no end", "to ada: "),
+        ("-----BEGIN PGP PRIVATE KEY BLOCK-----\nhunter2\n-----END PGP PRIVATE KEY BLOCK----- ada", " ada"),
+        ("-----BEGIN OPENSSH PRIVATE KEY-----\nhunter2\n-----END OPENSSH PRIVATE KEY----- ada", " ada"),
+        *(
+            (f"it was {beginning}hunter2hunter2hunter2 there", " there")
+            for beginning in (
+                *("ghp_", "gho_", "ghs_", "github_pat_", "glpat-", "xoxb-", "xoxp-", "xapp-", "sk_live_", "rk_live_"),
+                *(
+                    "sk_test_",
+                    "sk-proj-",
+                    "whsec_",
+                    "AIza",
+                    "npm_",
+                    "pypi-",
+                    "hf_",
+                    "dop_v1_",
+                    "shpat_",
+                    "SG.",
+                    "ya29.",
+                ),
+            )
+        ),
+        *((f"it was {key}HUNTER2HUNTER2XX there", " there") for key in ("AKIA", "ASIA")),
         ("token-eyJhbGciOiJIUzI1NiJ9.eyJodW50ZXIyIjoxfQ.c2ln said no", "token-"),
     ],
 )
 def test_secrets_within_a_text_are_masked_and_what_stands_beside_them_is_shown(text: str, left: str) -> None:
     """Addresses, JSON within a string, a dict in an error's message, headers."""
     shown = masked_text(text)
-    assert "hunter2" not in shown
+    assert "hunter2" not in shown.lower()
     assert "1234567" not in shown
     assert "eyJ" not in shown
     assert left in shown
@@ -307,6 +345,13 @@ def test_secrets_within_a_text_are_masked_and_what_stands_beside_them_is_shown(t
         "InvalidPayload: token: expected a string",
         "the author: Ada, opinion=good, compass=north",
         "https://a.b/c?page=3#top",
+        "password: Field required",
+        "password: expected at most so many characters",
+        "the secret: it is not kept here",
+        "http://host:8080/path?email=ada@example.com",
+        "ask npm_config, and hf_hub; ghp is a name",
+        "('password', 'to', 'subject')",
+        "-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----",
         "a token is missing, and so is the secret",
     ],
 )
@@ -319,11 +364,43 @@ def test_a_value_beside_the_name_of_a_secret_is_masked() -> None:
     """As headers and variables are often written: as pairs, and as name and value."""
     value = [["Authorization", "hunter2"], {"name": "API_KEY", "value": "hunter2"}, {"key": "to", "value": "ada"}]
     assert masked(value) == [["Authorization", MASK], {"name": "API_KEY", "value": MASK}, {"key": "to", "value": "ada"}]
+    for naming in ("name", "Name", "NAME", "key", "Key", "k", "K", "header", "Header", "n", "field"):
+        for named in ("value", "Value", "VALUE", "v", "V", "val"):
+            for name in ("Authorization", "DB_PASSWORD", "x-api-key"):
+                assert masked([{naming: name, named: "hunter2"}]) == [{naming: name, named: MASK}]
+                assert masked({named: {"deep": "hunter2"}, naming: name}) == {named: MASK, naming: name}
+            assert masked({naming: "to", named: "ada"}) == {naming: "to", named: "ada"}
+    assert masked(["Authorization", "hunter2", "accept", "*/*"]) == ["Authorization", MASK, "accept", "*/*"]
     assert masked(["token", "to", "subject"]) == ["token", "to", "subject"]
 
 
 @pytest.mark.parametrize(
-    "pattern", ["-eyJ", "eyJ-", "eyJ.", "-eyJ.x", "basic ", "a:/", "a://b:", "token", "token=", '"pin":\\"', "auth:"]
+    "pattern",
+    [
+        *("-eyJ", "eyJ-", "eyJ.", "-eyJ.x", "basic ", "a:/", "a://b:", "token", "token=", '"pin":\\"', "auth:"),
+        *(
+            "a://b:c/",
+            "a://:@",
+            "-----BEGIN PRIVATE KEY-----",
+            "-----BEGIN PRIVATE KEY-----\n-",
+            "-----BEGIN ",
+            "sk-",
+            "SG.",
+        ),
+        *(
+            "--a-",
+            "--token ",
+            "password: ",
+            "password: a",
+            "pin>",
+            "pin>a",
+            "'pin','",
+            "'pin','a",
+            "'pin', b'a')",
+            "key = ",
+        ),
+        *("api key", "secret:   a", "secret : 1", "\\", "\\'pin", "a@", "SG.-"),
+    ],
 )
 def test_the_time_that_masking_takes_grows_with_the_text_and_not_with_its_square(pattern: str) -> None:
     """A payload may have 300 KB, and comes from anybody."""
