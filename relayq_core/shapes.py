@@ -96,11 +96,18 @@ def _iso_if_any(at: Any) -> str | None:
 
 
 def decoded(text: str | None) -> Any:
-    """JSON of a row, decoded; a row edited by hand may hold what is none."""
+    """JSON of a row, decoded; a row edited by hand may hold what is none, or is nested without end."""
     try:
         return None if text is None else json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         return text
+
+
+def share(fraction: Any) -> float:
+    """How much is done, from 0 to 1; what a row holds there that is no number counts as nothing."""
+    if isinstance(fraction, bool) or not isinstance(fraction, int | float):
+        return 0.0
+    return float(min(1, max(0, fraction)))
 
 
 def unique_key(job: JobRecord) -> str | None:

@@ -141,8 +141,8 @@ def print_details(pairs: Iterable[tuple[str, str]], *, styles: dict[str, str] | 
 
 
 def age(at: int | None, now: int) -> str:
-    """`3 s ago`, `in 5 min`; nothing for no time at all."""
-    if at is None:
+    """`3 s ago`, `in 5 min`; nothing for no time at all, nor for what is none."""
+    if not isinstance(at, int):
         return ""
     distance = span(abs(now - at))
     if distance == "0 s":
@@ -159,8 +159,11 @@ def span(ms: int) -> str:
 
 
 def moment(at: int) -> str:
-    """A time for people: `2026-11-22 00:47:27 UTC`."""
-    return datetime.fromtimestamp(at / 1000, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+    """A time for people: `2026-11-22 00:47:27 UTC`; what is no date is shown as it stands."""
+    try:
+        return datetime.fromtimestamp(at / 1000, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+    except (TypeError, ValueError, OverflowError, OSError):
+        return str(at)
 
 
 def _width(columns: Sequence[Column], cells: list[list[str]], column: Column) -> int:

@@ -7,7 +7,7 @@ import json
 from relayq_core.cli.exits import JOB_FAILED, OK, STILL_RUNNING
 from relayq_core.cli.output import STATUS_STYLES, Column, age, moment, print_details, say, span
 from relayq_core.record import JobRecord, Status
-from relayq_core.shapes import decoded, headline, unique_key
+from relayq_core.shapes import decoded, headline, share, unique_key
 
 _BROUGHT_BACK = "redriven: its attempts count anew"
 
@@ -36,7 +36,7 @@ def _stands(job: JobRecord, now: int) -> str:
     if job.status is not Status.PROCESSING:
         return f"starts {age(job.available_at, now)}" if job.available_at > now else f"due {age(job.available_at, now)}"
     parts = [f"runs for {span(now - (job.started_at or now))}"]
-    if job.progress:
+    if job.progress_json:
         parts.append(progress_of(job))
     if job.cancel_requested_at:
         parts.append("cancel asked for")
@@ -47,8 +47,10 @@ def _stands(job: JobRecord, now: int) -> str:
 
 def progress_of(job: JobRecord) -> str:
     """`40% rows read`, as its handler last said it."""
-    progress = job.progress or {}
-    return f"{progress.get('fraction', 0):.0%} {progress.get('note', '')}".strip()
+    progress = decoded(job.progress_json)
+    if not isinstance(progress, dict):  # edited by hand
+        return "" if progress is None else str(progress)
+    return f"{share(progress.get('fraction')):.0%} {progress.get('note') or ''}".strip()
 
 
 def show_job(job: JobRecord, now: int) -> None:
@@ -70,7 +72,7 @@ def show_job(job: JobRecord, now: int) -> None:
             ("unique key", unique_key(job) or ""),
             ("parent", job.parent_id or ""),
             ("trace", job.trace_id or ""),
-            ("progress", progress_of(job) if job.progress else ""),
+            ("progress", progress_of(job) if job.progress_json else ""),
             ("payload", _pretty(job.payload_json)),
             ("result", f"not kept: {job.result_problem}" if job.result_problem else _pretty(job.result_json)),
             ("error", job.error or ""),
@@ -88,7 +90,7 @@ def _history(job: JobRecord, now: int) -> list[str]:
     lines: list[str] = []
     before = 0
     for error in job.errors:
-        attempt = error.get("attempt") or 0
+        attempt = error["attempt"] if isinstance(error.get("attempt"), int) else 0
         if attempt <= before:
             lines.append(_BROUGHT_BACK)
         lines.append(f"attempt {attempt} failed {age(error.get('at'), now)}: {error.get('error')}")

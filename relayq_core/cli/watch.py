@@ -59,7 +59,7 @@ def gone_well(relayq: RelayQ, job_id: str) -> None:
 
 
 def _line(job: JobRecord) -> str:
-    progress = f", {progress_of(job)}" if job.progress else ""
+    progress = f", {progress_of(job)}" if job.progress_json else ""
     return f"{job.status.value}, attempt {attempts(job)}{progress}"
 
 

@@ -10,6 +10,7 @@ from typing import Any
 from relayq_core.dashboard import words
 from relayq_core.dashboard.masking import before_secrets, masked_text, shown_json
 from relayq_core.extras import extra
+from relayq_core.shapes import share
 
 with extra("api"):
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
@@ -37,6 +38,7 @@ def _environment() -> Environment:
         "span": words.span,
         "ago": words.ago,
         "moment": words.moment,
+        "share": share,
         "count": words.counted,
         "clock_time": words.clock_time,
         "json": shown_json,

@@ -24,6 +24,8 @@ COUNTED = 1000
 _PER_SHARD = 7
 _FOR_EVER = 10**15
 _CURSOR_BYTES = 8192
+#: Of a time in milliseconds, far beyond any that is kept.
+_MOMENT_DIGITS = 15
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,11 +149,22 @@ def _decoded(cursor: str) -> dict[str, Any]:
         if len(cursor) > _CURSOR_BYTES:
             raise ValueError
         found = json.loads(base64.urlsafe_b64decode(cursor.encode("ascii")))
-        if not isinstance(found, dict):
+        if not isinstance(found, dict) or not all(_is_place(place, shard) for shard, place in found.items()):
             raise ValueError
     except (ValueError, RecursionError):
         raise InvalidOption("cursor", "it leads nowhere; begin at the first page again") from None
     return {shard: tuple(place) if isinstance(place, list) else place for shard, place in found.items()}
+
+
+def _is_place(place: Any, shard: str) -> bool:
+    """Whether this is where a page of the shard may have ended: the index's key in DynamoDB, or a moment and an id."""
+    match place:
+        case {"due_shard": {"S": str() as of}, "due_at": {"N": str() as at}, "pk": {"S": str()}}:
+            is_key = len(place) == 3 and all(len(part) == 1 for part in place.values())
+            return is_key and of == shard and at.isascii() and at.isdecimal() and len(at) <= _MOMENT_DIGITS
+        case [int() as at, str()]:
+            return not isinstance(at, bool)
+    return False
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
+#: Milliseconds to the end of year 9999, beyond which there are no dates.
+_LAST = 253_402_300_799_999
 _UNITS = ((86_400_000, "d"), (3_600_000, "h"), (60_000, "min"))
 
 
@@ -19,8 +21,8 @@ def span(ms: float) -> str:
 
 
 def ago(at: int | None, now: int) -> str:
-    """`12 s ago`, `in 5 min`, `now`; nothing for no time."""
-    if at is None:
+    """`12 s ago`, `in 5 min`, `now`; nothing for no time, nor for what no clock has shown."""
+    if at is None or abs(at) > _LAST:
         return ""
     away = now - at
     if abs(away) < 1000:
