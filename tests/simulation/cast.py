@@ -265,9 +265,9 @@ class Stage:
         """A worker runs beside the runners for a while."""
 
         def body(actor: Actor) -> None:
-            work(self, actor, slots=slots, leaves_after=leaves_after, hurries_after=leaves_after + 60_000)
+            work(self, actor, slots=slots, leaves_after=leaves_after, hurries_after=leaves_after + 80_000)
 
-        self.world.spawn("worker", body, delay=delay, skew=self.skew(), lives=leaves_after + 90_000)
+        self.world.spawn("worker", body, delay=delay, skew=self.skew(), lives=leaves_after + 110_000)
 
     def sweep(self, delay: int = 0, scope: Scope | None = None) -> None:
         """A tick of the schedule."""

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
-from relayq_core import dispatcher, lifecycle, runner
+from relayq_core import dispatcher, lifecycle, runner, sweeper
 from relayq_core.errors import StoreUnavailable
 from relayq_core.lifecycle import Event, Leave, Nudge, Settlement
+from relayq_core.operations import Operations
 from relayq_core.ports import Added, Answer, Settled
 from relayq_core.record import JobRecord, Status
 from relayq_core.testing import MemoryStore
+from relayq_core.work import worker
 
 Patch = tuple[Any, str, Any]
 Mutant = Callable[[], list[Patch]]
@@ -464,6 +467,260 @@ def redrive_does_not_ask_for_the_key() -> list[Patch]:
     return [(MemoryStore, "redrive", redrive)]
 
 
+@mutant
+def get_looks_in_one_table() -> list[Patch]:
+    """A failed job is not found."""
+    return [(Operations, "get", lambda self, job_id: self._store.get(job_id))]
+
+
+@mutant
+def redrive_forgets_the_errors() -> list[Patch]:
+    """What went wrong before is gone once the job is brought back."""
+
+    def redrive(*args: Any, **kwargs: Any) -> Settlement:
+        found = _LIFE_REDRIVE(*args, **kwargs)
+        return found._replace(after=found.after.evolve(errors_json=None))
+
+    return [(lifecycle, "redrive", redrive)]
+
+
+# --- what a job is owed ------------------------------------------------------------------------------------------
+
+
+@mutant
+def failed_is_never_called() -> list[Patch]:
+    """A job is buried, and its failed() hears nothing of it."""
+    return [(runner.Runner, "_tell_failed", lambda self, *args: None)]
+
+
+@mutant
+def failed_is_called_after_every_failure() -> list[Patch]:
+    """failed() is called although another attempt follows."""
+    return [(lifecycle, "will_bury", lambda record, outcome, limits: isinstance(outcome, lifecycle.Failed))]
+
+
+@mutant
+def failed_outlives_its_lease() -> list[Patch]:
+    """failed() may run to the end of the lease and beyond: the burial is refused, and failed() runs again."""
+
+    def lasts(record: JobRecord, policy: Any, *, now: int) -> int:
+        return _LASTS(record, policy, now=now) + int(policy.grace_ms) // 5
+
+    return [(lifecycle, "lease_lasts", lasts)]
+
+
+@mutant
+def payload_is_lost_at_burial() -> list[Patch]:
+    """The failed table has no payload: nothing could be redriven."""
+    return [(lifecycle, "bury", _burying(payload_json="{}"))]
+
+
+@mutant
+def options_are_lost_at_burial() -> list[Patch]:
+    """A redriven job would have forgotten its timeout."""
+    return [(lifecycle, "bury", _burying(timeout_ms=None, max_attempts=None))]
+
+
+@mutant
+def retry_forgets_the_errors() -> list[Patch]:
+    """The last five errors are never more than none."""
+
+    def with_error(*args: Any) -> JobRecord:
+        return _WITH_ERROR(*args).evolve(errors_json=None)
+
+    return [(lifecycle, "_with_error", with_error)]
+
+
+@mutant
+def oldest_errors_are_kept() -> list[Patch]:
+    """Of many errors the first five are kept, and not the last."""
+
+    def with_error(record: JobRecord, *args: Any) -> JobRecord:
+        after = _WITH_ERROR(record, *args)
+        return after.evolve(errors_json=record.errors_json) if len(record.errors) >= _FEW else after
+
+    return [(lifecycle, "_with_error", with_error)]
+
+
+@mutant
+def result_is_of_another() -> list[Patch]:
+    """What is kept is not what the handler returned."""
+
+    def complete(*args: Any) -> Settlement:
+        found = _COMPLETE(*args)
+        return found._replace(after=found.after.evolve(result_json='"forged"'))
+
+    return [(lifecycle, "_complete", complete)]
+
+
+@mutant
+def job_fails_an_attempt_early() -> list[Patch]:
+    """It has one attempt less than it was promised."""
+
+    def limits(record: JobRecord, *args: Any) -> Any:
+        found = _LIMITS(record, *args)
+        return found._replace(max_attempts=max(1, found.max_attempts - 1))
+
+    return [(lifecycle, "limits", limits)]
+
+
+@mutant
+def unknown_job_is_buried_at_once() -> list[Patch]:
+    """A deploy that is under way costs the job."""
+    return [(lifecycle, "give_back", lambda record, policy, *, now: None)]
+
+
+@mutant
+def snooze_waits_nothing() -> list[Patch]:
+    """Whatever a settle asks for, the job may start at once."""
+
+    def again(record: JobRecord, event: Event, wait: float, *args: Any, **kwargs: Any) -> Settlement:
+        return _AGAIN(record, event, 0, *args, **kwargs)
+
+    return [(lifecycle, "_again", again)]
+
+
+@mutant
+def wait_is_taken_for_milliseconds() -> list[Patch]:
+    """Seconds and their thousandths are confused."""
+
+    def again(record: JobRecord, event: Event, wait: float, *args: Any, **kwargs: Any) -> Settlement:
+        return _AGAIN(record, event, wait * 1000, *args, **kwargs)
+
+    return [(lifecycle, "_again", again)]
+
+
+@mutant
+def delay_is_forgotten() -> list[Patch]:
+    """A delayed job may start at once."""
+    return [(dispatcher, "_available_at", lambda options, now: now)]
+
+
+@mutant
+def settle_forgets_the_progress() -> list[Patch]:
+    """A retry empties what the handler has reported."""
+
+    def again(*args: Any, **kwargs: Any) -> Settlement:
+        found = _AGAIN(*args, **kwargs)
+        return found._replace(after=found.after.evolve(progress_json=""))
+
+    return [(lifecycle, "_again", again)]
+
+
+@mutant
+def duplicate_is_answered_with_any_job() -> list[Patch]:
+    """The id of some other job than the one that has the key."""
+
+    def add(self: MemoryStore, record: JobRecord) -> Added:
+        added = _ADD(self, record)
+        return added if added.holder is None else Added(holder="nobodys")
+
+    return [(MemoryStore, "add", add)]
+
+
+@mutant
+def lost_settle_is_announced() -> list[Patch]:
+    """Listeners hear that a job is done by one whose outcome was discarded."""
+
+    def write(self: Any, *args: Any) -> Settled:
+        settled = _WRITE(self, *args)
+        return Settled.DONE if settled is Settled.LOST else settled
+
+    return [(runner.Runner, "_write", write)]
+
+
+# --- pace and cost -----------------------------------------------------------------------------------------------
+
+
+@mutant
+def sweep_stays_with_one_shard() -> list[Patch]:
+    """What has more pages is read to its end first: others wait for its backlog."""
+
+    class Greedy(deque[Any]):
+        def append(self, item: Any) -> None:
+            self.appendleft(item)
+
+    return [(sweeper, "deque", Greedy)]
+
+
+@mutant
+def all_is_ten_minutes_late() -> list[Patch]:
+    """The sweeper looks late at what it should save."""
+
+    def next_look(available_at: int, now: int, policy: Any) -> tuple[int, bool]:
+        due_at, hand_off = _NEXT_LOOK(available_at, now, policy)
+        return due_at + 600_000, hand_off
+
+    return [(lifecycle, "next_look", next_look)]
+
+
+@mutant
+def leases_end_an_hour_late() -> list[Patch]:
+    """A crash is noticed in the end, and much too late."""
+
+    def look(record: Any, *args: Any, now: int, **kwargs: Any) -> Any:
+        late = record is not None and record.lease_until is not None
+        return _LOOK(record, *args, now=now - 3_000_000 if late else now, **kwargs)
+
+    return [(lifecycle, "look", look)]
+
+
+@mutant
+def claim_moves_the_row_in_the_index() -> list[Patch]:
+    """Each claim costs three units instead of one."""
+
+    def claimed(record: JobRecord, lease: Any) -> JobRecord:
+        after = _CLAIMED(record, lease)
+        return after.evolve(due_at=(after.due_at or 0) + 1)
+
+    return [(lifecycle, "claimed", claimed)]
+
+
+@mutant
+def runner_reads_before_it_claims() -> list[Patch]:
+    """Each run costs a read."""
+
+    def claim(self: Any, claim: Any, remaining: Any) -> Any:
+        self._store.get(claim.job_id)
+        return _WAIT_AND_CLAIM(self, claim, remaining)
+
+    return [(runner.Runner, "_wait_and_claim", claim)]
+
+
+# --- workers -----------------------------------------------------------------------------------------------------
+
+
+@mutant
+def worker_renews_nothing() -> list[Patch]:
+    """Leases run out under handlers that run."""
+    return [(MemoryStore, "heartbeat", lambda self, before, lease_until: True)]
+
+
+@mutant
+def worker_gives_back_what_still_runs() -> list[Patch]:
+    """A job is free again, and its handler has not been ended."""
+    return [(worker.Worker, "_end", lambda self, job: None)]
+
+
+@mutant
+def worker_waits_for_the_leases_of_the_dead() -> list[Patch]:
+    """A process that died is taken for one that was never claimed by the worker: its attempt is given back."""
+
+    def end_crashed(self: Any, job: JobRecord, *args: Any) -> None:
+        settlement = lifecycle.unfinished(job, self._policy, now=self._clock.now())
+        self._store.settle(job, settlement._replace(after=settlement.after.evolve(attempt=job.attempt + 1)))
+
+    return [(worker.Worker, "_end_crashed", end_crashed)]
+
+
+def _burying(**changes: Any) -> Any:
+    def bury(record: JobRecord, policy: Any, now: int) -> Settlement:
+        found = _LIFE_BURY(record, policy, now)
+        return found._replace(after=found.after.evolve(**changes))
+
+    return bury
+
+
 def _claim_without_waiting(self: Any, claim: Any, remaining: Any) -> Any:
     job_id = claim.job_id
     lease = lifecycle.lease(f"lease-{self._clock.now()}-{job_id}", self._clock.now(), remaining(), self._policy)
@@ -485,3 +742,11 @@ _ENDED = lifecycle._ended
 _LOOK = lifecycle.look
 _RELEASE = lifecycle.release
 _REFUSED = runner.Runner._refused
+_LIFE_REDRIVE = lifecycle.redrive
+_LASTS = lifecycle.lease_lasts
+_WITH_ERROR = lifecycle._with_error
+_COMPLETE = lifecycle._complete
+_WRITE = runner.Runner._write
+_WAIT_AND_CLAIM = runner.Runner._wait_and_claim
+#: So few errors show which of them are kept.
+_FEW = 2

@@ -209,20 +209,20 @@ def worked(stage: Stage) -> None:
     """A worker's jobs: one outlives its first lease, one fails, one dies with its process."""
     stage.policy = stage.policy.evolve(hands_off=False)
     stage.knows_untimed()
-    stage.dispatch(["sleep:80"], name="untimed")
+    stage.dispatch(["sleep:110"], name="untimed")
     stage.dispatch(["fail", "ok"])
     stage.dispatch(["die", "ok"], delay=500)
     stage.work(100, leaves_after=40_000)
-    _ticks(stage)
+    _ticks(stage, 80_000, 90_000, 140_000)
 
 
 def left_by_a_worker(stage: Stage) -> None:
     """A worker is asked to leave, twice: what it has in hand goes back, and a runner does it."""
     stage.knows_untimed()
     stage.policy = stage.policy.evolve(hands_off=False)
-    stage.dispatch(["sleep:100"], name="untimed")
+    stage.dispatch(["sleep:120"], name="untimed")
     stage.work(100, leaves_after=10_000)
-    _ticks(stage, 40_000)
+    _ticks(stage, 40_000, 110_000)
 
 
 def listened_to(stage: Stage) -> None:
