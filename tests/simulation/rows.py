@@ -215,12 +215,11 @@ class Rows:
         return self._backed_off(verb, old, new)
 
     def _backed_off(self, verb: str, old: JobRecord, new: JobRecord) -> tuple[int, int]:
-        if new.exhausted:  # nothing is left but failed()
-            return 0, 0
         promised = self._book.promised(old)
         backoffs = [promised.backoff, *([promised.backoff_without_type] if "release" in verb else [])]
         waits = [round(backoff.delay(old.attempt, luck) * 1000) for backoff in backoffs for luck in (0.0, 1.0)]
-        return min(waits), max(waits)
+        # one that is exhausted waits for failed() alone: at once, or as its crashes in failed() ask for
+        return 0 if new.exhausted else min(waits), max(waits)
 
     # --- errors and results ---
 
@@ -243,7 +242,7 @@ class Rows:
 
     def _buried(self, actor: Actor, old: JobRecord, failed: JobRecord) -> None:
         self._same(old, failed)
-        # PENDING: burying keeps the progress of an earlier attempt
+        self._hold(22, old.progress_json == failed.progress_json, old.id, "burying lost the progress")
         self._hold(3, failed.attempt == old.attempt, old.id, "burying changed the count of attempts")
         if failed.errors != old.errors or not old.exhausted:
             self._one_error_more(old, failed)
@@ -258,7 +257,7 @@ class Rows:
             waited = since is not None and failed.updated_at - since >= lifecycle.UNKNOWN_PATIENCE_MS
             self._hold(20, waited, old.id, "buried as unknown before 15 minutes had passed")
         most = self._book.promised(old).max_attempts
-        enough = old.attempt >= most or (old.exhausted and old.max_attempts is None)  # PENDING: of a known type
+        enough = old.attempt >= most
         self._hold(20, for_good or unknown or enough, old.id, f"failed after {old.attempt} of {most} attempts")
 
     def _reported(self, actor: Actor, old: JobRecord, failed: JobRecord) -> None:
