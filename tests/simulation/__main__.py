@@ -9,15 +9,25 @@ import argparse
 import sys
 
 from tests.simulation.campaign import Report, every_fault, never_hit, random_schedules
+from tests.simulation.laws import LAWS, PARTS, as_list, as_table
+from tests.simulation.mutants import MUTANTS
+from tests.simulation.scenarios import SCENARIOS
 
 
 def main() -> int:
     """Play, print, judge."""
     parser = argparse.ArgumentParser(prog="python -m tests.simulation", description=__doc__)
-    parser.add_argument("--schedules", type=int, default=20_000, help="random schedules to play (20000)")
+    parser.add_argument("--schedules", type=int, default=10_000, help="random schedules to play (10000)")
     parser.add_argument("--first-seed", type=int, default=0, help="the first of their seeds (0)")
     parser.add_argument("--no-pairs", action="store_true", help="leave out the pairs of faults")
+    parser.add_argument(
+        "--laws", action="store_true", help="print the laws and the parts as the page has them, and end"
+    )
     asked = parser.parse_args()
+    if asked.laws:
+        print(f"{as_table()}\n\n{as_list()}")
+        return 0
+    print(f"laws: {len(LAWS)}, parts played: {len(PARTS)}, base scenarios: {len(SCENARIOS)}, mutants: {len(MUTANTS)}")
     systematic = every_fault(pairs=not asked.no_pairs)
     print(f"faults one by one{'' if asked.no_pairs else ' and two by two'}: {systematic.schedules:,} schedules")
     random = random_schedules(asked.schedules, first=asked.first_seed)

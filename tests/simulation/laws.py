@@ -92,6 +92,43 @@ LAWS: dict[int, Law] = {
 }
 
 
+#: Who and what is on the stage, beyond jobs that are dispatched, run and swept.
+PARTS = (
+    "callers that dispatch again what they could not be sure of, by type and by name, one job or several at once",
+    "runners, as many as are asked for or fewer than that, some with a slow start behind them",
+    "sweepers, doubled, missed and overlapping",
+    "workers with their processes, heartbeats and farewells",
+    "two queues, of 1, 2 or 8 shards",
+    "job types with a timeout, without one, and with attempts and a backoff of their own",
+    "handlers that fail, wait, snooze, bury, die, overrun, report progress and dispatch",
+    "`failed()` that takes too long, raises, or dies",
+    "listeners that take up to 30 seconds",
+    "observers that ask for jobs at any moment",
+    "operators that cancel, redrive and forget",
+    "deploys of runners that do not know a job's name",
+    "rows that cannot be read for a while",
+    "TTL, which deletes what has expired",
+    "clocks that differ by up to 5 seconds, and are set while their actors run",
+    "settings: retention, grace, STALE, MAX_WAIT, backoff, no handoffs at all",
+)
+
+
+def as_table() -> str:
+    """The laws as docs/explanation/reliability.md shows them."""
+    judges = judged_by()
+    lines = ["| | What holds | Judged by |", "|---|---|---|"]
+    for number, law in LAWS.items():
+        reason = "" if law.internal is None else f" (Internal: {law.internal}.)"
+        functions = ", ".join(f"`{name}`" for name in judges[number])
+        lines.append(f"| {number} | {law.says}{reason} | {functions} |")
+    return "\n".join(lines)
+
+
+def as_list() -> str:
+    """The parts that are played, as the page shows them."""
+    return "\n".join(f"- {part}" for part in PARTS)
+
+
 def judged_by() -> dict[int, list[str]]:
     """The functions that judge each law, as the source has them."""
     found: defaultdict[int, list[str]] = defaultdict(list)

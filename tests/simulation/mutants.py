@@ -300,7 +300,11 @@ def attempts_are_not_bounded() -> list[Patch]:
 @mutant
 def key_is_not_released() -> list[Patch]:
     """A job that has ended holds its key for ever."""
-    return [(MemoryStore, "_release_key", lambda self, record: None), (MemoryStore, "_is_held", lambda self, key: True)]
+
+    def is_held(self: MemoryStore, key: Any) -> bool:
+        return key.expires_at is None or not self._has_expired(key.expires_at)
+
+    return [(MemoryStore, "_release_key", lambda self, record: None), (MemoryStore, "_is_held", is_held)]
 
 
 @mutant
@@ -527,6 +531,16 @@ def retry_forgets_the_errors() -> list[Patch]:
 
     def with_error(*args: Any) -> JobRecord:
         return _WITH_ERROR(*args).evolve(errors_json=None)
+
+    return [(lifecycle, "_with_error", with_error)]
+
+
+@mutant
+def payload_reaches_an_error() -> list[Patch]:
+    """An error quotes what the job was given."""
+
+    def with_error(record: JobRecord, error: str, headline: str, *args: Any) -> JobRecord:
+        return _WITH_ERROR(record, f"{error} {record.payload_json}", headline, *args)
 
     return [(lifecycle, "_with_error", with_error)]
 
