@@ -50,12 +50,14 @@ def outcome_of(raised: BaseException, final: tuple[type[BaseException], ...]) ->
 
 def _members(error: BaseException) -> Iterator[BaseException]:
     """The exceptions of a group and of the groups in it. Its type is asked, for its `__class__` may say anything."""
-    if issubclass(type(error), BaseExceptionGroup):
-        group: Any = BaseExceptionGroup.exceptions
-        for member in group.__get__(error):
-            yield from _members(member)
-    else:
-        yield error
+    group: Any = BaseExceptionGroup.exceptions
+    waiting = [error]  # and no recursion: groups may be nested deeper than Python recurses
+    while waiting:
+        one = waiting.pop()
+        if issubclass(type(one), BaseExceptionGroup):
+            waiting.extend(reversed(group.__get__(one)))
+        else:
+            yield one
 
 
 def _is_cancellation(error: BaseException) -> bool:
