@@ -51,6 +51,8 @@ class Reader:
             assert self._console.stdin is not None
             assert self._console.stdout is not None
             self._console.stdin.close()
+            if error[0] is not None:
+                self._console.kill()  # its block may wait for a job that never ends
             self._console.wait()
             self._console.stdout.close()
         self._functions.close()

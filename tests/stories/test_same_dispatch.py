@@ -118,7 +118,7 @@ def ways(kind: Any, name: str, args: dict[str, Any]) -> list[Callable[[], tuple[
 
 
 @FORMS
-@pytest.mark.parametrize("pair", SAME, ids=repr)
+@pytest.mark.parametrize("pair", SAME)
 def test_payloads_that_mean_the_same_are_one_dispatch(bench: Bench, form: str, pair: Any) -> None:
     """By object, by type and by name, in each order; the row stays as the first of them wrote it."""
     kind = defined()[form]
@@ -136,7 +136,7 @@ def test_payloads_that_mean_the_same_are_one_dispatch(bench: Bench, form: str, p
 
 
 @FORMS
-@pytest.mark.parametrize("pair", DIFFERENT, ids=repr)
+@pytest.mark.parametrize("pair", DIFFERENT)
 def test_payloads_that_mean_something_else_are_refused(bench: Bench, form: str, pair: Any) -> None:
     """To call the second one accepted would lose it."""
     kind = defined()[form]
