@@ -113,8 +113,6 @@ def _kind(resource: Any) -> str:
     if resource == "*":
         return "anything"
     ((function, value),) = resource.items()
-    if function == "Fn::If":
-        return _kind(value[1])
     return _KINDS[".".join(value) if function == "Fn::GetAtt" else value]
 
 

@@ -135,21 +135,7 @@ def test_mail_may_be_sent_as_the_given_identity_only() -> None:
     policy = translated()["Resources"]["MailPolicy"]
     assert policy["Condition"] == "HasSesIdentity"
     (sending,) = policy["Properties"]["PolicyDocument"]["Statement"]
-    ((identity,),) = [list(each.values()) for each in sending["Resource"] if "Fn::If" in each]
-    assert identity[:2] == ["SesIdentityIsHere", {"Ref": "SesIdentityArn"}]
-
-
-def test_an_identity_of_another_region_ends_the_deploy() -> None:
-    """SES would look for it in the stack's own. What IAM is given instead is a sentence, and no ARN."""
-    (sending,) = translated()["Resources"]["MailPolicy"]["Properties"]["PolicyDocument"]["Statement"]
-    ((identity,),) = [list(each.values()) for each in sending["Resource"] if "Fn::If" in each]
-    assert identity[2]["Fn::Sub"].startswith("SesIdentityArn must name an identity of ${AWS::Region}")
-    region, here = translated()["Conditions"]["SesIdentityIsHere"]["Fn::Equals"]
-    assert here == {"Ref": "AWS::Region"}
-    place, parts = region["Fn::Select"]
-    separator, text = parts["Fn::Split"]
-    for arn, expected in {"": "", "arn:aws:ses:eu-west-1:111122223333:identity/example.com": "eu-west-1"}.items():
-        assert text["Fn::Sub"].replace("${SesIdentityArn}", arn).split(separator)[int(place)] == expected
+    assert [r for r in sending["Resource"] if "identity" in str(r).lower()] == [{"Ref": "SesIdentityArn"}]
 
 
 def test_the_event_bus_may_be_told_only_where_there_is_one() -> None:
