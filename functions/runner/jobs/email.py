@@ -32,7 +32,7 @@ _BACKOFF = Exponential(10, cap=600, jitter=0.5)
 
 #: What SES will say again tomorrow. Everything else (throttling, quotas, a paused account, faults) may pass.
 _PERMANENT = {
-    "AccessDeniedException": "the stack's parameter SesIdentityArn grants the identity to send as, which must be of its region",
+    "AccessDeniedException": "the stack's parameter SesIdentityArn grants the identity to send as, of its own region",
     "AccountSuspendedException": "the account may no longer send mail; ask AWS support",
     "BadRequestException": "SES cannot read the message; check the addresses, the template and its data",
     "MailFromDomainNotVerifiedException": "verify the MAIL FROM domain in SES",
