@@ -95,7 +95,7 @@ def test_clear_does_nothing_where_nobody_can_be_asked(relayq: Relayq) -> None:
     """A script has to say --yes."""
     job_id = dispatched(relayq, "greet", "--queue", "emails")
     ran = relayq("clear", "emails")
-    assert (ran.code, "nobody can be asked here; say --yes to clear queue emails" in ran.err) == (2, True)
+    assert (ran.code, "there is no terminal to ask in; say --yes to clear queue emails" in ran.err) == (2, True)
     assert relayq("status", job_id, "--json").json["status"] == "pending"
 
 

@@ -113,6 +113,7 @@ def test_the_layers_compiled_modules_are_loaded_by_the_runtime_it_was_built_for(
     code = "import relayq_core.dispatcher, relayq_core.jobs, relayq_core.handlers.telemetry, pydantic_core"
     loaded = subprocess.run(
         [python.command, "-S", "-v", "-c", code],
+        cwd=tmp_path,
         env={"PYTHONPATH": str(site), "PATH": os.environ["PATH"]},
         capture_output=True,
         text=True,
