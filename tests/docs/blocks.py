@@ -180,4 +180,5 @@ def compare(block: Block, printed: str) -> None:
     """Fails where the page shows something else than what the block printed."""
     shown = printed_after(block.page).get(block)
     if shown is not None:
-        assert normalised(printed) == normalised(shown.text), f"{shown.where} does not show what {block.where} prints"
+        as_printed, as_shown = normalised(printed), normalised(shown.text)
+        assert as_printed == as_shown, f"{shown.where} does not show what {block.where} prints: {as_printed}"
