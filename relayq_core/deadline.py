@@ -30,6 +30,9 @@ _ANSWERS = 0.1
 _SPARE = 0.2
 _LEAST_SPARE = 0.1
 
+#: What signal.signal() is without its enums, which take longer than the call.
+_set_handler: Any = getattr(signal.signal, "__wrapped__", signal.signal)
+
 _watchdog = Watchdog()
 
 #: Asked by an alarm before it raises, with the handler's seconds: True if it is raised elsewhere, where it belongs.
@@ -143,7 +146,7 @@ class _Outer:
         if self._due is None or self._due > time.monotonic():
             return
         self._due = time.monotonic() + self._interval if self._interval else None
-        if self.handler is signal.SIG_DFL:  # which ends the process
+        if self.handler == signal.SIG_DFL:  # which ends the process
             signal.signal(signal.SIGALRM, signal.SIG_DFL)
             signal.raise_signal(signal.SIGALRM)
         elif callable(self.handler):
@@ -154,7 +157,7 @@ class _Outer:
                 raise
 
     def give_back(self) -> None:
-        signal.signal(signal.SIGALRM, self.handler)
+        _set_handler(signal.SIGALRM, self.handler)
         left = self.left()
         if left is not None:
             signal.setitimer(signal.ITIMER_REAL, left, self._interval)
@@ -174,7 +177,7 @@ class _SignalAlarm:
     def set(self) -> Iterator[None]:
         self._due = time.monotonic() + max(self._seconds, 0.001)
         self._outer.begin(*signal.setitimer(signal.ITIMER_REAL, 0))
-        earlier = signal.signal(signal.SIGALRM, self._ring)
+        earlier = _set_handler(signal.SIGALRM, self._ring)
         self._outer.handler = signal.SIG_DFL if earlier is None else earlier
         self._wind()
         try:
@@ -191,7 +194,10 @@ class _SignalAlarm:
     def _wind(self, at_most: float = _AGAIN) -> None:
         """Ring when the next is due, ours or the outer one; what is over its time rings again."""
         ours = self._due - time.monotonic()
-        first = min(filter(None, (ours if ours > 0 else at_most, self._outer.left())))
+        first = ours if ours > 0 else at_most
+        outer = self._outer.left()
+        if outer is not None and outer < first:
+            first = outer
         signal.setitimer(signal.ITIMER_REAL, first, _AGAIN)
 
     def _ring(self, signum: int, frame: FrameType | None) -> None:

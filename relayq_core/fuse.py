@@ -47,26 +47,30 @@ class _KernelFuse:
             raise OSError("timers are laid out as in 64-bit Linux")
         import ctypes  # noqa: PLC0415 - not in the start: the first job may pay for it
 
-        libc: Any = ctypes.CDLL(None, use_errno=True)
+        # PyDLL keeps Python's lock in a call: these take no time, and to give it back and take it again would
+        libc: Any = ctypes.PyDLL(None, use_errno=True)
         if not hasattr(libc, "timer_create"):  # before glibc 2.34
-            libc = ctypes.CDLL("librt.so.1", use_errno=True)
+            libc = ctypes.PyDLL("librt.so.1", use_errno=True)
         self._settime = libc.timer_settime
-        self._settime.argtypes = [ctypes.c_void_p, ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p]
-        #: struct itimerspec: the interval's seconds and nanoseconds, then the moment's
+        #: struct itimerspec: the interval's seconds and nanoseconds, then the moment's; all zeros put it out
         self._value = (ctypes.c_int64 * 4)()
-        self._address = ctypes.addressof(self._value)
+        self._set = ctypes.byref(self._value)
+        self._out = ctypes.byref((ctypes.c_int64 * 4)())
         faulthandler.register(OVERRUN_SIGNAL, file=_STDERR, all_threads=True, chain=True)
         self._word = _timer(ctypes, libc, OVERRUN_SIGNAL)
         self._kill = _timer(ctypes, libc, signal.SIGKILL)
 
     def light(self, at: float, last: float) -> None:
-        self._set(self._kill, last)
-        self._set(self._word, at)
-
-    def _set(self, timer: Any, at: float) -> None:
-        # all zeros put it out
-        self._value[2], self._value[3] = (0, 0) if at == math.inf else (int(at), int(at % 1 * 1e9) or 1)
-        self._settime(timer, _TIMER_ABSTIME, self._address, None)
+        if at == math.inf:
+            self._settime(self._word, 0, self._out, None)
+        else:
+            self._value[2], self._value[3] = int(at), int(at % 1 * 1e9) or 1
+            self._settime(self._word, _TIMER_ABSTIME, self._set, None)
+        if last == math.inf:
+            self._settime(self._kill, 0, self._out, None)
+        else:
+            self._value[2], self._value[3] = int(last), int(last % 1 * 1e9) or 1
+            self._settime(self._kill, _TIMER_ABSTIME, self._set, None)
 
 
 def _timer(ctypes: Any, libc: Any, number: int) -> Any:
