@@ -19,6 +19,7 @@ from relayq_core.adapters.items import (
     job_item,
     job_key,
     moment,
+    read_beside,
     read_failed,
     read_failed_head,
     read_job,
@@ -373,10 +374,12 @@ class DynamoStore:
         Its progress is written beside the claim, and so may be what a newer version knows of it.
         """
         item = self._get(self._jobs, job_key(before.id))
+        if item is None:
+            return after
         try:
-            return after if item is None else read_job(item).evolve(**written(before, after))
+            return read_job(item).evolve(**written(before, after))
         except UnreadableRow:
-            return after  # it must end all the same
+            return after.evolve(**read_beside(item))  # it must end all the same
 
     def _bury(self, actions: list[dict[str, Any]], before: JobRecord, after: JobRecord, *, with_key: bool) -> Settled:
         try:

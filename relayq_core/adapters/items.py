@@ -6,6 +6,7 @@ import json
 import math
 import re
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import Any, TypeAlias
 
 from relayq_core.backoff import parse
@@ -119,6 +120,18 @@ def unique_item(record: JobRecord, now: int) -> dict[str, dict[str, str]]:
 def read_job(item: Item) -> JobRecord:
     """The job of a row of the jobs table. Raises UnreadableRow."""
     return _read(item, str(item.get("pk", {}).get("S", "")).removeprefix(JOB_PREFIX), item)
+
+
+def read_beside(item: Item) -> dict[str, Any]:
+    """Return what is written beside a claim, of a row that cannot be read as a whole, as fields of its record.
+
+    That is its progress, where this makes sense, and what this version does not know.
+    """
+    extra = {name: typed for name, typed in item.items() if name not in _READERS and name not in _DERIVED}
+    found: dict[str, Any] = {"extra": extra} if extra else {}
+    with suppress(KeyError, TypeError, ValueError, RecursionError):
+        found["progress_json"] = _checked_progress(item["progress"]["S"])
+    return found
 
 
 def read_failed(item: Item) -> JobRecord:

@@ -159,9 +159,11 @@ class MemoryStore:
                 return refusal
             self._release_key(before)
             row = self.jobs[before.id]
-            # as it is by now, for progress is written beside the claim; an unreadable one as it was claimed
+            # as it is by now, for progress is written beside the claim; one that is unreadable as far as it can be read
             self.failures[before.id] = (
-                after if row.id in self._spoilt else row.evolve(**lifecycle.written(before, after))
+                after.evolve(progress_json=row.progress_json, extra=row.extra)
+                if row.id in self._spoilt
+                else row.evolve(**lifecycle.written(before, after))
             )
             self._delete(before.id)
             return Settled.DONE

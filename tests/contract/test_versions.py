@@ -117,6 +117,21 @@ def test_every_settle_keeps_the_progress_of_its_attempt(
     assert after.progress == {"fraction": 0.9, "note": "now"}
 
 
+def test_a_row_that_became_unreadable_is_buried_with_what_can_be_read(
+    store: JobStore, claimed: Claimed, spoil: Callable[[str], None]
+) -> None:
+    """Its runner knows the rest from the claim."""
+    before = claimed(extra=EXTRA, progress_json='{"fraction":0.2,"note":"earlier"}')
+    assert store.progress(before, '{"fraction":0.9,"note":"now"}')
+    spoil(before.id)
+    burial = a_burial(before.evolve(extra=None))
+    assert store.bury(before.evolve(extra=None), burial) is Settled.DONE
+    failed = store.get_failed(before.id)
+    assert failed is not None
+    assert (failed.progress, failed.extra) == ({"fraction": 0.9, "note": "now"}, EXTRA)
+    assert failed.error == burial.after.error
+
+
 # --- needs ---
 
 ABLE = [None, CAN]
