@@ -43,8 +43,6 @@ def paired_faults_of(site: str) -> tuple[str, ...]:
 
 
 _SLOW = (500, 5_000, 40_000, 200_000)
-#: A worker allows for calls that take so long; what is slower has frozen it.
-_SLOW_FOR_WORKERS = (500, 5_000, 20_000)
 _LATE = (100, 5_000, 45_000, 400_000)
 _LAGS = (0, 0, 0, 100, 1_000, 5_000, 90_000)
 
@@ -53,7 +51,7 @@ def freeze(world: World) -> None:
     """Time passes for everybody else; inside a handler, that is time its deadline cannot see."""
     actor = world.actor
     actor.frozen = actor.frozen or actor.stopped_at is not None
-    world.pause(world.random.choice(_SLOW_FOR_WORKERS if actor.kind == "worker" else _SLOW))
+    world.pause(world.random.choice(_SLOW))
 
 
 class LaggingIndex:

@@ -39,6 +39,7 @@ def test_a_job_whose_handoff_was_lost_is_saved_by_the_next_tick(name: str) -> No
         play_lost_handoff(name, plan)
 
 
+@pytest.mark.timeout(900)
 def test_no_single_fault_breaks_a_law() -> None:
     """Every fault at every call of every base scenario: the exhaustive part."""
     report = every_fault(pairs=False)
