@@ -243,6 +243,23 @@ def cancel_mark_is_not_looked_at() -> list[Patch]:
 
 
 @mutant
+def release_does_not_yield_to_a_cancel() -> list[Patch]:
+    """A job whose runner died is tried again, although it was marked a moment before."""
+    return [(lifecycle, "YIELDS_TO_CANCEL", lifecycle.YIELDS_TO_CANCEL - {Event.RELEASE})]
+
+
+@mutant
+def type_goes_before_the_row() -> list[Patch]:
+    """What a dispatch asks for is less than what the type says."""
+
+    def limits(record: JobRecord, of_type: Any, policy: Any) -> Any:
+        found = _LIMITS(record, of_type, policy)
+        return found if of_type is None or of_type.backoff is None else found._replace(backoff=of_type.backoff)
+
+    return [(lifecycle, "limits", limits)]
+
+
+@mutant
 def cancel_is_told_and_not_written() -> list[Patch]:
     """The caller hears that a waiting job is cancelled; the table does not."""
     return [(MemoryStore, "cancel_waiting", lambda self, before, settlement: True)]

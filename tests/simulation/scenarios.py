@@ -177,7 +177,15 @@ def killed_in_failed(stage: Stage) -> None:
 
 def dispatched_by_name(stage: Stage) -> None:
     """Its type allows more attempts than the settings, and its caller knows nothing of it."""
-    stage.dispatch(["die", "fail", "fail", "ok"], name="patient", by_name=True)
+    stage.dispatch(["die", "fail", "fail", "ok"], name="patient", by_name=True, backoff=[7, 2])
+    _ticks(stage, 80_000, 150_000)
+
+
+def cancelled_as_it_is_released(stage: Stage) -> None:
+    """Their runners die, and each is cancelled in the very moment in which a sweep ends its lease."""
+    for number in range(1, 7):
+        stage.dispatch(["die", "ok"])
+        stage.operate("cancel", f"job{number}", 80_000 + 10 * number)
     _ticks(stage, 80_000, 150_000)
 
 
@@ -298,6 +306,7 @@ ENDS: dict[str, dict[str, Status | None]] = {
     "failing_slowly": {"job1": Status.FAILED},
     "killed_in_failed": {"job1": Status.FAILED},
     "dispatched_by_name": {"job1": Status.COMPLETED},
+    "cancelled_as_it_is_released": {},
     "half_done": {"job1": Status.FAILED},
     "two_queues": {f"job{number}": Status.COMPLETED for number in range(1, 11)},
     "untimed": {"job1": Status.COMPLETED, "job2": Status.COMPLETED},
@@ -345,6 +354,7 @@ LARGER: dict[str, Scenario] = {
         failing_slowly,
         killed_in_failed,
         dispatched_by_name,
+        cancelled_as_it_is_released,
         half_done,
         two_queues,
         untimed,
@@ -486,6 +496,8 @@ def _draw_job(stage: Stage) -> None:
             options["unique_for"] = random.choice((10, 60, 200))
     if random.random() < 0.5:
         options["max_attempts"] = random.choice((1, 2, 4))
+    if random.random() < 0.2:
+        options["backoff"] = random.choice((0, [1, 20]))
     name = random.choice(("scripted", "scripted", "patient", "untimed" if "untimed" in stage.known else "scripted"))
     stage.dispatch(
         [random.choice(_STEPS) for _ in range(random.randint(1, 4))],

@@ -164,6 +164,14 @@ def test_a_lease_lasts_as_long_as_the_jobs_own_timeout_and_the_grace() -> None:
     assert lifecycle.claimed(a_job(timeout_ms=5_000), a_lease()).lease_until == NOW + 15_000
 
 
+def test_a_lease_that_is_renewed_lasts_for_another_while_however_long_its_job_has_run() -> None:
+    """Else failed(), and a settle that is not answered at once, would have no time left after a long handler."""
+    claimed = lifecycle.claimed(a_job(), lifecycle.renewed_lease("mine", NOW, POLICY))
+    later = NOW + 600_000
+    assert lifecycle.lease_lasts(claimed, POLICY, now=later) < 0
+    assert lifecycle.lease_lasts(claimed, policy(renews=True), now=later) == lifecycle.RENEWED_MS
+
+
 def test_a_lease_leaves_the_end_of_the_invocation_for_the_settle() -> None:
     """Or a handler that used up all of its time could not say how it went."""
     assert lifecycle.lease("mine", NOW, 60_000, POLICY) == lifecycle.Lease("mine", NOW, 50_000, 10_000)
