@@ -7,6 +7,7 @@ import hmac
 import re
 import secrets
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 
 from relayq_core.ports import Clock
 
@@ -65,7 +66,13 @@ class Sessions:
 
 
 def _mac(token: str, *parts: str) -> str:
-    return hmac.new(token.encode(), "\n".join(("relayq", *parts)).encode(), hashlib.sha256).hexdigest()
+    return hmac.new(_key(token), "\n".join(("relayq", *parts)).encode(), hashlib.sha256).hexdigest()
+
+
+@lru_cache(maxsize=16)
+def _key(token: str) -> bytes:
+    """What signs for a token, made once in a process: who has a cookie must pay for each token that he tries."""
+    return hashlib.scrypt(token.encode(), salt=b"relayq dashboard session", n=2**14, r=8, p=1, dklen=32)
 
 
 def _digest(text: str) -> bytes:

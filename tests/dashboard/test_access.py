@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
+import hmac
 import re
+from typing import Any
 from urllib.parse import urlencode
 
 import pytest
@@ -97,6 +100,27 @@ def test_a_session_ends_when_its_token_is_taken_back(world: World) -> None:
     assert browser.get("/dashboard").status == 200
     world.tokens = ("the-one-that-comes-next",)
     assert browser.get("/dashboard").status == 303
+
+
+def test_a_guess_at_the_token_is_dear_and_a_request_is_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A cookie is signed by what scrypt makes of the token: a stolen one must not let words be tried by the billion."""
+    made: list[dict[str, Any]] = []
+    scrypt = hashlib.scrypt
+
+    def counted(password: bytes, **cost: Any) -> bytes:
+        made.append(cost)
+        return scrypt(password, **cost)
+
+    monkeypatch.setattr(hashlib, "scrypt", counted)
+    token = "a-token-of-this-test-alone"
+    sessions = Sessions(lambda: (token,), ManualClock())
+    cookie = sessions.begin(token)
+    assert cookie is not None
+    assert all(sessions.is_open(cookie) and sessions.form_token(cookie) for _ in range(50))
+    assert [cost["n"] * cost["r"] for cost in made] == [2**17]
+    until, nonce, signature = cookie.split(".")
+    plain = hmac.new(token.encode(), "\n".join(("relayq", "session", until, nonce)).encode(), hashlib.sha256)
+    assert signature != plain.hexdigest()
 
 
 @pytest.mark.parametrize("part", [0, 1, 2])

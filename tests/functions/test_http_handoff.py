@@ -319,6 +319,26 @@ def test_a_fetch_that_failed_is_not_tried_again_at_once() -> None:
     assert tokens.first() == TOKEN
 
 
+def test_a_token_that_was_valid_opens_nothing_while_the_secret_cannot_be_read() -> None:
+    """It may have been taken back: neither the request that finds this out nor those in the pause after it get it."""
+    keeper, clock = Keeper(TOKEN), ManualClock()
+    tokens = HttpTokens((), "relayq-token", keeper, clock)
+    assert tokens.all() == (TOKEN,)
+    clock.advance(milliseconds=LIFETIME_MS)
+    keeper.value = "hunter2"
+    with pytest.raises(SettingsError):
+        tokens.all()
+    for _ in range(3):
+        for ask in (tokens.all, tokens.first):
+            with pytest.raises(TokensUnread):
+                ask()
+    clock.advance(milliseconds=PAUSE_MS)
+    with pytest.raises(SettingsError, match="cannot be used"):
+        tokens.all()
+    with pytest.raises(TokensUnread):
+        tokens.all()
+
+
 def test_whoever_comes_while_one_fetches_waits_for_what_it_brings() -> None:
     """A burst of handoffs from a cold process must not be lost to the first of them."""
     fetching, come = threading.Event(), threading.Event()

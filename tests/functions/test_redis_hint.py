@@ -20,6 +20,7 @@ import pytest
 from redis import Redis
 
 from relayq_core import JobEvent, RelayQ, Settings, SettingsError, on
+from relayq_core.adapters import redis_hint
 from relayq_core.adapters.dynamodb import DynamoStore
 from relayq_core.adapters.redis_hint import PATIENCE, RedisHint
 from relayq_core.adapters.tables import jobs_table
@@ -327,6 +328,28 @@ def drop_by_drop(connection: socket.socket) -> None:
     for _ in range(50):
         connection.sendall(b"+")
         time.sleep(0.01)
+
+
+def test_a_call_that_was_given_up_before_its_turn_is_never_made() -> None:
+    """Behind a slow Redis they would pile up, and all be made once it answers, for callers that left long ago."""
+    line = redis_hint._Line()
+    begun, go_on = threading.Event(), threading.Event()
+    made: list[str] = []
+
+    def slow() -> None:
+        begun.set()
+        assert go_on.wait(LONG)
+
+    blocker = threading.Thread(target=line.call, args=(slow, LONG))
+    blocker.start()
+    assert begun.wait(LONG)
+    for number in range(3):
+        with pytest.raises(TimeoutError, match="no answer"):
+            line.call(lambda number=number: made.append(f"given up {number}"), 0.001)  # type: ignore[misc]
+    go_on.set()
+    blocker.join()
+    line.call(lambda: made.append("the next one"), LONG)
+    assert made == ["the next one"]
 
 
 @pytest.mark.parametrize(
