@@ -26,7 +26,7 @@ from relayq_core.shapes import job_shape
 
 #: How long --wait waits where nothing else is said, in seconds.
 _PATIENCE = 60
-_DURATION = re.compile(r"[\d.]+(ms|s|m|h|d)?([\d.]+(ms|s|m|h|d))*", re.ASCII)
+_DURATION = re.compile(r"[\d.]++(ms|s|m|h|d)?([\d.]++(ms|s|m|h|d))*", re.ASCII)
 
 
 def with_wait_value(argv: Sequence[str]) -> list[str]:

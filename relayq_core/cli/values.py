@@ -18,7 +18,7 @@ from relayq_core.record import Status
 
 T = TypeVar("T")
 
-_PART = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)")
+_PART = re.compile(r"(\d{1,15}(?:\.\d{1,15})?)(ms|s|m|h|d)")
 _LIVE = (Status.PENDING.value, Status.PROCESSING.value, Status.RETRYING.value)
 _SECONDS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86_400}
 
