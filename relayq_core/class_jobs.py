@@ -60,11 +60,15 @@ else:
         """What pydantic has to say against a class, said as InvalidJob with the job's name."""
 
         def __new__(mcs, name: str, bases: tuple[type, ...], namespace: dict[str, Any], /, **kwargs: Any) -> Any:
-            where = f"job {namespace.get('__qualname__', name)}"
             try:
-                return super().__new__(mcs, name, bases, namespace, **kwargs)
+                cls = super().__new__(mcs, name, bases, namespace, **kwargs)
+                if not cls.__pydantic_complete__:
+                    # pydantic looks for local types where it was called, which is here and not where the class stands
+                    cls.model_rebuild(raise_errors=False, _parent_namespace_depth=3)
             except (PydanticUserError, SchemaError) as error:
+                where = f"job {namespace.get('__qualname__', name)}"
                 raise InvalidJob(where, _misplaced_option(name, namespace, error) or pydantics(error)) from error
+            return cls
 
         def __getattr__(cls, name: str) -> Any:
             with _habit_told(cls, name):

@@ -196,7 +196,7 @@ def test_from_payload_that_validates_by_itself_does_not_quote_either(kind: Any, 
     with everything_seen() as seen:
         job_id = bench.relayq.dispatch(JobRequest("Work", json.dumps({"field": value}))).job_id
         if exhausted:
-            bench.store.jobs[job_id] = bench.store.jobs[job_id].evolve(exhausted=True, error="JobCrashed: x")
+            bench.store.jobs[job_id] = bench.store.jobs[job_id].evolve(attempt=1, exhausted=True, error="JobCrashed: x")
         assert bench.run(job_id).ended is Ended.FAILED
     _is_hidden(bench.relayq.get(job_id), seen)
 

@@ -566,3 +566,18 @@ def test_a_job_describes_its_payload() -> None:
 
     assert registry["SendEmail"].schema()["required"] == ["to"]
     assert registry["Odd"].schema() == {"type": "object"}
+
+
+def test_a_field_may_be_of_a_type_that_stands_beside_the_class_in_a_function() -> None:
+    """pydantic looks for such a type in the frame that it was called from."""
+
+    class Size(BaseModel):
+        width: int
+
+    class Resize(Job):
+        size: Size
+
+        def handle(self) -> None: ...
+
+    assert Resize(size=Size(width=2)).size.width == 2
+    assert Resize.__relayq_type__.encode({"size": {"width": 2}}) == '{"size":{"width":2}}'
