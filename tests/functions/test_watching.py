@@ -50,7 +50,7 @@ def alarmed() -> set[Metric]:
     found = set()
     for alarm in ALARMS.values():
         given = alarm["Properties"]
-        (dimension,) = given["Dimensions"]
+        dimension, *_index = given["Dimensions"]  # an index of a table has a second one
         found.add((given["Namespace"], given["MetricName"], dimension["Name"], dimension["Value"]["Ref"]))
     return found
 

@@ -215,3 +215,31 @@ def test_what_a_function_has_of_its_own_is_known_to_the_doctor() -> None:
     }
     assert own
     assert own <= _OWN
+
+
+def test_throttles_of_the_index_are_counted_too() -> None:
+    """DynamoDB counts those of a table and of each of its indexes apart, and so do alarms and dashboard."""
+    jobs = {"Name": "TableName", "Value": {"Ref": "JobsTable"}}
+    index = {"Name": "GlobalSecondaryIndexName", "Value": "due"}
+    assert properties("TableThrottledAlarm")["Dimensions"] == [jobs]
+    assert properties("IndexThrottledAlarm")["Dimensions"] == [jobs, index]
+    for alarm in ("TableThrottledAlarm", "IndexThrottledAlarm"):
+        assert properties(alarm)["MetricName"] == "WriteThrottleEvents"
+    drawn = properties("Dashboard")["DashboardBody"]["Fn::Sub"]
+    for name in ("JobsTable", "FailedJobsTable"):
+        assert f'"TableName", "${{{name}}}", {{"label"' in drawn
+    for name, found in (("JobsTable", "due"), ("FailedJobsTable", "by_queue")):
+        assert f'"TableName", "${{{name}}}", "GlobalSecondaryIndexName", "{found}"' in drawn
+
+
+@pytest.mark.parametrize("path", TEMPLATES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_a_stack_may_have_the_longest_name_there_is(path: Path, tmp_path: Path) -> None:
+    """128 characters. What is named after the stack is linted as CloudFormation would make it."""
+    longest = "s" * (57 if path.parent.name == "own-jobs" else 128)  # a function's name: 64 with -runner
+    text = json.dumps(translate(read(path)))
+    text = text.replace('{"Ref": "AWS::StackName"}', json.dumps(longest)).replace("${AWS::StackName}", longest)
+    translation = tmp_path / "named.json"
+    translation.write_text(text)
+    command = [Path(sys.executable).with_name("cfn-lint"), "--ignore-checks", "W", "--", translation]
+    linted = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert linted.stdout + linted.stderr == ""
