@@ -21,7 +21,7 @@ QUERIES = {name: found for name, found in RESOURCES.items() if found["Type"] == 
 #: What RelayQ does not write itself; the dimension that AWS's own metrics have, and what it may name.
 OF_AWS = {
     "AWS/Lambda": ("FunctionName", {"RunnerFunction", "SweeperFunction"}),
-    "AWS/DynamoDB": ("TableName", {"JobsTable"}),
+    "AWS/DynamoDB": ("TableName", {"JobsTable", "FailedJobsTable"}),
 }
 
 #: namespace, name, dimension, its value

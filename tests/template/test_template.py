@@ -240,6 +240,6 @@ def test_a_stack_may_have_the_longest_name_there_is(path: Path, tmp_path: Path) 
     text = text.replace('{"Ref": "AWS::StackName"}', json.dumps(longest)).replace("${AWS::StackName}", longest)
     translation = tmp_path / "named.json"
     translation.write_text(text)
-    command = [Path(sys.executable).with_name("cfn-lint"), "--ignore-checks", "W", "--", translation]
+    command = [str(Path(sys.executable).with_name("cfn-lint")), "--ignore-checks", "W", "--", str(translation)]
     linted = subprocess.run(command, capture_output=True, text=True, check=False)
     assert linted.stdout + linted.stderr == ""
