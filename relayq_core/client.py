@@ -262,6 +262,7 @@ class RelayQ:
             page=self.settings.sweep_limit,
             spreading=self._spreading,
             registry=all_jobs,
+            name=self.settings.runner_function.rpartition(":function:")[2],
         )
 
     @functools.cached_property

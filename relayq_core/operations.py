@@ -234,7 +234,7 @@ class Operations:
         """Whether both tables answer, the sweeper ticks and nothing is long overdue; queues counted up to `limit`."""
         problems: list[str] = []
         try:
-            tick = self._store.last_tick()
+            tick, sweepers = self._store.last_tick(), self._store.sweepers()
             queues = self.queues(limit=limit)
         except (StoreError, UnreadableRow) as error:
             problems.append(str(error))
@@ -244,7 +244,7 @@ class Operations:
             problems.append(str(error))
         if problems:
             return views.unreachable(problems)
-        return views.judged(queues, None if tick is None else tick[0], self._clock.now())
+        return views.judged(queues, None if tick is None else tick[0], self._clock.now(), sweepers)
 
     def _due(self, shard: str, page: int) -> Iterator[Due]:
         """All rows of a shard, oldest first, read `page` at a time, as they are asked for."""

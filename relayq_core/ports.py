@@ -151,8 +151,12 @@ class JobStore(Protocol):
         """Delete a failed job for good; False if there was none."""
         ...
 
-    def record_tick(self, at: int, counts: dict[str, int]) -> None:
-        """Keep when the sweeper last ran, and what it did."""
+    def record_tick(self, at: int, counts: dict[str, int], by: str = "") -> None:
+        """Keep when the sweeper last ran, and what it did. `by` names the runner that it hands off to."""
+        ...
+
+    def sweepers(self) -> tuple[str, ...]:
+        """Return the names that the last two ticks gave, each once: several mean that two stacks share the tables."""
         ...
 
     def last_tick(self) -> tuple[int, dict[str, int]] | None:

@@ -81,7 +81,9 @@ class Sweeper:
         page: int,
         spreading: Spreading = one_by_one,
         registry: Registry | None = None,
+        name: str = "",
     ) -> None:
+        self._name = name
         self._store = store
         self._handoff = handoff
         self._clock = clock
@@ -104,7 +106,7 @@ class Sweeper:
         with self._spreading() as spread:
             self._work_through(swept, scope, remaining, spread, began)
         if not scope.dry_run:
-            self._store.record_tick(began, dict(swept.counts))
+            self._store.record_tick(began, dict(swept.counts), self._name)
         return swept
 
     def _work_through(

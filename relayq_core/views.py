@@ -59,8 +59,19 @@ def unreachable(problems: Sequence[str]) -> Health:
     return Health(problems=tuple(problems), last_sweep_age_ms=None, oldest_due_age_ms=0, queues=())
 
 
-def judged(queues: Sequence[QueueView], last_sweep_at: int | None, now: int) -> Health:
-    """The health of a system whose tables answer. Times are epoch milliseconds."""
+def shared_by(sweepers: Sequence[str]) -> str | None:
+    """Return what is wrong where the last two ticks named different runners; None where nothing is."""
+    if len(sweepers) < 2:
+        return None
+    return (
+        f"two stacks sweep these tables, those of the runners {' and '.join(sweepers)}: each hands the other's jobs to "
+        "its own runner, which buries what it does not know. Disable one's schedule. Right after a runner was replaced "
+        "this passes with the next tick"
+    )
+
+
+def judged(queues: Sequence[QueueView], last_sweep_at: int | None, now: int, sweepers: Sequence[str] = ()) -> Health:
+    """The health of a system whose tables answer. Times are epoch milliseconds; `sweepers` as the store has them."""
     swept = None if last_sweep_at is None else now - last_sweep_at
     problems = []
     if swept is None:
@@ -79,6 +90,8 @@ def judged(queues: Sequence[QueueView], last_sweep_at: int | None, now: int) -> 
         for view in queues
         if view.oldest_due_age_ms > LATE_MS
     ]
+    if (shared := shared_by(sweepers)) is not None:
+        problems.append(shared)
     return Health(
         problems=tuple(problems),
         last_sweep_age_ms=swept,

@@ -484,14 +484,25 @@ class DynamoStore:
             return False
         return True
 
-    def record_tick(self, at: int, counts: dict[str, int]) -> None:
+    def record_tick(self, at: int, counts: dict[str, int], by: str = "") -> None:
+        # an attribute on the right is what it was before this update
+        named = ", swept_before = if_not_exists(swept_by, :by), swept_by = :by" if by else ""
         self._call(
             "UpdateItem",
             TableName=self._jobs,
             Key=_SWEEPER_KEY,
-            UpdateExpression="SET ticked_at = :at, counts = :counts",
-            ExpressionAttributeValues={":at": _number(at), ":counts": {"S": json.dumps(counts)}},
+            UpdateExpression=f"SET ticked_at = :at, counts = :counts{named}",
+            ExpressionAttributeValues={
+                ":at": _number(at),
+                ":counts": {"S": json.dumps(counts)},
+                **({":by": {"S": by}} if by else {}),
+            },
         )
+
+    def sweepers(self) -> tuple[str, ...]:
+        item = self._get(self._jobs, _SWEEPER_KEY) or {}
+        names = [item[name]["S"] for name in ("swept_before", "swept_by") if "S" in item.get(name, {})]
+        return tuple(dict.fromkeys(names))
 
     def last_tick(self) -> tuple[int, dict[str, int]] | None:
         item = self._get(self._jobs, _SWEEPER_KEY)

@@ -40,6 +40,7 @@ class MemoryStore:
         self._forgotten: dict[str, int] = {}
         self._spoilt: set[str] = set()
         self._tick: tuple[int, dict[str, int]] | None = None
+        self._sweepers: tuple[str, ...] = ()
         self.jobs: dict[str, JobRecord] = {}
         self.failures: dict[str, JobRecord] = {}
         self._keys: dict[str, _Key] = {}
@@ -251,8 +252,14 @@ class MemoryStore:
             self.jobs[found.id] = found.evolve(due_at=due_at)
             return True
 
-    def record_tick(self, at: int, counts: dict[str, int]) -> None:
-        self._tick = (at, dict(counts))
+    def record_tick(self, at: int, counts: dict[str, int], by: str = "") -> None:
+        with self._lock:
+            self._tick = (at, dict(counts))
+            if by:
+                self._sweepers = (self._sweepers[-1] if self._sweepers else by, by)
+
+    def sweepers(self) -> tuple[str, ...]:
+        return tuple(dict.fromkeys(self._sweepers))
 
     def last_tick(self) -> tuple[int, dict[str, int]] | None:
         return self._tick

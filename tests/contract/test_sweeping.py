@@ -280,3 +280,20 @@ def test_the_last_tick_is_remembered(store: JobStore) -> None:
     store.record_tick(NOW, {"nudged": 2})
     store.record_tick(NOW + MINUTE, {})
     assert store.last_tick() == (NOW + MINUTE, {})
+
+
+def test_the_last_two_sweepers_are_known_by_name(store: JobStore) -> None:
+    """Two stacks on one table take turns; a tick by hand, which names no runner, changes nothing."""
+    assert store.sweepers() == ()
+    store.record_tick(NOW, {}, "runner")
+    assert store.sweepers() == ("runner",)
+    store.record_tick(NOW + MINUTE, {})
+    assert store.sweepers() == ("runner",)
+    for round_ in range(3):
+        store.record_tick(NOW + round_, {}, "other-runner")
+        assert store.sweepers() == ("runner", "other-runner")
+        store.record_tick(NOW + round_, {}, "runner")
+        assert store.sweepers() == ("other-runner", "runner")
+    store.record_tick(NOW, {}, "runner")
+    assert store.sweepers() == ("runner",)
+    assert store.last_tick() == (NOW, {})

@@ -44,7 +44,7 @@ def test_the_alarms_are_there_and_tell_the_topic(deployment: Deployment) -> None
     topic = deployment.outputs["AlarmTopicArn"]
     alarms = deployment.emulator.client("cloudwatch").describe_alarms()["MetricAlarms"]
     told = {alarm["AlarmName"]: alarm["AlarmActions"] for alarm in alarms if alarm["AlarmName"].startswith("relayq-")}
-    assert len(told) == 8
+    assert len(told) == 9
     assert told["relayq-jobs-failed"] == [topic]
     subscribed = deployment.emulator.client("sns").list_subscriptions_by_topic(TopicArn=topic)["Subscriptions"]
     assert [(found["Protocol"], found["Endpoint"]) for found in subscribed] == [("email", "ops@example.com")]

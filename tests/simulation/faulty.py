@@ -281,8 +281,11 @@ class FaultyStore:
     def forget(self, job_id: str) -> bool:
         return self._write("forget", job_id, lambda: self._memory.forget(job_id))  # type: ignore[no-any-return]
 
-    def record_tick(self, at: int, counts: dict[str, int]) -> None:
-        self._write("record_tick", "tick", lambda: self._memory.record_tick(at, counts))
+    def record_tick(self, at: int, counts: dict[str, int], by: str = "") -> None:
+        self._write("record_tick", "tick", lambda: self._memory.record_tick(at, counts, by))
+
+    def sweepers(self) -> tuple[str, ...]:
+        return self._read("sweepers", self._memory.sweepers)  # type: ignore[no-any-return]
 
     def last_tick(self) -> tuple[int, dict[str, int]] | None:
         return self._read("last_tick", self._memory.last_tick)  # type: ignore[no-any-return]

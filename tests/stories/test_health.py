@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from relayq_core import RelayQ, Settings
 from relayq_core.shapes import health_shape
 from relayq_core.testing import Bench
 from relayq_core.views import QueueView
@@ -91,3 +92,25 @@ def test_health_reads_no_more_of_a_long_queue_than_of_a_short_one() -> None:
     bench.faulty.calls.clear()
     bench.relayq.health()
     assert bench.faulty.calls.count("due") <= 16
+
+
+def test_two_stacks_on_one_table_are_unhealthy() -> None:
+    """Each would bury the other's jobs. Two ticks of one stack after that, and all is well."""
+    bench = Bench()
+    here, there = (
+        RelayQ(
+            Settings(jobs_table="jobs", failed_table="failed", runner_function=name),
+            store=bench.store,
+            handoff=bench.handoff,
+            clock=bench.clock,
+        )
+        for name in ("arn:aws:lambda:eu-west-1:123456789012:function:runner", "other-runner")
+    )
+    here.sweeper.sweep(lambda: 60_000)
+    assert here.health().healthy
+    there.sweeper.sweep(lambda: 60_000)
+    (problem,) = here.health().problems
+    assert "two stacks sweep these tables, those of the runners runner and other-runner" in problem
+    for _ in range(2):
+        here.sweeper.sweep(lambda: 60_000)
+    assert here.health().healthy

@@ -216,6 +216,7 @@ BAD: list[tuple[str, dict[str, Any], str, str]] = [
     ("schedule", {"schedule": replace(SCHEDULE, target="arn:other")}, "calls arn:other", "sam deploy"),
     ("last sweep", {"last_tick_age_ms": None}, "never run", "log group /relayq/relayq/sweeper"),
     ("last sweep", {"last_tick_age_ms": None, "age_ms": 600_000}, "never run", "log group /relayq/relayq/sweeper"),
+    ("one sweeper", {"sweepers": ["runner", "other-runner"]}, "runner and other-runner", "disable the schedule"),
     ("last sweep", {"last_tick_age_ms": 360_000}, "last ran 6 minutes ago", "log group /relayq/relayq/sweeper"),
 ]  # fmt: skip
 
@@ -253,6 +254,7 @@ def test_what_may_not_be_read_is_unknown_and_names_the_right_that_is_missing() -
         runner_policies=DENIED,
         grants=[replace(INVOKES_ITSELF, allowed=DENIED)],
         last_tick_age_ms=DENIED,
+        sweepers=DENIED,
     )
     assert {finding.verdict for finding in examined(blind)} == {Verdict.UNKNOWN}
     finding = found_by("layer", blind)

@@ -11,7 +11,7 @@ from relayq_core.adapters.tables import BY_QUEUE_INDEX, DUE_INDEX, TTL_ATTRIBUTE
 from relayq_core.cli.doctor.facts import Config, Facts, FunctionFacts, TableFacts, Unknown, Unread, known
 from relayq_core.errors import Portable, SettingsError
 from relayq_core.settings import PREFIX, Settings
-from relayq_core.views import LATE_MS
+from relayq_core.views import LATE_MS, shared_by
 
 #: Beside the wait and the job's own timeout a runner needs time to start, to settle and to say what went wrong.
 _RUNNER_MARGIN = 20
@@ -321,6 +321,13 @@ def last_tick(facts: Facts) -> str:
     return f"{age // 1000} s ago"
 
 
+def one_sweeper(facts: Facts) -> str:
+    """A second stack on the tables takes jobs away that it cannot run."""
+    if (shared := shared_by(known(facts.sweepers))) is not None:
+        raise _Wrong(shared, "disable the schedule of one, or give it tables of its own")
+    return "no other stack sweeps these tables"
+
+
 #: In the order in which they are shown: what they are called, and what looks.
 CHECKS: dict[str, Callable[[Facts], str]] = {
     "Lambda's own retries": no_retries,
@@ -340,6 +347,7 @@ CHECKS: dict[str, Callable[[Facts], str]] = {
     "index by_queue": by_queue_index,
     "schedule": schedule,
     "last sweep": last_tick,
+    "one sweeper": one_sweeper,
 }
 
 

@@ -141,6 +141,8 @@ class Facts:
     grants: Sequence[Grant]
     #: how long ago the sweeper last began, milliseconds; None: it never did
     last_tick_age_ms: int | Unread | None
+    #: the runners that the last two ticks handed off to
+    sweepers: Sequence[str] | Unread = ()
     #: the longest timeout of the jobs whose code is at hand, seconds; None: no code is at hand, or it names none
     longest_timeout: float | None
 

@@ -63,6 +63,7 @@ def read(client: Client, stack: DescribedStack, store: JobStore, now: int, longe
         runner_policies=_policies(client, runner.config),
         grants=_grants(client, outputs, runner.config, sweeper.config),
         last_tick_age_ms=_last_tick_age(store, now),
+        sweepers=_asked(store.sweepers),
         longest_timeout=longest_timeout,
     )
 
@@ -286,11 +287,18 @@ def _simulated(client: Client, who: str, role: str, resource: str, actions: list
 
 
 def _last_tick_age(store: JobStore, now: int) -> int | Unread | None:
+    tick = _asked(store.last_tick)
+    if tick is None or isinstance(tick, Unread):
+        return tick
+    return now - tick[0]
+
+
+def _asked(ask: Callable[[], T]) -> T | Unread:
+    """What the jobs table answers, or that it could not be read."""
     try:
-        tick = store.last_tick()
+        return ask()
     except StoreError as error:
         return Unread("dynamodb:GetItem") if error.code in _DENIED else Unread("dynamodb:GetItem", cut(error, 200))
-    return None if tick is None else now - tick[0]
 
 
 def _name_of(arn: str) -> str:
