@@ -241,7 +241,9 @@ class Runner:
             return self._pass_on(record, remaining)
         refused = self._refused(record, limits)
         attempt = refused or self._attempt(record, job_type, limits, remaining)
-        if lifecycle.will_bury(record, attempt.outcome, limits) and (refused or attempt.job):
+        # where its time was over before it was built, as by slow listeners, failed() may build it yet
+        may_be_built = refused or attempt.job or isinstance(attempt.error, JobTimeout)
+        if lifecycle.will_bury(record, attempt.outcome, limits) and may_be_built:
             self._tell_failed(attempt, job_type, record, remaining)
         settlement = lifecycle.settle(
             record, attempt.outcome, limits, self._policy, now=self._clock.now(), luck=_dice.random()

@@ -150,6 +150,16 @@ def random_schedules(count: int, *, first: int = 0, processes: int | None = None
 
 
 def never_hit(report: Report) -> list[str]:
-    """Faults that met a call site never, where they could have."""
-    sites = {site for site, _ in report.hits}
-    return sorted(f"{fault} at {site}" for site in sites for fault in faults_of(site) if not report.hits[site, fault])
+    """Faults that met a kind of call never, whoever made it, where they could have."""
+    met: Counter[tuple[str, str]] = Counter()
+    for (site, fault), hits in report.hits.items():
+        met[_call(site), fault] += hits
+    sites = {_call(site): site for site, _ in report.hits}
+    return sorted(
+        f"{fault} at {call}" for call, site in sites.items() for fault in faults_of(site) if not met[call, fault]
+    )
+
+
+def _call(site: str) -> str:
+    """What is called at a site, like `claim`."""
+    return site.partition(".")[2]

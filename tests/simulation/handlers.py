@@ -68,7 +68,8 @@ class Handlers:
             "failed() was given another error than was raised",
         )
         for other in story.failed_by.values():
-            gone = other.dead or other.frozen or other.met_a_fault
+            # it, or this one, may have been held up past its lease
+            gone = other.dead or other.frozen or other.met_a_fault or actor.frozen
             # by a clock that is further ahead than is allowed for, the sweeper thought its lease was over
             misjudged = 2 * self._book.most_skew > lifecycle.SKEW_MS
             self._hold(17, gone or misjudged, record.id, f"failed() was called again, and {other.name} was well")

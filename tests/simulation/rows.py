@@ -207,8 +207,10 @@ class Rows:
             # or since its type allows more attempts than the sweeper knew of: then it backs off as ever
             return self._backed_off(verb, old, new) if old.exhausted and not new.exhausted else (wait, wait)
         if "release" in verb and actor.kind == "runner":  # a handler that did not stop: not before its lease is over
-            rest = (old.lease_until or 0) + lifecycle.SKEW_MS - new.updated_at
             least, most = self._backed_off(verb, old, new)
+            if actor.renews:  # its process is ended long before the lease would
+                return max(least, lifecycle.SKEW_MS), max(most, lifecycle.SKEW_MS + lifecycle.STUBBORN_MS)
+            rest = (old.lease_until or 0) + lifecycle.SKEW_MS - new.updated_at
             return max(least, rest), max(most, rest)
         if seconds is not None and "release" not in verb:
             return round(seconds * 1000), round(seconds * 1000)

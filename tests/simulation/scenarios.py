@@ -497,7 +497,7 @@ def _draw_job(stage: Stage) -> None:
     if random.random() < 0.5:
         options["max_attempts"] = random.choice((1, 2, 4))
     if random.random() < 0.2:
-        options["backoff"] = random.choice((0, [1, 20]))
+        options["backoff"] = random.choice((0, 9))
     name = random.choice(("scripted", "scripted", "patient", "untimed" if "untimed" in stage.known else "scripted"))
     stage.dispatch(
         [random.choice(_STEPS) for _ in range(random.randint(1, 4))],

@@ -15,11 +15,14 @@ Fault = Literal["lost", "unsent", "denied", "resent"]
 
 
 class Faulty:
-    """`faults["add"] = ["lost"]`: the next call of add is done and not answered, the one after it works."""
+    """`faults["add"] = ["lost"]`: the next call of add is done and not answered, the one after it works.
+
+    None stands for a call that works, before others that do not.
+    """
 
     def __init__(self, store: MemoryStore) -> None:
         self._store = store
-        self.faults: defaultdict[str, list[Fault]] = defaultdict(list)
+        self.faults: defaultdict[str, list[Fault | None]] = defaultdict(list)
         self.calls: list[str] = []
 
     def __getattr__(self, name: str) -> Any:

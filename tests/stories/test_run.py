@@ -1298,6 +1298,23 @@ def test_a_handler_whose_listeners_have_used_up_its_time_does_not_begin(bench: B
     assert (row(bench).error or "").startswith("JobTimeout: ")
 
 
+def test_a_job_that_had_no_time_to_be_built_hears_in_failed_that_it_failed_for_good(bench: Bench) -> None:
+    """Its listeners have used up its time: that keeps it from its handler, and not from failed()."""
+    bound, events = Bound(), Events()
+    events.on("started")(lambda event: bench.clock.advance(seconds=60))
+    heard: list[BaseException] = []
+
+    class Slow(Job, timeout=60, max_attempts=1):
+        def handle(self) -> None: ...
+
+        def failed(self, error: BaseException) -> None:
+            heard.append(error)
+
+    bench.relayq.dispatch(Slow(), job_id="mine")
+    assert bound_runner(bench, bound, events).run("mine", None, lambda: 900_000).ended is Ended.FAILED
+    assert [type(error) for error in heard] == [JobTimeout]
+
+
 @pytest.mark.parametrize("attempts", [1, 3])
 def test_the_last_words_of_a_handler_that_will_not_stop_say_why_it_was_ended(bench: Bench, attempts: int) -> None:
     """And no other handler begins before the lease of this one would have run out: it still runs at that moment."""

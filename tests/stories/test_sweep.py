@@ -14,7 +14,7 @@ from relayq_core.record import JobRecord, Status, due_shard
 from relayq_core.sweeper import Scope
 from relayq_core.testing import Bench, Offer
 from tests.factories import NOW, a_job
-from tests.stories.faulty import FaultyBench
+from tests.stories.faulty import Fault, FaultyBench
 
 SECOND = 1_000
 MINUTE = 60_000
@@ -330,6 +330,18 @@ def test_a_defect_met_at_one_row_does_not_stop_the_sweep(bench: Bench, monkeypat
     monkeypatch.setattr(bench.store, "nudge", odd)
     bench.clock.advance(minutes=1)
     assert bench.sweep(Scope()).counts == {"error": 1, "nudged": 2}
+
+
+def test_rows_that_cannot_be_worked_on_among_good_ones_end_no_sweep() -> None:
+    """Only failures in a row are the table's: more than enough of them, scattered, keep no other job waiting."""
+    bench = FaultyBench()
+    for number in range(90):
+        bench.relayq.dispatch("greet", job_id=f"job-{number:02}", delay=100)
+    bench.clock.advance(minutes=10)
+    scattered: list[Fault | None] = ["unsent", None, None] * 30
+    bench.faults["nudge"] = scattered
+    assert bench.sweep(Scope()).counts == {"error": 30, "nudged": 60}
+    assert len(offered(bench)) == 60
 
 
 def test_a_table_in_trouble_ends_the_sweep_instead_of_the_invocation(caplog: pytest.LogCaptureFixture) -> None:
