@@ -33,7 +33,7 @@ class _Timeout(JobTimeout, asyncio.CancelledError):
     """JobTimeout in a coroutine: what cleans up at a cancellation, as a TaskGroup does, cleans up at this too."""
 
 
-_Timeout.__name__ = _Timeout.__qualname__ = "JobTimeout"
+_Timeout.__name__ = "JobTimeout"  # what errors are shown by; pickle finds the class by its __qualname__
 
 
 def run(awaitable: Awaitable[Any]) -> Any:
