@@ -62,12 +62,12 @@ def test_row_40_a_job_is_made_by_a_command(tmp_path: object) -> None:
 
     written = files(names("SendInvoice"), "billing", layout(Path(str(tmp_path))))
     assert [path.as_posix() for path in written] == [
-        "jobs/send_invoice.py",
+        "src/jobs/send_invoice.py",
         "tests/test_send_invoice.py",
         "events/dispatch_send_invoice.json",
         "tests/conftest.py",
     ]
-    assert 'class SendInvoice(Job, queue="billing"' in written[Path("jobs/send_invoice.py")]
+    assert 'class SendInvoice(Job, queue="billing"' in written[Path("src/jobs/send_invoice.py")]
 
 
 def test_row_42_a_worker_finishes_what_it_has_in_hand(bench: Bench) -> None:

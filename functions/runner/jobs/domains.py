@@ -13,6 +13,9 @@ _DEVIATIONS = frozenset("\u00df\u1e9e\u03c2\u200c\u200d")
 _UNSEEN = frozenset("\u034f\u115f\u1160\u17b4\u17b5\u180f\u3164\uffa0") | {
     chr(code) for code in range(0xE0100, 0xE01F0)
 }
+#: Descriptions of ideographs, which no name may hold; Python knows the newest of them from 3.13 on.
+_DESCRIPTIONS = frozenset(map(chr, (*range(0x2FF0, 0x3000), 0x31EF)))
+_NEVER = _UNSEEN | _DESCRIPTIONS
 #: DNS has no longer names, and the codec's time grows with the square of a label.
 _MOST_CHARS, _MOST_OF_A_LABEL = 253, 63
 #: Of ASCII a host may hold these; anything else in a label that was mapped is a delimiter in disguise.
@@ -69,4 +72,4 @@ def _is_letter_like(char: str) -> bool:
     """Whether it is seen, known, and neither a blank nor a delimiter."""
     if char.isascii():
         return char in _PLAIN
-    return unicodedata.category(char)[0] not in "CZ" and char not in _UNSEEN
+    return unicodedata.category(char)[0] not in "CZ" and char not in _NEVER
