@@ -170,11 +170,18 @@ class Worker:
         try:
             answer = self._store.claim(row.job_id, lease)
             if answer.done:
-                return answer.record
+                return self._if_it_lasts(answer.record)
             self._sweeper.look_after(row, answer.record)
         except UnreadableRow as error:
             logger.error("%s; looked at again in an hour", error, extra={"job_id": row.job_id})
             self._sweeper.set_aside(row, error.due_at)
+        return None
+
+    def _if_it_lasts(self, claimed: JobRecord | None) -> JobRecord | None:
+        """The job, unless its claim was answered so late that another may have it by now: then it is left alone."""
+        if claimed is None or not self._is_hopeless(claimed.lease_until or 0):
+            return claimed
+        logger.warning("the claim was answered too late; its lease will run out", extra=job_fields(claimed))
         return None
 
     def _start(self, claimed: JobRecord) -> None:
@@ -259,8 +266,12 @@ class Worker:
     def _end_hopeless(self) -> None:
         """Before each call of the store, which may take long: end what could outlive its lease meanwhile."""
         for held in list(self._held.values()):
-            if self._clock.now() + _LONGEST_CALL_MS + lifecycle.SKEW_MS > held.until:
+            if self._is_hopeless(held.until):
                 self._lose(held)
+
+    def _is_hopeless(self, until: int) -> bool:
+        """A lease with this end could be over before another call of the store has been answered."""
+        return self._clock.now() + _LONGEST_CALL_MS + lifecycle.SKEW_MS > until
 
     def _lose(self, held: _Held) -> None:
         self._end(held.job)

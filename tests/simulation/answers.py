@@ -54,14 +54,14 @@ class Answers:
 
     def heard(self, event: JobEvent) -> None:
         """A listener heard of a job."""
-        job, story = event.job, self._book.stories[event.job.id]
-        how = story.settled.get(job.settled_by or "", "")
+        job = event.job
+        how = self._book.settled.get(job.settled_by or "", "")
         match event.kind:
             case "dispatched":
                 self._hold(23, job.id in self._book.written, job.id, "said to be dispatched, and not written")
             case "processed":
                 self._hold(23, job.status is Status.COMPLETED, job.id, f"said to be completed as {job.status}")
-                deleted = job.id in self._book.deleted or "bury" in story.settled.values()  # PENDING: retention of 0
+                deleted = job.id in self._book.deleted or self._book.moves[job.id] > 0  # PENDING: retention of 0
                 done = "complete" in how or deleted
                 self._hold(23, done, job.id, "said to be completed, and it was not")
             case "failed" if event.will_retry is False:

@@ -50,8 +50,6 @@ class Story:
     #: what each lease's handler returned, as JSON, or raised
     returned: dict[str, str | None] = field(default_factory=dict)
     raised: dict[str, BaseException] = field(default_factory=dict)
-    #: how each lease was settled
-    settled: dict[str, str] = field(default_factory=dict)
     #: since when a runner could have claimed it, true time
     ready_at: int | None = None
 
@@ -70,6 +68,8 @@ class Book:
         self.written: set[str] = set()
         self.forgotten: set[str] = set()
         self.deleted: set[str] = set()
+        #: how each lease was settled
+        self.settled: dict[str, str] = {}
         #: how often a job has moved between the tables
         self.moves: defaultdict[str, int] = defaultdict(int)
         #: lease -> the runner whose claim took it

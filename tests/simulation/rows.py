@@ -112,7 +112,7 @@ class Rows:
             self._book.deleted.add(old.id)
             self._returned(old, None, kept=False)
             story.completed_at = self._book.world.now
-        story.settled[old.lease_id or ""] = "bury" if verb == "bury" else "complete"
+        self._book.settled[old.lease_id or ""] = "bury" if verb == "bury" else "complete"
         if actor.kind == "runner":
             self._hold(5, self._book.is_holder(actor, old.lease_id), old.id, "settled without holding the lease")
         else:
@@ -170,7 +170,7 @@ class Rows:
             self._book.holders[new.lease_id or ""] = actor
             return
         self._hold(4, new.lease_id is None, new.id, "a lease was taken from under its holder")
-        self._book.stories[old.id].settled[old.lease_id] = verb
+        self._book.settled[old.lease_id] = verb
         self._ended_lease(actor, old)
 
     def _ended_lease(self, actor: Actor, old: JobRecord) -> None:

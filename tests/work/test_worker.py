@@ -364,6 +364,25 @@ def test_a_claim_that_was_answered_late_is_renewed_the_sooner() -> None:
     assert worker(bench, slots).work(most=1) == {"completed": 1}
 
 
+def test_a_claim_that_was_answered_when_its_lease_was_over_starts_nothing(caplog: pytest.LogCaptureFixture) -> None:
+    """Another may have run the job by then, and completed it."""
+    greeted = define_greet()
+    bench = FaultyBench(handoff="none")
+    job_id = bench.relayq.dispatch("greet", timeout=600).job_id
+    store, claim = bench.faulty, bench.store.claim
+    late = [100_000]
+
+    def slow_claim(*args: Any) -> Any:
+        answer = claim(*args)
+        bench.clock.sleep(late.pop() if late else 0)
+        return answer
+
+    store.claim = slow_claim  # type: ignore[attr-defined]
+    assert worker(bench, FakeSlots(bench)).work(most=1) == {"completed": 1}
+    assert "the claim was answered too late" in caplog.text
+    assert (greeted, row(bench, job_id).attempt) == (["Ada"], 2)
+
+
 def test_an_exception_gives_back_what_is_held() -> None:
     """A process that cannot start, or a defect: nobody would renew the leases of what runs."""
     define_greet()
