@@ -209,7 +209,7 @@ def test_the_jobs_that_newcomers_have_run_in_it(tmp_path: Path) -> None:
     shown = [block for block in blocks(ROOT / "README.md") if block.file and "/jobs/" in block.file]
     for block in shown:
         assert block.file is not None
-        (tmp_path / "jobs" / Path(block.file).name).write_text(block.text)
+        (tmp_path / "src/jobs" / Path(block.file).name).write_text(block.text)
     jobs: list[tuple[str, dict[str, Any]]] = [
         ("SendInvoice", {"name": "Ada"}),
         ("send_reminder", {"name": "Ada"}),
