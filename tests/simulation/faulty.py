@@ -208,6 +208,7 @@ class FaultyStore:
         """Several rows at once; whatever happens to the call, the caller hears of what is certain, and of no error."""
 
         def put(record: JobRecord) -> bool:
+            self._checker.keys.needs_none(record)
             return bool(self._apply(actor, "add_many", record.id, lambda: self._added(record)) == Added())
 
         def send() -> list[bool]:

@@ -38,6 +38,10 @@ class Keys:
         until = None if record.unique_for_ms is None else now + record.unique_for_ms
         self._holds[record.unique_pk].append(_Hold(record.id, now, until))
 
+    def needs_none(self, record: JobRecord) -> None:
+        """A job is written together with others: that takes no keys."""
+        self._hold(7, record.unique_pk is None, record.id, "written without its key")
+
     def released(self, memory: MemoryStore, record: JobRecord) -> None:
         """A job has ended: a key without a window is free from now on."""
         if not record.holds_key or record.unique_pk is None:

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
-from relayq_core import dispatcher, lifecycle, runner, sweeper
+from relayq_core import batch, dispatcher, lifecycle, runner, sweeper
 from relayq_core.errors import StoreUnavailable
 from relayq_core.lifecycle import Event, Leave, Nudge, Settlement
 from relayq_core.operations import Operations
@@ -103,6 +103,12 @@ def unknown_dispatch_is_told_as_accepted() -> list[Patch]:
             return Added()
 
     return [(dispatcher.Dispatcher, "_add", add)]
+
+
+@mutant
+def keyed_jobs_are_written_with_the_others() -> list[Patch]:
+    """A batch takes no unique keys."""
+    return [(batch._Order, "goes_alone", property(lambda self: self.own_id))]
 
 
 @mutant
@@ -563,6 +569,16 @@ def payload_reaches_an_error() -> list[Patch]:
 
 
 @mutant
+def cancel_forgets_the_error() -> list[Patch]:
+    """A job that failed as it was to be cancelled does not say how it failed."""
+
+    def cancel(record: JobRecord, *args: Any, **kwargs: Any) -> Settlement:
+        return _CANCEL(record.evolve(error=None, errors_json=None), *args, **kwargs)
+
+    return [(lifecycle, "cancel", cancel)]
+
+
+@mutant
 def oldest_errors_are_kept() -> list[Patch]:
     """Of many errors the first five are kept, and not the last."""
 
@@ -774,6 +790,7 @@ _LOOK = lifecycle.look
 _RELEASE = lifecycle.release
 _REFUSED = runner.Runner._refused
 _LIFE_REDRIVE = lifecycle.redrive
+_CANCEL = lifecycle.cancel
 _LASTS = lifecycle.lease_lasts
 _WITH_ERROR = lifecycle._with_error
 _COMPLETE = lifecycle._complete

@@ -229,6 +229,10 @@ class Rows:
         """What each kind of settle leaves of the errors that were there."""
         if "retry" in verb or "release" in verb:
             self._one_error_more(old, new)
+        elif verb == "settle (cancel)":
+            raised = self._book.stories[old.id].raised.get(old.lease_id or "")
+            if raised is not None and not isinstance(raised, Snooze):
+                self._one_error_more(old, new)
         elif "cancel" not in verb:
             self._hold(18, old.errors_json == new.errors_json, new.id, f"{verb} changed the errors")
 

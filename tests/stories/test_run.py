@@ -920,6 +920,20 @@ def test_a_runner_that_cannot_settle_says_so_and_does_not_raise(
     assert bench.sweep().counts == {"released": 1}
 
 
+def test_a_settle_that_is_not_answered_is_tried_no_longer_than_the_invocation_lasts() -> None:
+    """Or Lambda would end the process in the middle of it, and count an error of the function."""
+    bench = FaultyBench()
+
+    @job(timeout=600)
+    def greet() -> None: ...
+
+    bench.relayq.dispatch(greet, job_id="mine")
+    bench.faults["settle"] = ["unsent"] * 1000
+    began = bench.clock.now()
+    assert bench.run("mine", seconds=60).ended is Ended.UNSETTLED
+    assert bench.clock.now() - began < 60_000 < (row(bench).lease_until or 0) - began
+
+
 @pytest.mark.parametrize("fault", ["unsent", "lost"])
 @pytest.mark.parametrize(
     ("fails", "status"), [(False, Status.COMPLETED), (True, Status.RETRYING)], ids=["a success", "a failure"]
@@ -1296,6 +1310,21 @@ def test_a_handler_whose_listeners_have_used_up_its_time_does_not_begin(bench: B
     ran = bound_runner(bench, bound, events).run("mine", None, lambda: 900_000)
     assert (ran.ended, began) == (Ended.FAILED, [])
     assert (row(bench).error or "").startswith("JobTimeout: ")
+
+
+def test_failed_has_no_more_time_than_the_invocation(bench: Bench) -> None:
+    """Some of it stays for the burial."""
+    bound = Bound()
+
+    class Failing(Job, timeout=600, max_attempts=1):
+        def handle(self) -> None:
+            raise OSError("away")
+
+        def failed(self, error: BaseException) -> None: ...
+
+    bench.relayq.dispatch(Failing(), job_id="mine")
+    assert bound_runner(bench, bound, Events()).run("mine", None, lambda: 30_000).ended is Ended.FAILED
+    assert bound.seconds == [20, 27]
 
 
 def test_a_job_that_had_no_time_to_be_built_hears_in_failed_that_it_failed_for_good(bench: Bench) -> None:
