@@ -93,8 +93,8 @@ chaos: .venv/.dev .venv-sam/.ready .venv-e2e/.ready ## JOBS=500 jobs on a deploy
 	$(BIN)/python -m pytest -m e2e tests/chaos --chaos-jobs $(or $(JOBS),500) $(if $(SEED),--chaos-seed $(SEED)) $(ARGS)
 
 .PHONY: simulate
-simulate: .venv/.dev ## the protocol under every fault and pair of faults, and N=10000 random schedules
-	@$(BIN)/python -m tests.simulation --schedules $(or $(N),10000)
+simulate: .venv/.dev ## the protocol under every fault and pair of faults (PAIRS=10: every tenth), and N=10000 random schedules
+	@$(BIN)/python -m tests.simulation --schedules $(or $(N),10000) --every-pair $(or $(PAIRS),1)
 
 .PHONY: differential
 differential: .venv/.dev ## the memory store beside DynamoDB Local, call by call, in N=10000 sequences (after make engines)

@@ -20,6 +20,7 @@ def main() -> int:
     parser.add_argument("--schedules", type=int, default=10_000, help="random schedules to play (10000)")
     parser.add_argument("--first-seed", type=int, default=0, help="the first of their seeds (0)")
     parser.add_argument("--no-pairs", action="store_true", help="leave out the pairs of faults")
+    parser.add_argument("--every-pair", type=int, default=1, metavar="N", help="play every N-th pair (1: all)")
     parser.add_argument(
         "--laws", action="store_true", help="print the laws and the parts as the page has them, and end"
     )
@@ -28,8 +29,10 @@ def main() -> int:
         print(f"{as_table()}\n\n{as_list()}")
         return 0
     print(f"laws: {len(LAWS)}, parts played: {len(PARTS)}, base scenarios: {len(SCENARIOS)}, mutants: {len(MUTANTS)}")
-    systematic = every_fault(pairs=not asked.no_pairs)
-    print(f"faults one by one{'' if asked.no_pairs else ' and two by two'}: {systematic.schedules:,} schedules")
+    systematic = every_fault(pairs=not asked.no_pairs, every=asked.every_pair)
+    share = "" if asked.every_pair == 1 else f", every {asked.every_pair}th pair"
+    pairs = "" if asked.no_pairs else f" and two by two{share}"
+    print(f"faults one by one{pairs}: {systematic.schedules:,} schedules", flush=True)
     random = random_schedules(asked.schedules, first=asked.first_seed)
     print(
         f"random schedules: {random.schedules:,}, seeds {asked.first_seed} to {asked.first_seed + asked.schedules - 1}"

@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
+from itertools import islice
 
 from relayq_core import record
 from tests.simulation.faulty import faults_of, paired_faults_of
@@ -69,14 +70,14 @@ def _more_faults(name: str, plan: Plan, kinds: Callable[[str], tuple[str, ...]])
             yield from ({**plan, number: fault} for fault in kinds(site))
 
 
-def play_plans(name: str, plans: list[Plan], *, pairs: bool) -> Report:
-    """These plans of one scenario, and with `pairs` everything that may go wrong after each."""
+def play_plans(name: str, plans: list[Plan], *, pairs: bool, every: int = 1) -> Report:
+    """Play these plans of one scenario, and with `pairs` every n-th fault that may come after each."""
     quietly()
     report = Report()
-    for plan in plans:
+    for number, plan in enumerate(plans):
         _play(report, name, plan)
         if pairs and name in SMALL and not report.broken:
-            for second in pairs_after(name, plan):
+            for second in islice(pairs_after(name, plan), number % every, None, every):
                 _play(report, name, second)
     return report
 
@@ -118,8 +119,8 @@ def play_seeds(first: int, last: int) -> Report:
     return report
 
 
-def every_fault(*, pairs: bool, processes: int | None = None) -> Report:
-    """All base scenarios with every single fault, and with `pairs` every two."""
+def every_fault(*, pairs: bool, every: int = 1, processes: int | None = None) -> Report:
+    """Play all base scenarios with every single fault, and with `pairs` every two, or every n-th two."""
     quietly()
     report = Report()
     with ProcessPoolExecutor(processes or os.cpu_count()) as pool:
@@ -129,7 +130,8 @@ def every_fault(*, pairs: bool, processes: int | None = None) -> Report:
             plans = list(single_faults(name))
             size = 10 if pairs else _SHARE
             shares += [
-                pool.submit(play_plans, name, plans[i : i + size], pairs=pairs) for i in range(0, len(plans), size)
+                pool.submit(play_plans, name, plans[i : i + size], pairs=pairs, every=every)
+                for i in range(0, len(plans), size)
             ]
         for share in shares:
             report.add(share.result())
