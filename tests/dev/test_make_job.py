@@ -8,7 +8,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -27,13 +27,18 @@ TOOLS = Path(sys.executable).parent
 
 
 @pytest.fixture
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty one, and the current one."""
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """Make an empty folder the current one; the jobs that a command imports from it are forgotten with it."""
     for name in list(os.environ):
         if name.startswith(("RELAYQ_", "AWS_")):
             monkeypatch.delenv(name)
     monkeypatch.chdir(tmp_path)
-    return tmp_path
+    kept = {name: module for name, module in sys.modules.items() if name.partition(".")[0] == "jobs"}
+    with isolated_registry():
+        yield tmp_path
+    for name in [name for name in sys.modules if name.partition(".")[0] == "jobs"]:
+        del sys.modules[name]
+    sys.modules.update(kept)
 
 
 def in_repository(folder: Path) -> None:
