@@ -54,6 +54,8 @@ def runner(monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleType]:
     former = api.use(None)
     logger = logging.getLogger("relayq")
     state = (logger.handlers, logger.level, logger.propagate)
+    # how Powertools knows a logger that it has given its handler
+    marks = {name: vars(logger).pop(name) for name in ("init", "powertools_handler") if name in vars(logger)}
     try:
         with isolated_registry():
             module = importlib.import_module("relayq_core.handlers.runner")
@@ -63,6 +65,9 @@ def runner(monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleType]:
         api.use(former)
         logger.handlers, logger.propagate = state[0], state[2]
         logger.setLevel(state[1])
+        for name in ("init", "powertools_handler"):
+            vars(logger).pop(name, None)
+        vars(logger).update(marks)
         for name in [name for name in sys.modules if name.startswith("relayq_core.handlers.")]:
             del sys.modules[name]
         sys.modules.update(kept)
