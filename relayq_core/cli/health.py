@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 
 import typer
@@ -37,9 +38,10 @@ def health(cli: Cli) -> int:
 
 def _here(problem: str) -> str:
     """The same problem where nothing is deployed: no schedule sweeps between two commands."""
-    if ": " not in problem or "sweeper" not in problem:
+    fact, *advice = re.split("[:;] ", problem, maxsplit=1)
+    if not advice or "sweeper" not in problem:
         return problem
-    return f"{problem.partition(': ')[0]}: here nothing sweeps but `relayq --local sweep`"
+    return f"{fact}: here nothing sweeps but `relayq --local sweep`"
 
 
 def _show(found: Health, now: int) -> None:

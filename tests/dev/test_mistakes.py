@@ -132,7 +132,7 @@ def test_health_on_this_machine_names_no_schedule(
     monkeypatch.chdir(tmp_path)
     assert main(["--local", "tables", "create"]) == 0
     assert main(["--local", "health"]) == 1
-    assert "the sweeper has never run: here nothing sweeps but `relayq --local sweep`" in capsys.readouterr().out
+    assert "the sweeper has not run yet: here nothing sweeps but `relayq --local sweep`" in capsys.readouterr().out
     assert main(["--local", "sweep"]) == 0
     assert main(["--local", "health"]) == 0
 
