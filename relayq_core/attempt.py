@@ -11,7 +11,7 @@ from typing import Any
 
 from relayq_core import lifecycle
 from relayq_core.context import job_fields
-from relayq_core.errors import RetryAfter, Snooze, checked_wait
+from relayq_core.errors import RetryAfter, Snooze, checked_wait, is_a
 from relayq_core.lifecycle import Failed, Outcome, Snoozed, Succeeded
 from relayq_core.loggers import logger
 from relayq_core.record import JobRecord
@@ -38,7 +38,7 @@ def outcome_of(raised: BaseException, final: tuple[type[BaseException], ...]) ->
     members = [member for member in _members(raised) if not _is_cancellation(member)] or [raised]
     error = members[0] if len(members) == 1 else raised
     try:
-        if any(issubclass(type(member), final) for member in members):
+        if any(any(is_a(member, kind) for kind in final) for member in members):
             return failure(error, final=True), error
         snoozes = _waits("Snooze", Snooze, members)
         if len(snoozes) == len(members):
@@ -49,12 +49,12 @@ def outcome_of(raised: BaseException, final: tuple[type[BaseException], ...]) ->
 
 
 def _members(error: BaseException) -> Iterator[BaseException]:
-    """The exceptions of a group and of the groups in it. Its type is asked, for its `__class__` may say anything."""
+    """The exceptions of a group and of the groups in it."""
     group: Any = BaseExceptionGroup.exceptions
     waiting = [error]  # and no recursion: groups may be nested deeper than Python recurses
     while waiting:
         one = waiting.pop()
-        if issubclass(type(one), BaseExceptionGroup):
+        if is_a(one, BaseExceptionGroup):
             waiting.extend(reversed(group.__get__(one)))
         else:
             yield one
@@ -67,7 +67,7 @@ def _is_cancellation(error: BaseException) -> bool:
 
 
 def _waits(option: str, kind: type[BaseException], members: Iterable[BaseException]) -> list[float]:
-    found: list[Any] = [member for member in members if issubclass(type(member), kind)]
+    found: list[Any] = [member for member in members if is_a(member, kind)]
     return [checked_wait(option, getattr(member, "seconds", None)) for member in found]  # type: ignore[arg-type]
 
 

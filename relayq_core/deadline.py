@@ -17,7 +17,7 @@ from contextlib import AbstractContextManager, contextmanager
 from types import FrameType
 from typing import Any, Protocol
 
-from relayq_core.errors import JobTimeout
+from relayq_core.errors import JobTimeout, is_a
 from relayq_core.watchdog import Watchdog
 
 #: The exit status of a process that was ended because its handler would not stop.
@@ -220,9 +220,17 @@ class _SignalAlarm:
 def _is_on_its_way_out() -> bool:
     """The handler was told before, and cleans up: it may do so in peace, as long as there is patience."""
     error = sys.exc_info()[1]
-    while error is not None and not isinstance(error, JobTimeout):
-        error = error.__context__
-    return error is not None
+    seen: set[int] = set()
+    while error is not None and id(error) not in seen:
+        if is_a(error, JobTimeout):
+            return True
+        seen.add(id(error))
+        error = _context.__get__(error)
+    return False
+
+
+#: As Python itself keeps it, whatever the exception's class says.
+_context: Any = BaseException.__dict__["__context__"]
 
 
 class _ThreadAlarm:

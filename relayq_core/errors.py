@@ -29,6 +29,14 @@ def shown(value: object) -> str:
 _BITS_SHOWN = 256
 
 
+def is_a(error: BaseException | None, kind: type[BaseException]) -> bool:
+    """Whether an exception that may be anyone's is of this kind: its type is asked.
+
+    `isinstance` asks its `__class__` too, which is an attribute like any other: it may lie, raise, or exit.
+    """
+    return issubclass(type(error), kind)
+
+
 class Portable(BaseException):
     """An exception that goes through pickle and copy as it is: its text, its attributes, its notes, what caused it.
 

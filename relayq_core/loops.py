@@ -199,7 +199,7 @@ class _Run:
             finally:
                 self.clean_up()
         raised, self._raised = self._raised, None
-        if isinstance(raised, _Timeout):
+        if type(raised) is _Timeout:
             raise JobTimeout(raised.seconds).with_traceback(raised.__traceback__) from None
         if raised is not None:
             raise raised

@@ -13,7 +13,7 @@ from pydantic_core import PydanticSerializationError
 from relayq_core.errors import InvalidPayload, did_you_mean
 from relayq_core.meaning import MISSING, Difference, Path, difference, equal, in_whole_minutes
 from relayq_core.reasons import why_changed, why_unreadable
-from relayq_core.text import complaint, place
+from relayq_core.text import class_name, complaint, place
 
 T = TypeVar("T")
 
@@ -119,10 +119,10 @@ _SHOWABLE = re.compile(r"Error calling function `\w+`: \w+|`\w+` not valid as ob
 
 
 def _reason(error: Exception) -> str:
-    if isinstance(error, _NotJson):
+    if type(error) is _NotJson:
         return str(error)
-    if not isinstance(error, PydanticSerializationError):
-        return type(error).__name__
+    if type(error) is not PydanticSerializationError:
+        return class_name(error)
     text = str(error)
     showable = _SHOWABLE.search(text)
     return showable[0][:200] if showable else text.partition(":")[0]

@@ -14,7 +14,7 @@ from pydantic import BaseModel, Secret, SecretBytes, SecretStr, ValidationError
 from pydantic.fields import FieldInfo
 
 from relayq_core.meaning import MISSING, Difference, Path
-from relayq_core.text import complaint
+from relayq_core.text import class_name, complaint, cut
 
 _VALIDATORS = frozenset({"BeforeValidator", "AfterValidator", "WrapValidator", "PlainValidator"})
 _SERIALIZERS = frozenset({"PlainSerializer", "WrapSerializer"})
@@ -27,7 +27,7 @@ def why_changed(found: Difference) -> str:
 
 def why_unreadable(error: Exception, given: Any) -> tuple[Path, str]:
     """Where the JSON of a payload cannot be read again, and why, without the values."""
-    if not isinstance(error, ValidationError):
+    if type(error) is not ValidationError:
         return (), f"reading it raises {_raised(error)}"
     first = error.errors(include_input=False, include_url=False, include_context=False)[0]
     location: Path = first["loc"]
@@ -39,15 +39,16 @@ def why_unreadable(error: Exception, given: Any) -> tuple[Path, str]:
     return location, reason or f"what is written cannot be read ({complaint(first)}); give it a type that JSON can hold"
 
 
+_SAID_BYTES = 500
 #: Python's words for a call that does not fit: they hold names, and no values.
 _DOES_NOT_FIT = re.compile(r"[\w.<>]+\(\) (got an unexpected keyword argument '\w+'|missing \d+ required [\w' ,-]+)")
 
 
 def _raised(error: Exception) -> str:
-    said = str(error)
-    if isinstance(error, TypeError) and _DOES_NOT_FIT.fullmatch(said):
+    said = cut(error, _SAID_BYTES) if type(error) is TypeError else ""
+    if _DOES_NOT_FIT.fullmatch(said):
         return f"TypeError: {said}; let __init__ take the fields by their names"
-    return f"{type(error).__name__}; a validator or an __init__ does not take what was written"
+    return f"{class_name(error)}; a validator or an __init__ does not take what was written"
 
 
 # --- the place ------------------------------------------------------------------------------------------------------

@@ -25,6 +25,7 @@ from relayq_core.errors import (
     StoreUnavailable,
     UnknownJob,
     UnreadableRow,
+    is_a,
 )
 from relayq_core.events import Events, JobEvent
 from relayq_core.handing import hand_off
@@ -242,7 +243,7 @@ class Runner:
         refused = self._refused(record, limits)
         attempt = refused or self._attempt(record, job_type, limits, remaining)
         # where its time was over before it was built, as by slow listeners, failed() may build it yet
-        may_be_built = refused or attempt.job or isinstance(attempt.error, JobTimeout)
+        may_be_built = refused or attempt.job or is_a(attempt.error, JobTimeout)
         if lifecycle.will_bury(record, attempt.outcome, limits) and may_be_built:
             self._tell_failed(attempt, job_type, record, remaining)
         settlement = lifecycle.settle(

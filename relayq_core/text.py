@@ -9,6 +9,8 @@ from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from relayq_core.errors import is_a
+
 _CUT = " ... "
 #: A class may be named by a generator of classes.
 _LONGEST_NAME = 200
@@ -92,7 +94,7 @@ def describe(error: BaseException, limit: int) -> str:
 def headline(error: BaseException, limit: int = 500) -> str:
     """`Type: message`, or `Type` where it has none, in at most `limit` bytes. Never raises."""
     message = _message(error, limit)
-    return cut(f"{_name(error)}: {message}" if message else _name(error), limit)
+    return cut(f"{class_name(error)}: {message}" if message else class_name(error), limit)
 
 
 def located(error: BaseException, limit: int = 500) -> str:
@@ -118,7 +120,7 @@ def complaint(found: Mapping[str, Any]) -> str:
     return "its tag is none of those expected" if found["type"] == "union_tag_invalid" else found["msg"]
 
 
-def _name(error: BaseException) -> str:
+def class_name(error: BaseException) -> str:
     """The name of its class, whatever its metaclass says."""
     return cut(type.__dict__["__name__"].__get__(type(error)), _LONGEST_NAME)
 
@@ -126,13 +128,13 @@ def _name(error: BaseException) -> str:
 def _message(error: BaseException, limit: int, depth: int = 0) -> str:
     """Its text, cut before it is put together with any other; of a group, what the first of it say too."""
     try:
-        if _name(error) == "ValidationError" and callable(getattr(error, "errors", None)):
+        if class_name(error) == "ValidationError" and callable(getattr(error, "errors", None)):
             return cut(_complaints(error), 2 * limit)
         text = cut(str(error), 2 * limit)
-        if depth < _GROUPS_TOLD and issubclass(type(error), BaseExceptionGroup):
+        if depth < _GROUPS_TOLD and is_a(error, BaseExceptionGroup):
             text += f": {'; '.join(_members(error, limit // 4, depth))}"
     except BaseException as broken:
-        return f"(its message cannot be read: {_name(broken)})"
+        return f"(its message cannot be read: {class_name(broken)})"
     return text
 
 
@@ -143,7 +145,7 @@ def _complaints(error: Any) -> str:
 
 def _members(group: Any, limit: int, depth: int) -> Iterator[str]:
     for error in group.exceptions[:_MEMBERS_TOLD]:
-        yield f"{_name(error)}: {_message(error, limit, depth + 1)}"
+        yield f"{class_name(error)}: {_message(error, limit, depth + 1)}"
 
 
 def _told(error: BaseException, limit: int, frames: int) -> str:
@@ -174,7 +176,7 @@ def _next_to(error: BaseException) -> Iterator[tuple[str, BaseException]]:
         yield "caused by", cause
     elif (context := _linked(error, "__context__")) is not None and not _linked(error, "__suppress_context__"):
         yield "while handling", context
-    if issubclass(type(error), BaseExceptionGroup):
+    if is_a(error, BaseExceptionGroup):
         for member in BaseExceptionGroup.__dict__["exceptions"].__get__(error)[:_MEMBERS_TOLD]:
             yield "in it", member
 
@@ -196,7 +198,7 @@ def _notes(error: BaseException) -> list[str]:
 
 def _is_remote(error: BaseException) -> bool:
     """It is what a pool of processes puts behind an exception of a worker's."""
-    return _name(error) in {"RemoteTraceback", "_RemoteTraceback"}
+    return class_name(error) in {"RemoteTraceback", "_RemoteTraceback"}
 
 
 def _remote_frames(error: BaseException) -> str:

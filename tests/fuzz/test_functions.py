@@ -55,7 +55,9 @@ def runner(monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleType]:
     logger = logging.getLogger("relayq")
     state = (logger.handlers, logger.level, logger.propagate)
     # how Powertools knows a logger that it has given its handler
-    marks = {name: vars(logger).pop(name) for name in ("init", "powertools_handler") if name in vars(logger)}
+    marks: dict[str, Any] = {
+        name: vars(logger).pop(name) for name in ("init", "powertools_handler") if name in vars(logger)
+    }
     try:
         with isolated_registry():
             module = importlib.import_module("relayq_core.handlers.runner")

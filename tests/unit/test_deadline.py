@@ -337,9 +337,10 @@ def test_a_shorter_watch_is_not_kept_waiting_by_a_longer_one() -> None:
     """Two handlers in two threads, each with its own time."""
     ended = threading.Event()
     dog = Watchdog()
-    dog.watch(LONG, never)
+    longer = dog.watch(LONG, never)
     dog.watch(0.01, ended.set)
     assert ended.wait(LONG)
+    dog.let_be(longer)
 
 
 def test_an_end_that_fails_does_not_end_the_watch(caplog: pytest.LogCaptureFixture) -> None:
