@@ -15,7 +15,7 @@ from tests import engines
 from tests.differential.campaign import compare_in_processes, never_met
 
 #: So many sequences meet every answer.
-ENOUGH = 5_000
+ENOUGH = 1_500
 
 
 def main() -> int:

@@ -373,6 +373,14 @@ class StoresAgree(RuleBasedStateMachine):
         """Somebody cancels a job that was running when they looked."""
         self._ask("mark_cancelled", self._held(pick, age, twist), self.clock.now() + skew)
 
+    @knows(_runs)
+    @rule(pick=picks, policy=policies, outcome=st.sampled_from(["complete", "fail", "bury", "snooze"]), text=texts)
+    def end_what_was_cancelled(self, pick: int, policy: Policy, outcome: str, text: str) -> None:
+        """The newest runner ends its attempt and has not seen the cancel. Rules of chance seldom meet here."""
+        record = self._known(pick, 0, _runs)
+        self._ask("mark_cancelled", record, self.clock.now())
+        self._settle(record, _outcome(outcome, record, policy, self.clock.now(), 0, text))
+
     @knows(_has_failed)
     @rule(pick=picks, age=ages, policy=policies, skew=skews)
     def redrive(self, pick: int, age: int, policy: Policy, skew: int) -> None:
