@@ -12,8 +12,8 @@ from benchmarks.measuring import CONTROL, Ratio, paired
 from benchmarks.rows import Row
 from benchmarks.scale import Scale
 from relayq_core import Job, RelayQ, Settings
-from relayq_core.request import JobRequest
-from relayq_core.spreading import one_by_one
+from relayq_core.jobs.request import JobRequest
+from relayq_core.process.concurrency import one_by_one
 
 GROUP = "Dispatch"
 PAYLOAD = {"to": "ada@example.com", "subject": "Welcome", "user_id": 12345}

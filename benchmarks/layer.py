@@ -19,7 +19,7 @@ from benchmarks.starting import control_of
 
 GROUP = "Layer"
 MIB = 1024 * 1024
-_LOAD = "import relayq_core.client, relayq_core.handlers.telemetry, relayq_core.jobs, relayq_core.runner"
+_LOAD = "import relayq_core.client, relayq_core.handlers.telemetry, relayq_core.jobs.classes, relayq_core.engine.runner"
 
 
 def rows(scale: Scale) -> Iterator[Row]:

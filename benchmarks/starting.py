@@ -32,8 +32,8 @@ logger, metrics = Logger(service="s"), Metrics(namespace="n", service="s")
 """
 _RUNNER = """
 import relayq_core.handlers.runner as runner
-from relayq_core import lifecycle
-lease = lifecycle.lease("0123456789abcdef", 1763765123456, 900_000, runner._made.policy, 0)
+from relayq_core.model import leases
+lease = leases.lease("0123456789abcdef", 1763765123456, 900_000, runner._made.policy, 0)
 assert runner._made.store.claim("1", lease).done
 """
 

@@ -12,7 +12,7 @@ from benchmarks.measuring import CONTROL, Ratio, paired
 from benchmarks.rows import Row
 from benchmarks.scale import Scale
 from benchmarks.server import ROWS_PER_SHARD
-from relayq_core.spreading import Spreading, one_by_one
+from relayq_core.process.concurrency import Spreading, one_by_one
 
 GROUP = "Sweep"
 SHARDS = 8

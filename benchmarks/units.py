@@ -13,7 +13,7 @@ from typing import Any
 from benchmarks.rows import Row
 from benchmarks.scale import Scale
 from relayq_core import JobContext, RelayQ, RetryAfter, job
-from relayq_core.record import shards_of
+from relayq_core.model.record import shards_of
 from relayq_core.testing import ManualClock, RecordingHandoff, isolated_registry
 from tests import dynamo, engines
 

@@ -25,8 +25,8 @@ from huey import RedisHuey
 from redis import Redis
 
 from relayq_core import RelayQ, Settings, job
-from relayq_core.work.pool import ProcessSlots
-from relayq_core.work.worker import Worker
+from relayq_core.worker.pool import ProcessSlots
+from relayq_core.worker.worker import Worker
 
 
 class System(NamedTuple):

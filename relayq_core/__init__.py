@@ -9,10 +9,8 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from relayq_core.api import cancel, dispatch, dispatch_many, get, relayq
-    from relayq_core.backoff import Backoff, Exponential, Fixed, Linear
     from relayq_core.client import RelayQ
-    from relayq_core.context import JobContext
-    from relayq_core.dispatcher import Dispatched
+    from relayq_core.engine.dispatcher import Dispatched
     from relayq_core.errors import (
         BatchIncomplete,
         Bury,
@@ -34,19 +32,22 @@ if TYPE_CHECKING:
         StoreError,
         UnknownJob,
     )
-    from relayq_core.events import JobEvent, on
-    from relayq_core.jobs import Job, job
-    from relayq_core.operations import Failures
-    from relayq_core.record import JobRecord, Status
-    from relayq_core.request import JobRequest
+    from relayq_core.events.listeners import JobEvent, on
+    from relayq_core.jobs.classes import Job
+    from relayq_core.jobs.context import JobContext
+    from relayq_core.jobs.functions import job
+    from relayq_core.jobs.request import JobRequest
+    from relayq_core.model.backoff import Backoff, Exponential, Fixed, Linear
+    from relayq_core.model.record import JobRecord, Status
+    from relayq_core.operations.jobs import Failures
     from relayq_core.settings import Settings
 else:
     _HOMES = {
         "api": ("cancel", "dispatch", "dispatch_many", "get", "relayq"),
-        "backoff": ("Backoff", "Exponential", "Fixed", "Linear"),
+        "model.backoff": ("Backoff", "Exponential", "Fixed", "Linear"),
         "client": ("RelayQ",),
-        "context": ("JobContext",),
-        "dispatcher": ("Dispatched",),
+        "jobs.context": ("JobContext",),
+        "engine.dispatcher": ("Dispatched",),
         "errors": (
             "BatchIncomplete",
             "Bury",
@@ -68,11 +69,12 @@ else:
             "StoreError",
             "UnknownJob",
         ),
-        "events": ("JobEvent", "on"),
-        "jobs": ("Job", "job"),
-        "operations": ("Failures",),
-        "record": ("JobRecord", "Status"),
-        "request": ("JobRequest",),
+        "events.listeners": ("JobEvent", "on"),
+        "jobs.classes": ("Job",),
+        "jobs.functions": ("job",),
+        "operations.jobs": ("Failures",),
+        "model.record": ("JobRecord", "Status"),
+        "jobs.request": ("JobRequest",),
         "settings": ("Settings",),
     }
     _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}

@@ -7,12 +7,12 @@ from datetime import datetime
 from typing import Any
 
 from relayq_core.client import RelayQ
-from relayq_core.dispatcher import Dispatched
+from relayq_core.engine.dispatcher import Dispatched
 from relayq_core.errors import Seconds
-from relayq_core.forks import Lock
-from relayq_core.habits import with_hints
-from relayq_core.options import BackoffLike
-from relayq_core.record import JobRecord
+from relayq_core.jobs.habits import with_hints
+from relayq_core.model.options import BackoffLike
+from relayq_core.model.record import JobRecord
+from relayq_core.process.forks import Lock
 
 _lock = Lock()
 _made: RelayQ | None = None

@@ -9,29 +9,29 @@ from contextlib import AbstractContextManager, nullcontext
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from relayq_core.adapters.lambda_invoke import LambdaInvoke, NoHandoff
-from relayq_core.clock import SystemClock
-from relayq_core.dispatcher import Dispatched, Dispatcher
+from relayq_core.adapters.aws_lambda import LambdaInvoke, NoHandoff
+from relayq_core.adapters.system_clock import SystemClock
+from relayq_core.engine.dispatcher import Dispatched, Dispatcher
 from relayq_core.errors import Seconds, SettingsError
-from relayq_core.events import Events
-from relayq_core.events import events as all_events
-from relayq_core.forks import anew_in_children, left_to_the_parent
-from relayq_core.habits import with_hints
-from relayq_core.options import BackoffLike, Options, several
+from relayq_core.events.listeners import Events
+from relayq_core.events.listeners import events as all_events
+from relayq_core.jobs.habits import with_hints
+from relayq_core.jobs.registry import registry as all_jobs
+from relayq_core.model.options import BackoffLike, Options, several
+from relayq_core.model.record import JobRecord, Status
 from relayq_core.ports import Clock, EventBus, Handoff, History, JobStore, UniqueHint
-from relayq_core.record import JobRecord, Status
-from relayq_core.registry import registry as all_jobs
+from relayq_core.process.concurrency import Spreading, in_threads, one_by_one
+from relayq_core.process.forks import anew_in_children, left_to_the_parent
 from relayq_core.settings import Settings
-from relayq_core.spreading import Spreading, in_threads, one_by_one
 
 if TYPE_CHECKING:
-    from relayq_core.adapters.http_tokens import HttpTokens
-    from relayq_core.bulk import Bulk, Tally
-    from relayq_core.operations import Failures, Operations
-    from relayq_core.publishing import Publisher
-    from relayq_core.runner import Runner
-    from relayq_core.sweeper import Sweeper
-    from relayq_core.views import Health, QueueView
+    from relayq_core.adapters.secrets import HttpTokens
+    from relayq_core.engine.runner import Runner
+    from relayq_core.engine.sweeper import Sweeper
+    from relayq_core.events.publisher import Publisher
+    from relayq_core.operations.bulk import Bulk, Tally
+    from relayq_core.operations.health import Health, QueueView
+    from relayq_core.operations.jobs import Failures, Operations
 
 #: A client that is busy in so many threads opens a connection for each.
 _POOL = 25
@@ -134,7 +134,7 @@ class RelayQ:
 
     def dispatch_many(self, jobs: Iterable[Any]) -> list[Dispatched]:
         """Accept any number of jobs in one call; see `relayq_core.dispatch_many`."""
-        from relayq_core.batch import BatchDispatcher
+        from relayq_core.engine.dispatch_many import BatchDispatcher
 
         try:
             with self._spreading() as spread:
@@ -184,25 +184,25 @@ class RelayQ:
 
     def clear(self, queue: str, *, dry_run: bool = False) -> Tally:
         """Cancel what waits in a queue, leave what runs; how many of each. Raises StoreError."""
-        from relayq_core.bulk import Tally
+        from relayq_core.operations.bulk import Tally
 
         return Tally.of(self.bulk.clear(queue, dry_run=dry_run))
 
     def redrive_many(self, failures: Iterable[str | JobRecord] | Failures, *, rate: float | None = None) -> Tally:
         """Bring many failed jobs back, by their ids or as Failures says, at most `rate` a second. Raises StoreError."""
-        from relayq_core.bulk import Tally
+        from relayq_core.operations.bulk import Tally
 
         return Tally.of(self.bulk.redrive(self._ids(failures), rate=rate))
 
     def forget_many(self, failures: Iterable[str | JobRecord] | Failures, *, rate: float | None = None) -> Tally:
         """Delete many failed jobs for good, by their ids or as Failures says. Raises StoreError."""
-        from relayq_core.bulk import Tally
+        from relayq_core.operations.bulk import Tally
 
         return Tally.of(self.bulk.forget(self._ids(failures), rate=rate))
 
     def _ids(self, failures: Iterable[str | JobRecord] | Failures) -> list[str]:
         """All of them before the first is touched: what fails again meanwhile is not meant."""
-        from relayq_core.operations import Failures
+        from relayq_core.operations.jobs import Failures
 
         if isinstance(failures, Failures):
             return [job.id for job in self.operations.failures(failures)]
@@ -230,28 +230,28 @@ class RelayQ:
     @functools.cached_property
     def operations(self) -> Operations:
         """Questions and single writes."""
-        from relayq_core.operations import Operations
+        from relayq_core.operations.jobs import Operations
 
         return Operations(self.store, self.handoff, self.clock, self.policy, self.events)
 
     @functools.cached_property
     def bulk(self) -> Bulk:
         """Operations on many jobs, an outcome at a time."""
-        from relayq_core.bulk import Bulk
+        from relayq_core.operations.bulk import Bulk
 
         return Bulk(self.operations, self.store, self.clock, self.policy, self.events)
 
     @functools.cached_property
     def runner(self) -> Runner:
         """Runs jobs; what the runner function calls."""
-        from relayq_core.runner import Runner
+        from relayq_core.engine.runner import Runner
 
         return Runner(self.store, self.handoff, self.clock, self.policy, all_jobs, self.events)
 
     @functools.cached_property
     def sweeper(self) -> Sweeper:
         """Looks after what nobody ran; what the sweeper function calls."""
-        from relayq_core.sweeper import Sweeper
+        from relayq_core.engine.sweeper import Sweeper
 
         return Sweeper(
             self.store,
@@ -282,7 +282,7 @@ class RelayQ:
         )
 
     def _dynamo_store(self) -> JobStore:
-        from relayq_core.adapters.dynamodb import DynamoStore
+        from relayq_core.adapters.dynamodb.store import DynamoStore
 
         self.settings.needed("jobs_table")
         return DynamoStore(
@@ -315,7 +315,7 @@ class RelayQ:
     @functools.cached_property
     def http_tokens(self) -> HttpTokens:
         """The tokens that open the API function."""
-        from relayq_core.adapters.http_tokens import HttpTokens
+        from relayq_core.adapters.secrets import HttpTokens
 
         return HttpTokens(self.settings.http_token, self.settings.http_token_secret, self._client, self.clock)
 
@@ -328,7 +328,7 @@ class RelayQ:
     def _redis_hint(self) -> UniqueHint | None:
         if not self.settings.redis_url:
             return None
-        from relayq_core.adapters.redis_hint import RedisHint
+        from relayq_core.adapters.redis import RedisHint
 
         return RedisHint(self.settings.redis_url, self.settings.redis_prefix)
 
@@ -336,7 +336,7 @@ class RelayQ:
         if bus is None and not self.settings.event_bus:
             return None
         from relayq_core.adapters.event_bridge import EventBridge
-        from relayq_core.publishing import Publisher
+        from relayq_core.events.publisher import Publisher
 
         bus = bus or EventBridge(lambda: self._client("events"), self.settings.event_bus)
         return Publisher(bus, all_events, self.clock, self.settings.jobs_table)
@@ -346,7 +346,7 @@ class RelayQ:
         """Who is told what happens to jobs: this process's listeners and, where there is one, the event bus."""
         if self._publisher is None:
             return all_events
-        from relayq_core.publishing import PublishedEvents
+        from relayq_core.events.publisher import PublishedEvents
 
         return PublishedEvents(all_events, self._publisher)
 
@@ -392,7 +392,7 @@ class RelayQ:
         try:
             return self._new_client(service, config=config)
         except BotoCoreError as error:
-            from relayq_core.adapters.calls import profile_hint
+            from relayq_core.adapters.dynamodb.calls import profile_hint
 
             fix = (
                 profile_hint()

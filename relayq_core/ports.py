@@ -6,8 +6,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from enum import Enum
 from typing import NamedTuple, Protocol
 
-from relayq_core.lifecycle import Lease, Settlement
-from relayq_core.record import JobRecord
+from relayq_core.model.leases import Lease
+from relayq_core.model.lifecycle import Settlement
+from relayq_core.model.record import JobRecord
 
 
 class Added(NamedTuple):

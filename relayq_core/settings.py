@@ -9,11 +9,11 @@ from collections.abc import Callable, Mapping
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
-from relayq_core.backoff import DEFAULT_BACKOFF, Backoff, backoff_of, parse
 from relayq_core.errors import InvalidOption, SettingsError, did_you_mean
-from relayq_core.lifecycle import Policy
-from relayq_core.options import check_queue_pattern, checked_attempts, checked_queue, checked_tokens
-from relayq_core.value import Value, field
+from relayq_core.model.backoff import DEFAULT_BACKOFF, Backoff, backoff_of, parse
+from relayq_core.model.options import check_queue_pattern, checked_attempts, checked_queue, checked_tokens
+from relayq_core.model.policy import Policy
+from relayq_core.model.value import Value, field
 
 PREFIX = "RELAYQ_"
 #: Read by the layer's build, not by the running code.

@@ -7,6 +7,7 @@ import re
 import traceback
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
+from datetime import UTC, datetime
 from typing import Any
 
 from relayq_core.errors import is_a
@@ -106,6 +107,11 @@ def located(error: BaseException, limit: int = 500) -> str:
     if (cause := _linked(error, "__cause__")) is not None and not _is_remote(cause):
         told += f"; caused by {headline(cause, limit // 2)}"
     return cut(told, limit)
+
+
+def iso(at: int) -> str:
+    """A time for programs: `2026-11-22T00:47:27.123Z`."""
+    return datetime.fromtimestamp(at / 1000, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def place(location: Sequence[int | str]) -> str:

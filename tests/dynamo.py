@@ -12,7 +12,7 @@ from typing import Any
 
 import boto3
 
-from relayq_core.adapters.tables import failed_table, jobs_table
+from relayq_core.adapters.dynamodb.tables import failed_table, jobs_table
 from relayq_core.client import RelayQ
 from relayq_core.settings import Settings
 

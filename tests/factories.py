@@ -4,16 +4,20 @@ from __future__ import annotations
 
 from typing import Any
 
-from relayq_core import lifecycle
-from relayq_core.backoff import Fixed
-from relayq_core.lifecycle import Failed, Lease, Limits, Policy, Settlement, Snoozed, Succeeded
-from relayq_core.record import JobRecord
+from relayq_core.model import settling, sweeping
+from relayq_core.model.backoff import Fixed
+from relayq_core.model.bounds import Bounds
+from relayq_core.model.leases import Lease
+from relayq_core.model.lifecycle import Settlement
+from relayq_core.model.policy import Policy
+from relayq_core.model.record import JobRecord
+from relayq_core.model.settling import Failed, Snoozed, Succeeded
 from relayq_core.testing import ManualClock
 
 #: When every test begins, epoch milliseconds.
 NOW = ManualClock().now()
 POLICY = Policy(max_attempts=3, backoff=Fixed(10))
-LIMITS = Limits(max_attempts=3, backoff=Fixed(10), timeout_ms=None, timeout_is_own=False)
+LIMITS = Bounds(max_attempts=3, backoff=Fixed(10), timeout_ms=None, timeout_is_own=False)
 
 
 def a_job(**changes: Any) -> JobRecord:
@@ -39,41 +43,41 @@ def completion(
     claimed: JobRecord, result_json: str | None = None, *, problem: str | None = None, now: int = NOW
 ) -> Settlement:
     """The handler returned."""
-    return lifecycle.settle(claimed, Succeeded(result_json, problem), LIMITS, POLICY, now=now, luck=0.5)
+    return settling.settle(claimed, Succeeded(result_json, problem), LIMITS, POLICY, now=now, luck=0.5)
 
 
 def a_retry(claimed: JobRecord, error: str = "ValueError: no", *, wait: float = 10, now: int = NOW) -> Settlement:
     """The handler raised, and may try again."""
-    return lifecycle.settle(claimed, Failed(error, error, wait), LIMITS, POLICY, now=now, luck=0.5)
+    return settling.settle(claimed, Failed(error, error, wait), LIMITS, POLICY, now=now, luck=0.5)
 
 
 def a_snooze(claimed: JobRecord, *, wait: float = 10, now: int = NOW) -> Settlement:
     """The handler asked to be run later."""
-    return lifecycle.settle(claimed, Snoozed(wait), LIMITS, POLICY, now=now, luck=0.5)
+    return settling.settle(claimed, Snoozed(wait), LIMITS, POLICY, now=now, luck=0.5)
 
 
 def a_return(claimed: JobRecord, *, now: int = NOW) -> Settlement:
     """The runner does not know the job's name."""
-    settlement = lifecycle.give_back(claimed, POLICY, now=now)
+    settlement = settling.give_back(claimed, POLICY, now=now)
     assert settlement is not None
     return settlement
 
 
 def a_release(claimed: JobRecord, token: str = "sweep-1", *, now: int = NOW) -> Settlement:
     """The lease ran out, and the sweeper ends it."""
-    return lifecycle.release(claimed, POLICY, token, now=now, luck=0.5)
+    return sweeping.release(claimed, POLICY, token, now=now, luck=0.5)
 
 
 def a_burial(claimed: JobRecord, error: str = "ValueError: no", *, now: int = NOW) -> Settlement:
     """The handler raised, and no try is left."""
-    return lifecycle.settle(claimed, Failed(error, error, final=True), LIMITS, POLICY, now=now, luck=0.5)
+    return settling.settle(claimed, Failed(error, error, final=True), LIMITS, POLICY, now=now, luck=0.5)
 
 
 def a_cancellation(record: JobRecord, *, now: int = NOW) -> Settlement:
     """Somebody asked for the job to end."""
-    return lifecycle.cancel(record, POLICY, now=now)
+    return settling.cancel(record, POLICY, now=now)
 
 
 def a_redrive(failed: JobRecord, *, now: int = NOW) -> Settlement:
     """An operator brings a failed job back."""
-    return lifecycle.redrive(failed, POLICY, now=now)
+    return settling.redrive(failed, POLICY, now=now)

@@ -10,8 +10,8 @@ import pytest
 from pydantic import ConfigDict
 
 from relayq_core import Job, JobRequest, job
-from relayq_core.registry import registry
-from relayq_core.request import request_of
+from relayq_core.jobs.registry import registry
+from relayq_core.jobs.request import request_of
 
 #: Makes, for a type, what makes a request of a value.
 Form: TypeAlias = Callable[[Any], Callable[[Any], JobRequest]]

@@ -7,9 +7,9 @@ from collections.abc import Callable
 import urllib3
 from urllib3.exceptions import ProtocolError
 
+from relayq_core.engine.handoff import message
 from relayq_core.errors import HandoffRefused
-from relayq_core.forks import anew_in_children, left_to_the_parent
-from relayq_core.handing import message
+from relayq_core.process.forks import anew_in_children, left_to_the_parent
 
 #: It invokes a function and answers; whoever dispatches is waiting.
 _TIMEOUT = urllib3.Timeout(connect=1, read=3)

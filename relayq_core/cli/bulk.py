@@ -11,10 +11,10 @@ from typing import Annotated, Any
 
 import typer
 
-from relayq_core.bulk import Outcome, Tally
 from relayq_core.cli.exits import ERROR, OK, Stop
 from relayq_core.cli.output import complain, is_fancy, say
 from relayq_core.errors import RelayQError
+from relayq_core.operations.bulk import Outcome, Tally
 
 #: Refusals of the same kind are many: people read so many.
 _REFUSALS_SHOWN = 20

@@ -21,8 +21,8 @@ from relayq_core.cli.where import Where, job_modules_findable, prepared
 from relayq_core.client import RelayQ
 from relayq_core.errors import RelayQError, SettingsError
 from relayq_core.extras import missing_extra
-from relayq_core.loggers import logger
-from relayq_core.registry import Registry, import_jobs, registry
+from relayq_core.jobs.registry import Registry, import_jobs, registry
+from relayq_core.process.loggers import logger
 from relayq_core.settings import Settings
 from relayq_core.text import headline, located
 

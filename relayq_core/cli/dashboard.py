@@ -15,8 +15,8 @@ from relayq_core.cli.exits import OK, Stop
 from relayq_core.cli.output import complain, say
 from relayq_core.cli.values import flag
 from relayq_core.client import RelayQ
+from relayq_core.jobs.registry import Registry
 from relayq_core.ports import History
-from relayq_core.registry import Registry
 
 _NEEDED = ("aws_lambda_powertools", "jinja2")
 _PORT = 8642

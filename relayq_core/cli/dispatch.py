@@ -20,9 +20,9 @@ from relayq_core.cli.view import exit_of, show_ended
 from relayq_core.cli.watch import gone_well
 from relayq_core.client import RelayQ
 from relayq_core.errors import RelayQError, did_you_mean
-from relayq_core.record import JobRecord
+from relayq_core.model.record import JobRecord
+from relayq_core.operations.serialize import job_shape
 from relayq_core.settings import Settings
-from relayq_core.shapes import job_shape
 
 #: How long --wait waits where nothing else is said, in seconds.
 _PATIENCE = 60

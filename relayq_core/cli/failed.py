@@ -14,8 +14,8 @@ from relayq_core.cli.jobs import known_queue, say_capped
 from relayq_core.cli.output import say
 from relayq_core.cli.values import JobId, Limit, Queue
 from relayq_core.cli.view import show_job
-from relayq_core.record import Status
-from relayq_core.shapes import failed_shape, job_shape
+from relayq_core.model.record import Status
+from relayq_core.operations.serialize import failed_shape, job_shape
 
 
 def add_to(app: typer.Typer) -> None:

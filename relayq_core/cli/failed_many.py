@@ -9,7 +9,6 @@ from typing import Annotated
 
 import typer
 
-from relayq_core.bulk import Outcome, Tally
 from relayq_core.cli.ask import Yes, confirm
 from relayq_core.cli.bulk import Done, Rate, Stopped, carried_out
 from relayq_core.cli.command import Cli, command
@@ -19,9 +18,10 @@ from relayq_core.cli.output import Column, age, print_table, say, span
 from relayq_core.cli.values import Queue, duration, flag, id_of_job, name_of_job
 from relayq_core.client import RelayQ
 from relayq_core.errors import UnreadableRow
-from relayq_core.operations import Failures
-from relayq_core.record import JobRecord
-from relayq_core.shapes import failed_shape, headline, job_shape
+from relayq_core.model.record import JobRecord
+from relayq_core.operations.bulk import Outcome, Tally
+from relayq_core.operations.jobs import Failures
+from relayq_core.operations.serialize import failed_shape, headline, job_shape
 
 TABLE = "in the failed table"
 #: Of a dry run people read so many.

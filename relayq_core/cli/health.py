@@ -11,8 +11,8 @@ from relayq_core.cli.command import Cli, command
 from relayq_core.cli.exits import ERROR, OK
 from relayq_core.cli.jobs import show_queues
 from relayq_core.cli.output import say
-from relayq_core.shapes import health_shape
-from relayq_core.views import Health
+from relayq_core.operations.health import Health
+from relayq_core.operations.serialize import health_shape
 
 
 def add_to(app: typer.Typer) -> None:

@@ -18,9 +18,9 @@ from relayq_core.cli.view import LIVE_COLUMNS, exit_of, live_row, show_ended, sh
 from relayq_core.cli.watch import followed, gone_well, watched
 from relayq_core.client import RelayQ
 from relayq_core.errors import did_you_mean
-from relayq_core.record import Status
-from relayq_core.shapes import job_shape, queue_shape, times
-from relayq_core.views import QueueView
+from relayq_core.model.record import Status
+from relayq_core.operations.health import QueueView
+from relayq_core.operations.serialize import job_shape, queue_shape, times
 
 
 def add_to(app: typer.Typer) -> None:

@@ -15,10 +15,10 @@ from relayq_core.cli.exits import ERROR, NOT_FOUND, OK, Stop
 from relayq_core.cli.output import age, complain, moment, say
 from relayq_core.cli.values import JobId, duration
 from relayq_core.errors import SettingsError
-from relayq_core.options import function_for
-from relayq_core.record import JobRecord
+from relayq_core.model.options import function_for
+from relayq_core.model.record import JobRecord
+from relayq_core.operations.serialize import times
 from relayq_core.settings import Settings
-from relayq_core.shapes import times
 from relayq_core.text import clean, headline
 
 #: The functions of a stack; each has its log group, the last only with EnableApi=true.

@@ -10,7 +10,7 @@ import typer
 
 from relayq_core.cli.command import Cli, command
 from relayq_core.cli.output import Column, print_details, print_table, say, span
-from relayq_core.registry import JobType, unknown_payload
+from relayq_core.jobs.registry import JobType, unknown_payload
 
 
 def add_to(app: typer.Typer) -> None:

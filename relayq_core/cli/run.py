@@ -18,11 +18,11 @@ from relayq_core.cli.output import age, say
 from relayq_core.cli.values import epoch_ms, id_of_job
 from relayq_core.cli.view import exit_of, show_ended
 from relayq_core.client import RelayQ
+from relayq_core.engine.runner import Ended, Ran
 from relayq_core.errors import UnknownJob
-from relayq_core.loggers import job_logger
-from relayq_core.record import JobRecord, Status
-from relayq_core.runner import Ended, Ran
-from relayq_core.shapes import headline, job_shape
+from relayq_core.model.record import JobRecord, Status
+from relayq_core.operations.serialize import headline, job_shape
+from relayq_core.process.loggers import job_logger
 
 #: As long as a Lambda function may live, so that what fits here fits there.
 _INVOCATION_MS = 900_000

@@ -6,7 +6,7 @@ from typing import Any
 
 import typer
 
-from relayq_core.adapters.tables import TTL_ATTRIBUTE, failed_table, jobs_table
+from relayq_core.adapters.dynamodb.tables import TTL_ATTRIBUTE, failed_table, jobs_table
 from relayq_core.cli.ask import Yes, confirm
 from relayq_core.cli.command import Cli, command, command_group
 from relayq_core.cli.exits import Stop

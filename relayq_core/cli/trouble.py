@@ -15,7 +15,7 @@ from botocore.exceptions import (
 )
 from botocore.parsers import ResponseParserError
 
-from relayq_core.adapters.calls import nobody_there, profile_hint
+from relayq_core.adapters.dynamodb.calls import nobody_there, profile_hint
 from relayq_core.text import cut
 
 

@@ -13,8 +13,8 @@ from typing import Annotated, Any, NoReturn, TypeVar
 import typer
 
 from relayq_core.errors import InvalidOption, did_you_mean
-from relayq_core.options import checked_attempts, checked_job_id, checked_name, checked_queue
-from relayq_core.record import Status
+from relayq_core.model.options import checked_attempts, checked_job_id, checked_name, checked_queue
+from relayq_core.model.record import Status
 
 T = TypeVar("T")
 

@@ -6,8 +6,8 @@ import json
 
 from relayq_core.cli.exits import JOB_FAILED, OK, STILL_RUNNING
 from relayq_core.cli.output import STATUS_STYLES, Column, age, moment, print_details, say, span
-from relayq_core.record import JobRecord, Status
-from relayq_core.shapes import decoded, headline, share, unique_key
+from relayq_core.model.record import JobRecord, Status
+from relayq_core.operations.serialize import decoded, headline, share, unique_key
 
 _BROUGHT_BACK = "redriven: its attempts count anew"
 

@@ -13,7 +13,7 @@ from relayq_core.cli.exits import NOT_FOUND, Stop
 from relayq_core.cli.output import as_text, is_fancy, say
 from relayq_core.cli.view import attempts, progress_of
 from relayq_core.client import RelayQ
-from relayq_core.record import JobRecord
+from relayq_core.model.record import JobRecord
 
 #: Seconds between two looks at all queues. Each is eight small reads for every queue.
 _EVERY = 2.0

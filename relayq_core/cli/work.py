@@ -15,10 +15,10 @@ import typer
 from relayq_core.cli.command import Cli, command
 from relayq_core.cli.output import print_json, say
 from relayq_core.cli.values import flag, queue_name
-from relayq_core.loggers import logger
-from relayq_core.work.pool import ProcessSlots
-from relayq_core.work.speaking import Speaker, SpokenLog
-from relayq_core.work.worker import News, Worker
+from relayq_core.process.loggers import logger
+from relayq_core.worker.pool import ProcessSlots
+from relayq_core.worker.speaking import Speaker, SpokenLog
+from relayq_core.worker.worker import News, Worker
 
 _STYLES = {"completed": "green", "failed": "red", "crashed": "red", "lease lost": "red", "started": "dim"}
 

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 from relayq_core.client import RelayQ
 from relayq_core.errors import InvalidOption
-from relayq_core.operations import Failures
-from relayq_core.record import JobRecord
+from relayq_core.model.record import JobRecord
+from relayq_core.operations.jobs import Failures
 
 #: Rows that one look goes through, meant or not, for a page and its groups or for a step of work.
 LOOKED_AT = 1000

@@ -10,7 +10,7 @@ from typing import Any
 from relayq_core.dashboard import words
 from relayq_core.dashboard.masking import before_secrets, masked_text, shown_json
 from relayq_core.extras import extra
-from relayq_core.shapes import share
+from relayq_core.operations.serialize import share
 
 with extra("api"):
     from jinja2 import Environment, FileSystemLoader, StrictUndefined

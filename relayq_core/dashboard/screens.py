@@ -11,12 +11,12 @@ from relayq_core.client import RelayQ
 from relayq_core.dashboard.history import Window
 from relayq_core.dashboard.masking import masked_text
 from relayq_core.errors import InvalidOption
-from relayq_core.loggers import logger
-from relayq_core.options import checked_queue
+from relayq_core.model.options import checked_queue
+from relayq_core.model.record import JobRecord, shards_of
+from relayq_core.operations.health import QueueView
 from relayq_core.ports import Bin, Due, History
-from relayq_core.record import JobRecord, shards_of
+from relayq_core.process.loggers import logger
 from relayq_core.text import headline
-from relayq_core.views import QueueView
 
 #: Live jobs are counted up to this, then it says `1,000+`.
 COUNTED = 1000

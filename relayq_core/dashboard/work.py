@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from relayq_core.bulk import ERRORS_IN_A_ROW, Outcome, Tally
 from relayq_core.dashboard.failures import Look, place_of
 from relayq_core.errors import InvalidOption
-from relayq_core.options import checked_job_id
+from relayq_core.model.options import checked_job_id
+from relayq_core.operations.bulk import ERRORS_IN_A_ROW, Outcome, Tally
 
 #: What narrows the list of failures.
 FILTERS = ("queue", "job", "error", "hours")

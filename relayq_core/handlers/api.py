@@ -15,8 +15,7 @@ from relayq_core.extras import extra
 with extra("api"):
     from aws_lambda_powertools.event_handler import LambdaFunctionUrlResolver, Response
 
-from relayq_core import backoff
-from relayq_core.adapters.http_tokens import PAUSE_MS, TokensUnread
+from relayq_core.adapters.secrets import PAUSE_MS, TokensUnread
 from relayq_core.client import RelayQ
 from relayq_core.errors import (
     DispatchUnknown,
@@ -28,7 +27,7 @@ from relayq_core.errors import (
     StoreError,
     did_you_mean,
 )
-from relayq_core.events import events
+from relayq_core.events.listeners import events
 from relayq_core.handlers.events import runner_event
 from relayq_core.handlers.http import (
     Refused,
@@ -44,10 +43,11 @@ from relayq_core.handlers.http import (
     text_headers,
 )
 from relayq_core.handlers.telemetry import SERVICE, counted, flushing, own_metrics, structured_logger
-from relayq_core.options import checked_job_id
-from relayq_core.record import JobRecord
+from relayq_core.model import backoff
+from relayq_core.model.options import checked_job_id
+from relayq_core.model.record import JobRecord
+from relayq_core.operations.serialize import health_shape, job_shape, queue_shape
 from relayq_core.settings import Settings
-from relayq_core.shapes import health_shape, job_shape, queue_shape
 from relayq_core.text import cut, headline
 
 if TYPE_CHECKING:

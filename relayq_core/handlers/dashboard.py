@@ -15,7 +15,6 @@ from urllib.parse import urlencode
 from aws_lambda_powertools.event_handler import LambdaFunctionUrlResolver, Response
 from aws_lambda_powertools.shared.cookies import Cookie, SameSite
 
-from relayq_core.bulk import Outcome
 from relayq_core.client import RelayQ
 from relayq_core.dashboard import charts, failures, render, screens
 from relayq_core.dashboard.fields import fields_of, json_payload, payload_of
@@ -34,12 +33,13 @@ from relayq_core.handlers.http import (
     resolved,
     text_headers,
 )
-from relayq_core.loggers import logger
-from relayq_core.operations import Failures
-from relayq_core.options import checked_job_id, checked_queue
+from relayq_core.jobs.registry import JobType, unknown_payload
+from relayq_core.model.options import checked_job_id, checked_queue
+from relayq_core.operations.bulk import Outcome
+from relayq_core.operations.jobs import Failures
+from relayq_core.operations.serialize import decoded, unique_key
 from relayq_core.ports import History
-from relayq_core.registry import JobType, unknown_payload
-from relayq_core.shapes import decoded, unique_key
+from relayq_core.process.loggers import logger
 from relayq_core.text import cut, headline
 
 ROOT = "/dashboard"

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from relayq_core.errors import InvalidOption
-from relayq_core.options import checked_job_id, checked_name, checked_queue
+from relayq_core.model.options import checked_job_id, checked_name, checked_queue
 
 #: A moment further ahead than this, in epoch milliseconds, is not one (the year 2286).
 _LAST_MOMENT = 9_999_999_999_999

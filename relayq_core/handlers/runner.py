@@ -5,16 +5,16 @@ from __future__ import annotations
 import os
 from typing import Any
 
-import relayq_core.runner  # noqa: F401 - in the start, and not while the first job waits for it
+import relayq_core.engine.runner  # noqa: F401 - in the start, and not while the first job waits for it
 from relayq_core import api
-from relayq_core.adapters.lambda_invoke import LambdaInvoke
+from relayq_core.adapters.aws_lambda import LambdaInvoke
 from relayq_core.client import RelayQ
 from relayq_core.errors import InvalidOption
-from relayq_core.events import events
+from relayq_core.events.listeners import events
 from relayq_core.handlers.events import LambdaContext, runner_event
 from relayq_core.handlers.starting import refuse_another_python, starting
 from relayq_core.handlers.telemetry import counted, flushing, own_metrics, structured_logger
-from relayq_core.registry import import_jobs
+from relayq_core.jobs.registry import import_jobs
 from relayq_core.settings import Settings
 
 metrics = own_metrics()

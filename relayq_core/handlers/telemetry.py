@@ -8,10 +8,10 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager, contextmanager
 from typing import TYPE_CHECKING
 
-from relayq_core.events import Events, JobEvent, Listener
+from relayq_core.events.listeners import Events, JobEvent, Listener
 from relayq_core.extras import extra
-from relayq_core.forks import Lock
-from relayq_core.loggers import lasting, logger, write_by
+from relayq_core.process.forks import Lock
+from relayq_core.process.loggers import lasting, logger, write_by
 
 with extra("lambda"):
     from aws_lambda_powertools import Logger

@@ -22,7 +22,7 @@ from urllib.parse import unquote
 from moto.moto_api._internal.models import moto_api_backend
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
 
-from relayq_core.adapters.tables import failed_table, jobs_table
+from relayq_core.adapters.dynamodb.tables import failed_table, jobs_table
 from relayq_core.local.environ import applied
 from relayq_core.local.server import Server, refused
 

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from relayq_core.client import RelayQ
-from relayq_core.dispatcher import Dispatched
+from relayq_core.engine.dispatcher import Dispatched
 from relayq_core.local import demo_jobs
 from relayq_core.local.receiver import TROUBLES, Receiver
 from relayq_core.local.stack import Stack
-from relayq_core.record import JobRecord, Status
+from relayq_core.model.record import JobRecord, Status
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from relayq_core.local.chapters import STORY, Chapter, Stage
 from relayq_core.local.stack import Stack, shipped_jobs
-from relayq_core.record import JobRecord
+from relayq_core.model.record import JobRecord
 
 JOB_MODULES = "jobs,relayq_core.local.demo_jobs"
 #: What a production stack takes its time for goes faster here.

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from relayq_core.registry import JobType, import_jobs, registry
+from relayq_core.jobs.registry import JobType, import_jobs, registry
 
 
 def loaded_anew(modules: Iterable[str], folders: Iterable[Path]) -> Mapping[str, JobType]:

@@ -14,10 +14,10 @@ from urllib.parse import parse_qsl, urlsplit
 from relayq_core.client import RelayQ
 from relayq_core.dashboard.session import Sessions
 from relayq_core.handlers.dashboard import ROOT, Dashboard
+from relayq_core.jobs.registry import JobType
 from relayq_core.local.server import LOOPBACK_NAMES
-from relayq_core.loggers import logger
 from relayq_core.ports import History
-from relayq_core.registry import JobType
+from relayq_core.process.loggers import logger
 
 #: More than the largest form; what is longer is not even read.
 _MOST_BYTES = 2 * 1024 * 1024

@@ -8,10 +8,10 @@ from typing import Any
 
 from relayq_core import api
 from relayq_core.client import RelayQ
+from relayq_core.engine.runner import Ran
+from relayq_core.engine.sweeper import Scope, Swept
 from relayq_core.ports import EventBus, JobStore, UniqueHint
-from relayq_core.runner import Ran
 from relayq_core.settings import Settings
-from relayq_core.sweeper import Scope, Swept
 from relayq_core.testing.clock import ManualClock
 from relayq_core.testing.handoff import RecordingHandoff
 from relayq_core.testing.memory import MemoryStore

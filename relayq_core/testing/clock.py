@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import timedelta
 
-from relayq_core.clock import SystemClock
+from relayq_core.adapters.system_clock import SystemClock
 from relayq_core.errors import Seconds, seconds_of
 
 

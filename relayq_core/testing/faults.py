@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Literal, cast
 
-from relayq_core.lifecycle import Lease
+from relayq_core.model.leases import Lease
 from relayq_core.ports import Answer, JobStore
 
 #: When a runner dies: before its handler has begun, or when it has done its work and nothing is written down yet.

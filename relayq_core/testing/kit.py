@@ -10,17 +10,17 @@ from typing import Any
 
 from relayq_core import api
 from relayq_core.client import RelayQ
-from relayq_core.dispatcher import Dispatched
+from relayq_core.engine.dispatcher import Dispatched
+from relayq_core.engine.runner import Runner
+from relayq_core.engine.sweeper import Scope
 from relayq_core.errors import Seconds
-from relayq_core.events import JobEvent, events
-from relayq_core.options import Options
+from relayq_core.events.listeners import JobEvent, events
+from relayq_core.jobs.registry import registry
+from relayq_core.jobs.request import JobRequest
+from relayq_core.model.options import Options
+from relayq_core.model.record import JobRecord
 from relayq_core.ports import JobStore
-from relayq_core.record import JobRecord
-from relayq_core.registry import registry
-from relayq_core.request import JobRequest
-from relayq_core.runner import Runner
 from relayq_core.settings import Settings
-from relayq_core.sweeper import Scope
 from relayq_core.testing import matching
 from relayq_core.testing.clock import ManualClock, StandingNow, milliseconds
 from relayq_core.testing.faults import Moment, RunnerKilled, dying

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Any, TypeAlias
 
-from relayq_core.record import JobRecord
-from relayq_core.registry import registry
-from relayq_core.request import JobRequest, request_of
+from relayq_core.jobs.registry import registry
+from relayq_core.jobs.request import JobRequest, request_of
+from relayq_core.model.record import JobRecord
 
 #: A job's name, its class or decorated function, or a job made: `Greet(name="Ada")`, `greet.job(name="Ada")`.
 Expected: TypeAlias = Any

@@ -6,12 +6,13 @@ import threading
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-from relayq_core import lifecycle
-from relayq_core.clock import SystemClock
+from relayq_core.adapters.system_clock import SystemClock
 from relayq_core.errors import UnreadableRow, too_many_queues
-from relayq_core.lifecycle import Event, Lease, Settlement
+from relayq_core.model import leases, lifecycle, queues, settling
+from relayq_core.model.leases import Lease
+from relayq_core.model.lifecycle import Event, Settlement
+from relayq_core.model.record import CAN, JobRecord, Status, due_shard
 from relayq_core.ports import Added, Answer, Clock, Due, Page, Settled
-from relayq_core.record import CAN, JobRecord, Status, due_shard
 from relayq_core.text import head
 
 #: What the list of failed jobs shows of an error: its first bytes.
@@ -56,8 +57,8 @@ class MemoryStore:
 
     def register_queue(self, queue: str) -> None:
         with self._lock:
-            if queue not in self._queues and len(self._queues) >= lifecycle.MOST_QUEUES:
-                raise too_many_queues(queue, lifecycle.MOST_QUEUES)
+            if queue not in self._queues and len(self._queues) >= queues.MOST_QUEUES:
+                raise too_many_queues(queue, queues.MOST_QUEUES)
             self._queues.add(queue)
 
     def forget_queue(self, queue: str) -> bool:
@@ -69,7 +70,7 @@ class MemoryStore:
             return True
 
     def queues(self) -> list[str]:
-        since = self._clock.now() - lifecycle.FORGOTTEN_MS
+        since = self._clock.now() - queues.FORGOTTEN_MS
         return sorted(self._queues | {queue for queue, at in self._forgotten.items() if at > since})
 
     # --- dispatch ---
@@ -105,7 +106,7 @@ class MemoryStore:
         self._spoilt.discard(record.id)
         if record.unique_pk is not None:
             window = record.unique_for_ms
-            ends = None if window is None else lifecycle.expiry(self._clock.now() + window)
+            ends = None if window is None else settling.expiry(self._clock.now() + window)
             self._keys[record.unique_pk] = _Key(record.id, ends)
 
     # --- claim ---
@@ -118,9 +119,9 @@ class MemoryStore:
             row = self._read(found)
             if not self._is_able(row):
                 return Answer(False, row)
-            if not lifecycle.is_claimable(row, lease.now, lease.name):
+            if not leases.is_claimable(row, lease.now, lease.name):
                 return Answer(row.lease_id == lease.id, row)
-            self.jobs[job_id] = lifecycle.claimed(row, lease)
+            self.jobs[job_id] = leases.claimed(row, lease)
             return Answer(True, self.jobs[job_id])
 
     def heartbeat(self, before: JobRecord, lease_until: int) -> bool:

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from relayq_core.adapters.dynamodb import DynamoStore
-from relayq_core.adapters.tables import failed_table, jobs_table
+from relayq_core.adapters.dynamodb.store import DynamoStore
+from relayq_core.adapters.dynamodb.tables import failed_table, jobs_table
 from relayq_core.extras import extra
 from relayq_core.testing.clock import StandingNow
 from relayq_core.testing.kit import Kit

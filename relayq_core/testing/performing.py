@@ -8,13 +8,13 @@ import threading
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
-from relayq_core.attempt import ran
-from relayq_core.clock import SystemClock
-from relayq_core.context import JobContext, apart
+from relayq_core.adapters.system_clock import SystemClock
+from relayq_core.engine.attempt import ran
+from relayq_core.engine.ids import new_id
+from relayq_core.jobs.context import JobContext, apart
+from relayq_core.jobs.registry import registry
+from relayq_core.jobs.request import request_of
 from relayq_core.ports import Clock
-from relayq_core.record import new_id
-from relayq_core.registry import registry
-from relayq_core.request import request_of
 
 T = TypeVar("T")
 

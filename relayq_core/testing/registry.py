@@ -6,8 +6,8 @@ from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from relayq_core.events import events
-from relayq_core.registry import registry
+from relayq_core.events.listeners import events
+from relayq_core.jobs.registry import registry
 
 
 @contextmanager

@@ -11,8 +11,8 @@ from urllib.parse import urlsplit
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, Playwright, sync_playwright
 
+from relayq_core.jobs.registry import registry
 from relayq_core.local.web import DashboardServer, serve
-from relayq_core.registry import registry
 from relayq_core.testing import isolated_registry
 from tests.browser.showcase import Showcase
 

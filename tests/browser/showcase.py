@@ -6,8 +6,8 @@ import json
 import math
 import random
 
+from relayq_core.adapters.system_clock import SystemClock
 from relayq_core.client import RelayQ
-from relayq_core.clock import SystemClock
 from relayq_core.dashboard.history import MemoryHistory
 from relayq_core.settings import Settings
 from relayq_core.testing import MemoryStore, RecordingHandoff

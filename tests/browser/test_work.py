@@ -9,10 +9,10 @@ import pytest
 from playwright.sync_api import expect
 
 from relayq_core.client import RelayQ
+from relayq_core.jobs.registry import import_jobs, registry
 from relayq_core.local.history import LogHistory
 from relayq_core.local.stack import RUNNER, Stack
 from relayq_core.local.web import DashboardServer, serve
-from relayq_core.registry import import_jobs, registry
 from relayq_core.testing import isolated_registry
 from tests.browser.conftest import Watched
 

@@ -20,7 +20,7 @@ from typing import Any
 import pytest
 
 from relayq_core import DispatchUnknown, RelayQ, RelayQError, Settings
-from relayq_core.adapters.items import read_failed, read_job
+from relayq_core.adapters.dynamodb.items import read_failed, read_job
 from relayq_core.ports import Handoff
 from tests.chaos.history import Ack, CancelAck, History, Moment, Tables
 from tests.chaos.log import Log

@@ -10,7 +10,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import combinations, pairwise
 
-from relayq_core import JobRecord, Status, lifecycle
+from relayq_core import JobRecord, Status
+from relayq_core.model import budgets
 from tests.chaos.history import Ack, History
 from tests.chaos.log import Start
 from tests.chaos.trial import LATER, SNOOZE
@@ -154,7 +155,7 @@ def failures_bear_error_and_payload(history: History) -> Iterator[Breach]:
     for job_id, row in history.tables.failed.items():
         order = history.accepted.get(job_id)
         starts = history.starts.get(job_id, [])
-        if not row.error or len(row.error.encode()) > lifecycle.ERROR_BYTES:
+        if not row.error or len(row.error.encode()) > budgets.ERROR_BYTES:
             yield Breach(job_id, f"failed with the error {row.error!r}")
         if order is not None and row.payload["number"] != order.number:
             yield Breach(job_id, f"failed with the payload {row.payload}")

@@ -15,7 +15,7 @@ import boto3.session
 import pytest
 from moto.server import ThreadedMotoServer
 
-from relayq_core.adapters.tables import failed_table, jobs_table
+from relayq_core.adapters.dynamodb.tables import failed_table, jobs_table
 
 REGION = "eu-west-1"
 OUTPUTS = {

@@ -13,8 +13,8 @@ import pytest
 from botocore.stub import ANY, Stubber
 
 from relayq_core import RelayQ
+from relayq_core.adapters.system_clock import SystemClock
 from relayq_core.cli.doctor.checks import CHECKS
-from relayq_core.clock import SystemClock
 from relayq_core.testing import isolated_registry
 from tests.functions.test_cli import ROOT, Relayq
 

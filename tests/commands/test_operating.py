@@ -13,12 +13,12 @@ import boto3
 import pytest
 import typer
 
-from relayq_core.adapters.dynamodb import DynamoStore
-from relayq_core.bulk import Bulk, Outcome
+from relayq_core.adapters.dynamodb.store import DynamoStore
+from relayq_core.adapters.system_clock import SystemClock
 from relayq_core.cli import bulk
 from relayq_core.client import RelayQ
-from relayq_core.clock import SystemClock
 from relayq_core.errors import StoreError
+from relayq_core.operations.bulk import Bulk, Outcome
 from tests.factories import a_burial, a_job, a_lease
 from tests.functions.test_cli import Relayq, dispatched
 

@@ -16,14 +16,14 @@ import pytest
 from botocore.exceptions import ClientError
 from botocore.stub import ANY, Stubber
 
+from relayq_core.adapters.system_clock import SystemClock
 from relayq_core.cli import dispatch, logs, watch
 from relayq_core.cli import jobs as jobs_module
 from relayq_core.cli.aws import Aws, DescribedStack
 from relayq_core.client import RelayQ
-from relayq_core.clock import SystemClock
-from relayq_core.lifecycle import LEAST_TIME_MS
+from relayq_core.model.leases import LEAST_TIME_MS
+from relayq_core.model.record import JobRecord
 from relayq_core.ports import JobStore
-from relayq_core.record import JobRecord
 from tests.factories import a_burial, a_lease, completion
 from tests.functions.test_cli import Relayq, dispatched
 from tests.harmless import is_harmless

@@ -17,11 +17,12 @@ import moto
 import pytest
 from botocore.config import Config
 
-from relayq_core.adapters import calls, dynamodb
-from relayq_core.adapters.dynamodb import DynamoStore
-from relayq_core.adapters.tables import failed_table, jobs_table
+from relayq_core.adapters.dynamodb import calls
+from relayq_core.adapters.dynamodb import store as dynamodb
+from relayq_core.adapters.dynamodb.store import DynamoStore
+from relayq_core.adapters.dynamodb.tables import failed_table, jobs_table
+from relayq_core.model.record import JobRecord
 from relayq_core.ports import JobStore
-from relayq_core.record import JobRecord
 from relayq_core.testing import ManualClock, MemoryStore, isolated_registry
 from tests.factories import a_job, a_lease
 

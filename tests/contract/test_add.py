@@ -6,9 +6,9 @@ from collections.abc import Callable
 
 import pytest
 
-from relayq_core.backoff import Exponential
+from relayq_core.model.backoff import Exponential
+from relayq_core.model.record import JobRecord, Status
 from relayq_core.ports import Added, JobStore, Settled
-from relayq_core.record import JobRecord, Status
 from relayq_core.testing import ManualClock
 from tests.factories import NOW, a_cancellation, a_job, completion
 

@@ -6,10 +6,10 @@ from collections.abc import Callable
 
 import pytest
 
-from relayq_core.backoff import Exponential
 from relayq_core.errors import JobTimeout
+from relayq_core.model.backoff import Exponential
+from relayq_core.model.record import JobRecord, Status, due_shard
 from relayq_core.ports import Added, JobStore
-from relayq_core.record import JobRecord, Status, due_shard
 from relayq_core.testing import ManualClock
 from tests.contract.conftest import Tables
 from tests.contract.faults import Refusal, answers_lost, never_sent, recorded, refusing

@@ -7,9 +7,9 @@ from itertools import islice
 
 import pytest
 
-from relayq_core.lifecycle import Settlement
+from relayq_core.model.lifecycle import Settlement
+from relayq_core.model.record import JobRecord, Status, due_shard
 from relayq_core.ports import Added, Answer, JobStore, Settled
-from relayq_core.record import JobRecord, Status, due_shard
 from relayq_core.testing import ManualClock
 from tests.contract.conftest import Tables
 from tests.factories import NOW, a_burial, a_cancellation, a_job, a_lease, a_redrive, a_retry, a_return, completion

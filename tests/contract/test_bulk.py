@@ -7,9 +7,9 @@ from collections.abc import Callable
 import pytest
 
 from relayq_core import RelayQ, Settings
-from relayq_core.operations import Failures
+from relayq_core.model.record import JobRecord, Status
+from relayq_core.operations.jobs import Failures
 from relayq_core.ports import JobStore
-from relayq_core.record import JobRecord, Status
 from relayq_core.testing import ManualClock, RecordingHandoff
 from tests.factories import NOW, a_burial, a_job, a_lease
 

@@ -11,7 +11,7 @@ import pytest
 from botocore.config import Config
 
 from relayq_core import RelayQ, Settings
-from relayq_core.adapters.dynamodb import DynamoStore
+from relayq_core.adapters.dynamodb.store import DynamoStore
 from relayq_core.errors import StoreError, StoreUnavailable
 from relayq_core.ports import Added, Answer, JobStore, Settled
 from relayq_core.testing import ManualClock, RecordingHandoff

@@ -6,9 +6,10 @@ from collections.abc import Callable
 
 import pytest
 
-from relayq_core.lifecycle import Lease, Settlement
+from relayq_core.model.leases import Lease
+from relayq_core.model.lifecycle import Settlement
+from relayq_core.model.record import JobRecord, Status, due_shard
 from relayq_core.ports import Answer, JobStore, Settled
-from relayq_core.record import JobRecord, Status, due_shard
 from relayq_core.testing import ManualClock
 from tests.factories import (
     NOW,

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from relayq_core import RelayQ, RetryAfter, Settings, job
-from relayq_core.lifecycle import Lease
+from relayq_core.model.leases import Lease
 from relayq_core.ports import Due, JobStore
 from relayq_core.testing import ManualClock, RecordingHandoff, isolated_registry
 from tests.contract.conftest import Tables

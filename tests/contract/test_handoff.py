@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
-from relayq_core.adapters.lambda_invoke import LambdaInvoke, NoHandoff
+from relayq_core.adapters.aws_lambda import LambdaInvoke, NoHandoff
 from relayq_core.errors import HandoffDenied
 
 

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import pytest
 
+from relayq_core.model.record import JobRecord, Status
 from relayq_core.ports import Added, JobStore, Settled
-from relayq_core.record import JobRecord, Status
 from relayq_core.testing import ManualClock, MemoryStore
 from relayq_core.testing.memory import _Key
 from tests.contract.conftest import Engine, Tables

@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 
-from relayq_core.lifecycle import Settlement
+from relayq_core.model.lifecycle import Settlement
+from relayq_core.model.record import JobRecord, Status, due_shard
 from relayq_core.ports import Due, JobStore
-from relayq_core.record import JobRecord, Status, due_shard
 from relayq_core.testing import ManualClock, MemoryStore
 from tests.contract.conftest import Tables
 from tests.factories import (

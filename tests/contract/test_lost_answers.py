@@ -7,9 +7,9 @@ from collections.abc import Callable
 import pytest
 
 from relayq_core.errors import StoreUnavailable
-from relayq_core.lifecycle import Settlement
+from relayq_core.model.lifecycle import Settlement
+from relayq_core.model.record import JobRecord, Status
 from relayq_core.ports import Added, Answer, Due, JobStore, Settled
-from relayq_core.record import JobRecord, Status
 from relayq_core.testing import ManualClock
 from tests.contract.conftest import Tables
 from tests.contract.faults import answers_lost, never_sent

@@ -9,9 +9,9 @@ from typing import TypeVar
 
 import pytest
 
-from relayq_core.lifecycle import Settlement
+from relayq_core.model.lifecycle import Settlement
+from relayq_core.model.record import JobRecord, Status
 from relayq_core.ports import Added, Due, JobStore, Settled
-from relayq_core.record import JobRecord, Status
 from relayq_core.testing import ManualClock, MemoryStore
 from tests.contract.conftest import LOCAL, Tables
 from tests.factories import NOW, a_burial, a_cancellation, a_job, a_lease, a_redrive, a_release, a_retry, completion

@@ -6,10 +6,10 @@ from collections.abc import Callable
 
 import pytest
 
-from relayq_core import lifecycle
-from relayq_core.lifecycle import Settlement
+from relayq_core.model import settling
+from relayq_core.model.lifecycle import Settlement
+from relayq_core.model.record import JobRecord, Status, due_shard
 from relayq_core.ports import Added, JobStore, Settled
-from relayq_core.record import JobRecord, Status, due_shard
 from relayq_core.testing import ManualClock
 from tests.factories import (
     NOW,
@@ -376,4 +376,4 @@ def test_only_ended_rows_expire(store: JobStore, claimed: Claimed) -> None:
     store.settle(before, completion(before))
     after = store.get(before.id)
     assert after is not None
-    assert after.expires_at == lifecycle.expiry(NOW + POLICY.retention_ms)
+    assert after.expires_at == settling.expiry(NOW + POLICY.retention_ms)

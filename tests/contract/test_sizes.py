@@ -7,11 +7,12 @@ from typing import Any
 
 import pytest
 
-from relayq_core import lifecycle
-from relayq_core.backoff import backoff_of
-from relayq_core.lifecycle import Failed, Settlement, Succeeded
+from relayq_core.model import bounds, budgets, settling
+from relayq_core.model.backoff import backoff_of
+from relayq_core.model.lifecycle import Settlement
+from relayq_core.model.record import JobRecord
+from relayq_core.model.settling import Failed, Succeeded
 from relayq_core.ports import JobStore, Settled
-from relayq_core.record import JobRecord
 from relayq_core.testing import ManualClock
 from tests.contract.conftest import Tables
 from tests.factories import LIMITS, NOW, POLICY, a_job, a_lease, a_redrive
@@ -30,7 +31,7 @@ def size(item: dict[str, Any]) -> int:
 def the_largest_job(**changes: object) -> JobRecord:
     """Every field as long as dispatch lets it be."""
     payload = json.dumps({"text": SNOWMAN * 99_000}, ensure_ascii=False)
-    payload += " " * (lifecycle.PAYLOAD_BYTES - len(payload.encode()))
+    payload += " " * (budgets.PAYLOAD_BYTES - len(payload.encode()))
     return a_job(
         **{
             "id": "j" * 64,
@@ -53,8 +54,8 @@ def the_largest_job(**changes: object) -> JobRecord:
 def a_long_failure(claimed: JobRecord, *, final: bool = False) -> Settlement:
     """An error of the greatest length that is kept."""
     failed = Failed(SNOWMAN * 10_000, SNOWMAN * 500, 1, final)
-    limits = lifecycle.limits(claimed, None, POLICY)
-    return lifecycle.settle(claimed, failed, limits, POLICY, now=claimed.updated_at, luck=0.5)
+    limits = bounds.bounds_of(claimed, None, POLICY)
+    return settling.settle(claimed, failed, limits, POLICY, now=claimed.updated_at, luck=0.5)
 
 
 @pytest.fixture
@@ -73,7 +74,7 @@ def claim(store: JobStore, job_id: str, now: int) -> JobRecord:
 def test_the_largest_job_can_fail_until_it_is_buried_and_be_brought_back(store: JobStore, tables: Tables) -> None:
     """Dispatch, six failures at the greatest length, the longest note, burial, redrive, success with a result."""
     job = the_largest_job()
-    assert len(job.payload_json.encode()) == lifecycle.PAYLOAD_BYTES
+    assert len(job.payload_json.encode()) == budgets.PAYLOAD_BYTES
     store.add(job)
     now = NOW
     for _ in range(6):
@@ -89,11 +90,11 @@ def test_the_largest_job_can_fail_until_it_is_buried_and_be_brought_back(store: 
     failed = store.get_failed(job.id)
     assert failed == burial.after
     assert failed.error is not None
-    assert len(failed.error.encode()) <= lifecycle.ERROR_BYTES
+    assert len(failed.error.encode()) <= budgets.ERROR_BYTES
     assert store.redrive(failed, a_redrive(failed, now=now)) is not None
     running = claim(store, job.id, now)
-    result = json.dumps("x" * (lifecycle.RESULT_BYTES - 2))
-    done = lifecycle.settle(running, Succeeded(result), LIMITS, POLICY, now=now, luck=0.5)
+    result = json.dumps("x" * (budgets.RESULT_BYTES - 2))
+    done = settling.settle(running, Succeeded(result), LIMITS, POLICY, now=now, luck=0.5)
     assert store.settle(running, done) is Settled.DONE
     assert size(tables.item(job.id)) < ITEM_BYTES
 
@@ -104,6 +105,6 @@ def test_a_plain_job_costs_one_write_unit_each_time(store: JobStore, tables: Tab
     store.add(job)
     running = claim(store, job.id, NOW)
     assert size(tables.item(job.id)) < 1024
-    done = lifecycle.settle(running, Succeeded('{"message_id":"0102018"}'), LIMITS, POLICY, now=NOW, luck=0.5)
+    done = settling.settle(running, Succeeded('{"message_id":"0102018"}'), LIMITS, POLICY, now=NOW, luck=0.5)
     store.settle(running, done)
     assert size(tables.item(job.id)) < 1024

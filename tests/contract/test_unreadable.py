@@ -8,8 +8,8 @@ import pytest
 
 from relayq_core import RelayQ, Settings
 from relayq_core.errors import UnreadableRow
+from relayq_core.model.record import due_shard
 from relayq_core.ports import Due
-from relayq_core.record import due_shard
 from relayq_core.testing import ManualClock, Offer, RecordingHandoff
 from tests.contract.conftest import Tables
 from tests.factories import NOW, a_job, a_lease

@@ -9,9 +9,9 @@ import pytest
 
 from relayq_core import RelayQ, Settings
 from relayq_core.errors import StoreError, UnreadableRow
-from relayq_core.lifecycle import Settlement
+from relayq_core.model.lifecycle import Settlement
+from relayq_core.model.record import CAN, JobRecord, Status, due_shard
 from relayq_core.ports import Added, JobStore, Settled
-from relayq_core.record import CAN, JobRecord, Status, due_shard
 from relayq_core.testing import ManualClock, MemoryStore, RecordingHandoff
 from tests.contract.conftest import Tables
 from tests.factories import (

@@ -15,7 +15,7 @@ from relayq_core import JobRecord, RelayQ, Settings
 from relayq_core.dashboard.history import MemoryHistory
 from relayq_core.dashboard.session import Sessions
 from relayq_core.handlers.dashboard import Dashboard
-from relayq_core.registry import Registry, registry
+from relayq_core.jobs.registry import Registry, registry
 from relayq_core.testing import ManualClock, MemoryStore, RecordingHandoff, isolated_registry
 from tests.factories import a_burial, a_job, a_lease
 

@@ -20,7 +20,7 @@ from relayq_core.client import RelayQ
 from relayq_core.dashboard.charts import lines, rounded_up, stacked
 from relayq_core.dashboard.history import HOUR_MS, MINUTE_MS, WINDOWS, MemoryHistory
 from relayq_core.errors import HistoryUnknown
-from relayq_core.events import Events, JobEvent
+from relayq_core.events.listeners import Events, JobEvent
 from relayq_core.local.history import LogHistory
 from relayq_core.ports import Bin
 from relayq_core.testing import ManualClock

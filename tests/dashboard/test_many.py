@@ -9,8 +9,8 @@ import pytest
 
 from relayq_core.dashboard import failures
 from relayq_core.errors import StoreError
-from relayq_core.operations import Failures
-from relayq_core.record import JobRecord, Status
+from relayq_core.model.record import JobRecord, Status
+from relayq_core.operations.jobs import Failures
 from relayq_core.testing import MemoryStore
 from tests.dashboard.conftest import Answer, Browser, World
 from tests.factories import a_job

@@ -11,11 +11,11 @@ import pytest
 from moto import mock_aws
 
 from relayq_core import RelayQ, Settings, job
-from relayq_core.adapters.tables import jobs_table
+from relayq_core.adapters.dynamodb.tables import jobs_table
 from relayq_core.dashboard import screens
 from relayq_core.dashboard.masking import MASK, masked, masked_text, shown_json
+from relayq_core.model.record import SHARDS
 from relayq_core.ports import Bin
-from relayq_core.record import SHARDS
 from tests.dashboard.conftest import Browser, World
 
 EVIL = "<script>alert('x')</script>\"'&"

@@ -10,7 +10,7 @@ from multiprocessing import get_context
 from hypothesis import HealthCheck, Phase, seed, settings
 from hypothesis.stateful import run_state_machine_as_test
 
-from relayq_core import record
+from relayq_core.model import record
 from tests.differential.machine import StoresAgree
 from tests.differential.twins import Engine, Report, engine_at
 

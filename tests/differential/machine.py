@@ -8,12 +8,16 @@ from typing import Any
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
 
-from relayq_core import lifecycle
-from relayq_core.backoff import Backoff, Exponential, Fixed
 from relayq_core.errors import RelayQError
-from relayq_core.lifecycle import Event, Failed, Lease, Limits, Policy, Settlement, Snoozed, Succeeded
+from relayq_core.model import lifecycle, settling, sweeping
+from relayq_core.model.backoff import Backoff, Exponential, Fixed
+from relayq_core.model.bounds import Bounds
+from relayq_core.model.leases import Lease
+from relayq_core.model.lifecycle import Event, Settlement
+from relayq_core.model.policy import Policy
+from relayq_core.model.record import JobRecord, Status
+from relayq_core.model.settling import Failed, Snoozed, Succeeded
 from relayq_core.ports import Added, Answer, Settled
-from relayq_core.record import JobRecord, Status
 from tests.differential.twins import Engine, Twins, as_due
 
 Which = Callable[[JobRecord], bool]
@@ -245,7 +249,7 @@ class StoresAgree(RuleBasedStateMachine):
     def complete(self, pick: int, policy: Policy, text: str) -> None:
         """The newest runner succeeds."""
         record = self._known(pick, 0, _runs)
-        made = lifecycle.settle(record, Succeeded(f'"{text}"'), _limits(policy), policy, now=self.clock.now(), luck=0.5)
+        made = settling.settle(record, Succeeded(f'"{text}"'), _limits(policy), policy, now=self.clock.now(), luck=0.5)
         self._settle(record, made)
 
     @knows(_runs)
@@ -299,7 +303,7 @@ class StoresAgree(RuleBasedStateMachine):
         record = self._held(pick, age, twist)
         now = self.clock.now() + skew
         read = record.evolve(cancel_requested_at=now) if marked else record
-        self._settle(record, lifecycle.release(read, policy, token, now=now, luck=0.5))
+        self._settle(record, sweeping.release(read, policy, token, now=now, luck=0.5))
 
     @knows(_any)
     @rule(queue=st.integers(0, 1), ahead=st.sampled_from([-1, 0, 75_000, 10**12]), limit=limits)
@@ -363,7 +367,7 @@ class StoresAgree(RuleBasedStateMachine):
         """Somebody cancels a job that was waiting when they looked."""
         record = self._known(pick, age, _waits)
         before = record.evolve(attempt=max(0, record.attempt - fewer))
-        settlement = lifecycle.cancel(before, policy, now=self.clock.now() + skew)
+        settlement = settling.cancel(before, policy, now=self.clock.now() + skew)
         if self._ask("cancel_waiting", before, settlement) is True:
             self._remember(settlement.after)
 
@@ -386,9 +390,19 @@ class StoresAgree(RuleBasedStateMachine):
     def redrive(self, pick: int, age: int, policy: Policy, skew: int) -> None:
         """An operator brings a failure back, which may have come back already."""
         record = self._known(pick, age, _has_failed)
-        settlement = lifecycle.redrive(record, policy, now=self.clock.now() + skew)
+        settlement = settling.redrive(record, policy, now=self.clock.now() + skew)
         if self._ask("redrive", record, settlement) == Added():
             self._remember(settlement.after)
+
+    @knows(_has_failed)
+    @rule(pick=picks, other=jobs, policy=policies)
+    def redrive_what_lost_its_key(self, pick: int, other: int, policy: Policy) -> None:
+        """Since it failed its key has gone to another job. Rules of chance seldom meet here."""
+        record = self._known(pick, 0, _has_failed)
+        if record.unique_pk in self.twins.keys:
+            key = self.twins.keys.index(record.unique_pk)
+            self.dispatch(other, 0, key, None, 0, policy, {})
+        self.redrive(pick, 0, policy, 0)
 
     @knows(_has_failed)
     @rule(job=jobs)
@@ -430,21 +444,21 @@ class StoresAgree(RuleBasedStateMachine):
             self.twins.close()
 
 
-def _limits(policy: Policy) -> Limits:
-    return Limits(max_attempts=policy.max_attempts, backoff=policy.backoff, timeout_ms=None, timeout_is_own=False)
+def _limits(policy: Policy) -> Bounds:
+    return Bounds(max_attempts=policy.max_attempts, backoff=policy.backoff, timeout_ms=None, timeout_is_own=False)
 
 
 def _outcome(outcome: str, record: JobRecord, policy: Policy, now: int, wait: float, text: str) -> Settlement:
     """What a runner makes of how its handler ended."""
     match outcome:
         case "complete":
-            return lifecycle.settle(record, Succeeded(), _limits(policy), policy, now=now, luck=0.5)
+            return settling.settle(record, Succeeded(), _limits(policy), policy, now=now, luck=0.5)
         case "fail":
-            return lifecycle.settle(record, Failed(text, text, wait), _limits(policy), policy, now=now, luck=0.5)
+            return settling.settle(record, Failed(text, text, wait), _limits(policy), policy, now=now, luck=0.5)
         case "snooze":
-            return lifecycle.settle(record, Snoozed(wait), _limits(policy), policy, now=now, luck=0.5)
+            return settling.settle(record, Snoozed(wait), _limits(policy), policy, now=now, luck=0.5)
         case "cancel":
-            return lifecycle.cancel(record.evolve(error=text), policy, now=now)
-        case "give back" if (given_back := lifecycle.give_back(record, policy, now=now)) is not None:
+            return settling.cancel(record.evolve(error=text), policy, now=now)
+        case "give back" if (given_back := settling.give_back(record, policy, now=now)) is not None:
             return given_back
-    return lifecycle.bury_with(record, text, text, policy, now=now)
+    return settling.bury_with(record, text, text, policy, now=now)

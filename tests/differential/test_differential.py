@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from relayq_core.record import JobRecord, Status
+from relayq_core.model.record import JobRecord, Status
 from relayq_core.testing import MemoryStore
 from tests.differential.campaign import compare
 from tests.differential.twins import Engine, engine_at

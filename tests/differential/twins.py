@@ -9,11 +9,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-from relayq_core.adapters.dynamodb import DynamoStore
-from relayq_core.adapters.items import Item, job_key, read_failed, read_job
+from relayq_core.adapters.dynamodb.items import Item, job_key, read_failed, read_job
+from relayq_core.adapters.dynamodb.store import DynamoStore
 from relayq_core.errors import RelayQError, UnreadableRow
+from relayq_core.model.record import JobRecord, due_shard
 from relayq_core.ports import Added, Answer, Due, Page, Settled
-from relayq_core.record import JobRecord, due_shard
 from relayq_core.testing import ManualClock, MemoryStore
 from tests import dynamo
 

@@ -14,8 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from relayq_core import lifecycle
 from relayq_core.local.environ import isolated
+from relayq_core.model import lifecycle
 from tests import clone
 from tests.docs.blocks import DEPLOYED, ELSEWHERE, PAGES, ROOT, Block, Way, blocks, normalised, printed_after
 from tests.docs.reader import Reader

@@ -11,7 +11,7 @@ import yaml
 
 from docs import cost
 from relayq_core import Settings
-from relayq_core.record import SHARDS
+from relayq_core.model.record import SHARDS
 
 ROOT = Path(__file__).parents[2]
 

@@ -13,7 +13,7 @@ import typer.main
 import relayq_core
 from relayq_core.cli.exits import LEGEND
 from relayq_core.cli.main import app
-from relayq_core.publishing import TITLES
+from relayq_core.events.publisher import TITLES
 from relayq_core.settings import PREFIX, Settings
 from tests.docs.blocks import ROOT
 from tests.template import translate

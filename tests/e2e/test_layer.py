@@ -110,7 +110,9 @@ def test_the_layers_compiled_modules_are_loaded_by_the_runtime_it_was_built_for(
     assert "without .pyc files" not in done.stdout
     site = tmp_path / "layer/python"
     assert (site / "relayq_core/built_for").read_text() == f"{python.version}\n"
-    code = "import relayq_core.dispatcher, relayq_core.jobs, relayq_core.handlers.telemetry, pydantic_core"
+    code = (
+        "import relayq_core.engine.dispatcher, relayq_core.jobs.classes, relayq_core.handlers.telemetry, pydantic_core"
+    )
     loaded = subprocess.run(
         [python.command, "-S", "-v", "-c", code],
         cwd=tmp_path,

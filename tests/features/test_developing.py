@@ -7,10 +7,10 @@ import typer
 from relayq_core import Job, Status, dispatch, job
 from relayq_core.cli.main import app
 from relayq_core.cli.scaffold import files, layout, names
-from relayq_core.lifecycle import unfinished
-from relayq_core.sweeper import Scope
+from relayq_core.engine.sweeper import Scope
+from relayq_core.model.settling import unfinished
 from relayq_core.testing import Bench, fake, inline
-from relayq_core.work.worker import Worker
+from relayq_core.worker.worker import Worker
 from tests.factories import a_lease
 from tests.work.test_worker import FakeSlots
 

@@ -26,11 +26,11 @@ from relayq_core import (
     UnknownJob,
     job,
 )
+from relayq_core.adapters.aws_lambda import LambdaInvoke, NoHandoff
 from relayq_core.adapters.http_handoff import HttpHandoff
-from relayq_core.adapters.lambda_invoke import LambdaInvoke, NoHandoff
-from relayq_core.record import JobRecord
-from relayq_core.registry import registry
-from relayq_core.sweeper import Scope
+from relayq_core.engine.sweeper import Scope
+from relayq_core.jobs.registry import registry
+from relayq_core.model.record import JobRecord
 from relayq_core.testing import Bench, MemoryStore, Offer
 
 MINUTE = 60_000

@@ -17,9 +17,9 @@ import pytest
 from moto import mock_aws
 
 from relayq_core import Settings, SettingsError, api
-from relayq_core.adapters.dynamodb import DynamoStore
-from relayq_core.adapters.tables import failed_table, jobs_table
-from relayq_core.events import events
+from relayq_core.adapters.dynamodb.store import DynamoStore
+from relayq_core.adapters.dynamodb.tables import failed_table, jobs_table
+from relayq_core.events.listeners import events
 from relayq_core.testing import MemoryStore, RecordingHandoff
 from tests.factories import a_job
 
@@ -143,7 +143,7 @@ def test_row_49_a_schedule_is_not_a_queue() -> None:
 def test_row_54_mail_and_webhooks_are_there_from_the_first_deploy() -> None:
     """Three jobs that most applications need, ready to be dispatched by name."""
     code = (
-        "from relayq_core.registry import import_jobs, registry; import_jobs(['jobs.email', 'jobs.webhook']); "
+        "from relayq_core.jobs.registry import import_jobs, registry; import_jobs(['jobs.email', 'jobs.webhook']); "
         "print(*sorted(registry))"
     )
     told = subprocess.run(

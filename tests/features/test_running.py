@@ -7,9 +7,9 @@ from datetime import timedelta
 import pytest
 
 from relayq_core import Job, JobContext, JobEvent, Status, dispatch, job, on
-from relayq_core.record import JobRecord
-from relayq_core.runner import Ended
-from relayq_core.sweeper import Scope
+from relayq_core.engine.runner import Ended
+from relayq_core.engine.sweeper import Scope
+from relayq_core.model.record import JobRecord
 from relayq_core.testing import Bench
 from tests.factories import a_lease
 

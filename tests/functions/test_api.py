@@ -23,12 +23,12 @@ from hypothesis import strategies as st
 from moto import mock_aws
 
 from relayq_core import JobRecord, Settings, SettingsError, Status, StoreError
-from relayq_core.adapters.tables import failed_table, jobs_table
-from relayq_core.clock import SystemClock
+from relayq_core.adapters.dynamodb.tables import failed_table, jobs_table
+from relayq_core.adapters.system_clock import SystemClock
 from relayq_core.errors import DispatchUnknown
-from relayq_core.events import events as all_events
+from relayq_core.events.listeners import events as all_events
 from relayq_core.handlers.http import is_authorised
-from relayq_core.lifecycle import Policy
+from relayq_core.model.policy import Policy
 from relayq_core.ports import JobStore
 from relayq_core.testing import MemoryStore, isolated_registry
 from tests.factories import a_burial, a_job, a_lease

@@ -18,14 +18,15 @@ import boto3
 import boto3.session
 import pytest
 
-from relayq_core import RelayQ, job, operations
+from relayq_core import RelayQ, job
 from relayq_core.cli.main import main
 from relayq_core.cli.view import show_ended, show_job
 from relayq_core.local.aws import FAILED_TABLE, JOBS_TABLE, EmbeddedAws
 from relayq_core.local.environ import isolated
 from relayq_core.local.server import Server
-from relayq_core.record import Status
-from relayq_core.shapes import job_shape
+from relayq_core.model.record import Status
+from relayq_core.operations import jobs as operations
+from relayq_core.operations.serialize import job_shape
 from relayq_core.testing import isolated_registry
 from tests.factories import a_job, a_lease
 from tests.harmless import is_harmless

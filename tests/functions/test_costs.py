@@ -15,11 +15,13 @@ import boto3
 import pytest
 from moto import mock_aws
 
-from relayq_core import JobContext, RelayQ, Settings, Status, job, lifecycle
-from relayq_core.adapters.items import job_item
-from relayq_core.adapters.tables import failed_table, jobs_table
-from relayq_core.lifecycle import Failed, Succeeded
-from relayq_core.record import JobRecord, new_id
+from relayq_core import JobContext, RelayQ, Settings, Status, job
+from relayq_core.adapters.dynamodb.items import job_item
+from relayq_core.adapters.dynamodb.tables import failed_table, jobs_table
+from relayq_core.engine.ids import new_id
+from relayq_core.model import leases, settling
+from relayq_core.model.record import JobRecord
+from relayq_core.model.settling import Failed, Succeeded
 from relayq_core.testing import isolated_registry
 from tests.factories import LIMITS, NOW, POLICY, a_job, a_lease
 from tests.functions.stub import Request, Stub, at_once, aws_stub
@@ -223,7 +225,7 @@ def test_a_hundred_runs_open_one_connection(aws: Stub) -> None:
     def claimed(request: Request) -> tuple[int, bytes]:
         if "available_at" not in request.body.get("ConditionExpression", ""):
             return at_once(request)
-        record = lifecycle.claimed(a_job(name="nothing"), a_lease(now=NOW)).evolve(
+        record = leases.claimed(a_job(name="nothing"), a_lease(now=NOW)).evolve(
             lease_id=request.body["ExpressionAttributeValues"][":lease"]["S"], lease_until=10**13
         )
         return 200, json.dumps({"Attributes": job_item(record)}).encode()
@@ -284,7 +286,7 @@ def test_importing_dispatch_loads_nothing_that_only_some_need() -> None:
 
 def test_a_runner_starts_without_what_only_async_handlers_and_threads_need(aws: Stub) -> None:
     """It starts whenever there is more to do: each of these takes its time then."""
-    start = "import relayq_core.handlers.runner, sys; assert 'relayq_core.runner' in sys.modules"
+    start = "import relayq_core.handlers.runner, sys; assert 'relayq_core.engine.runner' in sys.modules"
     loaded = modules_after(start, AWS_ENDPOINT_URL=aws.url, RELAYQ_JOB_MODULES="benchmarks.one_job")
     assert "asyncio" not in loaded
 
@@ -339,19 +341,19 @@ def size_of(item: Mapping[str, Mapping[str, str]]) -> int:
 
 def life_of(dispatched: JobRecord) -> dict[str, JobRecord]:
     """The row at each of its writes."""
-    claimed = lifecycle.claimed(dispatched, a_lease("0123456789abcdef"))
+    claimed = leases.claimed(dispatched, a_lease("0123456789abcdef"))
     failure = Failed(
         "ValueError: no such mailbox\n  at /var/task/jobs/email.py:31 in send", "ValueError: no such mailbox"
     )
-    retrying = lifecycle.settle(claimed, failure, LIMITS, POLICY, now=NOW, luck=0.5).after
-    again = lifecycle.claimed(retrying, a_lease("0123456789abcdef"))
+    retrying = settling.settle(claimed, failure, LIMITS, POLICY, now=NOW, luck=0.5).after
+    again = leases.claimed(retrying, a_lease("0123456789abcdef"))
     return {
         "dispatched": dispatched,
         "claimed": claimed,
-        "completed": lifecycle.settle(claimed, Succeeded('{"sent":1}'), LIMITS, POLICY, now=NOW, luck=0.5).after,
+        "completed": settling.settle(claimed, Succeeded('{"sent":1}'), LIMITS, POLICY, now=NOW, luck=0.5).after,
         "retrying": retrying,
         "claimed again": again,
-        "completed after all": lifecycle.settle(again, Succeeded(), LIMITS, POLICY, now=NOW, luck=0.5).after,
+        "completed after all": settling.settle(again, Succeeded(), LIMITS, POLICY, now=NOW, luck=0.5).after,
     }
 
 

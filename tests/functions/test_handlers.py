@@ -24,10 +24,10 @@ from hypothesis import strategies as st
 from moto import mock_aws
 
 from relayq_core import RelayQ, Settings, SettingsError, StoreError, UnknownJob, api
-from relayq_core.adapters.tables import failed_table, jobs_table
-from relayq_core.events import events
-from relayq_core.record import JobRecord
-from relayq_core.registry import registry
+from relayq_core.adapters.dynamodb.tables import failed_table, jobs_table
+from relayq_core.events.listeners import events
+from relayq_core.jobs.registry import registry
+from relayq_core.model.record import JobRecord
 from relayq_core.testing import isolated_registry
 from tests.functions.stub import Request, Stub, aws_stub
 

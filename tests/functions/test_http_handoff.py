@@ -16,7 +16,7 @@ import urllib3
 from relayq_core import RelayQ, Settings, SettingsError, Status
 from relayq_core.adapters import http_handoff
 from relayq_core.adapters.http_handoff import HttpHandoff
-from relayq_core.adapters.http_tokens import LIFETIME_MS, PAUSE_MS, HttpTokens, TokensUnread
+from relayq_core.adapters.secrets import LIFETIME_MS, PAUSE_MS, HttpTokens, TokensUnread
 from relayq_core.errors import HandoffRefused
 from relayq_core.testing import ManualClock, MemoryStore, isolated_registry
 

@@ -20,7 +20,7 @@ from relayq_core.local.environ import applied
 from relayq_core.local.functions import Function, Functions
 from relayq_core.local.stack import RUNNER, Stack, shipped_jobs
 from relayq_core.local.workers import WorkerStartFailed
-from relayq_core.record import JobRecord, Status
+from relayq_core.model.record import JobRecord, Status
 from tests.template.grants import translated
 
 JOBS = '''

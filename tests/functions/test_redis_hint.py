@@ -20,11 +20,11 @@ import pytest
 from redis import Redis
 
 from relayq_core import JobEvent, RelayQ, Settings, SettingsError, on
-from relayq_core.adapters import redis_hint
-from relayq_core.adapters.dynamodb import DynamoStore
-from relayq_core.adapters.redis_hint import PATIENCE, RedisHint
-from relayq_core.adapters.tables import jobs_table
-from relayq_core.hinting import REST_MS
+from relayq_core.adapters import redis as redis_hint
+from relayq_core.adapters.dynamodb.store import DynamoStore
+from relayq_core.adapters.dynamodb.tables import jobs_table
+from relayq_core.adapters.redis import PATIENCE, RedisHint
+from relayq_core.engine.unique_hint import REST_MS
 from relayq_core.testing import Bench, ManualClock, RecordingHandoff, isolated_registry
 from tests.contract.faults import recorded
 
@@ -419,7 +419,7 @@ def test_a_forked_process_has_a_connection_of_its_own(server: Server) -> None:
     program = (
         "import os, sys, warnings\n"
         "warnings.simplefilter('ignore')\n"  # from 3.12 on, Python warns of forks beside threads
-        "from relayq_core.adapters.redis_hint import RedisHint\n"
+        "from relayq_core.adapters.redis import RedisHint\n"
         "hint = RedisHint(sys.argv[1], patience=10)\n"
         "hint.remember('k', 'job-1', 60_000)\n"
         "child = os.fork()\n"

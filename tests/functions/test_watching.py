@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from relayq_core.events import KINDS, JobEvent, events
+from relayq_core.events.listeners import KINDS, JobEvent, events
 from tests.factories import a_job
 from tests.functions.test_handlers import Context, Lambdas, invocations, lambdas, logs_of
 from tests.template.grants import translated

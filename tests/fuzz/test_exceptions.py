@@ -11,11 +11,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from relayq_core import Bury, Job, JobContext, job
+from relayq_core.engine.runner import Ended
 from relayq_core.errors import InvalidOption
-from relayq_core.events import KINDS, JobEvent, on
-from relayq_core.lifecycle import ERROR_BYTES, ERROR_LINE_BYTES
-from relayq_core.record import JobRecord, Status
-from relayq_core.runner import Ended
+from relayq_core.events.listeners import KINDS, JobEvent, on
+from relayq_core.model.budgets import ERROR_BYTES, ERROR_LINE_BYTES
+from relayq_core.model.record import JobRecord, Status
 from relayq_core.testing import Bench, isolated_registry
 from relayq_core.text import cut, describe, headline
 from tests.fuzz.evil import EVIL, SECRET, EvilStr, unharmed

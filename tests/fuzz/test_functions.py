@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from relayq_core import api, job
 from relayq_core.errors import InvalidOption
 from relayq_core.handlers.events import runner_event
-from relayq_core.record import Status
+from relayq_core.model.record import Status
 from relayq_core.testing import MemoryStore, RecordingHandoff, isolated_registry
 from tests.fuzz.evil import unharmed
 from tests.fuzz.watching import everything_seen

@@ -18,11 +18,11 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from relayq_core import Backoff, Exponential, Fixed, JobRequest, Linear, Settings, job
-from relayq_core.adapters.items import job_item, read_job
-from relayq_core.backoff import parse
+from relayq_core.adapters.dynamodb.items import job_item, read_job
 from relayq_core.errors import InvalidOption, InvalidPayload, PayloadTooLarge, RelayQError
-from relayq_core.options import Options
-from relayq_core.record import JobRecord, unique_pk
+from relayq_core.model.backoff import parse
+from relayq_core.model.options import Options
+from relayq_core.model.record import JobRecord, unique_pk
 from relayq_core.testing import Bench, isolated_registry
 from tests.factories import NOW
 from tests.figures import tell

@@ -25,9 +25,9 @@ from pydantic.dataclasses import dataclass as pydantic_dataclass
 from typing_extensions import TypedDict
 
 from relayq_core import InvalidPayload, JobRequest
-from relayq_core.meaning import same
-from relayq_core.registry import registry
-from relayq_core.request import request_of
+from relayq_core.jobs.meaning import same
+from relayq_core.jobs.registry import registry
+from relayq_core.jobs.request import request_of
 from relayq_core.testing import isolated_registry
 from tests.figures import tell
 from tests.forms import Form, class_job, function_job, run

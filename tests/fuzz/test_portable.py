@@ -37,9 +37,9 @@ from relayq_core import (
     StoreError,
     job,
 )
-from relayq_core.adapters.calls import Refused
+from relayq_core.adapters.dynamodb.calls import Refused
 from relayq_core.errors import Portable, RelayQError
-from relayq_core.options import Options
+from relayq_core.model.options import Options
 from relayq_core.testing import isolated_registry
 from tests.factories import a_job
 

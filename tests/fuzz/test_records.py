@@ -9,13 +9,24 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from relayq_core import lifecycle
-from relayq_core.adapters.items import ATTRIBUTES, failed_item, job_item, read_failed, read_failed_head, read_job
-from relayq_core.backoff import Exponential, Linear
+from relayq_core import job
+from relayq_core.adapters.dynamodb.items import (
+    ATTRIBUTES,
+    failed_item,
+    job_item,
+    read_failed,
+    read_failed_head,
+    read_job,
+)
 from relayq_core.errors import UnreadableRow
-from relayq_core.jobs import job
-from relayq_core.lifecycle import Failed, Lease, Leave, Nudge, Outcome, Policy, Postpone, Settlement, Snoozed, Succeeded
-from relayq_core.record import JobRecord, Status
+from relayq_core.model import bounds, leases, settling, sweeping
+from relayq_core.model.backoff import Exponential, Linear
+from relayq_core.model.leases import Lease
+from relayq_core.model.lifecycle import Settlement
+from relayq_core.model.policy import Policy
+from relayq_core.model.record import JobRecord, Status
+from relayq_core.model.settling import Failed, Outcome, Snoozed, Succeeded
+from relayq_core.model.sweeping import Leave, Nudge, Postpone
 from relayq_core.testing import Bench, isolated_registry
 from tests.factories import NOW, a_job
 
@@ -136,29 +147,29 @@ def test_what_can_be_read_can_be_worked_on(row: Item, luck: float, now: int) -> 
     record = _read(row)
     if record is None:
         return
-    limits = lifecycle.limits(record, None, POLICY)
+    limits = bounds.bounds_of(record, None, POLICY)
     made: list[JobRecord] = []
-    match lifecycle.look(record, record.due_at or 0, POLICY, "sweep-1", now=now, luck=luck):
+    match sweeping.look(record, record.due_at or 0, POLICY, "sweep-1", now=now, luck=luck):
         case Settlement(after=after):
             made.append(after)
         case Nudge(due_at) | Postpone(due_at):
             assert due_at > now
         case Leave():
             pass
-    if lifecycle.is_claimable(record, now):
-        made.append(lifecycle.cancel(record, POLICY, now=now).after)
-        claimed = lifecycle.bounded(lifecycle.claimed(record, Lease("l", now, 60_000, 10_000)), limits)
+    if leases.is_claimable(record, now):
+        made.append(settling.cancel(record, POLICY, now=now).after)
+        claimed = bounds.bounded(leases.claimed(record, Lease("l", now, 60_000, 10_000)), limits)
         made.append(claimed)
-        lifecycle.handler_deadline(claimed, limits, POLICY, now, 900_000)
-        lifecycle.never_fits(limits, 900_000)
+        leases.handler_deadline(claimed, limits, POLICY, now, 900_000)
+        bounds.never_fits(limits, 900_000)
         outcomes: list[Outcome] = [Succeeded(), Failed("no", "no"), Failed("no", "no", final=True), Snoozed(5)]
-        made += [lifecycle.settle(claimed, outcome, limits, POLICY, now=now, luck=luck).after for outcome in outcomes]
-        if (given_back := lifecycle.give_back(claimed, POLICY, now=now)) is not None:
+        made += [settling.settle(claimed, outcome, limits, POLICY, now=now, luck=luck).after for outcome in outcomes]
+        if (given_back := settling.give_back(claimed, POLICY, now=now)) is not None:
             made.append(given_back.after)
     for after in made:
         if after.status is Status.FAILED:
             assert failed_item(read_failed(failed_item(after))) == failed_item(after)
-            assert lifecycle.redrive(after, POLICY, now=now).after.status is Status.PENDING
+            assert settling.redrive(after, POLICY, now=now).after.status is Status.PENDING
         else:
             assert job_item(read_job(job_item(after))) == job_item(after)
 

@@ -16,12 +16,12 @@ import pytest
 from pydantic import AnyUrl, BaseModel, ConfigDict, Field, SecretStr, field_validator
 
 from relayq_core import Bury, Job, JobContext, Settings, job
-from relayq_core.adapters.items import failed_item
+from relayq_core.adapters.dynamodb.items import failed_item
+from relayq_core.engine.runner import Ended
 from relayq_core.errors import InvalidPayload, PayloadTooLarge, RelayQError
-from relayq_core.events import KINDS, JobEvent, on
-from relayq_core.record import JobRecord
-from relayq_core.request import JobRequest
-from relayq_core.runner import Ended
+from relayq_core.events.listeners import KINDS, JobEvent, on
+from relayq_core.jobs.request import JobRequest
+from relayq_core.model.record import JobRecord
 from relayq_core.testing import Bench, isolated_registry
 from tests.figures import tell
 from tests.fuzz.evil import SECRET

@@ -10,12 +10,12 @@ import pytest
 from botocore.exceptions import ClientError
 
 from relayq_core import job
-from relayq_core.adapters.items import ATTRIBUTES, failed_item, job_item
+from relayq_core.adapters.dynamodb.items import ATTRIBUTES, failed_item, job_item
 from relayq_core.client import RelayQ
+from relayq_core.engine.runner import Ended
+from relayq_core.engine.sweeper import Swept
 from relayq_core.errors import RelayQError, StoreError
-from relayq_core.record import JobRecord, Status, due_shard
-from relayq_core.runner import Ended
-from relayq_core.sweeper import Swept
+from relayq_core.model.record import JobRecord, Status, due_shard
 from relayq_core.testing import ManualClock, RecordingHandoff, isolated_registry
 from tests.dynamo import Tables
 from tests.factories import NOW, a_job

@@ -173,7 +173,7 @@ class Scenarios:
 
     def __init__(self, recorder: Recorder) -> None:
         from relayq_core import RelayQ
-        from relayq_core.adapters.tables import failed_table, jobs_table
+        from relayq_core.adapters.dynamodb.tables import failed_table, jobs_table
 
         self._acting, self._ask = recorder.acting, recorder.ask
         self._dynamodb: Any = boto3.client("dynamodb")
@@ -304,7 +304,7 @@ class Scenarios:
             sweeper._made.store.get_failed("swept-exhausted")
 
     def _worker(self) -> None:
-        from relayq_core.work.worker import Worker
+        from relayq_core.worker.worker import Worker
 
         self._overdue("worked")
         relayq = self._new()
@@ -430,7 +430,7 @@ class _Slots:
         self._runner = relayq.runner
 
     def heard(self, seconds: float) -> Iterable[Any]:
-        from relayq_core.work.child import Report
+        from relayq_core.worker.child import Report
 
         slot = self.slots[0]
         if (claimed := slot.job) is not None:

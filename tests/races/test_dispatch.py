@@ -9,10 +9,10 @@ import pytest
 
 from relayq_core import job
 from relayq_core.client import RelayQ
-from relayq_core.dispatcher import Dispatched
+from relayq_core.engine.dispatcher import Dispatched
+from relayq_core.engine.runner import Ended, Ran
 from relayq_core.errors import InvalidOption
-from relayq_core.lifecycle import MOST_QUEUES
-from relayq_core.runner import Ended, Ran
+from relayq_core.model.queues import MOST_QUEUES
 from tests.figures import tell
 from tests.races.conftest import MOST, Track
 

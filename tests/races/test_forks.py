@@ -12,8 +12,8 @@ import pytest
 
 from relayq_core import RelayQ, Settings
 from relayq_core.adapters.http_handoff import HttpHandoff
-from relayq_core.adapters.redis_hint import RedisHint
-from relayq_core.forks import Lock
+from relayq_core.adapters.redis import RedisHint
+from relayq_core.process.forks import Lock
 from tests import dynamo
 
 forks = pytest.mark.skipif(not hasattr(os, "fork"), reason="this system knows no fork")
@@ -174,7 +174,7 @@ def test_a_child_publishes_what_happens_in_it_and_nothing_of_its_parent() -> Non
 _PUBLISHING = """
 import os, json, sys
 from relayq_core import RelayQ, Settings
-from relayq_core.context import running
+from relayq_core.jobs.context import running
 from relayq_core.testing import MemoryStore, RecordingHandoff, ManualClock
 from tests.factories import a_job
 

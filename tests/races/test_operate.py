@@ -7,10 +7,10 @@ from functools import partial
 import pytest
 
 from relayq_core.client import RelayQ
-from relayq_core.dispatcher import Dispatched
+from relayq_core.engine.dispatcher import Dispatched
+from relayq_core.engine.sweeper import Scope
 from relayq_core.errors import KeyTaken
-from relayq_core.record import JobRecord, Status
-from relayq_core.sweeper import Scope
+from relayq_core.model.record import JobRecord, Status
 from tests.factories import a_burial, a_lease
 from tests.figures import tell
 from tests.races.conftest import Track

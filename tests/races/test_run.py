@@ -12,9 +12,9 @@ import pytest
 
 from relayq_core import Bury, JobContext, Snooze, job
 from relayq_core.client import RelayQ
-from relayq_core.record import JobRecord, Status
-from relayq_core.runner import Ended, Ran
-from relayq_core.sweeper import Scope
+from relayq_core.engine.runner import Ended, Ran
+from relayq_core.engine.sweeper import Scope
+from relayq_core.model.record import JobRecord, Status
 from relayq_core.testing import ManualClock
 from tests.figures import tell
 from tests.races.conftest import Track

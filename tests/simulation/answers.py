@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from relayq_core.events import JobEvent
-from relayq_core.record import JobRecord, Status
+from relayq_core.events.listeners import JobEvent
+from relayq_core.model.record import JobRecord, Status
 from tests.simulation.book import Book
 from tests.simulation.keys import Keys
 

@@ -7,8 +7,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from relayq_core.backoff import Backoff
-from relayq_core.record import JobRecord
+from relayq_core.model.backoff import Backoff
+from relayq_core.model.record import JobRecord
 from tests.simulation.world import Actor, Violation, World
 
 

@@ -13,7 +13,7 @@ from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
 from itertools import islice
 
-from relayq_core import record
+from relayq_core.model import record
 from tests.simulation.faulty import faults_of, paired_faults_of
 from tests.simulation.scenarios import (
     SCENARIOS,

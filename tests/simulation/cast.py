@@ -8,22 +8,22 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from relayq_core import record as records
-from relayq_core.backoff import Fixed
-from relayq_core.batch import BatchDispatcher
-from relayq_core.dispatcher import Dispatched, Dispatcher
+from relayq_core.engine.dispatch_many import BatchDispatcher
+from relayq_core.engine.dispatcher import Dispatched, Dispatcher
+from relayq_core.engine.runner import Runner
+from relayq_core.engine.sweeper import Scope, Sweeper
 from relayq_core.errors import BatchIncomplete, DispatchUnknown, KeyTaken, StoreError
-from relayq_core.events import Events, JobEvent
-from relayq_core.lifecycle import Policy
-from relayq_core.lineage import current_job
-from relayq_core.operations import Operations
-from relayq_core.options import Options
-from relayq_core.record import JobRecord, Status, unique_pk
-from relayq_core.registry import Registry
-from relayq_core.request import JobRequest
-from relayq_core.runner import Runner
-from relayq_core.spreading import one_by_one
-from relayq_core.sweeper import Scope, Sweeper
+from relayq_core.events.listeners import Events, JobEvent
+from relayq_core.jobs.lineage import current_job
+from relayq_core.jobs.registry import Registry
+from relayq_core.jobs.request import JobRequest
+from relayq_core.model import record as records
+from relayq_core.model.backoff import Fixed
+from relayq_core.model.options import Options
+from relayq_core.model.policy import Policy
+from relayq_core.model.record import JobRecord, Status, unique_pk
+from relayq_core.operations.jobs import Operations
+from relayq_core.process.concurrency import one_by_one
 from relayq_core.testing import MemoryStore
 from tests.simulation.book import Promised
 from tests.simulation.checker import Checker

@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from relayq_core.model.record import JobRecord, Status
 from relayq_core.ports import Added
-from relayq_core.record import JobRecord, Status
 from relayq_core.testing import MemoryStore
 from tests.simulation.answers import Answers
 from tests.simulation.book import Book, Promised, Snapshot

@@ -7,9 +7,10 @@ from contextlib import suppress
 from typing import Any
 
 from relayq_core.errors import StoreError, StoreUnavailable, UnreadableRow
-from relayq_core.lifecycle import Lease, Settlement
+from relayq_core.model.leases import Lease
+from relayq_core.model.lifecycle import Settlement
+from relayq_core.model.record import JobRecord, due_shard, shards_of
 from relayq_core.ports import Added, Answer, Due, Page, Settled
-from relayq_core.record import JobRecord, due_shard, shards_of
 from relayq_core.testing import MemoryStore
 from tests.simulation.checker import Checker
 from tests.simulation.world import Actor, Faults, World

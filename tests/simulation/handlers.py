@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from relayq_core import lifecycle
-from relayq_core.record import JobRecord
+from relayq_core.model import leases
+from relayq_core.model.record import JobRecord
 from tests.simulation.book import Book, Start
 from tests.simulation.world import Actor
 
@@ -71,6 +71,6 @@ class Handlers:
             # it, or this one, may have been held up past its lease
             gone = other.dead or other.frozen or other.met_a_fault or actor.frozen
             # by a clock that is further ahead than is allowed for, the sweeper thought its lease was over
-            misjudged = 2 * self._book.most_skew > lifecycle.SKEW_MS
+            misjudged = 2 * self._book.most_skew > leases.SKEW_MS
             self._hold(17, gone or misjudged, record.id, f"failed() was called again, and {other.name} was well")
         story.failed_by[lease] = actor

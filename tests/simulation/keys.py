@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from dataclasses import dataclass
 
-from relayq_core.record import JobRecord
+from relayq_core.model.record import JobRecord
 from relayq_core.testing import MemoryStore
 from tests.simulation.book import Book
 

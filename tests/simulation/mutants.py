@@ -8,14 +8,17 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
-from relayq_core import batch, dispatcher, lifecycle, runner, sweeper
+from relayq_core.engine import dispatch_many as batch
+from relayq_core.engine import dispatcher, runner, sweeper
 from relayq_core.errors import StoreUnavailable
-from relayq_core.lifecycle import Event, Leave, Nudge, Settlement
-from relayq_core.operations import Operations
+from relayq_core.model import bounds, leases, lifecycle, settling, sweeping
+from relayq_core.model.lifecycle import Event, Settlement
+from relayq_core.model.record import JobRecord, Status
+from relayq_core.model.sweeping import Leave, Nudge
+from relayq_core.operations.jobs import Operations
 from relayq_core.ports import Added, Answer, Settled
-from relayq_core.record import JobRecord, Status
 from relayq_core.testing import MemoryStore
-from relayq_core.work import worker
+from relayq_core.worker import worker
 
 Patch = tuple[Any, str, Any]
 Mutant = Callable[[], list[Patch]]
@@ -138,7 +141,7 @@ def claim_takes_a_running_job() -> list[Patch]:
     def claim(self: MemoryStore, job_id: str, lease: Any) -> Answer:
         row = self.jobs.get(job_id)
         if row is not None and row.status is Status.PROCESSING and row.lease_id != lease.id:
-            self.jobs[job_id] = lifecycle.claimed(replace(row, status=Status.RETRYING), lease)
+            self.jobs[job_id] = leases.claimed(replace(row, status=Status.RETRYING), lease)
             return Answer(True, self.jobs[job_id])
         return _CLAIM(self, job_id, lease)
 
@@ -152,7 +155,7 @@ def claim_takes_an_ended_job() -> list[Patch]:
     def claim(self: MemoryStore, job_id: str, lease: Any) -> Answer:
         row = self.jobs.get(job_id)
         if row is not None and row.status.is_ended:
-            self.jobs[job_id] = lifecycle.claimed(replace(row, status=Status.RETRYING), lease)
+            self.jobs[job_id] = leases.claimed(replace(row, status=Status.RETRYING), lease)
             return Answer(True, self.jobs[job_id])
         return _CLAIM(self, job_id, lease)
 
@@ -210,7 +213,7 @@ def lease_ends_before_its_handler() -> list[Patch]:
     def until(self: Any, timeout_ms: int | None) -> int:
         return int(self.now + self.grace_ms)
 
-    return [(lifecycle.Lease, "until", until)]
+    return [(leases.Lease, "until", until)]
 
 
 @mutant
@@ -220,7 +223,7 @@ def lease_never_ends() -> list[Patch]:
     def until(self: Any, timeout_ms: int | None) -> int:
         return int(self.now + 10**10)
 
-    return [(lifecycle.Lease, "until", until)]
+    return [(leases.Lease, "until", until)]
 
 
 # --- settle -----------------------------------------------------------------------------------------------------
@@ -382,7 +385,7 @@ def sweeper_believes_the_index() -> list[Patch]:
 
     def look(record: Any, seen: int, policy: Any, token: str, *, now: int, luck: float) -> Any:
         if record is not None and record.status is Status.PROCESSING:
-            return lifecycle.release(record, policy, token, now=now, luck=luck)
+            return sweeping.release(record, policy, token, now=now, luck=luck)
         return _LOOK(record, seen, policy, token, now=now, luck=luck)
 
     return [(lifecycle, "look", look)]
@@ -523,7 +526,7 @@ def failed_is_never_called() -> list[Patch]:
 @mutant
 def failed_is_called_after_every_failure() -> list[Patch]:
     """failed() is called although another attempt follows."""
-    return [(lifecycle, "will_bury", lambda record, outcome, limits: isinstance(outcome, lifecycle.Failed))]
+    return [(lifecycle, "will_bury", lambda record, outcome, limits: isinstance(outcome, settling.Failed))]
 
 
 @mutant
@@ -754,7 +757,7 @@ def worker_waits_for_the_leases_of_the_dead() -> list[Patch]:
     """A process that died is taken for one that was never claimed by the worker: its attempt is given back."""
 
     def end_crashed(self: Any, job: JobRecord, *args: Any) -> None:
-        settlement = lifecycle.unfinished(job, self._policy, now=self._clock.now())
+        settlement = settling.unfinished(job, self._policy, now=self._clock.now())
         self._store.settle(job, settlement._replace(after=settlement.after.evolve(attempt=job.attempt + 1)))
 
     return [(worker.Worker, "_end_crashed", end_crashed)]
@@ -770,7 +773,7 @@ def _burying(**changes: Any) -> Any:
 
 def _claim_without_waiting(self: Any, claim: Any, remaining: Any) -> Any:
     job_id = claim.job_id
-    lease = lifecycle.lease(f"lease-{self._clock.now()}-{job_id}", self._clock.now(), remaining(), self._policy)
+    lease = leases.lease(f"lease-{self._clock.now()}-{job_id}", self._clock.now(), remaining(), self._policy)
     answer = self._store.claim(job_id, lease)
     return answer.record if answer.done else runner.Ended.NOT_CLAIMED
 
@@ -781,19 +784,19 @@ _BURY = MemoryStore.bury
 _REDRIVE = MemoryStore.redrive
 _REFUSAL = MemoryStore._refusal
 _NEXT_LOOK = lifecycle.next_look
-_CLAIMED = lifecycle.claimed
-_LIMITS = lifecycle.limits
-_LIFE_BURY = lifecycle.bury
-_AGAIN = lifecycle._again
-_ENDED = lifecycle._ended
-_LOOK = lifecycle.look
-_RELEASE = lifecycle.release
+_CLAIMED = leases.claimed
+_LIMITS = bounds.bounds_of
+_LIFE_BURY = settling.bury
+_AGAIN = settling.again
+_ENDED = settling._ended
+_LOOK = sweeping.look
+_RELEASE = sweeping.release
 _REFUSED = runner.Runner._refused
-_LIFE_REDRIVE = lifecycle.redrive
-_CANCEL = lifecycle.cancel
-_LASTS = lifecycle.lease_lasts
-_WITH_ERROR = lifecycle._with_error
-_COMPLETE = lifecycle._complete
+_LIFE_REDRIVE = settling.redrive
+_CANCEL = settling.cancel
+_LASTS = leases.lease_lasts
+_WITH_ERROR = settling.with_error
+_COMPLETE = settling._complete
 _WRITE = runner.Runner._write
 _WAIT_AND_CLAIM = runner.Runner._wait_and_claim
 #: So few errors show which of them are kept.

@@ -6,7 +6,7 @@ import json
 from collections import Counter, defaultdict
 from pathlib import Path
 
-from relayq_core.record import JobRecord, Status
+from relayq_core.model.record import JobRecord, Status
 from tests.simulation.book import Book, Snapshot
 from tests.simulation.world import Actor
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from operator import attrgetter
 
-from relayq_core import lifecycle
 from relayq_core.errors import RetryAfter, Snooze
-from relayq_core.record import JobRecord, Status
+from relayq_core.model import budgets, leases, lifecycle, settling
+from relayq_core.model.record import JobRecord, Status
 from tests.simulation.book import Book, Snapshot, Story
 from tests.simulation.world import CANARY, Actor
 
@@ -78,7 +78,7 @@ class Rows:
 
     def _failure(self, row: JobRecord) -> None:
         self._hold(18, row.status is Status.FAILED and bool(row.error), row.id, "a failed job has its error")
-        self._hold(10, len((row.error or "").encode()) <= lifecycle.ERROR_BYTES, row.id, "errors are bounded")
+        self._hold(10, len((row.error or "").encode()) <= budgets.ERROR_BYTES, row.id, "errors are bounded")
         self._hold(16, CANARY not in f"{row.error}{row.errors_json}", row.id, "the payload is in an error")
 
     def _one_row(self, job_id: str, after: Snapshot) -> None:
@@ -203,14 +203,14 @@ class Rows:
         seconds = raised.seconds if isinstance(raised, RetryAfter | Snooze) else None
         if "give back" in verb:  # for its name is not known here, or to be started elsewhere at once
             waited = new.available_at - new.updated_at
-            wait = lifecycle.UNKNOWN_RETRY_MS if waited and new.unknown_since is not None else 0
+            wait = settling.UNKNOWN_RETRY_MS if waited and new.unknown_since is not None else 0
             # or since its type allows more attempts than the sweeper knew of: then it backs off as ever
             return self._backed_off(verb, old, new) if old.exhausted and not new.exhausted else (wait, wait)
         if "release" in verb and actor.kind == "runner":  # a handler that did not stop: not before its lease is over
             least, most = self._backed_off(verb, old, new)
             if actor.renews:  # its process is ended long before the lease would
-                return max(least, lifecycle.SKEW_MS), max(most, lifecycle.SKEW_MS + lifecycle.STUBBORN_MS)
-            rest = (old.lease_until or 0) + lifecycle.SKEW_MS - new.updated_at
+                return max(least, leases.SKEW_MS), max(most, leases.SKEW_MS + leases.STUBBORN_MS)
+            rest = (old.lease_until or 0) + leases.SKEW_MS - new.updated_at
             return max(least, rest), max(most, rest)
         if seconds is not None and "release" not in verb:
             return round(seconds * 1000), round(seconds * 1000)
@@ -239,7 +239,7 @@ class Rows:
     def _one_error_more(self, old: JobRecord, new: JobRecord) -> None:
         kept = old.errors
         added = new.errors[-1] if new.errors else {}
-        self._hold(18, new.errors == [*kept, added][-lifecycle.ERRORS_KEPT :], new.id, "the last five errors")
+        self._hold(18, new.errors == [*kept, added][-budgets.ERRORS_KEPT :], new.id, "the last five errors")
         self._hold(18, added.get("attempt") == old.attempt, new.id, "an error names its attempt")
         raised = self._book.stories[new.id].raised.get(old.lease_id or "")
         if raised is not None and "JobCrashed" not in added["error"]:
@@ -260,7 +260,7 @@ class Rows:
         unknown = (failed.error or "").startswith("UnknownJob")
         if unknown:
             since = old.unknown_since
-            waited = since is not None and failed.updated_at - since >= lifecycle.UNKNOWN_PATIENCE_MS
+            waited = since is not None and failed.updated_at - since >= settling.UNKNOWN_PATIENCE_MS
             self._hold(20, waited, old.id, "buried as unknown before 15 minutes had passed")
         most = self._book.promised(old).max_attempts
         enough = old.attempt >= most

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from relayq_core.backoff import Exponential, Fixed
-from relayq_core.lifecycle import Policy
-from relayq_core.record import Status
+from relayq_core.model.backoff import Exponential, Fixed
+from relayq_core.model.policy import Policy
+from relayq_core.model.record import Status
 from tests.simulation.cast import OTHER_QUEUE, QUEUE, TICK, Stage
 from tests.simulation.faulty import LOST_HANDOFF
 from tests.simulation.pace import PROMPT_MS

@@ -7,12 +7,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from relayq_core.context import JobContext
 from relayq_core.errors import Bury, RetryAfter, Snooze
-from relayq_core.lineage import current_job
-from relayq_core.options import Options
-from relayq_core.record import JobRecord
-from relayq_core.registry import Origin, RunnableJob
+from relayq_core.jobs.context import JobContext
+from relayq_core.jobs.lineage import current_job
+from relayq_core.jobs.registry import Origin, RunnableJob
+from relayq_core.model.options import Options
+from relayq_core.model.record import JobRecord
 from tests.simulation.world import CANARY, Actor
 
 if TYPE_CHECKING:

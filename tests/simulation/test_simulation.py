@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from relayq_core import record
+from relayq_core.model import record
 from tests.simulation.campaign import every_fault, random_schedules
 from tests.simulation.mutants import MUTANTS, applied
 from tests.simulation.scenarios import SCENARIOS, lost_handoffs, play_lost_handoff, play_random, play_scenario

@@ -7,12 +7,12 @@ from contextlib import suppress
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, cast
 
+from relayq_core.engine.sweeper import Sweeper
 from relayq_core.errors import StoreError
-from relayq_core.record import JobRecord
-from relayq_core.sweeper import Sweeper
-from relayq_core.work.child import Report
-from relayq_core.work.pool import Died, Slot
-from relayq_core.work.worker import Worker
+from relayq_core.model.record import JobRecord
+from relayq_core.worker.child import Report
+from relayq_core.worker.pool import Died, Slot
+from relayq_core.worker.worker import Worker
 from tests.simulation.world import Actor
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ class SimSlot:
         self.process = self._slots.start(self, claimed)
 
     def keep(self, until: int) -> None:
-        """As relayq_core/work/guard.py does: whatever holds the worker up, its process ends at that moment."""
+        """As relayq_core/worker/guard.py does: whatever holds the worker up, its process ends at that moment."""
         self._kept_until = until
         left = max(0, until - self._slots.now())
         self._slots.stage.world.at(left, lambda: self._end_if_kept_until(until))
@@ -88,7 +88,7 @@ class SimSlots:
         return self.stage.clock(self._worker).now()
 
     def start(self, slot: SimSlot, claimed: JobRecord) -> Actor:
-        """Have a job performed, as relayq_core/work/child.py does."""
+        """Have a job performed, as relayq_core/worker/child.py does."""
 
         def body(actor: Actor) -> None:
             ran = self.stage.runner(actor).perform(claimed, lambda: _LONGEST_MS)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from relayq_core.record import JobRecord
+from relayq_core.model.record import JobRecord
 from relayq_core.testing import Bench, isolated_registry
 from tests.factories import a_lease
 
@@ -40,7 +40,7 @@ def crash(bench: Bench) -> Callable[[str], JobRecord]:
 @pytest.fixture
 def told(bench: Bench) -> list[str]:
     """Every event, in order, as `kind:job_id`."""
-    from relayq_core.events import KINDS, events
+    from relayq_core.events.listeners import KINDS, events
 
     kinds: list[str] = []
     for kind in KINDS:

@@ -12,8 +12,8 @@ import pytest
 from pydantic import SecretStr
 
 from relayq_core import InvalidOption, InvalidPayload, Job, JobContext, PayloadTooLarge, job
-from relayq_core.record import JobRecord
-from relayq_core.runner import Ended
+from relayq_core.engine.runner import Ended
+from relayq_core.model.record import JobRecord
 from relayq_core.testing import Bench
 from tests.factories import a_job
 

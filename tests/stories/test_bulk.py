@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 
 from relayq_core import InvalidOption, StoreError, job
-from relayq_core.bulk import Outcome, Tally
 from relayq_core.errors import Bury
-from relayq_core.operations import Failures
-from relayq_core.record import JobRecord, Status
+from relayq_core.model.record import JobRecord, Status
+from relayq_core.operations.bulk import Outcome, Tally
+from relayq_core.operations.jobs import Failures
 from relayq_core.testing import Bench
 from tests.factories import NOW
 from tests.stories.faulty import FaultyBench

@@ -15,10 +15,10 @@ from typing import Any
 import pytest
 
 from relayq_core import Bury, Job, RetryAfter, Snooze, dispatch, job
-from relayq_core.context import parent_job
-from relayq_core.events import events
-from relayq_core.lineage import current_job
-from relayq_core.record import JobRecord
+from relayq_core.events.listeners import events
+from relayq_core.jobs.context import parent_job
+from relayq_core.jobs.lineage import current_job
+from relayq_core.model.record import JobRecord
 from relayq_core.testing import Kit, fake, isolated_registry, perform
 
 tenant = contextvars.ContextVar("tenant", default="none")

@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 
 from relayq_core import Bury, Job, JobContext, job
-from relayq_core.events import events
-from relayq_core.record import JobRecord, Status
-from relayq_core.runner import Ended
-from relayq_core.sweeper import Sweeper
+from relayq_core.engine.runner import Ended
+from relayq_core.engine.sweeper import Sweeper
+from relayq_core.events.listeners import events
+from relayq_core.model.record import JobRecord, Status
 from relayq_core.testing import Bench, MemoryStore
 
 SETTINGS_ALLOW = 3

@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 
 from relayq_core import BatchIncomplete, ChainTooDeep, Dispatched, InvalidPayload, Job, PayloadTooLarge, Status, job
-from relayq_core.batch import BURST
+from relayq_core.engine.dispatch_many import BURST
+from relayq_core.engine.sweeper import Scope
 from relayq_core.errors import DispatchUnknown
-from relayq_core.record import JobRecord
-from relayq_core.spreading import in_threads
-from relayq_core.sweeper import Scope
+from relayq_core.model.record import JobRecord
+from relayq_core.process.concurrency import in_threads
 from relayq_core.testing import Bench
 from tests.stories.faulty import FaultyBench
 

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from relayq_core import Bury, InvalidOption, Job, JobEvent, RetryAfter, Snooze, job, on
-from relayq_core.events import KINDS, events
-from relayq_core.runner import Ended
+from relayq_core.engine.runner import Ended
+from relayq_core.events.listeners import KINDS, events
 from relayq_core.testing import Bench
 from tests.factories import NOW
 

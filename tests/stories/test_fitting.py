@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from relayq_core import Job, JobContext, RetryAfter, Snooze, job
-from relayq_core.lifecycle import SETTLE_BUDGET_MS
-from relayq_core.record import JobRecord, Status
-from relayq_core.runner import Ended
+from relayq_core.engine.runner import Ended
+from relayq_core.model.bounds import SETTLE_BUDGET_MS
+from relayq_core.model.record import JobRecord, Status
 from relayq_core.testing import Bench
 from tests.factories import NOW, a_lease
 

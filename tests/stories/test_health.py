@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from relayq_core import RelayQ, Settings
-from relayq_core.shapes import health_shape
+from relayq_core.operations.health import QueueView
+from relayq_core.operations.serialize import health_shape
 from relayq_core.testing import Bench
-from relayq_core.views import QueueView
 from tests.factories import NOW
 from tests.stories.faulty import FaultyBench
 

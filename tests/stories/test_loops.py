@@ -17,8 +17,9 @@ from typing import Any
 
 import pytest
 
-from relayq_core import Job, JobTimeout, dispatch, job, loops
-from relayq_core.deadline import STUBBORN_EXIT
+from relayq_core import Job, JobTimeout, dispatch, job
+from relayq_core.process import loops
+from relayq_core.process.deadline import STUBBORN_EXIT
 from relayq_core.testing import Kit, fake, isolated_registry, perform
 
 #: Far more than anything here takes.
@@ -543,7 +544,7 @@ def test_a_child_of_a_fork_has_a_loop_of_its_own_and_leaves_its_parents_alone(ki
         if {kind == "uvloop"}:
             import uvloop
             asyncio.new_event_loop = uvloop.new_event_loop
-        from relayq_core import loops
+        from relayq_core.process import loops
 
         async def woken():
             loop = asyncio.get_running_loop()

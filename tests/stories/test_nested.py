@@ -8,9 +8,9 @@ import threading
 import pytest
 
 from relayq_core import ChainTooDeep, Job, dispatch, job
-from relayq_core.lineage import current_job
-from relayq_core.record import JobRecord
-from relayq_core.runner import Ended
+from relayq_core.engine.runner import Ended
+from relayq_core.jobs.lineage import current_job
+from relayq_core.model.record import JobRecord
 from relayq_core.testing import Bench
 
 

@@ -7,12 +7,13 @@ from typing import Any
 
 import pytest
 
-from relayq_core import InvalidOption, Job, JobContext, KeyTaken, StoreError, cancel, get, job, operations
+from relayq_core import InvalidOption, Job, JobContext, KeyTaken, StoreError, cancel, get, job
+from relayq_core.engine.runner import Ended
 from relayq_core.errors import Bury, Snooze
-from relayq_core.record import JobRecord, Status
-from relayq_core.runner import Ended
+from relayq_core.model.record import JobRecord, Status
+from relayq_core.operations import jobs as operations
+from relayq_core.operations.health import QueueView
 from relayq_core.testing import Bench, Offer
-from relayq_core.views import QueueView
 from tests.factories import NOW
 from tests.stories.faulty import FaultyBench
 

@@ -11,11 +11,11 @@ from typing import Any
 import pytest
 
 from relayq_core import Snooze, dispatch, job, on
-from relayq_core.events import KINDS, Events, JobEvent
+from relayq_core.engine.sweeper import Scope
+from relayq_core.events.listeners import KINDS, Events, JobEvent
+from relayq_core.events.publisher import TITLES, Publisher, detail
+from relayq_core.model.record import JobRecord
 from relayq_core.ports import Announcement
-from relayq_core.publishing import TITLES, Publisher, detail
-from relayq_core.record import JobRecord
-from relayq_core.sweeper import Scope
 from relayq_core.testing import Bench, ManualClock, isolated_registry
 from tests.factories import NOW, a_job
 
@@ -306,7 +306,7 @@ def test_more_than_a_thousand_at_once_are_not_kept(
 
 def test_an_event_that_cannot_be_written_is_lost_alone(bus: Bus, lost: list[str]) -> None:
     """A row edited by hand may hold what is no time."""
-    from relayq_core.events import events
+    from relayq_core.events.listeners import events
 
     publisher = Publisher(bus, events, ManualClock(), "jobs")
     publisher.keep(JobEvent(kind="cancelled", job=a_job(id="odd", created_at=10**18)))

@@ -19,13 +19,13 @@ import boto3
 import pytest
 
 from relayq_core import Bury, Job, JobContext, JobTimeout, RetryAfter, Snooze, StoreError, job
+from relayq_core.engine.runner import Ended, Runner
 from relayq_core.errors import JobCrashed
-from relayq_core.events import Events
-from relayq_core.lifecycle import Lease
+from relayq_core.events.listeners import Events
+from relayq_core.jobs.registry import registry
+from relayq_core.model.leases import Lease
+from relayq_core.model.record import JobRecord, Status
 from relayq_core.ports import Answer
-from relayq_core.record import JobRecord, Status
-from relayq_core.registry import registry
-from relayq_core.runner import Ended, Runner
 from relayq_core.testing import Bench, Offer
 from tests.factories import NOW, a_job, a_lease
 from tests.stories.faulty import Fault, FaultyBench
@@ -676,7 +676,7 @@ def test_a_handler_that_cleans_up_in_time_fails_with_its_timeout(bench: Bench) -
 
 def test_a_handler_that_is_stopped_may_clean_up_in_peace(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     """The alarm rings again for those who did not hear it, not for those who are leaving."""
-    monkeypatch.setattr("relayq_core.deadline._AGAIN", 0.01)
+    monkeypatch.setattr("relayq_core.process.deadline._AGAIN", 0.01)
     cleaned: list[str] = []
 
     @job(timeout=0.02)
@@ -694,7 +694,7 @@ def test_a_handler_that_is_stopped_may_clean_up_in_peace(bench: Bench, monkeypat
 
 def test_a_handler_that_waits_in_boto3_is_stopped(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     """botocore takes the timeout for a failed connection and tries again: it is told again, until it gives up."""
-    monkeypatch.setattr("relayq_core.deadline._AGAIN", 0.05)
+    monkeypatch.setattr("relayq_core.process.deadline._AGAIN", 0.05)
     with socket.create_server(("127.0.0.1", 0)) as silent:
         client = boto3.client(
             "s3",
@@ -1011,7 +1011,7 @@ def test_a_defect_after_the_claim_is_logged_and_does_not_raise(
     def greet() -> None: ...
 
     bench.relayq.dispatch(greet, job_id="mine")
-    monkeypatch.setattr("relayq_core.lifecycle.settle", None)
+    monkeypatch.setattr("relayq_core.model.settling.settle", None)
     assert bench.run("mine").ended is Ended.UNSETTLED
     assert "a defect of RelayQ; the job's lease will run out" in caplog.text
 

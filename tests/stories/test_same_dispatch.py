@@ -12,9 +12,9 @@ import pytest
 from pydantic import BaseModel, Field
 
 from relayq_core import InvalidOption, InvalidPayload, Job, JobRequest, job
-from relayq_core.record import Status
-from relayq_core.registry import registry
-from relayq_core.request import to_json
+from relayq_core.jobs.registry import registry
+from relayq_core.jobs.request import to_json
+from relayq_core.model.record import Status
 from relayq_core.testing import Bench
 from tests.factories import a_job
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from relayq_core import InvalidOption, Job, dispatch_many, job, relayq
-from relayq_core.registry import import_jobs
+from relayq_core.jobs.registry import import_jobs
 from relayq_core.testing import fake, isolated_registry
 from relayq_core.testing.kit import Kit
 

@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
-from relayq_core import lifecycle
+from relayq_core.engine.sweeper import Scope
 from relayq_core.errors import JobCrashed
+from relayq_core.model import settling
+from relayq_core.model.record import JobRecord, Status, due_shard
 from relayq_core.ports import Due
-from relayq_core.record import JobRecord, Status, due_shard
-from relayq_core.sweeper import Scope
 from relayq_core.testing import Bench, Offer
 from tests.factories import NOW, a_job
 from tests.stories.faulty import Fault, FaultyBench
@@ -242,7 +242,7 @@ def test_a_job_that_settles_in_the_middle_of_a_look_is_left(
 
     def settled_first(*args: Any) -> Any:
         monkeypatch.undo()
-        done = lifecycle.cancel(before, bench.relayq.policy, now=bench.clock.now())
+        done = settling.cancel(before, bench.relayq.policy, now=bench.clock.now())
         original(before, done)
         return original(*args)
 
@@ -500,7 +500,7 @@ def test_only_the_queues_asked_for_are_swept(bench: Bench) -> None:
 
 def test_a_release_is_told_as_a_crash_that_is_tried_again(bench: Bench, crash: Crash) -> None:
     """Metrics count it with the failures."""
-    from relayq_core.events import events
+    from relayq_core.events.listeners import events
 
     heard: list[tuple[object, bool | None]] = []
     events.on("failed")(lambda event: heard.append((type(event.error), event.will_retry)))

@@ -9,8 +9,8 @@ from contextlib import contextmanager
 import pytest
 
 from relayq_core import JobContext, dispatch, job
-from relayq_core.context import job_fields
-from relayq_core.shapes import job_shape
+from relayq_core.jobs.context import job_fields
+from relayq_core.operations.serialize import job_shape
 from relayq_core.testing import Bench
 
 REQUEST = "1-67891233-aaaaaaaaaaaaaaaaaaaaaaaa"

@@ -7,8 +7,8 @@ from collections.abc import Callable
 import pytest
 
 from relayq_core import Bury, Dispatched, Job, RetryAfter, Snooze, job
-from relayq_core.record import JobRecord
-from relayq_core.runner import Ended
+from relayq_core.engine.runner import Ended
+from relayq_core.model.record import JobRecord
 from relayq_core.testing import Bench
 from tests.factories import NOW
 from tests.stories.faulty import FaultyBench

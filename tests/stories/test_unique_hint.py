@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 
 from relayq_core import Dispatched, InvalidOption, JobEvent, JobTimeout, RelayQ, Settings, SettingsError, on
+from relayq_core.engine.unique_hint import REST_MS, UNTIL_DONE_MS, lifetime, rests
 from relayq_core.errors import StoreUnavailable
-from relayq_core.hinting import REST_MS, UNTIL_DONE_MS, lifetime, rests
+from relayq_core.model.record import JobRecord
 from relayq_core.ports import Added
-from relayq_core.record import JobRecord
 from relayq_core.testing import Bench, ManualClock, MemoryStore, RecordingHandoff, isolated_registry
 from tests.factories import NOW, a_job
 

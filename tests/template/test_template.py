@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from relayq_core.adapters.tables import TTL_ATTRIBUTE, failed_table, jobs_table
+from relayq_core.adapters.dynamodb.tables import TTL_ATTRIBUTE, failed_table, jobs_table
 from relayq_core.cli.doctor.checks import _OWN
 from relayq_core.settings import KNOWN
 from tests.template.grants import translated

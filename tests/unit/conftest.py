@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from relayq_core.registry import Registry, registry
+from relayq_core.jobs.registry import Registry, registry
 from relayq_core.testing import isolated_registry
 
 

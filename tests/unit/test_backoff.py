@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from relayq_core import Backoff, Exponential, Fixed, InvalidOption, Linear
-from relayq_core.backoff import DEFAULT_BACKOFF, backoff_of, parse
 from relayq_core.errors import LONGEST_DELAY
+from relayq_core.model.backoff import DEFAULT_BACKOFF, backoff_of, parse
 
 #: What a settings file or a person would write: no more than three decimals.
 seconds = st.integers(0, 100_000_000).map(lambda ms: ms / 1000)

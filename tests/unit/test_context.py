@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 
 from relayq_core import InvalidOption, JobContext
-from relayq_core.context import job_fields, running
-from relayq_core.lineage import current_job
+from relayq_core.jobs.context import job_fields, running
+from relayq_core.jobs.lineage import current_job
 from tests.factories import NOW, a_job
 
 

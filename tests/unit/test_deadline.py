@@ -14,9 +14,9 @@ from contextlib import contextmanager, suppress
 import pytest
 
 from relayq_core import JobTimeout
-from relayq_core.deadline import STUBBORN_EXIT, OuterAlarm, deadline
-from relayq_core.fuse import OVERRUN_SIGNAL
-from relayq_core.watchdog import Watchdog
+from relayq_core.process.deadline import STUBBORN_EXIT, OuterAlarm, deadline
+from relayq_core.process.fuse import OVERRUN_SIGNAL
+from relayq_core.process.watchdog import Watchdog
 
 #: Far more than any of these tests takes: if it comes to that, the deadline did not work.
 LONG = 100
@@ -206,7 +206,7 @@ def test_a_timeout_that_was_rung_in_a_thread_and_not_raised_yet_is_called_off(mo
         pending.append(error)
         rung.set()
 
-    monkeypatch.setattr("relayq_core.deadline._raise_in", set_async)
+    monkeypatch.setattr("relayq_core.process.deadline._raise_in", set_async)
 
     def body() -> None:
         with deadline(0.01, patience=LONG, end=never):
@@ -268,7 +268,7 @@ def test_last_words_come_before_the_end() -> None:
 
 def in_a_process(body: str) -> subprocess.CompletedProcess[str]:
     """Run this Python in a process of its own."""
-    script = "import threading, time\nfrom relayq_core.deadline import deadline\n" + textwrap.dedent(body)
+    script = "import threading, time\nfrom relayq_core.process.deadline import deadline\n" + textwrap.dedent(body)
     return subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=LONG, check=False)
 
 
@@ -463,8 +463,9 @@ def test_where_the_kernel_has_no_such_timers_faulthandler_ends_the_process() -> 
     """macOS, where `relayq dev` and `relayq work` run too."""
     done = in_a_process(
         """
-        from relayq_core import deadline as module, fuse
-        from relayq_core.watchdog import Watchdog
+        from relayq_core.process import deadline as module
+        from relayq_core.process import fuse
+        from relayq_core.process.watchdog import Watchdog
         module._watchdog = Watchdog(fuse._FaulthandlerFuse)
         with deadline(0.1, patience=0.2):
             pass

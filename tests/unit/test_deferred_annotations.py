@@ -10,8 +10,8 @@ from typing import Any, ForwardRef
 import pytest
 
 from relayq_core import InvalidJob, InvalidPayload, Job, JobContext
-from relayq_core.registry import registry
-from relayq_core.signatures import parameters_of, text_of
+from relayq_core.jobs.registry import registry
+from relayq_core.jobs.signatures import parameters_of, text_of
 
 #: Without `from __future__ import annotations`, which would make texts of them on every Python.
 MODULE = """

@@ -10,8 +10,8 @@ from pydantic import BaseModel, Field
 
 import relayq_core
 from relayq_core import InvalidJob, InvalidPayload, Job, JobContext, job
-from relayq_core.registry import Registry, registry, unknown_payload
-from relayq_core.request import request_of
+from relayq_core.jobs.registry import Registry, registry, unknown_payload
+from relayq_core.jobs.request import request_of
 
 CONTEXT = JobContext(
     job_id="job-1",

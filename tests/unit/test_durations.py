@@ -23,7 +23,7 @@ from relayq_core import (
     get,
     job,
 )
-from relayq_core.options import Options
+from relayq_core.model.options import Options
 from relayq_core.testing import Kit, ManualClock, fake, isolated_registry
 
 TAKERS: dict[str, Callable[[Any], object]] = {

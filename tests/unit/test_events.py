@@ -6,7 +6,7 @@ from dataclasses import FrozenInstanceError
 import pytest
 
 from relayq_core import InvalidOption, JobEvent, on
-from relayq_core.events import KINDS, Events, events
+from relayq_core.events.listeners import KINDS, Events, events
 from tests.factories import a_job
 
 

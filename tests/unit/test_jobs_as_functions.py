@@ -19,9 +19,9 @@ from relayq_core import (
     JobRequest,
     job,
 )
-from relayq_core.options import Options
-from relayq_core.registry import Registry, registry
-from relayq_core.request import request_of
+from relayq_core.jobs.registry import Registry, registry
+from relayq_core.jobs.request import request_of
+from relayq_core.model.options import Options
 
 CONTEXT = JobContext(
     job_id="job-1",

@@ -8,24 +8,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from relayq_core import Exponential, Fixed, Status, lifecycle
-from relayq_core.backoff import Backoff
-from relayq_core.lifecycle import (
-    TRANSITIONS,
-    Event,
-    Failed,
-    Leave,
-    Limits,
-    Nudge,
-    Outcome,
-    Policy,
-    Postpone,
-    Settlement,
-    Snoozed,
-    Succeeded,
-)
-from relayq_core.options import Options
-from relayq_core.record import JobRecord
+from relayq_core import Exponential, Fixed, Status
+from relayq_core.engine.dispatcher import is_same_dispatch
+from relayq_core.model import bounds, leases, lifecycle, settling, sweeping
+from relayq_core.model.backoff import Backoff
+from relayq_core.model.bounds import Bounds
+from relayq_core.model.lifecycle import TRANSITIONS, Event, Settlement
+from relayq_core.model.options import Options
+from relayq_core.model.policy import Policy
+from relayq_core.model.record import JobRecord
+from relayq_core.model.settling import Failed, Outcome, Snoozed, Succeeded
+from relayq_core.model.sweeping import Leave, Nudge, Postpone
 from tests.factories import LIMITS, NOW, POLICY, a_job, a_lease
 
 SECOND = 1000
@@ -37,19 +30,19 @@ def policy(**changes: Any) -> Policy:
     return Policy(**{"max_attempts": 3, "backoff": Fixed(10), **changes})
 
 
-def limits(**changes: Any) -> Limits:
+def limits(**changes: Any) -> Bounds:
     """The tests' limits, but for these."""
-    return Limits(**{"max_attempts": 3, "backoff": Fixed(10), "timeout_ms": None, "timeout_is_own": False, **changes})
+    return Bounds(**{"max_attempts": 3, "backoff": Fixed(10), "timeout_ms": None, "timeout_is_own": False, **changes})
 
 
 def a_claimed_job(**changes: Any) -> JobRecord:
     """A job whose first attempt runs."""
-    return lifecycle.claimed(a_job(), a_lease()).evolve(**changes)
+    return leases.claimed(a_job(), a_lease()).evolve(**changes)
 
 
-def settle(job: JobRecord, outcome: Outcome, of: Limits = LIMITS, by: Policy = POLICY) -> Settlement:
+def settle(job: JobRecord, outcome: Outcome, of: Bounds = LIMITS, by: Policy = POLICY) -> Settlement:
     """Settle it a second later, with the jitter in the middle."""
-    return lifecycle.settle(job, outcome, of, by, now=NOW + SECOND, luck=0.5)
+    return settling.settle(job, outcome, of, by, now=NOW + SECOND, luck=0.5)
 
 
 def told_once(attempt: int, at: int, error: str) -> str:
@@ -96,11 +89,11 @@ def test_what_is_not_in_the_table_cannot_be_decided(status: Status, event: Event
     """A decision on a job in the wrong state is a defect, and says so."""
     job = a_job(status=status)
     decisions: dict[Event, Callable[[], Status]] = {
-        Event.CLAIM: lambda: lifecycle.claimed(job, a_lease()).status,
+        Event.CLAIM: lambda: leases.claimed(job, a_lease()).status,
         Event.COMPLETE: lambda: settle(job, Succeeded()).after.status,
-        Event.CANCEL: lambda: lifecycle.cancel(job, POLICY, now=NOW).after.status,
-        Event.REDRIVE: lambda: lifecycle.redrive(job, POLICY, now=NOW).after.status,
-        Event.BURY: lambda: lifecycle.bury(job, POLICY, NOW).after.status,
+        Event.CANCEL: lambda: settling.cancel(job, POLICY, now=NOW).after.status,
+        Event.REDRIVE: lambda: settling.redrive(job, POLICY, now=NOW).after.status,
+        Event.BURY: lambda: settling.bury(job, POLICY, NOW).after.status,
     }
     decide = decisions[event]
     if (status, event) in TRANSITIONS:
@@ -136,9 +129,9 @@ def test_a_short_wait_is_slept_in_a_runner_and_a_long_one_is_the_sweepers(
 
 def test_the_same_job_with_the_same_payload_is_the_same_dispatch() -> None:
     """A second try under one id is accepted; another job under that id is not."""
-    assert lifecycle.is_same_dispatch(a_job(), a_job(status=Status.COMPLETED, attempt=2, created_at=1))
-    assert not lifecycle.is_same_dispatch(a_job(), a_job(name="other"))
-    assert not lifecycle.is_same_dispatch(a_job(), a_job(payload_json='{"to":"x"}'))
+    assert is_same_dispatch(a_job(), a_job(status=Status.COMPLETED, attempt=2, created_at=1))
+    assert not is_same_dispatch(a_job(), a_job(name="other"))
+    assert not is_same_dispatch(a_job(), a_job(payload_json='{"to":"x"}'))
 
 
 # --- claim ---
@@ -148,7 +141,7 @@ def test_a_claim_counts_the_attempt_and_takes_the_lease() -> None:
     """And leaves due_at alone: that is what makes the happy path cheap."""
     job = a_job(nudges=4, attempt=1, status=Status.RETRYING)
     lease = a_lease("mine", now=NOW + 5, budget_ms=60_000)
-    assert lifecycle.claimed(job, lease) == job.evolve(
+    assert leases.claimed(job, lease) == job.evolve(
         status=Status.PROCESSING,
         attempt=2,
         lease_id="mine",
@@ -161,28 +154,28 @@ def test_a_claim_counts_the_attempt_and_takes_the_lease() -> None:
 
 def test_a_lease_lasts_as_long_as_the_jobs_own_timeout_and_the_grace() -> None:
     """A crash of a short job is noticed soon, whatever the runner's own timeout is."""
-    assert lifecycle.claimed(a_job(timeout_ms=5_000), a_lease()).lease_until == NOW + 15_000
+    assert leases.claimed(a_job(timeout_ms=5_000), a_lease()).lease_until == NOW + 15_000
 
 
 def test_a_lease_that_is_renewed_lasts_for_another_while_however_long_its_job_has_run() -> None:
     """Else failed(), and a settle that is not answered at once, would have no time left after a long handler."""
-    claimed = lifecycle.claimed(a_job(), lifecycle.renewed_lease("mine", NOW, POLICY))
+    claimed = leases.claimed(a_job(), leases.renewed_lease("mine", NOW, POLICY))
     later = NOW + 600_000
-    assert lifecycle.lease_lasts(claimed, POLICY, now=later) < 0
-    assert lifecycle.lease_lasts(claimed, policy(renews=True), now=later) == lifecycle.RENEWED_MS
+    assert leases.lease_lasts(claimed, POLICY, now=later) < 0
+    assert leases.lease_lasts(claimed, policy(renews=True), now=later) == leases.RENEWED_MS
 
 
 def test_a_lease_leaves_the_end_of_the_invocation_for_the_settle() -> None:
     """Or a handler that used up all of its time could not say how it went."""
-    assert lifecycle.lease("mine", NOW, 60_000, POLICY) == lifecycle.Lease("mine", NOW, 50_000, 10_000)
-    assert lifecycle.lease("mine", NOW, 5_000, POLICY).budget_ms == 0
+    assert leases.lease("mine", NOW, 60_000, POLICY) == leases.Lease("mine", NOW, 50_000, 10_000)
+    assert leases.lease("mine", NOW, 5_000, POLICY).budget_ms == 0
 
 
 def test_a_lease_is_no_longer_than_any_job_of_this_runner_may_run() -> None:
     """A row dispatched by name does not say how long its job may run, but the runner knows the most it can be."""
-    assert lifecycle.lease("mine", NOW, 900_000, POLICY, 30_000).until(None) == NOW + 40_000
-    assert lifecycle.lease("mine", NOW, 900_000, POLICY, 30_000).until(600_000) == NOW + 610_000
-    assert lifecycle.lease("mine", NOW, 60_000, POLICY, 600_000).budget_ms == 50_000
+    assert leases.lease("mine", NOW, 900_000, POLICY, 30_000).until(None) == NOW + 40_000
+    assert leases.lease("mine", NOW, 900_000, POLICY, 30_000).until(600_000) == NOW + 610_000
+    assert leases.lease("mine", NOW, 60_000, POLICY, 600_000).budget_ms == 50_000
 
 
 @pytest.mark.parametrize(
@@ -200,20 +193,20 @@ def test_the_longest_timeout_is_that_of_all_jobs_or_none(
 ) -> None:
     """One job that may run as long as its runner is enough for a lease as long as that."""
     types = [Options.given(timeout=timeout) for timeout in timeouts]
-    assert lifecycle.longest_timeout(types, policy(timeout_ms=by_settings)) == longest
+    assert bounds.longest_timeout(types, policy(timeout_ms=by_settings)) == longest
 
 
 def test_the_claim_of_an_exhausted_job_is_not_counted() -> None:
     """It starts no handler: it only tells failed() and buries."""
-    assert lifecycle.claimed(a_job(attempt=3, exhausted=True), a_lease()).attempt == 3
+    assert leases.claimed(a_job(attempt=3, exhausted=True), a_lease()).attempt == 3
 
 
 @pytest.mark.parametrize("status", Status)
 def test_a_waiting_job_can_be_claimed_from_its_time_on(status: Status) -> None:
     """Never early by the runner's clock."""
     job = a_job(status=status, available_at=NOW)
-    assert lifecycle.is_claimable(job, NOW) is status.is_waiting
-    assert not lifecycle.is_claimable(job, NOW - 1)
+    assert leases.is_claimable(job, NOW) is status.is_waiting
+    assert not leases.is_claimable(job, NOW - 1)
 
 
 # --- limits ---
@@ -223,21 +216,19 @@ def test_the_row_wins_over_the_type_and_the_type_over_the_settings() -> None:
     """The order of the promise, for each option by itself."""
     by = policy(max_attempts=9, backoff=Fixed(9), timeout_ms=9_000)
     of_type = Options.given(max_attempts=5, backoff=5, timeout=5)
-    assert lifecycle.limits(a_job(max_attempts=2, timeout_ms=2_000), of_type, by) == limits(
+    assert bounds.bounds_of(a_job(max_attempts=2, timeout_ms=2_000), of_type, by) == limits(
         max_attempts=2, backoff=Fixed(5), timeout_ms=2_000, timeout_is_own=True
     )
-    assert lifecycle.limits(a_job(), of_type, by) == limits(
+    assert bounds.bounds_of(a_job(), of_type, by) == limits(
         max_attempts=5, backoff=Fixed(5), timeout_ms=5_000, timeout_is_own=True
     )
-    assert lifecycle.limits(a_job(), None, by) == limits(max_attempts=9, backoff=Fixed(9), timeout_ms=9_000)
+    assert bounds.bounds_of(a_job(), None, by) == limits(max_attempts=9, backoff=Fixed(9), timeout_ms=9_000)
 
 
 def test_a_claim_past_the_tries_of_the_type_is_exhausted() -> None:
     """The sweeper does not know the type: it may have released a job once too often."""
-    assert lifecycle.bounded(a_claimed_job(attempt=4), limits(max_attempts=3)) == a_claimed_job(
-        attempt=3, exhausted=True
-    )
-    assert lifecycle.bounded(a_claimed_job(attempt=3), limits(max_attempts=3)) == a_claimed_job(attempt=3)
+    assert bounds.bounded(a_claimed_job(attempt=4), limits(max_attempts=3)) == a_claimed_job(attempt=3, exhausted=True)
+    assert bounds.bounded(a_claimed_job(attempt=3), limits(max_attempts=3)) == a_claimed_job(attempt=3)
 
 
 @pytest.mark.parametrize(
@@ -255,7 +246,7 @@ def test_a_handler_is_stopped_at_its_timeout_or_while_there_is_time_to_settle(
 ) -> None:
     """Whichever comes first; and before its lease ends, should the claim's answer have come late."""
     job = a_claimed_job(lease_until=lease_until)
-    assert lifecycle.handler_deadline(job, limits(timeout_ms=timeout_ms), POLICY, NOW, remaining_ms) == stops_at
+    assert leases.handler_deadline(job, limits(timeout_ms=timeout_ms), POLICY, NOW, remaining_ms) == stops_at
 
 
 @given(
@@ -273,12 +264,12 @@ def test_no_handler_outlives_its_lease(
     by = policy(grace_ms=grace_ms)
     row_timeout = timeout_ms if own else None
     longest = None if others is None or timeout_ms is None else max(others, timeout_ms)
-    job = lifecycle.claimed(a_job(timeout_ms=row_timeout), lifecycle.lease("mine", NOW, remaining_ms, by, longest))
-    stops_at = lifecycle.handler_deadline(
+    job = leases.claimed(a_job(timeout_ms=row_timeout), leases.lease("mine", NOW, remaining_ms, by, longest))
+    stops_at = leases.handler_deadline(
         job, limits(timeout_ms=timeout_ms), by, NOW + late_ms, max(0, remaining_ms - late_ms)
     )
     assert job.lease_until is not None
-    assert stops_at + lifecycle.patience(by) < job.lease_until
+    assert stops_at + leases.patience(by) < job.lease_until
 
 
 @pytest.mark.parametrize(
@@ -298,7 +289,7 @@ def test_a_timeout_that_can_never_fit_is_told_in_words(
 
     A runner that does not know how long it may live calls no timeout too long.
     """
-    problem = lifecycle.never_fits(limits(timeout_ms=timeout_ms, timeout_is_own=own), whole_ms)
+    problem = bounds.never_fits(limits(timeout_ms=timeout_ms, timeout_is_own=own), whole_ms)
     assert (problem is None) is fits
     if problem:
         assert problem.startswith("its timeout of 890.001 s can never fit: this runner lives 900 s and needs 10 s")
@@ -406,13 +397,13 @@ def test_failed_is_told_exactly_when_the_job_is_buried(
 ) -> None:
     """It is asked before the settle: the two must agree."""
     job, outcome, of = a_claimed_job(attempt=attempt), Failed("E", "E", wait, final), limits(max_attempts=most)
-    assert lifecycle.will_bury(job, outcome, of) is (settle(job, outcome, of).event is Event.BURY)
+    assert settling.will_bury(job, outcome, of) is (settle(job, outcome, of).event is Event.BURY)
 
 
 @pytest.mark.parametrize("outcome", [Succeeded(), Snoozed(5)])
 def test_failed_is_not_told_of_what_is_no_failure(outcome: Outcome) -> None:
     """Not even at the last attempt."""
-    assert not lifecycle.will_bury(a_claimed_job(attempt=3), outcome, LIMITS)
+    assert not settling.will_bury(a_claimed_job(attempt=3), outcome, LIMITS)
 
 
 def test_a_claim_that_knows_the_job_clears_the_mark_of_the_unknown() -> None:
@@ -429,7 +420,7 @@ def test_the_last_five_errors_are_kept_oldest_first() -> None:
     job = a_claimed_job()
     for attempt in range(1, 9):
         told = settle(job.evolve(attempt=attempt), Failed(f"E{attempt}", f"E{attempt}"), limits(max_attempts=99)).after
-        job = lifecycle.claimed(told, a_lease())
+        job = leases.claimed(told, a_lease())
     assert [error["error"] for error in job.errors] == ["E4", "E5", "E6", "E7", "E8"]
     assert [error["attempt"] for error in job.errors] == [4, 5, 6, 7, 8]
 
@@ -439,9 +430,7 @@ def test_errors_are_bounded_whatever_they_say(text: str, times: int) -> None:
     """Settling can never fail on size, nor on a character that cannot be stored."""
     job = a_claimed_job()
     for _ in range(7):
-        job = lifecycle.claimed(
-            settle(job, Failed(text * times, text * times), limits(max_attempts=99)).after, a_lease()
-        )
+        job = leases.claimed(settle(job, Failed(text * times, text * times), limits(max_attempts=99)).after, a_lease())
     assert len((job.error or "").encode()) <= 8192
     assert [len(error["error"].encode()) <= 500 for error in job.errors] == [True] * 5
     assert len((job.errors_json or "").encode()) < 10_000
@@ -455,21 +444,21 @@ def test_errors_are_bounded_whatever_they_say(text: str, times: int) -> None:
 )
 def test_a_job_is_cancelled_whether_it_waits_or_runs(job: JobRecord) -> None:
     """It leaves the index and is kept for a while, for whoever asks."""
-    after = lifecycle.cancel(job, POLICY, now=NOW).after
+    after = settling.cancel(job, POLICY, now=NOW).after
     assert (after.status, after.due_at, after.lease_id, after.finished_at) == (Status.CANCELLED, None, None, NOW)
     assert after.expires_at == NOW // 1000 + 604_800
 
 
 def test_a_cancelled_job_can_be_seen_for_a_while_even_if_nothing_is_retained() -> None:
     """Retention 0 deletes what succeeded; who cancels a job wants to see that it is."""
-    after = lifecycle.cancel(a_job(), policy(retention_ms=0), now=NOW).after
+    after = settling.cancel(a_job(), policy(retention_ms=0), now=NOW).after
     assert after.expires_at is not None
     assert after.expires_at > NOW // 1000
 
 
 def test_a_name_nobody_knows_is_given_back_uncounted() -> None:
     """A deploy may be under way: it is tried again in a minute."""
-    settlement = lifecycle.give_back(a_claimed_job(attempt=2), POLICY, now=NOW)
+    settlement = settling.give_back(a_claimed_job(attempt=2), POLICY, now=NOW)
     assert settlement is not None
     assert (settlement.event, settlement.after.status) == (Event.GIVE_BACK, Status.RETRYING)
     assert (settlement.after.attempt, settlement.after.unknown_since) == (1, NOW)
@@ -480,21 +469,21 @@ def test_a_name_nobody_knows_is_given_back_uncounted() -> None:
 def test_patience_with_an_unknown_name_ends_after_15_minutes(minutes: float, given_back: bool) -> None:
     """Counted from the first time, however often it was tried."""
     job = a_claimed_job(unknown_since=NOW)
-    settlement = lifecycle.give_back(job, POLICY, now=NOW + round(minutes * MINUTE))
+    settlement = settling.give_back(job, POLICY, now=NOW + round(minutes * MINUTE))
     assert (settlement is not None) is given_back
     assert settlement is None or settlement.after.unknown_since == NOW
 
 
 def test_an_exhausted_job_that_is_given_back_stays_exhausted() -> None:
     """Its claim was not counted, so there is nothing to give back."""
-    settlement = lifecycle.give_back(a_claimed_job(attempt=3, exhausted=True), POLICY, now=NOW)
+    settlement = settling.give_back(a_claimed_job(attempt=3, exhausted=True), POLICY, now=NOW)
     assert settlement is not None
     assert (settlement.after.attempt, settlement.after.exhausted) == (3, True)
 
 
 def test_a_reason_of_relayqs_own_buries_with_that_reason() -> None:
     """Such as a name that stayed unknown."""
-    settlement = lifecycle.bury_with(a_claimed_job(), "UnknownJob: no job", "UnknownJob", POLICY, now=NOW)
+    settlement = settling.bury_with(a_claimed_job(), "UnknownJob: no job", "UnknownJob", POLICY, now=NOW)
     assert (settlement.event, settlement.after.error) == (Event.BURY, "UnknownJob: no job")
     assert settlement.after.errors == [{"attempt": 1, "at": NOW, "error": "UnknownJob"}]
 
@@ -506,7 +495,7 @@ def test_a_redriven_job_begins_anew_under_its_own_id() -> None:
         Failed("E", "E"),
     ).after
     later = NOW + 5 * MINUTE
-    assert lifecycle.redrive(failed, POLICY, now=later) == Settlement(
+    assert settling.redrive(failed, POLICY, now=later) == Settlement(
         Event.REDRIVE,
         a_job(errors_json=failed.errors_json, available_at=later, updated_at=later, due_at=later + 30_000),
         hand_off=True,
@@ -515,23 +504,23 @@ def test_a_redriven_job_begins_anew_under_its_own_id() -> None:
 
 def test_a_redriven_job_is_left_to_the_sweeper_where_nothing_is_handed_off() -> None:
     """HANDOFF=none means none."""
-    settlement = lifecycle.redrive(a_job(status=Status.FAILED, due_at=None), policy(hands_off=False), now=NOW)
+    settlement = settling.redrive(a_job(status=Status.FAILED, due_at=None), policy(hands_off=False), now=NOW)
     assert (settlement.hand_off, settlement.after.due_at) == (False, NOW)
 
 
 @pytest.mark.parametrize(("at", "seconds"), [(1000, 1), (1001, 2), (1999, 2), (2000, 2)])
 def test_an_expiry_is_never_before_its_moment(at: int, seconds: int) -> None:
     """TTL counts in seconds: a window of 1.5 s must not end after 1."""
-    assert lifecycle.expiry(at) == seconds
+    assert settling.expiry(at) == seconds
 
 
 # --- sweep ---
 
 
-def look(job: JobRecord | None, seen: int | None = None, *, now: int = NOW, by: Policy = POLICY) -> lifecycle.Look:
+def look(job: JobRecord | None, seen: int | None = None, *, now: int = NOW, by: Policy = POLICY) -> sweeping.Look:
     """What the sweeper makes of a row that the index had at `seen`."""
     due_at = seen if seen is not None else (job.due_at if job and job.due_at else NOW)
-    return lifecycle.look(job, due_at, by, "sweep-1", now=now, luck=0.5)
+    return sweeping.look(job, due_at, by, "sweep-1", now=now, luck=0.5)
 
 
 @pytest.mark.parametrize(
@@ -569,7 +558,7 @@ def test_a_running_row_without_a_lease_is_released() -> None:
 def test_a_crash_spends_its_attempt_and_waits_for_the_backoff() -> None:
     """As any other failure; the write is marked as the sweeper's."""
     job = a_claimed_job(attempt=2)
-    settlement = lifecycle.release(job, POLICY, "sweep-1", now=NOW, luck=0.5)
+    settlement = sweeping.release(job, POLICY, "sweep-1", now=NOW, luck=0.5)
     crash = (
         "JobCrashed: the runner of attempt 2 ended without settling "
         "(it overran its time, was killed, or ran out of memory)"
@@ -593,15 +582,15 @@ def test_a_crash_spends_its_attempt_and_waits_for_the_backoff() -> None:
 
 def test_the_crash_of_the_last_attempt_still_lets_failed_be_told() -> None:
     """At once, by a claim that starts no handler."""
-    settlement = lifecycle.release(a_claimed_job(attempt=3), POLICY, "sweep-1", now=NOW, luck=0.5)
+    settlement = sweeping.release(a_claimed_job(attempt=3), POLICY, "sweep-1", now=NOW, luck=0.5)
     assert (settlement.event, settlement.after.exhausted, settlement.run_at) == (Event.RELEASE, True, NOW)
-    assert lifecycle.claimed(settlement.after, a_lease()).attempt == 3
+    assert leases.claimed(settlement.after, a_lease()).attempt == 3
 
 
 def test_a_crash_while_failed_was_told_buries_the_job() -> None:
     """With the error of its last attempt: nobody may be told twice."""
     job = a_claimed_job(attempt=3, max_attempts=3, exhausted=True, error="JobCrashed: attempt 3", errors_json="[1]")
-    settlement = lifecycle.release(job, POLICY, "sweep-1", now=NOW, luck=0.5)
+    settlement = sweeping.release(job, POLICY, "sweep-1", now=NOW, luck=0.5)
     assert (settlement.event, settlement.after.error, settlement.after.errors_json) == (
         Event.BURY,
         "JobCrashed: attempt 3",
@@ -614,9 +603,9 @@ def test_a_sweeper_that_knows_no_attempts_ends_a_job_that_keeps_crashing_at_last
     """Only the runner knows how many its type allows; where each of them dies in failed(), five are enough."""
     job = a_claimed_job(attempt=3, exhausted=False)
     events = []
-    while (settlement := lifecycle.release(job, POLICY, "sweep", now=NOW, luck=0.5)).event is Event.RELEASE:
+    while (settlement := sweeping.release(job, POLICY, "sweep", now=NOW, luck=0.5)).event is Event.RELEASE:
         events.append(settlement.after.exhausted)
-        job = lifecycle.claimed(settlement.after, lifecycle.lease("next", NOW, 60_000, POLICY))
+        job = leases.claimed(settlement.after, leases.lease("next", NOW, 60_000, POLICY))
         assert job.attempt == 3
     assert (settlement.event, events) == (Event.BURY, [True] * 4)
 
@@ -627,7 +616,7 @@ def test_a_sweeper_that_knows_no_attempts_ends_a_job_that_keeps_crashing_at_last
 def test_whatever_crashed_and_is_to_be_cancelled_is_cancelled(exhausted: bool, attempt: int, policy_says: int) -> None:
     """The mark lets nothing but a cancel or a success through: to bury it would be refused at each tick."""
     job = a_claimed_job(attempt=attempt, exhausted=exhausted, cancel_requested_at=NOW, error="JobCrashed: 3")
-    settlement = lifecycle.release(job, policy(max_attempts=policy_says), "sweep-1", now=NOW, luck=0.5)
+    settlement = sweeping.release(job, policy(max_attempts=policy_says), "sweep-1", now=NOW, luck=0.5)
     assert (settlement.event, settlement.after.status) == (Event.CANCEL, Status.CANCELLED)
 
 
@@ -635,7 +624,7 @@ def test_whatever_crashed_and_is_to_be_cancelled_is_cancelled(exhausted: bool, a
 def test_a_crash_is_judged_by_the_type_where_it_is_known(allows: int) -> None:
     """A worker and the test kit have the job's code beside the sweeper."""
     job = a_claimed_job(attempt=3)
-    after = lifecycle.release(job, POLICY, "s", now=NOW, luck=0.5, of_type=Options(max_attempts=allows)).after
+    after = sweeping.release(job, POLICY, "s", now=NOW, luck=0.5, of_type=Options(max_attempts=allows)).after
     assert after.exhausted is (allows <= 3)
 
 
@@ -645,8 +634,8 @@ def test_a_job_taken_for_exhausted_goes_on_while_its_type_allows_more(
 ) -> None:
     """Only where the row does not say it: the row's own number is no guess of the sweeper's."""
     job = a_claimed_job(attempt=attempt, max_attempts=own, exhausted=crashed)
-    known = lifecycle.limits(job, Options(max_attempts=allows), POLICY)
-    settlement = lifecycle.resumed(job, known, POLICY, now=NOW, luck=0.5)
+    known = bounds.bounds_of(job, Options(max_attempts=allows), POLICY)
+    settlement = settling.resumed(job, known, POLICY, now=NOW, luck=0.5)
     if crashed and own is None and attempt < allows:
         assert settlement is not None
         assert (settlement.after.exhausted, settlement.after.attempt) == (False, attempt)
@@ -658,21 +647,21 @@ def test_a_job_taken_for_exhausted_goes_on_while_its_type_allows_more(
 @given(kept=st.integers(0, 10**7))
 def test_a_completed_job_is_kept_for_ten_minutes_whatever_the_retention(kept: int) -> None:
     """A late try of its dispatch must find it, and not begin it again. (With 0 it is deleted instead.)"""
-    after = lifecycle.settle(a_claimed_job(), Succeeded(), LIMITS, policy(retention_ms=kept), now=NOW, luck=0.5).after
-    assert after.expires_at == lifecycle.expiry(NOW + max(kept, 600_000))
+    after = settling.settle(a_claimed_job(), Succeeded(), LIMITS, policy(retention_ms=kept), now=NOW, luck=0.5).after
+    assert after.expires_at == settling.expiry(NOW + max(kept, 600_000))
 
 
 @given(kept=st.integers(0, 10**7))
 def test_a_cancelled_job_is_kept_for_an_hour_whatever_the_retention(kept: int) -> None:
     """A dispatch that is repeated within it must not bring the job back."""
-    after = lifecycle.cancel(a_job(), policy(retention_ms=kept), now=NOW).after
-    assert after.expires_at == lifecycle.expiry(NOW + max(kept, 3_600_000))
+    after = settling.cancel(a_job(), policy(retention_ms=kept), now=NOW).after
+    assert after.expires_at == settling.expiry(NOW + max(kept, 3_600_000))
 
 
 def test_a_crash_of_a_job_that_was_to_be_cancelled_cancels_it() -> None:
     """Anything but success ends it as cancelled."""
     job = a_claimed_job(cancel_requested_at=NOW)
-    assert lifecycle.release(job, POLICY, "sweep-1", now=NOW, luck=0.5).after.status is Status.CANCELLED
+    assert sweeping.release(job, POLICY, "sweep-1", now=NOW, luck=0.5).after.status is Status.CANCELLED
 
 
 def test_the_row_says_how_many_tries_a_crashed_job_has() -> None:
@@ -682,40 +671,40 @@ def test_the_row_says_how_many_tries_a_crashed_job_has() -> None:
         (a_claimed_job(attempt=3, max_attempts=9), False),
         (a_claimed_job(attempt=3), True),
     ]:
-        assert lifecycle.release(job, POLICY, "sweep-1", now=NOW, luck=0.5).after.exhausted is exhausted
+        assert sweeping.release(job, POLICY, "sweep-1", now=NOW, luck=0.5).after.exhausted is exhausted
 
 
 # --- whatever happens ---
 
 
-def step(job: JobRecord, choice: str, by: Policy, of: Limits, now: int, wait: float) -> JobRecord:
+def step(job: JobRecord, choice: str, by: Policy, of: Bounds, now: int, wait: float) -> JobRecord:
     """The job after one thing that may happen to it, or as it was where that cannot."""
     failed = Failed("E" * 300, "E" * 300, None if wait > 50 else wait)
     if job.status.is_waiting:
         if choice == "cancel":
-            return lifecycle.cancel(job, by, now=now).after
-        return lifecycle.claimed(job, lifecycle.lease(f"lease-{now}", now, 60_000, by))
+            return settling.cancel(job, by, now=now).after
+        return leases.claimed(job, leases.lease(f"lease-{now}", now, 60_000, by))
     if job.status is Status.FAILED:
-        return lifecycle.redrive(job, by, now=now).after
+        return settling.redrive(job, by, now=now).after
     if job.status.is_ended:
         return job
-    job = lifecycle.bounded(job, of)
+    job = bounds.bounded(job, of)
     match choice:
         case "succeed":
-            return lifecycle.settle(job, Succeeded(), of, by, now=now, luck=0.5).after
+            return settling.settle(job, Succeeded(), of, by, now=now, luck=0.5).after
         case "fail":
-            return lifecycle.settle(job, failed, of, by, now=now, luck=0.5).after
+            return settling.settle(job, failed, of, by, now=now, luck=0.5).after
         case "snooze":
-            return lifecycle.settle(job, Snoozed(wait), of, by, now=now, luck=0.5).after
+            return settling.settle(job, Snoozed(wait), of, by, now=now, luck=0.5).after
         case "give back":
-            back = lifecycle.give_back(job, by, now=now) or lifecycle.bury_with(job, "E", "E", by, now=now)
+            back = settling.give_back(job, by, now=now) or settling.bury_with(job, "E", "E", by, now=now)
             return back.after
         case "crash":
-            return lifecycle.release(job, by, f"sweep-{now}", now=now, luck=0.5).after
+            return sweeping.release(job, by, f"sweep-{now}", now=now, luck=0.5).after
         case "mark":
             return job.evolve(cancel_requested_at=now)
         case _:
-            return lifecycle.cancel(job, by, now=now).after
+            return settling.cancel(job, by, now=now).after
 
 
 def check(job: JobRecord) -> None:
@@ -754,7 +743,7 @@ def test_whatever_happens_to_a_job_it_stays_whole(
     """Any story at all: on the index while it lives, off it when it has ended, never below zero tries."""
     due_at, _ = lifecycle.next_look(NOW, NOW, by)
     job, now = a_job(due_at=due_at, max_attempts=own_tries), NOW
-    of = lifecycle.limits(job, None, by)
+    of = bounds.bounds_of(job, None, by)
     for choice, passed, wait in steps:
         now += passed
         job = step(job, choice, by, of, now, wait)
@@ -784,5 +773,5 @@ def test_a_decision_depends_on_nothing_but_its_arguments(attempt: int, luck: flo
     """The same job, time and luck: the same answer, as often as one asks."""
     backoff: Backoff = Exponential(10, cap=3600, jitter=0.5)
     job, of = a_claimed_job(attempt=attempt), limits(max_attempts=10**9, backoff=backoff)
-    first, second = (lifecycle.settle(job, Failed("E", "E"), of, POLICY, now=NOW, luck=luck) for _ in range(2))
+    first, second = (settling.settle(job, Failed("E", "E"), of, POLICY, now=NOW, luck=luck) for _ in range(2))
     assert first == second

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 import relayq_core
-from relayq_core.loggers import job_logger, lasting, logger, write_by
+from relayq_core.process.loggers import job_logger, lasting, logger, write_by
 
 _ROOT = {"version": 1, "root": {"level": "INFO"}}
 _FILE = """

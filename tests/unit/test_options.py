@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from relayq_core import Fixed, InvalidOption, InvalidPayload, RelayQError
-from relayq_core.options import Options, checked_attempts, checked_job_id, checked_name, checked_queue
+from relayq_core.model.options import Options, checked_attempts, checked_job_id, checked_name, checked_queue
 
 PARIS = timezone(timedelta(hours=1))
 

@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_serializer, field_validator
 
 from relayq_core import InvalidPayload, Job, JobContext, JobRequest, job
-from relayq_core.registry import registry
-from relayq_core.request import request_of
+from relayq_core.jobs.registry import registry
+from relayq_core.jobs.request import request_of
 
 CONTEXT = JobContext(
     job_id="job-1",

@@ -13,8 +13,8 @@ from pydantic.dataclasses import dataclass as pydantic_dataclass
 from typing_extensions import TypedDict
 
 from relayq_core import Job, job
-from relayq_core.registry import registry
-from relayq_core.request import request_of
+from relayq_core.jobs.registry import registry
+from relayq_core.jobs.request import request_of
 from tests.forms import BOTH, Form, run
 
 FIELDS: dict[str, Any] = {

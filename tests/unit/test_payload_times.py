@@ -15,8 +15,8 @@ from pydantic.dataclasses import dataclass as pydantic_dataclass
 from typing_extensions import TypedDict
 
 from relayq_core import InvalidPayload
-from relayq_core.meaning import same
-from relayq_core.registry import registry
+from relayq_core.jobs.meaning import same
+from relayq_core.jobs.registry import registry
 from tests.forms import BOTH, Form, run
 
 NEW_YORK = ZoneInfo("America/New_York")

@@ -10,7 +10,7 @@ from pydantic import BaseModel, Field
 import relayq_core
 from relayq_core import InvalidJob, InvalidPayload, Job, JobContext, JobRequest, job
 from relayq_core import JobContext as Ctx
-from relayq_core.registry import registry
+from relayq_core.jobs.registry import registry
 
 if TYPE_CHECKING:
     from decimal import Decimal

@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from relayq_core import Status
-from relayq_core.record import SHARDS, due_shard, new_id, shards_of, unique_pk
+from relayq_core.engine.ids import new_id
+from relayq_core.model.record import SHARDS, due_shard, shards_of, unique_pk
 from tests.factories import NOW, a_job
 
 

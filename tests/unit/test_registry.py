@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from relayq_core import DuplicateJobName, SettingsError, UnknownJob
-from relayq_core.registry import Registry, import_jobs
+from relayq_core.jobs.registry import Registry, import_jobs
 
 A_JOB = "from relayq_core import job\n@job\ndef {name}() -> None: ...\n"
 

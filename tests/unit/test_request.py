@@ -12,9 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from relayq_core import Fixed, InvalidOption, InvalidPayload, JobRequest
-from relayq_core.options import Options
-from relayq_core.registry import Registry
-from relayq_core.request import request_of, to_json
+from relayq_core.jobs.registry import Registry
+from relayq_core.jobs.request import request_of, to_json
+from relayq_core.model.options import Options
 
 json_values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),

@@ -8,9 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from relayq_core import Exponential, Fixed, Settings, SettingsError
-from relayq_core.backoff import DEFAULT_BACKOFF, backoff_of
-from relayq_core.lifecycle import Policy
-from relayq_core.options import function_for
+from relayq_core.model.backoff import DEFAULT_BACKOFF, backoff_of
+from relayq_core.model.options import function_for
+from relayq_core.model.policy import Policy
 from relayq_core.settings import KNOWN
 
 #: variable -> (text, field, value)

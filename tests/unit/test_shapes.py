@@ -6,9 +6,9 @@ import json
 
 import pytest
 
-from relayq_core.backoff import Fixed
-from relayq_core.record import unique_pk
-from relayq_core.shapes import job_shape, times
+from relayq_core.model.backoff import Fixed
+from relayq_core.model.record import unique_pk
+from relayq_core.operations.serialize import job_shape, times
 from tests.factories import NOW, a_job
 
 

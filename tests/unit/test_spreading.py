@@ -7,8 +7,8 @@ import time
 
 import pytest
 
-from relayq_core.lineage import current_job
-from relayq_core.spreading import THREADS, Spreading, in_threads, one_by_one
+from relayq_core.jobs.lineage import current_job
+from relayq_core.process.concurrency import THREADS, Spreading, in_threads, one_by_one
 from tests.factories import a_job
 
 

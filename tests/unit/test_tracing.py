@@ -2,8 +2,8 @@
 
 import pytest
 
-from relayq_core.adapters.items import job_item, read_job
-from relayq_core.tracing import current_trace, is_trace
+from relayq_core.adapters.dynamodb.items import job_item, read_job
+from relayq_core.events.tracing import current_trace, is_trace
 from tests.factories import a_job
 
 TRACE = "1-67891233-abcdef012345678912345678"

@@ -11,7 +11,7 @@ import pytest
 from pydantic import TypeAdapter, ValidationError
 
 from relayq_core import Backoff, Fixed, JobRecord
-from relayq_core.value import Value, field
+from relayq_core.model.value import Value, field
 
 
 class Point(Value):
@@ -136,5 +136,5 @@ def test_dispatch_is_at_hand_without_dataclasses() -> None:
     loaded = subprocess.run(
         [sys.executable, "-c", f"{code}; print(*set(sys.modules) - before)"], capture_output=True, text=True, check=True
     ).stdout.split()
-    assert {"relayq_core.value", "relayq_core.dispatcher"} <= set(loaded)
+    assert {"relayq_core.model.value", "relayq_core.engine.dispatcher"} <= set(loaded)
     assert not {"dataclasses", "inspect"} & set(loaded)

@@ -12,7 +12,7 @@ import boto3
 import pytest
 
 from relayq_core import RelayQ, Settings
-from relayq_core.adapters.tables import failed_table, jobs_table
+from relayq_core.adapters.dynamodb.tables import failed_table, jobs_table
 from relayq_core.local.environ import isolated
 from tests.figures import tell
 
@@ -40,7 +40,7 @@ def note(context: JobContext, number: int) -> int:
 RUNNER = """
 import random, sys
 from relayq_core import RelayQ, api
-from relayq_core.registry import import_jobs
+from relayq_core.jobs.registry import import_jobs
 
 relayq = RelayQ()
 api.use(relayq)

@@ -18,8 +18,8 @@ import pytest
 from relayq_core import RelayQ, Settings, Status
 from relayq_core.local.aws import FAILED_TABLE, JOBS_TABLE, EmbeddedAws
 from relayq_core.local.environ import isolated
-from relayq_core.record import JobRecord
-from relayq_core.work.guard import Guard
+from relayq_core.model.record import JobRecord
+from relayq_core.worker.guard import Guard
 
 JOBS = """
 import os
@@ -197,7 +197,9 @@ def test_jobs_run_in_processes_of_their_own(stage: Stage) -> None:
 def test_a_job_module_that_configures_logging_does_not_silence_its_jobs(stage: Stage) -> None:
     """Their own lines, RelayQ's and the worker's; unless asked not to, dictConfig disables whatever logger exists."""
     configure = "import logging.config; logging.config.dictConfig({'version': 1, 'root': {'level': 'INFO'}})\n"
-    speak = "\n@job\ndef speak() -> None:\n    from relayq_core.context import job_logger; job_logger.info('spoken')\n"
+    speak = (
+        "\n@job\ndef speak() -> None:\n    from relayq_core.jobs.context import job_logger; job_logger.info('spoken')\n"
+    )
     (stage.folder / "jobs.py").write_text(configure + JOBS + speak + "    return object()\n")
     stage.relayq.dispatch("speak")
     stage.relayq.dispatch("die", {"status": 3}, max_attempts=1)

@@ -9,18 +9,18 @@ from typing import Any
 import pytest
 
 from relayq_core import Job, Status, job
-from relayq_core.deadline import STUBBORN_EXIT
+from relayq_core.engine.runner import Runner
 from relayq_core.errors import StoreError, StoreUnavailable
-from relayq_core.events import events
-from relayq_core.fuse import OVERRUN_SIGNAL
-from relayq_core.lifecycle import RENEWED_MS
-from relayq_core.record import JobRecord
-from relayq_core.registry import registry
-from relayq_core.runner import Runner
+from relayq_core.events.listeners import events
+from relayq_core.jobs.registry import registry
+from relayq_core.model.leases import RENEWED_MS
+from relayq_core.model.record import JobRecord
+from relayq_core.process.deadline import STUBBORN_EXIT
+from relayq_core.process.fuse import OVERRUN_SIGNAL
 from relayq_core.testing import Bench, isolated_registry
-from relayq_core.work.child import Report
-from relayq_core.work.pool import Died, ProcessStartFailed, Slot
-from relayq_core.work.worker import News, Worker
+from relayq_core.worker.child import Report
+from relayq_core.worker.pool import Died, ProcessStartFailed, Slot
+from relayq_core.worker.worker import News, Worker
 from tests.factories import a_lease
 from tests.stories.faulty import FaultyBench
 

@@ -7,11 +7,11 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 
-from relayq_core.adapters.tables import BY_QUEUE_INDEX, DUE_INDEX, TTL_ATTRIBUTE
+from relayq_core.adapters.dynamodb.tables import BY_QUEUE_INDEX, DUE_INDEX, TTL_ATTRIBUTE
 from relayq_core.cli.doctor.facts import Config, Facts, FunctionFacts, TableFacts, Unknown, Unread, known
 from relayq_core.errors import Portable, SettingsError
+from relayq_core.operations.health import LATE_MS, shared_by
 from relayq_core.settings import PREFIX, Settings
-from relayq_core.views import LATE_MS, shared_by
 
 #: Beside the wait and the job's own timeout a runner needs time to start, to settle and to say what went wrong.
 _RUNNER_MARGIN = 20

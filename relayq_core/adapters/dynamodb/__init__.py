@@ -1,0 +1,1 @@
+"""The store on DynamoDB: the only folder with its expressions."""

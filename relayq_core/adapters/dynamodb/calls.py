@@ -1,0 +1,237 @@
+"""Calls to DynamoDB: what is tried again, what a refusal is, and what an error means for the user."""
+
+from __future__ import annotations
+
+import os
+import random
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from botocore.exceptions import (
+    BotoCoreError,
+    ClientError,
+    EndpointConnectionError,
+    HTTPClientError,
+    NoCredentialsError,
+    NoRegionError,
+    ParamValidationError,
+    PartialCredentialsError,
+)
+from botocore.exceptions import (
+    ConnectionError as BotoConnectionError,
+)
+
+from relayq_core.adapters.dynamodb.items import Item
+from relayq_core.errors import Portable, StoreError, StoreUnavailable
+
+#: botocore gives up on these at once, or after a few tries of its own; none of them changed anything.
+_AGAIN = frozenset(
+    {
+        "TransactionConflictException",
+        "TransactionInProgressException",
+        "ThrottlingException",
+        "ThrottlingError",
+        "ProvisionedThroughputExceededException",
+        "RequestLimitExceeded",
+        "InternalServerError",
+        "ServiceUnavailable",
+        "ReplicatedWriteConflictException",
+    }
+)
+#: Among the reasons of a cancelled transaction these mean: again; a refused condition means what it says.
+_AGAIN_REASONS = frozenset({"TransactionConflict", "ThrottlingError", "ProvisionedThroughputExceeded"})
+#: The role lacks the right.
+_DENIED = frozenset({"AccessDeniedException", "AccessDenied"})
+#: Whose call it is was not believed.
+_UNKNOWN_CALLER = frozenset(
+    {
+        "UnrecognizedClientException",
+        "InvalidSignatureException",
+        "ExpiredTokenException",
+        "MissingAuthenticationTokenException",
+        "IncompleteSignatureException",
+    }
+)
+#: To ask again is in vain.
+_LACKING = _DENIED | {"UnknownOperationException", "NotImplementedException", "InvalidAction"}
+#: This machine, where no AWS is.
+_HERE = ("http://localhost", "http://127.", "http://[::1]")
+#: Not restored with a snapshot, as a generator's state would be: clones must not try again in step.
+_dice = random.SystemRandom()
+_TRIES = 8
+_FIRST_WAIT = 0.025
+_LONGEST_WAIT = 2.0
+
+
+class Refused(Portable, Exception):
+    """A condition did not hold; `item` is the row that stood in its way, if there was one."""
+
+    def __init__(self, item: Item | None) -> None:
+        self.item = item
+        super().__init__("condition refused")
+
+
+class Cancelled(Portable, Exception):
+    """A transaction's conditions did not all hold: for each action, None or a Refused."""
+
+    def __init__(self, reasons: list[Refused | None]) -> None:
+        self.reasons = reasons
+        super().__init__("transaction refused")
+
+
+def call(
+    operation: str,
+    send: Callable[..., Any],
+    request: Mapping[str, Any],
+    *,
+    sleep: Callable[[float], None] = time.sleep,
+) -> dict[str, Any]:
+    """Send a request, again with full jitter (25 ms to 2 s, 8 tries) where that may help.
+
+    Raises Refused, Cancelled, StoreError for what will never work, StoreUnavailable for what nobody answered.
+    """
+    cause = ""
+    for attempt in range(_TRIES):
+        if attempt:
+            sleep(_dice.uniform(0, min(_LONGEST_WAIT, _FIRST_WAIT * 2**attempt)))
+        try:
+            answer: dict[str, Any] = send(**request)
+            return answer
+        except ClientError as error:
+            code = error.response["Error"]["Code"]
+            if code == "ConditionalCheckFailedException":
+                response: Mapping[str, Any] = error.response
+                raise Refused(response.get("Item")) from None
+            if code == "TransactionCanceledException":
+                _judge(operation, request, error)
+            elif code not in _AGAIN and not _is_servers_fault(error):
+                raise _explained(operation, request, error) from error
+            cause = code
+        except (HTTPClientError, BotoConnectionError) as error:
+            # botocore has tried it again itself; whether one of the tries took effect nobody knows
+            if isinstance(error, EndpointConnectionError):
+                raise StoreUnavailable(operation, *nobody_there(error)) from error
+            raise StoreUnavailable(operation, type(error).__name__) from error
+        except BotoCoreError as error:
+            raise _misconfigured(operation, error) from error
+    raise StoreUnavailable(operation, cause)
+
+
+def nobody_there(error: EndpointConnectionError) -> tuple[str, str]:
+    """Who did not answer, and what to do: on this machine it is a server that has ended, else the network."""
+    url = str(error.kwargs.get("endpoint_url", ""))
+    if url.startswith(_HERE):
+        return (
+            f"nothing answers at {url}",
+            "AWS_ENDPOINT_URL leads there: is `relayq dev` running? To reach AWS open another terminal",
+        )
+    return f"EndpointConnectionError at {url}", "check the network and the region"
+
+
+def profile_hint() -> str:
+    """What to do about a profile that is not there."""
+    if os.environ.get("AWS_CONFIG_FILE") == os.devnull:
+        return (
+            f"no profile can be found while AWS_CONFIG_FILE is {os.devnull}, as `relayq dev` sets it: "
+            "unset AWS_PROFILE to reach that, or open another terminal to reach AWS"
+        )
+    return "`aws configure list-profiles` tells which there are"
+
+
+def is_lacking(error: Exception) -> bool:
+    """There is no right to the operation, or no such operation: to ask again is in vain."""
+    if isinstance(error, ClientError):
+        return error.response["Error"]["Code"] in _LACKING
+    return not isinstance(error, BotoCoreError)  # an engine inside this process, which fails in a way of its own
+
+
+def is_denied(error: StoreError) -> bool:
+    """The caller has no right to the call, or to a member of its transaction."""
+    return error.code in _DENIED
+
+
+def _is_servers_fault(error: ClientError) -> bool:
+    """A failure of the server or of something before it, whatever its name: no refusal, but a maybe."""
+    return error.response["ResponseMetadata"].get("HTTPStatusCode", 0) >= 500
+
+
+def _judge(operation: str, request: Mapping[str, Any], error: ClientError) -> None:
+    """Return if the transaction is to be tried again; raise what else its reasons mean."""
+    reasons: list[Any] = error.response.get("CancellationReasons", [])
+    codes = [reason.get("Code") for reason in reasons]
+    if any(code in _AGAIN_REASONS for code in codes):
+        return
+    if any(code == "ConditionalCheckFailed" for code in codes):
+        raise Cancelled(
+            [
+                Refused(reason.get("Item")) if reason.get("Code") == "ConditionalCheckFailed" else None
+                for reason in reasons
+            ]
+        ) from None
+    if any(code in _DENIED for code in codes):
+        raise _denied(operation, request, "one of the tables", "AccessDeniedException") from error
+    raise StoreError(
+        f"{operation} was refused: {', '.join(str(code) for code in codes)}",
+        "this is a defect of RelayQ or a table of another shape; compare it with the template",
+        code="TransactionCanceledException",
+    ) from error
+
+
+def _explained(operation: str, request: Mapping[str, Any], error: ClientError) -> StoreError:
+    code = error.response["Error"]["Code"]
+    table = request.get("TableName", "one of the tables")
+    if code == "ResourceNotFoundException":
+        return StoreError(
+            f"{operation}: table {table!r} does not exist in this account and region",
+            "check RELAYQ_JOBS_TABLE and RELAYQ_FAILED_TABLE and the region, deploy the stack, or run "
+            "`relayq tables create`",
+            code=code,
+        )
+    if code in _DENIED:
+        return _denied(operation, request, table, code)
+    if code in _UNKNOWN_CALLER:
+        return StoreError(
+            f"{operation} on {table!r} was denied ({code})",
+            "the caller's credentials have expired, or are wrong or incomplete; get new ones",
+            code=code,
+        )
+    return StoreError(
+        f"{operation} on {table!r} was refused ({code}: {error.response['Error'].get('Message', '')[:300]})",
+        "compare the table with the template",
+        code=code,
+    )
+
+
+def _denied(operation: str, request: Mapping[str, Any], table: str, code: str) -> StoreError:
+    return StoreError(
+        f"{operation} on {table!r} was denied ({code})",
+        f"the caller's role lacks {_action(operation, request)}: attach the stack's DispatchPolicyArn to a dispatcher, "
+        "RunnerPolicyArn to a runner, WorkerPolicyArn besides to a worker, or use credentials of such a role",
+        code=code,
+    )
+
+
+def _action(operation: str, request: Mapping[str, Any]) -> str:
+    """What IAM has to allow: an index has a grant of its own, and so has each member of a transaction."""
+    if operation == "TransactWriteItems":
+        members = {_MEMBERS[kind] for member in request["TransactItems"] for kind in member}
+        return " or ".join(sorted(f"dynamodb:{name}" for name in members))
+    index = f" on index/{request['IndexName']}" if "IndexName" in request else ""
+    return f"dynamodb:{operation}{index}"
+
+
+_MEMBERS = {"Put": "PutItem", "Update": "UpdateItem", "Delete": "DeleteItem", "ConditionCheck": "ConditionCheckItem"}
+
+
+def _misconfigured(operation: str, error: BotoCoreError) -> StoreError:
+    match error:
+        case NoCredentialsError() | PartialCredentialsError():
+            fix = "configure AWS credentials (`aws configure`, a role, or AWS_ACCESS_KEY_ID and its secret)"
+        case NoRegionError():
+            fix = "set AWS_DEFAULT_REGION to the region of the stack"
+        case ParamValidationError():
+            fix = "this is a defect of RelayQ, or a table name that cannot be one"
+        case _:
+            fix = "check the AWS configuration of this process"
+    return StoreError(f"{operation} could not be sent: {str(error)[:300]}", fix, code=type(error).__name__)

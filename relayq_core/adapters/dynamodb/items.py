@@ -1,0 +1,272 @@
+"""Items: a JobRecord as DynamoDB attributes, and back. Written by hand: a serializer would cost more than the call."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from typing import Any, TypeAlias
+
+from relayq_core.errors import LONGEST_DELAY, RelayQError, UnreadableRow
+from relayq_core.events.tracing import is_trace
+from relayq_core.model.backoff import parse
+from relayq_core.model.options import checked_job_id, checked_name, checked_queue
+from relayq_core.model.record import UNIQUE_PREFIX, JobRecord, Status, due_shard
+from relayq_core.text import cut, head
+
+Item: TypeAlias = Mapping[str, Mapping[str, Any]]
+
+JOB_PREFIX = "job#"
+#: What the failed table's index shows of an error: its first bytes.
+_ERROR_HEAD_BYTES = 200
+
+#: field of JobRecord -> (attribute, DynamoDB type). What is None, 0 or False here has no attribute at all.
+ATTRIBUTES: dict[str, tuple[str, str]] = {
+    "name": ("name", "S"),
+    "queue": ("queue", "S"),
+    "status": ("status", "S"),
+    "attempt": ("attempt", "N"),
+    "max_attempts": ("max_attempts", "N"),
+    "backoff": ("backoff", "S"),
+    "timeout_ms": ("timeout_ms", "N"),
+    "payload_json": ("payload", "S"),
+    "result_json": ("result", "S"),
+    "result_problem": ("result_problem", "S"),
+    "progress_json": ("progress", "S"),
+    "error": ("error", "S"),
+    "errors_json": ("errors", "S"),
+    "created_at": ("created_at", "N"),
+    "updated_at": ("updated_at", "N"),
+    "available_at": ("available_at", "N"),
+    "started_at": ("started_at", "N"),
+    "finished_at": ("finished_at", "N"),
+    "parent_id": ("parent_id", "S"),
+    "root_id": ("root_id", "S"),
+    "depth": ("depth", "N"),
+    "trace_id": ("trace_id", "S"),
+    "due_at": ("due_at", "N"),
+    "lease_id": ("lease_id", "S"),
+    "lease_until": ("lease_until", "N"),
+    "settled_by": ("settled_by", "S"),
+    "nudges": ("nudges", "N"),
+    "unique_pk": ("unique_pk", "S"),
+    "unique_for_ms": ("unique_for_ms", "N"),
+    "cancel_requested_at": ("cancel_requested_at", "N"),
+    "unknown_since": ("unknown_since", "N"),
+    # 0 where the next claim does not count: the claim adds this, or 1 where it is absent
+    "exhausted": ("next_counts", "N"),
+    "expires_at": ("expires_at", "N"),
+    "needs": ("needs", "N"),
+}
+#: Arithmetic needs it, or a reader does, so it is there even when it is 0.
+_ALWAYS = frozenset({"attempt", "created_at", "updated_at", "available_at", "due_at"})
+#: Fields that are no attributes, and attributes that are made of fields.
+_APART = frozenset({"id", "extra"})
+_DERIVED = frozenset({"pk", "id", "due_shard", "failed_at", "error_head"})
+#: How a status of a newer version may look; anything else is no status.
+_STATUS = re.compile(r"[a-z][a-z_-]{0,31}")
+#: DynamoDB takes no longer key.
+_LONGEST_PK = 2048
+_ERROR = frozenset({"attempt", "at", "error"})
+_PROGRESS = frozenset({"fraction", "note"})
+#: No count and no epoch millisecond is beyond it, and no duration beyond the other.
+_LARGEST = 10**15
+_LONGEST_MS = round(LONGEST_DELAY * 1000)
+_REQUIRED = frozenset(
+    {"name", "queue", "status", "attempt", "payload_json", "created_at", "updated_at", "available_at"}
+)
+
+
+def attribute(field: str, value: Any) -> dict[str, str] | None:
+    """The value of a field as DynamoDB has it, or None where it has no attribute."""
+    if value is None or (not value and field not in _ALWAYS and not isinstance(value, str)):
+        return None
+    return {ATTRIBUTES[field][1]: "0" if field == "exhausted" else str(value)}
+
+
+def job_key(job_id: str) -> dict[str, dict[str, str]]:
+    """The key of a job's row."""
+    return {"pk": {"S": JOB_PREFIX + job_id}}
+
+
+def job_item(record: JobRecord) -> dict[str, dict[str, str]]:
+    """A row of the jobs table."""
+    item = {**job_key(record.id), **_attributes(record)}
+    if record.due_at is not None:
+        item["due_shard"] = {"S": due_shard(record.queue, record.id)}
+    return item
+
+
+def failed_item(record: JobRecord) -> dict[str, dict[str, str]]:
+    """A row of the failed table; `finished_at` is `failed_at` there."""
+    item = {"id": {"S": record.id}, **_attributes(record)}
+    item["failed_at"] = item.pop("finished_at")
+    item["error_head"] = {"S": head(record.error or "", _ERROR_HEAD_BYTES)}
+    return item
+
+
+def unique_item(record: JobRecord, now: int) -> dict[str, dict[str, str]]:
+    """The item that holds a job's unique key; it has an end only where a window was asked for. `taken_at` tells this
+    taking of it from another by the same job."""
+    assert record.unique_pk is not None
+    item = {"pk": {"S": record.unique_pk}, "job_id": {"S": record.id}, "taken_at": {"N": str(now)}}
+    if record.unique_for_ms is not None:
+        item["expires_at"] = {"N": str(-(-(now + record.unique_for_ms) // 1000))}
+    return item
+
+
+def read_job(item: Item) -> JobRecord:
+    """The job of a row of the jobs table. Raises UnreadableRow."""
+    return _read(item, str(item.get("pk", {}).get("S", "")).removeprefix(JOB_PREFIX), item)
+
+
+def read_beside(item: Item) -> dict[str, Any]:
+    """Return what is written beside a claim, of a row that cannot be read as a whole, as fields of its record.
+
+    That is its progress, where this makes sense, and what this version does not know.
+    """
+    extra = {name: typed for name, typed in item.items() if name not in _READERS and name not in _DERIVED}
+    found: dict[str, Any] = {"extra": extra} if extra else {}
+    with suppress(KeyError, TypeError, ValueError, RecursionError):
+        found["progress_json"] = _checked_progress(item["progress"]["S"])
+    return found
+
+
+def read_failed(item: Item) -> JobRecord:
+    """The job of a row of the failed table. Raises UnreadableRow."""
+    renamed = {**item, "finished_at": item.get("failed_at", {"N": "0"})}
+    record = _read(item, str(item.get("id", {}).get("S", "")), renamed)
+    if record.status is not Status.FAILED:
+        raise UnreadableRow(record.id, f"its status is {record.status}, in the table of failed jobs")
+    return record
+
+
+def read_failed_head(item: Item) -> JobRecord:
+    """What the failed table's index shows of a job: no payload, the head of its error, one time for all."""
+    at = item.get("failed_at", {"N": "0"})
+    filled = {
+        "status": {"S": Status.FAILED.value},
+        "payload": {"S": "{}"},
+        "error": item.get("error_head", {"S": ""}),
+        **dict.fromkeys(("created_at", "updated_at", "available_at", "finished_at"), at),
+    }
+    return _read(item, str(item.get("id", {}).get("S", "")), {**item, **filled})
+
+
+def read_tick(item: Item) -> tuple[int, dict[str, int]] | None:
+    """When the sweeper last ran, and what it did; None where that makes no sense: the next tick writes it anew."""
+    try:
+        counts = json.loads(item["counts"]["S"])
+        return int(item["ticked_at"]["N"]), {str(action): int(count) for action, count in counts.items()}
+    except (KeyError, ValueError, TypeError, AttributeError, RecursionError):
+        return None
+
+
+def moment(number: str) -> int:
+    """The millisecond of an index key: written by hand, it may have a fraction."""
+    return math.floor(float(number))
+
+
+def _attributes(record: JobRecord) -> dict[str, dict[str, str]]:
+    found = dict(record.extra or {})
+    for field, value in vars(record).items():
+        if value is not None and field not in _APART and (typed := attribute(field, value)) is not None:
+            found[ATTRIBUTES[field][0]] = typed
+    return found
+
+
+def _read(original: Item, job_id: str, item: Item) -> JobRecord:
+    due = original.get("due_at", {}).get("N")
+    try:
+        found: dict[str, Any] = {"id": checked_job_id(job_id)}
+        extra: dict[str, Any] = {}
+        for name, typed in item.items():
+            reader = _READERS.get(name)
+            if reader is not None:
+                field, kind, read = reader
+                found[field] = read(typed[kind])
+            elif name not in _DERIVED:
+                extra[name] = typed
+        if extra:
+            found["extra"] = extra
+        if not found.keys() >= _REQUIRED:
+            raise ValueError(f"it lacks {', '.join(sorted(_REQUIRED - found.keys()))}")
+        record = JobRecord(**found)
+        if record.status is Status.PROCESSING and (record.lease_id is None or record.lease_until is None):
+            raise ValueError("it is said to be processing, but bears no lease")
+        return record
+    except (KeyError, TypeError, ValueError, RecursionError, RelayQError) as error:
+        problem = f"attribute of another type ({error})" if isinstance(error, KeyError) else str(error)
+        raise UnreadableRow(job_id, cut(problem, 300), due_at=moment(due) if due else None) from None
+
+
+def _up_to(most: int) -> Callable[[str], int]:
+    def read(raw: str) -> int:
+        number = int(raw)
+        if not 0 <= number <= most:
+            raise ValueError(f"the number {raw[:40]} cannot be one of its own")
+        return number
+
+    return read
+
+
+_count = _up_to(_LARGEST)
+_duration = _up_to(_LONGEST_MS)
+
+
+def _status(raw: str) -> Status:
+    known = _STATUSES.get(raw)
+    if known is None:
+        if not _STATUS.fullmatch(raw):
+            raise ValueError(f"its status {raw[:40]!r} cannot be one")
+        return Status.of_newer(raw)
+    return known
+
+
+#: Enum's own way from a value to its member takes four times as long.
+_STATUSES = {status.value: status for status in Status}
+
+
+def _checked_errors(raw: str) -> str:
+    errors = json.loads(raw)
+    if not isinstance(errors, list) or not all(isinstance(each, dict) and each.keys() >= _ERROR for each in errors):
+        raise ValueError("its errors are not a list of {attempt, at, error}")
+    return raw
+
+
+def _checked_progress(raw: str) -> str:
+    progress = json.loads(raw)
+    if not isinstance(progress, dict) or not progress.keys() >= _PROGRESS:
+        raise ValueError("its progress is not {fraction, note}")
+    return raw
+
+
+def _checked_unique_pk(raw: str) -> str:
+    if not raw.startswith(UNIQUE_PREFIX) or len(raw.encode()) > _LONGEST_PK:
+        raise ValueError("its unique key cannot be one")
+    return raw
+
+
+def _reader(field: str, kind: str) -> Callable[[str], Any]:
+    """What turns an attribute into its field. Anybody who may write the table may have written it: it is checked."""
+    if kind == "N":
+        return _CHECKS.get(field) or (_duration if field.endswith("_ms") else _count)
+    return _CHECKS.get(field, str)
+
+
+_CHECKS: dict[str, Callable[[str], Any]] = {
+    "name": checked_name,
+    "queue": checked_queue,
+    "unique_pk": _checked_unique_pk,
+    "status": _status,
+    "backoff": parse,
+    "exhausted": lambda raw: _count(raw) == 0,
+    # nothing rests on it: one that makes no sense does not make the row unreadable
+    "trace_id": lambda raw: raw if is_trace(raw) else None,
+    "errors_json": _checked_errors,
+    "progress_json": _checked_progress,
+}
+#: attribute -> (field, DynamoDB type, what turns the one into the other)
+_READERS = {name: (field, kind, _reader(field, kind)) for field, (name, kind) in ATTRIBUTES.items()}

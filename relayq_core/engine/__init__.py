@@ -1,0 +1,1 @@
+"""What moves a job: dispatch, run, settle, sweep."""

@@ -1,0 +1,109 @@
+"""Attempt: what came of starting a handler, whatever it returned or raised; the job's code ends here."""
+
+from __future__ import annotations
+
+import inspect
+import json
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from relayq_core.errors import RetryAfter, Snooze, checked_wait, is_a
+from relayq_core.jobs.context import job_fields
+from relayq_core.jobs.registry import RunnableJob
+from relayq_core.model import budgets
+from relayq_core.model.record import JobRecord
+from relayq_core.model.settling import Failed, Outcome, Snoozed, Succeeded
+from relayq_core.process.loggers import logger
+from relayq_core.text import describe, headline
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """What came of trying: the outcome, the exception behind it, and the job as far as it could be built."""
+
+    outcome: Outcome
+    error: BaseException | None = None
+    job: RunnableJob | None = None
+    duration_ms: float = 0.0
+
+
+def outcome_of(raised: BaseException, final: tuple[type[BaseException], ...]) -> tuple[Outcome, BaseException | None]:
+    """What is to be done about what a handler raised, and the error behind it, if it is one.
+
+    In a group each member means what it means alone. One that is final ends the job; else one that failed makes it a
+    failure, with the longest wait that a RetryAfter asks for; only where all snooze the job does, for the longest.
+    """
+    members = [member for member in _members(raised) if not _is_cancellation(member)] or [raised]
+    error = members[0] if len(members) == 1 else raised
+    try:
+        if any(any(is_a(member, kind) for kind in final) for member in members):
+            return failure(error, final=True), error
+        snoozes = _waits("Snooze", Snooze, members)
+        if len(snoozes) == len(members):
+            return Snoozed(max(snoozes)), None
+        return failure(error, wait=max(_waits("RetryAfter", RetryAfter, members), default=None)), error
+    except BaseException as odd:  # seconds that are none
+        return failure(odd), odd
+
+
+def _members(error: BaseException) -> Iterator[BaseException]:
+    """The exceptions of a group and of the groups in it."""
+    group: Any = BaseExceptionGroup.exceptions
+    waiting = [error]  # and no recursion: groups may be nested deeper than Python recurses
+    while waiting:
+        one = waiting.pop()
+        if is_a(one, BaseExceptionGroup):
+            waiting.extend(reversed(group.__get__(one)))
+        else:
+            yield one
+
+
+def _is_cancellation(error: BaseException) -> bool:
+    """What is cancelled since another failed says nothing of its own."""
+    asyncio = sys.modules.get("asyncio")
+    return asyncio is not None and type(error) is asyncio.CancelledError
+
+
+def _waits(option: str, kind: type[BaseException], members: Iterable[BaseException]) -> list[float]:
+    found: list[Any] = [member for member in members if is_a(member, kind)]
+    return [checked_wait(option, getattr(member, "seconds", None)) for member in found]  # type: ignore[arg-type]
+
+
+def failure(error: BaseException, *, wait: float | None = None, final: bool = False) -> Failed:
+    return Failed(describe(error, budgets.ERROR_BYTES), headline(error), wait, final)
+
+
+def ran(action: Callable[[], Any]) -> Any:
+    """What a handler returned; an async one is run to its end, in the event loop that this process keeps."""
+    # not loaded for it: much to load in a start, and only async handlers need it
+    if "asyncio" in sys.modules:
+        from relayq_core.process import loops  # noqa: PLC0415
+
+        with loops.at_hand():
+            value = action()
+    else:
+        value = action()
+    if not inspect.isawaitable(value):
+        return value
+
+    from relayq_core.process import loops  # noqa: PLC0415
+
+    return loops.run(value)
+
+
+def success(value: Any, record: JobRecord) -> Succeeded:
+    """The handler's return value as JSON, if it is JSON and within its budget; else why not, which a log line says."""
+    if value is None:
+        return Succeeded()
+    try:
+        text = json.dumps(value, allow_nan=False, separators=(",", ":"))
+    except BaseException as error:  # whatever the value's own methods do: the handler has returned, the job is done
+        problem = headline(error, 200)
+    else:
+        if len(text) <= budgets.RESULT_BYTES:
+            return Succeeded(text)
+        problem = f"{len(text)} bytes, the limit is {budgets.RESULT_BYTES}"
+    logger.warning("the result is not kept: %s", problem, extra=job_fields(record))
+    return Succeeded(problem=problem)

@@ -1,0 +1,59 @@
+"""What the definitions of both kinds of job share: where an error belongs, and which handlers cannot be."""
+
+from __future__ import annotations
+
+import inspect
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from pydantic import PydanticUserError
+from pydantic_core import SchemaError
+
+from relayq_core.errors import InvalidJob, InvalidOption
+from relayq_core.jobs.registry import JobType
+from relayq_core.jobs.request import JobRequest
+
+
+@contextmanager
+def belonging_to(where: str) -> Iterator[None]:
+    """An option that is refused inside is refused with the name of the job that has it."""
+    try:
+        yield
+    except InvalidOption as error:
+        raise InvalidOption(error.option, error.problem, where=where) from None
+
+
+def pydantics(error: PydanticUserError | SchemaError) -> str:
+    """pydantic's sentence, without its link."""
+    message = error.message if isinstance(error, PydanticUserError) else str(error)
+    return message.partition("\n\nFor further information")[0].strip()
+
+
+def refuse_generator(function: Any, where: str) -> None:
+    """Raises InvalidJob for a handler that contains yield."""
+    if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
+        raise InvalidJob(where, "the handler is a generator: it contains yield, so calling it would run nothing")
+
+
+def request(job_type: JobType, args: Any) -> JobRequest:
+    """The request for a job of this type. Raises InvalidPayload."""
+    return JobRequest(name=job_type.name, payload_json=job_type.encode(args), job_type=job_type)
+
+
+def file_of(module: str) -> str:
+    """The file of a module, or its name where it has none."""
+    return getattr(sys.modules.get(module), "__file__", None) or module
+
+
+def schema_of(generate: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    """The payload's JSON Schema; one without `properties`, and a `$comment` that says why, where it has none."""
+    try:
+        schema = generate()
+    except Exception as error:  # pydantic's, or that of a type of the user's own
+        said = getattr(error, "message", None) or f"{type(error).__name__}: {error}"
+        return {"type": "object", "$comment": f"unknown: {said.partition(chr(10))[0][:300]}"}
+    # a job that holds itself is a definition, and what stands at the top is a reference to it
+    name = schema.get("$ref", "").rpartition("/")[2]
+    return {**schema["$defs"][name], "$defs": schema["$defs"]} if name else schema

@@ -1,0 +1,227 @@
+"""Payloads through pydantic: written as JSON, read back and compared, without ever showing a value."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any, NamedTuple, TypeVar
+
+from pydantic import ValidationError
+from pydantic_core import PydanticSerializationError
+
+from relayq_core.errors import InvalidPayload, did_you_mean
+from relayq_core.jobs.meaning import MISSING, Difference, Path, difference, equal, in_whole_minutes
+from relayq_core.jobs.reasons import why_changed, why_unreadable
+from relayq_core.text import class_name, complaint, place
+
+T = TypeVar("T")
+
+
+class Codec(NamedTuple):
+    """How the payloads of one job type become JSON, and come back: a job object, or a mapping of arguments."""
+
+    name: str
+    #: the values of the fields, by the fields' names
+    values: Callable[[Any], Mapping[str, Any]]
+    #: the payload, only these of its fields (None: all), fields named by their aliases or not: its JSON
+    dump: Callable[[Any, set[str] | None, bool], str]
+    #: the payload that a text of JSON stands for; it takes a field by its name and by its alias
+    read: Callable[[str], Any]
+
+
+def checked(codec: Codec, given: Any) -> str:
+    """The payload as JSON, if what is read from it means what was given; else InvalidPayload with the reason.
+
+    Fields are written by their aliases where they can be read back so, else by their names.
+    """
+    problems = []
+    for candidate, by_alias in _candidates(given):
+        text, problem = _attempt(codec, given, candidate, by_alias=by_alias)
+        if problem is None:
+            return text
+        problems.append(problem)
+    differences = [problem for problem in problems if isinstance(problem, Difference)]
+    raise _refusal(codec, given, differences[0] if differences else problems[0]) from None
+
+
+def _candidates(given: Any) -> Iterator[tuple[Any, bool]]:
+    """What is written in place of what was given, and whether by aliases; nearly always the first will do."""
+    yield given, True
+    yield given, False
+    try:
+        shifted = in_whole_minutes(given)
+    except Exception:  # an object that cannot be copied, or a moment at the end of the calendar
+        return
+    yield shifted, True
+    yield shifted, False
+
+
+def _attempt(codec: Codec, given: Any, candidate: Any, *, by_alias: bool) -> tuple[str, Difference | Exception | None]:
+    """What `candidate` is as JSON, and what is wrong with that, compared with what was given."""
+    text = _dumped(codec, candidate, by_alias=by_alias)
+    try:
+        back = codec.read(text)
+    except Exception as error:  # a validator's, or that of an __init__ of the user's own
+        return text, error
+    values, read = codec.values(given), codec.values(back)
+    if equal(values, read):
+        return text, None
+    owner = None if isinstance(given, Mapping) else given
+    differences = (
+        difference(value, read.get(field, MISSING), (field,), owner, field) for field, value in values.items()
+    )
+    return text, next(filter(None, differences), None)
+
+
+def _dumped(codec: Codec, given: Any, *, by_alias: bool) -> str:
+    """The payload as JSON; where that fails, InvalidPayload names the field at fault."""
+
+    def dump(only: set[str] | None) -> str:
+        text = codec.dump(given, only, by_alias)
+        if "NaN" in text or "Infinity" in text:
+            json.loads(text, parse_constant=_refuse_constant)
+        return text
+
+    try:
+        return dump(None)
+    except _UNWRITABLE as error:
+        fields = codec.values(given)
+        field, reason = next(filter(None, (_unwritable(dump, field) for field in fields)), (None, _reason(error)))
+        raise InvalidPayload(
+            codec.name,
+            f"it cannot be written as JSON ({reason}); use types that JSON can hold, or define to_payload",
+            field=field,
+        ) from None
+
+
+class _NotJson(ValueError):
+    """What Python writes, and no other reader of JSON takes."""
+
+
+def _refuse_constant(constant: str) -> None:
+    raise _NotJson("NaN and infinity are no JSON; use None, or ser_json_inf_nan='strings'")
+
+
+_UNWRITABLE = (PydanticSerializationError, UnicodeEncodeError, ValueError, TypeError, RecursionError)
+
+
+def _unwritable(dump: Callable[[set[str] | None], str], field: str) -> tuple[str, str] | None:
+    try:
+        dump({field})
+    except _UNWRITABLE as error:
+        return field, _reason(error)
+    return None
+
+
+#: What holds a type or a name, and no value: what a serializer of the user's raised may show one.
+_SHOWABLE = re.compile(r"Error calling function `\w+`: \w+|`\w+` not valid as object key|Unable to serialize unknown.*")
+
+
+def _reason(error: Exception) -> str:
+    if type(error) is _NotJson:
+        return str(error)
+    if type(error) is not PydanticSerializationError:
+        return class_name(error)
+    text = str(error)
+    showable = _SHOWABLE.search(text)
+    return showable[0][:200] if showable else text.partition(":")[0]
+
+
+def _refusal(codec: Codec, given: Any, problem: Difference | Exception) -> InvalidPayload:
+    """The error for a payload that JSON does not bring back as it was."""
+    if isinstance(problem, Difference):
+        at: Path = problem.place
+        reason = why_changed(problem)
+    else:
+        at, reason = why_unreadable(problem, given)
+    return InvalidPayload(
+        codec.name,
+        f"it does not come back from JSON as it was: {reason}; or define to_payload and from_payload",
+        field=_joined(at),
+    )
+
+
+def invalid(name: str, error: ValidationError) -> InvalidPayload:
+    """The error for a payload that does not fit: the first two complaints, how many more there are, never the input.
+
+    A field that the job does not have comes first: it is often the one that is missing, misspelt.
+    """
+    complaints = error.errors(include_input=False, include_url=False, include_context=False)
+    first = next((found for found in complaints if found["type"] == "extra_forbidden"), complaints[0])
+    others = [found for found in complaints if found is not first]
+    field = _joined(first["loc"])
+    missing = [_joined(found["loc"]) or "" for found in complaints if found["type"] == "missing"]
+    hint = did_you_mean(field or "", missing) if first["type"] == "extra_forbidden" else ""
+    return InvalidPayload(name, f"{_problem(first)}{_also(others)}{'.' if hint else ''}{hint}", field=field)
+
+
+def _problem(found: Mapping[str, Any]) -> str:
+    known = {"extra_forbidden": "the job has no such field", "missing": "it is missing"}
+    return known.get(found["type"]) or complaint(found)
+
+
+def _also(others: list[Any]) -> str:
+    """`(and field 'name' is missing, and 2 more)`, or nothing."""
+    if not others:
+        return ""
+    second = next((found for found in others if found["type"] == "missing"), others[0])
+    at = f"field {_joined(second['loc'])!r}" if second["loc"] else "the payload"
+    known = {"extra_forbidden": f"{at} is none of the job's", "missing": f"{at} is missing"}
+    more = f", and {len(others) - 1} more" if len(others) > 1 else ""
+    return f" (and {known.get(second['type']) or f'{at}: {complaint(second)}'}{more})"
+
+
+def _joined(location: Path) -> str | None:
+    return place(location) or None
+
+
+def lenient(name: str, payload_json: str, validate: Callable[[str], T]) -> tuple[T, list[str]]:
+    """Validate, leaving out fields that the job does not know: a newer caller is no error."""
+    ignored: list[str] = []
+    text = payload_json
+    for _ in range(3):  # what is left out may bring more to light, but not for ever
+        try:
+            return validate(text), ignored
+        except ValidationError as error:
+            extras = [e["loc"] for e in error.errors(include_input=False) if e["type"] == "extra_forbidden"]
+            data = json.loads(text) if extras else None
+            unknown = _unknown(extras, data)
+            if not unknown:
+                raise invalid(name, error) from None
+            for *path, field in unknown:
+                del _at(data, path)[field]
+                ignored.append(place((*path, field)))
+            text = json.dumps(data)
+    raise InvalidPayload(name, "it holds fields the job does not know, and they cannot be left out")
+
+
+def _unknown(extras: Iterable[Path], data: Any) -> list[Path]:
+    """Where in the data the fields are that no reading of it knows.
+
+    A union complains once for each of its members, with the member's tag in the location: what one of them knows
+    is not unknown.
+    """
+    readings: dict[Path, dict[Path, set[Path]]] = {}
+    for *tagged, field in extras:
+        path = _path(data, tagged)
+        if field in _at(data, path):
+            readings.setdefault(path, {}).setdefault(tuple(tagged), set()).add((*path, field))
+    return [path for reading in readings.values() for path in sorted(set.intersection(*reading.values()), key=str)]
+
+
+def _path(data: Any, location: Iterable[int | str]) -> Path:
+    """The location without the tags of unions, which are no part of the data."""
+    path: list[int | str] = []
+    for part in location:
+        leads_on = part in data if isinstance(data, dict) else isinstance(data, list) and isinstance(part, int)
+        if leads_on:
+            data = data[part]
+            path.append(part)
+    return tuple(path)
+
+
+def _at(data: Any, path: Iterable[int | str]) -> Any:
+    for part in path:
+        data = data[part]
+    return data

@@ -1,0 +1,301 @@
+"""Why a value does not come back from JSON as it was, and what to do about it: one sentence for each cause."""
+
+from __future__ import annotations
+
+import enum
+import math
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import is_dataclass
+from datetime import datetime, time, timedelta
+from typing import Any
+
+from pydantic import BaseModel, Secret, SecretBytes, SecretStr, ValidationError
+from pydantic.fields import FieldInfo
+
+from relayq_core.jobs.meaning import MISSING, Difference, Path
+from relayq_core.text import class_name, complaint, cut
+
+_VALIDATORS = frozenset({"BeforeValidator", "AfterValidator", "WrapValidator", "PlainValidator"})
+_SERIALIZERS = frozenset({"PlainSerializer", "WrapSerializer"})
+
+
+def why_changed(found: Difference) -> str:
+    """The cause of a difference and what to do, without the values: the first cause that applies."""
+    return next(filter(None, (cause(found) for cause in _CAUSES)), _lossy(found))
+
+
+def why_unreadable(error: Exception, given: Any) -> tuple[Path, str]:
+    """Where the JSON of a payload cannot be read again, and why, without the values."""
+    if type(error) is not ValidationError:
+        return (), f"reading it raises {_raised(error)}"
+    first = error.errors(include_input=False, include_url=False, include_context=False)[0]
+    location: Path = first["loc"]
+    owner, field, value = _given_at(given, location)
+    found = Difference(location, value, MISSING, owner, field)
+    if location[-1:] == ("[key]",):
+        return location[:-2], _KEYS
+    reason = next(filter(None, (cause(found) for cause in _CAUSES_WHEN_UNREADABLE)), None)
+    return location, reason or f"what is written cannot be read ({complaint(first)}); give it a type that JSON can hold"
+
+
+_SAID_BYTES = 500
+#: Python's words for a call that does not fit: they hold names, and no values.
+_DOES_NOT_FIT = re.compile(r"[\w.<>]+\(\) (got an unexpected keyword argument '\w+'|missing \d+ required [\w' ,-]+)")
+
+
+def _raised(error: Exception) -> str:
+    said = cut(error, _SAID_BYTES) if type(error) is TypeError else ""
+    if _DOES_NOT_FIT.fullmatch(said):
+        return f"TypeError: {said}; let __init__ take the fields by their names"
+    return f"{class_name(error)}; a validator or an __init__ does not take what was written"
+
+
+# --- the place ------------------------------------------------------------------------------------------------------
+
+
+def _given_at(given: Any, location: Path) -> tuple[Any, str, Any]:
+    """The object that holds the field at a location, the field's name, and the value there, as far as it leads.
+
+    A location names fields by their aliases, and holds the tags of unions, which lead nowhere.
+    """
+    owner, field, value = None, "", given
+    for part in location:
+        if isinstance(value, BaseModel) or (is_dataclass(value) and not isinstance(value, type)):
+            name = _field_named(type(value), part)
+            if name is not None:
+                owner, field, value = value, name, getattr(value, name, MISSING)
+        elif isinstance(value, Mapping):
+            value = next((item for key, item in value.items() if key == part or str(key) == part), value)
+        elif isinstance(value, list | tuple) and isinstance(part, int) and part < len(value):
+            value = value[part]
+    return owner, field, value
+
+
+def _field_named(cls: type, part: int | str) -> str | None:
+    infos = _infos(cls)
+    declared: dict[str, Any] = getattr(cls, "__dataclass_fields__", {})
+    for name in (*infos, *(name for name in declared if name not in infos)):
+        info = infos.get(name)
+        if part == name or (info is not None and part in (info.alias, info.validation_alias, info.serialization_alias)):
+            return name
+    return None
+
+
+def _infos(cls: Any) -> dict[str, FieldInfo]:
+    infos: dict[str, FieldInfo] = getattr(cls, "__pydantic_fields__", {})
+    return infos
+
+
+def _info(found: Difference) -> FieldInfo | None:
+    owner: Any = found.owner
+    return None if owner is None else _infos(type(owner)).get(found.field)
+
+
+# --- the causes -----------------------------------------------------------------------------------------------------
+
+_KEYS = "the keys of a mapping are text in JSON, and its key type does not read them as what they were; use text keys"
+
+
+def _excluded(found: Difference) -> str | None:
+    info = _info(found)
+    if info is None or not (info.exclude or getattr(info, "exclude_if", False)):
+        return None
+    return f"the field {found.field!r} says exclude, so that it is left out of JSON; do not exclude it"
+
+
+def _secret(found: Difference) -> str | None:
+    if not isinstance(found.given, SecretStr | SecretBytes | Secret):
+        return None
+    return "a secret is written as stars; dispatch the name under which the handler finds the secret"
+
+
+def _iterator(found: Difference) -> str | None:
+    if not isinstance(found.given, Iterator):
+        return None
+    return "an iterator or generator is used up when it is written; annotate it list[...]"
+
+
+def _not_a_number(found: Difference) -> str | None:
+    if not isinstance(found.given, float) or math.isfinite(found.given):
+        return None
+    return "NaN and infinity are no JSON; use None, or ser_json_inf_nan='strings' in its model_config"
+
+
+def _serializer(found: Difference) -> str | None:
+    of_class, of_field = _decorated(found, "model_serializers"), _decorated(found, "field_serializers")
+    if of_class or of_field or _marked(found, _SERIALIZERS):
+        whose = f"the field {found.field!r}" if of_field or not of_class else type(found.owner).__name__
+        return f"what the serializer of {whose} writes is not read as what it was; let its validation read it"
+    return None
+
+
+def _private(found: Difference) -> str | None:
+    if not isinstance(found.owner, BaseModel) or found.field not in type(found.owner).__private_attributes__:
+        return None
+    return (
+        f"the private attribute {found.field!r} of {type(found.owner).__name__} is no part of JSON; make it a field, "
+        "or give it a default_factory if each object may have its own"
+    )
+
+
+def _init_var(found: Difference) -> str | None:
+    declared = getattr(type(found.owner), "__dataclass_fields__", {}).get(found.field)
+    if declared is None or "INITVAR" not in str(getattr(declared, "_field_type", "")):
+        return None
+    return f"the InitVar {found.field!r} of {type(found.owner).__name__} is not kept; make it a field"
+
+
+def _validator(found: Difference) -> str | None:
+    plain = type(found.given) is type(found.back) and isinstance(found.given, str | int | float)
+    changes = _decorated(found, "field_validators") or _decorated(found, "model_validators")
+    if not plain and not (changes or _marked(found, _VALIDATORS)):
+        return None
+    return "a validator changes its own answer when it runs again, on the runner; let it leave that as it is"
+
+
+def _sequence(found: Difference) -> str | None:
+    if isinstance(found.given, list | str | bytes | Mapping) or not isinstance(found.given, Iterable):
+        return None
+    if not isinstance(found.back, list):
+        return None
+    kind = type(found.given).__name__
+    return (
+        f"a {kind} comes back as a list; annotate it {kind}[...] instead of a type that takes lists too, or give a list"
+    )
+
+
+def _text(found: Difference) -> str | None:
+    if not isinstance(found.back, str) or isinstance(found.given, str):
+        return None
+    kind = _kind(found.given)
+    return (
+        f"a {kind} comes back as text, for its type takes text too (Any, or a union with str); annotate it {kind} alone"
+    )
+
+
+def _keys(found: Difference) -> str | None:
+    if not isinstance(found.given, Mapping) or not isinstance(found.back, Mapping):
+        return None
+    if all(isinstance(key, str) for key in found.given):
+        return None
+    return _KEYS
+
+
+def _plain_mapping(found: Difference) -> str | None:
+    if not isinstance(found.back, dict) or isinstance(found.given, Mapping):
+        return None
+    kind = _kind(found.given)
+    return f"a {kind} comes back as a dict, for its type does not say what it is; annotate it {kind}"
+
+
+def _subclass(found: Difference) -> str | None:
+    if (
+        found.back is MISSING
+        or type(found.given) is type(found.back)
+        or type(found.back) not in type(found.given).__mro__
+    ):
+        return None
+    derived, base = _kind(found.given), _kind(found.back)
+    return f"a {derived} comes back as a {base}: the subclass is lost; annotate it {derived}, or a union"
+
+
+def _other_member(found: Difference) -> str | None:
+    kinds = type(found.given), type(found.back)
+    if found.back is MISSING or kinds[0] is kinds[1]:
+        return None
+    return f"a {_kind(found.given)} comes back as a {_kind(found.back)}; annotate it as what it is"
+
+
+def _pattern(found: Difference) -> str | None:
+    if not isinstance(found.given, re.Pattern):
+        return None
+    return "the flags of a pattern are lost; write them into it, such as (?i)"
+
+
+def _offset(found: Difference) -> str | None:
+    if not isinstance(found.given, time | datetime):
+        return None
+    offset = found.given.utcoffset()
+    if offset is None or not offset % timedelta(minutes=1):
+        return None
+    return "its offset from UTC has seconds, which JSON does not keep; give it in UTC"
+
+
+def _enum_value(found: Difference) -> str | None:
+    if not isinstance(found.given, enum.Enum):
+        return None
+    kind = type(found.given.value).__name__
+    return (
+        f"the value of an enum's member is a {kind}, which JSON does not bring back; give the members text or numbers"
+    )
+
+
+def _no_equality(found: Difference) -> str | None:
+    own: Any = type(found.given).__eq__
+    if found.back is MISSING or own is not object.__eq__:
+        return None
+    return f"a {_kind(found.given)} has no == that can say that it is what it was; define __eq__"
+
+
+def _own_equality(found: Difference) -> str | None:
+    given, back = found.given, found.back
+    if not (isinstance(given, BaseModel) or is_dataclass(given)) or type(given) is not type(back):
+        return None
+    return f"the == of {_kind(given)} says that it is another; let it compare what is in its fields"
+
+
+def _lossy(found: Difference) -> str:
+    return (
+        f"a {_kind(found.given)} is not read as it is written, and loses something; write and read it alike "
+        "(ser_json_... and val_json_... of model_config), or give it a type that JSON can hold"
+    )
+
+
+def _kind(value: Any) -> str:
+    return type(value).__name__
+
+
+_CAUSES: tuple[Callable[[Difference], str | None], ...] = (
+    _excluded,
+    _secret,
+    _iterator,
+    _not_a_number,
+    _serializer,
+    _private,
+    _sequence,
+    _text,
+    _offset,
+    _pattern,
+    _keys,
+    _subclass,
+    _plain_mapping,
+    _validator,
+    _other_member,
+    _own_equality,
+    _no_equality,
+)
+_CAUSES_WHEN_UNREADABLE: tuple[Callable[[Difference], str | None], ...] = (
+    _excluded,
+    _init_var,
+    _secret,
+    _serializer,
+    _enum_value,
+    _not_a_number,
+)
+
+
+def _decorated(found: Difference, kind: str) -> bool:
+    """Whether the class that holds the field has a decorator of this kind that concerns it."""
+    decorators = getattr(type(found.owner), "__pydantic_decorators__", None)
+    for decorator in getattr(decorators, kind, {}).values():
+        names = getattr(decorator.info, "fields", None)
+        if names is None or found.field in names or "*" in names:
+            return True
+    return False
+
+
+def _marked(found: Difference, kinds: frozenset[str]) -> bool:
+    """Whether the field's annotation holds such a mark: Annotated[..., AfterValidator(...)]."""
+    info = _info(found)
+    return info is not None and any(type(mark).__name__ in kinds for mark in info.metadata)

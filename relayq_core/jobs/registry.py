@@ -1,0 +1,168 @@
+"""The registry: which job type bears which name. Only what is registered here is ever built or run."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from types import ModuleType
+from typing import Any, NamedTuple, Protocol
+
+from relayq_core.errors import DuplicateJobName, SettingsError, UnknownJob
+from relayq_core.jobs.context import JobContext
+from relayq_core.model.options import Options, several
+
+
+class RunnableJob(Protocol):
+    """A job built from its payload, ready to run."""
+
+    def handle(self, make_context: Callable[[], JobContext]) -> Any:
+        """Run the handler; a coroutine where the handler is async. The context is made where it asks for one."""
+        ...
+
+    def failed(self, error: BaseException) -> Any:
+        """Tell the job that it failed for good; nothing where it defines no `failed`."""
+        ...
+
+
+class JobType(Protocol):
+    """What the core knows of a job class or function. The pydantic work is behind it."""
+
+    @property
+    def name(self) -> str:
+        """The name the job is dispatched and stored under."""
+        ...
+
+    @property
+    def options(self) -> Options:
+        """What the class keywords or the decorator said."""
+        ...
+
+    @property
+    def origin(self) -> Origin:
+        """Where it was defined."""
+        ...
+
+    def encode(self, args: Any) -> str:
+        """The payload of an instance, or of a mapping of arguments, as checked JSON. Raises InvalidPayload."""
+        ...
+
+    def recheck(self, payload_json: str) -> str:
+        """The same for a payload that is JSON already, as from a dispatch by name. Raises InvalidPayload."""
+        ...
+
+    def build(self, payload_json: str) -> tuple[RunnableJob, list[str]]:
+        """The job for a stored payload, and the names of unknown fields that were ignored.
+
+        Raises InvalidPayload.
+        """
+        ...
+
+    def same(self, mine: str, other: str) -> bool:
+        """Whether two payloads, as JSON, mean the same to the handler. Never raises."""
+        ...
+
+    def schema(self) -> dict[str, Any]:
+        """The payload's JSON Schema. Never raises: see `unknown_payload`."""
+        ...
+
+
+def unknown_payload(schema: Mapping[str, Any]) -> str | None:
+    """Why a schema does not say what the payload holds, in a sentence; None where it does."""
+    if "properties" in schema:
+        return None
+    reason: str = schema.get("$comment", "")
+    return reason.removeprefix("unknown: ") or "the job writes and reads it by itself"
+
+
+class Origin(NamedTuple):
+    """Where a job type was defined. Two origins that are equal are one definition, loaded again."""
+
+    file: str
+    qualname: str
+
+    def __str__(self) -> str:
+        return f"{self.qualname} in {self.file}"
+
+
+class Registry(Mapping[str, JobType]):
+    """Job types by name."""
+
+    def __init__(self) -> None:
+        self._types: dict[str, JobType] = {}
+
+    def register(self, job_type: JobType) -> None:
+        """Add a job type; one from the same file and qualified name replaces the earlier. DuplicateJobName."""
+        earlier = self._types.get(job_type.name)
+        if earlier is not None and earlier.origin != job_type.origin:
+            raise DuplicateJobName(job_type.name, str(earlier.origin), str(job_type.origin))
+        self._types[job_type.name] = job_type
+
+    @contextmanager
+    def filled_anew(self) -> Iterator[None]:
+        """For modules that are imported once more: inside nothing is registered yet. Where the block fails, all is as
+        it was."""
+        before, self._types = self._types, {}
+        try:
+            yield
+        except BaseException:
+            self._types = before
+            raise
+
+    def find(self, name: str) -> JobType:
+        """The job type of this name. Raises UnknownJob with what is registered."""
+        try:
+            return self._types[name]
+        except KeyError:
+            raise UnknownJob(name, self._types) from None
+
+    def __getitem__(self, name: str) -> JobType:
+        return self._types[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._types)
+
+    def __len__(self) -> int:
+        return len(self._types)
+
+
+#: The registry that classes and decorators register with.
+registry = Registry()
+
+
+def import_jobs(modules: Iterable[str]) -> None:
+    """Import each module, and every submodule of each package, so that their jobs register.
+
+    Raises SettingsError where a name leads to no module; whatever a module raises passes through.
+    """
+    for name in several("modules", modules, "names of modules"):
+        _import_tree(name)
+
+
+def _import_tree(name: str) -> None:
+    try:
+        module = importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        if error.name is None or not (name == error.name or name.startswith(f"{error.name}.")):
+            raise
+        raise SettingsError(
+            "RELAYQ_JOB_MODULES", f"no module named {error.name!r} (Python looks in: {', '.join(sys.path)})"
+        ) from None
+    _import_below(module)
+
+
+def _import_below(package: ModuleType) -> None:
+    for name in _submodules(package):
+        _import_below(importlib.import_module(name))
+
+
+def _submodules(package: ModuleType) -> list[str]:
+    """Their full names. A folder is a package with or without an __init__.py, as everywhere in Python."""
+    import pkgutil  # noqa: PLC0415 - runners look for jobs, and nobody who only dispatches
+
+    paths = list(getattr(package, "__path__", ()))
+    folders = (entry.name for path in paths if os.path.isdir(path) for entry in os.scandir(path) if entry.is_dir())
+    names = {*(found.name for found in pkgutil.iter_modules(paths)), *filter(str.isidentifier, folders)}
+    return sorted(f"{package.__name__}.{name}" for name in names if not name.startswith("__"))  # __main__, __pycache__

@@ -1,0 +1,224 @@
+"""JobRequest: what is to be dispatched, before it is stored: a name, a payload and options."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any, Protocol, Self, runtime_checkable
+
+from relayq_core.errors import InvalidOption, InvalidPayload, Seconds
+from relayq_core.jobs.habits import with_hints
+from relayq_core.jobs.registry import JobType, Registry, registry
+from relayq_core.model.options import BackoffLike, Options, checked_name
+from relayq_core.model.value import Value, field
+
+
+class JobRequest(Value):
+    """A job and what was said about it. `with_options()` answers with a copy that knows more."""
+
+    name: str
+    payload_json: str = field(shown=False)
+    options: Options = Options()
+    #: the job's type, where it is at hand
+    job_type: JobType | None = field(default=None, shown=False)
+
+    @property
+    def payload(self) -> Any:
+        """The payload as the runner will see it."""
+        return json.loads(self.payload_json)
+
+    def __eq__(self, other: object) -> bool:
+        """Whether they ask for the same; the type may be at hand for the one and not for the other."""
+        return self._asked == other._asked if isinstance(other, JobRequest) else NotImplemented
+
+    def __hash__(self) -> int:
+        return hash(self._asked)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Its type stays behind where it goes to another process: it is found there, if it is at hand."""
+        return _found_again, (type(self), self.name, self.payload_json, self.options)
+
+    def __copy__(self) -> Self:
+        return self.evolve()
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        return self.evolve()  # all that it holds is frozen
+
+    @property
+    def _asked(self) -> tuple[str, str, Options]:
+        return self.name, self.payload_json, self.options
+
+    @with_hints
+    def with_options(
+        self,
+        *,
+        job_id: str | None = None,
+        queue: str | None = None,
+        delay: Seconds | None = None,
+        at: datetime | None = None,
+        max_attempts: int | None = None,
+        backoff: BackoffLike | None = None,
+        timeout: Seconds | None = None,
+        unique: str | None = None,
+        unique_for: Seconds | None = None,
+    ) -> JobRequest:
+        """A copy with these options over its own; durations in seconds or timedelta. Raises InvalidOption."""
+        given = Options.given(
+            job_id=job_id,
+            queue=queue,
+            delay=delay,
+            at=at,
+            max_attempts=max_attempts,
+            backoff=backoff,
+            timeout=timeout,
+            unique=unique,
+            unique_for=unique_for,
+        )
+        return self.evolve(options=given.over(self.options))
+
+
+def _found_again(kind: type[JobRequest], name: str, payload_json: str, options: Options) -> JobRequest:
+    return kind(name, payload_json, options, registry.get(name))
+
+
+@runtime_checkable
+class Dispatchable(Protocol):
+    """A job class, a job object or a job function: something that knows its job type."""
+
+    def __relayq_request__(self, args: Mapping[str, Any] | None) -> JobRequest:
+        """The request for it, with these arguments where it is a type."""
+        ...
+
+
+def request_of(job: Any, args: Mapping[str, Any] | None, registry: Registry) -> JobRequest:
+    """The request that a call of dispatch(job, args) means. Raises InvalidPayload, InvalidOption, TypeError."""
+    if isinstance(job, JobRequest):
+        _no_args(checked_name(job.name), args)
+        return job
+    if isinstance(job, str):
+        return _by_name(_name_of_job(job), args, registry)
+    find = getattr(job, "__relayq_request__", None)
+    if find is None:
+        raise TypeError(
+            "dispatch() takes a Job object, a job type with its data, a request from .job() or with_options(), "
+            f"or a job's name; got {type(job).__name__}. Is the function decorated with @job?"
+        )
+    request: JobRequest = find(args)
+    return request
+
+
+def _name_of_job(text: str) -> str:
+    try:
+        return checked_name(text)
+    except InvalidOption as error:
+        problem = f"{error.problem}. If a job function returned it: dispatch(function.job(...)), without calling it"
+        raise InvalidOption(error.option, problem) from None
+
+
+def _by_name(name: str, args: Mapping[str, Any] | None, registry: Registry) -> JobRequest:
+    """The caller may have none of the job's code: then JSON is all that can be checked."""
+    text = to_json(name, {} if args is None else args)
+    if name in registry:
+        job_type = registry[name]
+        return JobRequest(name=name, payload_json=job_type.recheck(text), job_type=job_type)
+    return JobRequest(name=name, payload_json=text)
+
+
+def _no_args(name: str, args: Mapping[str, Any] | None) -> None:
+    if args is not None:
+        raise InvalidPayload(name, "the job has its arguments already; leave out the second argument")
+
+
+def to_json(name: str, args: Mapping[str, Any]) -> str:
+    """A mapping as compact JSON that reads back as the same value. Raises InvalidPayload with the field."""
+    if not isinstance(args, Mapping):
+        raise InvalidPayload(name, f"expected a mapping of field names to values, got {type(args).__name__}")
+    try:
+        given = dict(args)
+        text = _compact(given)
+        if _is_jsons_own(given) or _same(given, json.loads(text)):
+            text.encode()
+            return text
+    except (TypeError, ValueError, RecursionError):
+        pass
+    return _field_by_field(name, args)
+
+
+def _field_by_field(name: str, args: Mapping[str, Any]) -> str:
+    """The same, at the price of a look at each field: to say which one it is, where one is wrong."""
+    for key, value in args.items():
+        if not isinstance(key, str):
+            raise InvalidPayload(name, f"expected field names that are strings, got {type(key).__name__}")
+        problem = json_problem(value) or (None if key.isascii() else json_problem(key))
+        if problem is not None:
+            raise InvalidPayload(name, problem, field=key)
+    return _compact(dict(args))
+
+
+def same_json(mine: str, other: str) -> bool:
+    """Whether two texts of JSON mean the same, however keys are ordered, numbers are spelt and letters are escaped."""
+    if mine == other:
+        return True
+    try:
+        return _means_the_same(json.loads(mine), json.loads(other))
+    except (ValueError, RecursionError):
+        return False
+
+
+def _means_the_same(mine: Any, other: Any) -> bool:
+    if isinstance(mine, dict) and isinstance(other, dict):
+        return mine.keys() == other.keys() and all(_means_the_same(item, other[key]) for key, item in mine.items())
+    if isinstance(mine, list) and isinstance(other, list):
+        return len(mine) == len(other) and all(map(_means_the_same, mine, other))
+    return isinstance(mine, bool) == isinstance(other, bool) and bool(mine == other)  # True is not 1, but 1.0 is
+
+
+def json_problem(value: Any) -> str | None:
+    """Why a value does not survive its way through JSON, or None if it does."""
+    try:
+        text = _compact(value)
+        text.encode()
+        same = _same(value, json.loads(text))
+    except UnicodeEncodeError:
+        return "it holds a lone surrogate, which is not valid Unicode text"
+    except RecursionError:
+        return "it is nested too deeply for JSON"
+    except (TypeError, ValueError) as error:
+        return f"it cannot be written as JSON ({error}); use text, numbers, lists and mappings"
+    if not same:
+        return (
+            f"it changes on its way through JSON (a {type(value).__name__} does not come back the same); "
+            "use lists, mappings with string keys, text, numbers, true, false and null"
+        )
+    return None
+
+
+_compact = json.JSONEncoder(allow_nan=False, ensure_ascii=False, separators=(",", ":")).encode
+
+
+def _is_jsons_own(value: Any) -> bool:
+    """Of the very types that JSON reads back, all the way down: once it could be written, nothing can have changed."""
+    kind = type(value)
+    if kind in _JSONS_OWN:
+        return True
+    if kind is dict:
+        return set(map(type, value)) <= _STRINGS and all(map(_is_jsons_own, value.values()))
+    return kind is list and all(map(_is_jsons_own, value))
+
+
+_STRINGS = frozenset({str})
+_JSONS_OWN = frozenset({str, int, float, bool, type(None)})
+
+
+def _same(value: Any, back: Any) -> bool:
+    """Equal, and of JSON's own types all the way down: (1, 2) and [1, 2], True and 1 are not the same."""
+    if isinstance(back, dict):
+        return (
+            isinstance(value, dict)
+            and len(value) == len(back)
+            and all(isinstance(key, str) and key in back and _same(item, back[key]) for key, item in value.items())
+        )
+    if isinstance(back, list):
+        return isinstance(value, list) and len(value) == len(back) and all(map(_same, value, back))
+    return type(back) in type(value).__mro__ and value == back

@@ -1,0 +1,1 @@
+"""What a job is and where it goes: pure, with the time as an argument."""

@@ -1,0 +1,92 @@
+"""Bounds: how often a job is tried, how long it waits and may run, once row, type and settings are put together."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import NamedTuple
+
+from relayq_core.model.backoff import Backoff
+from relayq_core.model.options import Options
+from relayq_core.model.policy import Policy
+from relayq_core.model.record import JobRecord
+
+#: Kept free at the end of an invocation, for a handler that stops late and for the settle's retries.
+SETTLE_BUDGET_MS = 10_000
+
+#: A runner that waited longer than this before a job that now lacks time hands it on; a fresh start takes as long.
+WORTH_A_START_MS = 1_000
+
+
+def timeout_ms(options: Options) -> int | None:
+    """The timeout that the options name, in milliseconds."""
+    return None if options.timeout is None else max(1, round(options.timeout * 1000))
+
+
+def timeout_of(known: Options, policy: Policy) -> int | None:
+    """The timeout of a job type with these options, milliseconds; None if it may run as long as its runner."""
+    own = timeout_ms(known)
+    return policy.timeout_ms if own is None else own
+
+
+def longest_timeout(types: Iterable[Options], policy: Policy) -> int | None:
+    """The longest timeout of job types with these options, milliseconds; None if one may run as long as its runner."""
+    timeouts = [timeout_of(known, policy) for known in types]
+    bounded = [timeout for timeout in timeouts if timeout is not None]
+    return max(bounded) if bounded and len(bounded) == len(timeouts) else None
+
+
+class Bounds(NamedTuple):
+    """A job's options, completed: by the row, else its type, else the settings."""
+
+    max_attempts: int
+    backoff: Backoff
+    timeout_ms: int | None
+    #: the timeout was asked for by the job, not only the settings' default
+    timeout_is_own: bool
+
+
+def bounds_of(record: JobRecord, of_type: Options | None, policy: Policy) -> Bounds:
+    """What holds for this job. The sweeper has no type at hand: for it the settings fill the gaps."""
+    known = of_type or Options()
+    own = timeout_ms(known) if record.timeout_ms is None else record.timeout_ms
+    return Bounds(
+        max_attempts=record.max_attempts or known.max_attempts or policy.max_attempts,
+        backoff=record.backoff or known.backoff or policy.backoff,
+        timeout_ms=policy.timeout_ms if own is None else own,
+        timeout_is_own=own is not None,
+    )
+
+
+def bounded(record: JobRecord, bounds: Bounds) -> JobRecord:
+    """A claimed job, exhausted if its claim went past its tries.
+
+    The sweeper releases a crashed job by the settings where the row does not say how many tries its type allows.
+    """
+    if record.attempt <= bounds.max_attempts:
+        return record
+    return record.evolve(attempt=bounds.max_attempts, exhausted=True)
+
+
+def is_better_fresh(timeout_ms: int | None, *, waited_ms: int, remaining_ms: int) -> bool:
+    """A fresh invocation would give a handler with this timeout more time than this one, which has waited.
+
+    One that has not waited runs the job with what is left, however little that is: another would have no more. So a
+    job is handed on once for each wait, and never to and fro.
+    """
+    return waited_ms > WORTH_A_START_MS and timeout_ms is not None and timeout_ms > remaining_ms - SETTLE_BUDGET_MS
+
+
+def never_fits(bounds: Bounds, runner_ms: int | None) -> str | None:
+    """Why the job's own timeout fits no invocation of a runner that may live so long, or None if it can.
+
+    Not what one invocation has left: a slow start would bury a job that fits the next one.
+    """
+    if runner_ms is None or not bounds.timeout_is_own or bounds.timeout_ms is None:
+        return None
+    if bounds.timeout_ms <= runner_ms - SETTLE_BUDGET_MS:
+        return None
+    return (
+        f"its timeout of {bounds.timeout_ms / 1000:g} s can never fit: this runner lives {runner_ms / 1000:g} s and "
+        f"needs {SETTLE_BUDGET_MS // 1000} s of it to settle; raise the runner's timeout (900 s at most), give the "
+        "queue a runner of its own, or lower the job's timeout"
+    )

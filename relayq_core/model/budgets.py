@@ -1,0 +1,14 @@
+"""Budgets in bytes. Together with the payload they stay far below DynamoDB's 400 KB, so no settle fails on size."""
+
+from __future__ import annotations
+
+#: Budgets in bytes. Together with the payload they stay far below DynamoDB's 400 KB, so no settle fails on size.
+PAYLOAD_BYTES = 300_000
+
+RESULT_BYTES = 32_768
+
+ERROR_BYTES = 8_192
+
+ERROR_LINE_BYTES = 500
+
+ERRORS_KEPT = 5

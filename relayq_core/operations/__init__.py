@@ -1,0 +1,1 @@
+"""What an operator asks: list, show, cancel, redrive, forget, and health."""

@@ -1,0 +1,195 @@
+"""Operations on many jobs, one at a time: each outcome is told as it happens, and one may stop in between."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import Literal, TypeVar
+
+from relayq_core.errors import InvalidOption, RelayQError, StoreError, UnreadableRow
+from relayq_core.events.listeners import Events, JobEvent
+from relayq_core.model import leases, settling
+from relayq_core.model.options import checked_queue, several
+from relayq_core.model.policy import Policy
+from relayq_core.model.record import JobRecord, Status, shards_of
+from relayq_core.operations.jobs import Operations
+from relayq_core.ports import Clock, Due, JobStore
+from relayq_core.text import cut
+
+#: `gone`: somebody else was first. `running`: left alone. `refused`: nothing was changed, and `reason` says why.
+What = Literal["redriven", "forgotten", "cancelled", "running", "gone", "refused"]
+
+#: Rows that one read of the index answers with; the rows themselves are then read in one call.
+_PAGE = 100
+#: Whoever paces looks so often whether to stop, milliseconds.
+_LOOK_MS = 200
+#: A table that refuses so many in a row will refuse the rest.
+ERRORS_IN_A_ROW = 5
+#: A row that changes while it is cancelled is looked at again so often.
+_CANCEL_TRIES = 5
+_SLOWEST, _FASTEST = 0.01, 1000
+_FOR_EVER = 10**15
+
+_Job = TypeVar("_Job", str, JobRecord)
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of one job."""
+
+    job_id: str
+    what: What
+    reason: str = ""
+    #: refused by the table, which may refuse the next as well, and not for what the job is
+    by_table: bool = False
+
+
+@dataclass(slots=True)
+class Tally:
+    """What became of many: how many of each, and who was refused why."""
+
+    counts: Counter[str] = field(default_factory=Counter)
+    refused: list[Outcome] = field(default_factory=list)
+
+    def add(self, outcome: Outcome) -> None:
+        """Count one."""
+        self.counts[outcome.what] += 1
+        if outcome.what == "refused":
+            self.refused.append(outcome)
+
+    @classmethod
+    def of(cls, outcomes: Iterable[Outcome]) -> Tally:
+        """Do them all, and count."""
+        tally = cls()
+        for outcome in outcomes:
+            tally.add(outcome)
+        return tally
+
+
+def never() -> bool:
+    """Do not stop."""
+    return False
+
+
+class Bulk:
+    """Redrive, forget and clear, each lazily: nothing is done before its outcome is asked for."""
+
+    def __init__(self, operations: Operations, store: JobStore, clock: Clock, policy: Policy, events: Events) -> None:
+        self._operations = operations
+        self._store = store
+        self._clock = clock
+        self._policy = policy
+        self._events = events
+
+    def redrive(
+        self, job_ids: Iterable[str], *, rate: float | None = None, stop: Callable[[], bool] = never
+    ) -> Iterator[Outcome]:
+        """Bring failed jobs back, at most `rate` a second, until `stop()`.
+
+        Whatever refuses one job does not keep it from the next, but a table that refuses five in a row: StoreError.
+        """
+        return self._each(several("job_ids", job_ids, "several ids"), self._redriven, rate, stop)
+
+    def forget(
+        self, job_ids: Iterable[str], *, rate: float | None = None, stop: Callable[[], bool] = never
+    ) -> Iterator[Outcome]:
+        """Delete failed jobs for good, at most `rate` a second, until `stop()`; else as redrive()."""
+        return self._each(several("job_ids", job_ids, "several ids"), self._forgotten, rate, stop)
+
+    def clear(
+        self,
+        queue: str,
+        *,
+        rate: float | None = None,
+        dry_run: bool = False,
+        stop: Callable[[], bool] = never,
+    ) -> Iterator[Outcome]:
+        """Cancel what waits in a queue when this begins, and leave what runs; `dry_run` only says what would be.
+
+        Each is a conditional write, so that a job which is claimed meanwhile runs.
+        """
+        waiting = self._waiting(checked_queue(queue), self._clock.now() + leases.SKEW_MS)
+        if dry_run:
+            return (Outcome(job.id, "cancelled" if job.status.is_waiting else "running") for job in waiting)
+        return self._each(waiting, self._cancelled, rate, stop)
+
+    # --- one job ---
+
+    def _redriven(self, job_id: str) -> Outcome:
+        redriven = self._operations.redrive(job_id)
+        return Outcome(job_id, "gone" if redriven is None else "redriven")
+
+    def _forgotten(self, job_id: str) -> Outcome:
+        return Outcome(job_id, "forgotten" if self._operations.forget(job_id) else "gone")
+
+    def _cancelled(self, job: JobRecord) -> Outcome:
+        found: JobRecord | None = job
+        for _ in range(_CANCEL_TRIES):
+            if found is None or found.status.is_ended:
+                return Outcome(job.id, "gone")
+            if found.status is Status.PROCESSING:
+                return Outcome(job.id, "running")
+            settlement = settling.cancel(found, self._policy, now=self._clock.now())
+            if self._store.cancel_waiting(found, settlement):
+                self._events.emit(JobEvent(kind="cancelled", job=settlement.after))
+                return Outcome(job.id, "cancelled")
+            found = self._store.get(job.id)
+        return Outcome(job.id, "refused", "it kept changing while it was being cancelled")
+
+    # --- many ---
+
+    def _waiting(self, queue: str, before: int) -> Iterator[JobRecord]:
+        """The live jobs of a queue that were dispatched before then, read consistently a page at a time."""
+        for shard in shards_of(queue):
+            cursor: object | None = None
+            while True:
+                page = self._store.due(shard, _FOR_EVER, _PAGE, cursor)
+                yield from self._read(page.rows, queue, before)
+                if (cursor := page.cursor) is None:
+                    break
+
+    def _read(self, rows: Iterable[Due], queue: str, before: int) -> Iterator[JobRecord]:
+        for job in self._store.get_many(row.job_id for row in rows):
+            if job.created_at <= before and job.queue == queue and not job.status.is_ended:
+                yield job
+
+    def _each(
+        self,
+        jobs: Iterable[_Job],
+        do: Callable[[_Job], Outcome],
+        rate: float | None,
+        stop: Callable[[], bool],
+    ) -> Iterator[Outcome]:
+        errors = 0
+        for job in self._paced(jobs, _checked_rate(rate), stop):
+            try:
+                outcome = do(job)
+                errors = 0
+            except RelayQError as error:
+                by_table = isinstance(error, StoreError) and not isinstance(error, UnreadableRow)
+                outcome = Outcome(job if isinstance(job, str) else job.id, "refused", cut(error, 500), by_table)
+                errors = errors + 1 if by_table else 0
+                if errors >= ERRORS_IN_A_ROW:
+                    raise
+            yield outcome
+
+    def _paced(self, jobs: Iterable[_Job], rate: float | None, stop: Callable[[], bool]) -> Iterator[_Job]:
+        """Each job 1/rate seconds after the one before or later: what was slow is not made up for by a burst."""
+        interval = 0.0 if rate is None else 1000 / rate
+        turn = float(self._clock.now())
+        for job in jobs:
+            while not stop() and (wait := math.ceil(turn - self._clock.now())) > 0:
+                self._clock.sleep(min(wait, _LOOK_MS))
+            if stop():
+                return
+            turn = max(turn, self._clock.now()) + interval
+            yield job
+
+
+def _checked_rate(rate: float | None) -> float | None:
+    """So many a second, from one in a hundred seconds to a thousand; None: as fast as it goes."""
+    if rate is not None and not _SLOWEST <= rate <= _FASTEST:
+        raise InvalidOption("rate", f"expected {_SLOWEST} to {_FASTEST} a second, got {rate:g}")
+    return rate

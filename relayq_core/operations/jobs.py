@@ -1,0 +1,265 @@
+"""Operations: what an operator asks of the jobs: where is it, cancel it, bring it back, forget it."""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import islice
+
+from relayq_core.engine.handoff import hand_off
+from relayq_core.engine.registration import Registrations
+from relayq_core.errors import InvalidOption, KeyTaken, StoreError, UnreadableRow
+from relayq_core.events.listeners import Events, JobEvent
+from relayq_core.jobs.context import job_fields
+from relayq_core.model import settling
+from relayq_core.model.options import checked_job_id, checked_queue
+from relayq_core.model.policy import Policy
+from relayq_core.model.record import JobRecord, Status, shards_of
+from relayq_core.operations import health as views
+from relayq_core.operations.health import Health, LiveJobs, QueueView
+from relayq_core.ports import Clock, Due, Handoff, JobStore
+from relayq_core.process.loggers import logger
+
+#: A row that changes under a cancel is looked at again; so often, it is not chance any more.
+_CANCEL_TRIES = 10
+#: For jobs of one status so many rows are looked at.
+LIVE_LOOKED_AT = 10_000
+#: So many of them in one go, which is what one read of the table answers with.
+_LOOKED_AT_ONCE = 100
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Failures:
+    """Which failed jobs are meant; what is not said does not matter."""
+
+    queue: str | None = None
+    #: the job's name
+    job: str | None = None
+    #: a part of its error's first 200 bytes, whatever its case
+    error: str | None = None
+    #: failed then or later, epoch milliseconds
+    since: int | None = None
+
+    def mean(self, failed: JobRecord) -> bool:
+        """Whether this one is meant, by what the list of failures knows of it."""
+        return (
+            (self.queue is None or failed.queue == self.queue)
+            and (self.job is None or failed.name == self.job)
+            and (self.error is None or self.error.casefold() in (failed.error or "").casefold())
+            and not self.are_all_newer_than(failed)
+        )
+
+    def are_all_newer_than(self, failed: JobRecord) -> bool:
+        """In a list that begins with the newest, nothing after this one is meant."""
+        return self.since is not None and (failed.finished_at or 0) < self.since
+
+
+class Operations:
+    """Questions and single writes; none of them scans a table."""
+
+    def __init__(self, store: JobStore, handoff: Handoff, clock: Clock, policy: Policy, events: Events) -> None:
+        self._store = store
+        self._handoff = handoff
+        self._clock = clock
+        self._policy = policy
+        self._events = events
+        self._registrations = Registrations(store, clock)
+
+    def get(self, job_id: str) -> JobRecord | None:
+        """The job from whichever table holds it, or None. A redrive may pass between the two: look twice."""
+        job_id = checked_job_id(job_id)
+        return self._store.get(job_id) or self._store.get_failed(job_id) or self._store.get(job_id)
+
+    def cancel(self, job_id: str) -> JobRecord | None:
+        """Cancel a waiting job; mark a running one, so that its failure ends it. The job as it then is, or None."""
+        for _ in range(_CANCEL_TRIES):
+            record = self.get(job_id)
+            if record is None or record.status.is_ended:
+                return record
+            if record.is_newer:
+                logger.warning("a newer version wrote the job, and only that can cancel it", extra=job_fields(record))
+                return record
+            now = self._clock.now()
+            if record.status is Status.PROCESSING:
+                answer = self._store.mark_cancelled(record, now)
+                if answer.done:
+                    return answer.record
+                continue
+            settlement = settling.cancel(record, self._policy, now=now)
+            if self._store.cancel_waiting(record, settlement):
+                self._events.emit(JobEvent(kind="cancelled", job=settlement.after))
+                return settlement.after
+        raise StoreError(f"job {job_id!r} kept changing while it was being cancelled", "try again")
+
+    def redrive(self, job_id: str) -> JobRecord | None:
+        """Bring a failed job back, with attempt 0 and the same id; None if it is not in the failed table.
+
+        Raises KeyTaken when its unique key is another job's now.
+        """
+        failed = self._store.get_failed(checked_job_id(job_id))
+        if failed is None:
+            return None
+        if failed.is_newer:
+            raise StoreError(
+                f"job {failed.id!r} needs what this version of RelayQ cannot do", "redrive it with a newer one"
+            )
+        settlement = settling.redrive(failed, self._policy, now=self._clock.now())
+        self._registrations.register(failed.queue)
+        added = self._store.redrive(failed, settlement)
+        if added is None:
+            return None
+        if added.holder is not None:
+            raise KeyTaken(failed.id, added.holder)
+        if added.found is not None and added.found != settlement.after:  # equal: this very write, sent again
+            return added.found
+        if settlement.hand_off:
+            hand_off(self._handoff, self._events, settlement.after, settlement.run_at)
+        return settlement.after
+
+    def forget(self, job_id: str) -> bool:
+        """Delete a failed job for good; False if there was none."""
+        return self._store.forget(checked_job_id(job_id))
+
+    def forget_queue(self, queue: str) -> bool:
+        """Take a queue's name back, so that there is room for another; False if there is no such queue.
+
+        It is swept for a day more, for what is on its way to it, and a dispatch to it makes it known again. Raises
+        InvalidOption while it has jobs, live or failed.
+        """
+        queue = checked_queue(queue)
+        self._refuse_to_forget(queue)
+        self._registrations.drop(queue)
+        if not self._store.forget_queue(queue):
+            return False
+        try:
+            self._refuse_to_forget(queue)  # a job may have come in between
+        except InvalidOption:
+            self._store.register_queue(queue)
+            raise
+        return True
+
+    def _refuse_to_forget(self, queue: str) -> None:
+        if next(self._rows(queue, 0), None) is not None:
+            raise InvalidOption(
+                "queue", f"{queue!r} has jobs that wait or run; `relayq list --queue {queue}` shows them"
+            )
+        if next(self._store.failed(queue, 1), None) is not None:
+            raise InvalidOption(
+                "queue",
+                f"{queue!r} has failed jobs, which could no longer be listed; `relayq failed forget --queue {queue}` "
+                "deletes them",
+            )
+
+    def failed(self, queue: str | None = None, *, limit: int = 100) -> list[JobRecord]:
+        """Failed jobs, newest first: of one queue, or of all. `payload` and `error` are heads; get() has all."""
+        return list(islice(self.failures(Failures(queue=queue), page=limit), limit))
+
+    def failures(self, meant: Failures, *, page: int = 100) -> Iterator[JobRecord]:
+        """The failed jobs that are meant, newest first, read `page` at a time from each queue as they are asked for."""
+        return (job for job, is_meant in self.looked_through(meant, page=page) if is_meant)
+
+    def looked_through(
+        self, meant: Failures, *, until: int | None = None, page: int = 100
+    ) -> Iterator[tuple[JobRecord, bool]]:
+        """All that is read to find those, each with whether it is meant: for whoever bounds how much is read.
+
+        `until`: only what failed then or earlier, epoch milliseconds.
+        """
+        queues = self._store.queues() if meant.queue is None else [checked_queue(meant.queue)]
+        newest_first = heapq.merge(
+            *(self._store.failed(queue, page, until) for queue in queues),
+            key=lambda job: job.finished_at or 0,
+            reverse=True,
+        )
+        for job in newest_first:
+            if meant.are_all_newer_than(job):
+                return
+            yield job, meant.mean(job) and self._is_kept(job)
+
+    def _is_kept(self, failed: JobRecord) -> bool:
+        """TTL deletes days late, and the list does not say when a row's time is up.
+
+        What is younger than this side's retention is shown. What is older is asked for, since the side that buried it
+        may keep its failures for longer: none that is kept may ever be hidden.
+        """
+        if (failed.finished_at or 0) + self._policy.failed_retention_ms > self._clock.now():
+            return True
+        try:
+            return self._store.get_failed(failed.id) is not None
+        except UnreadableRow:
+            return True
+
+    def find_live(self, queue: str | None = None, status: Status | None = None, *, limit: int = 100) -> LiveJobs:
+        """Jobs that wait or run, by when they are due.
+
+        The index knows no status: with one, LIVE_LOOKED_AT rows are looked through at most, or `limit` if that is more.
+        """
+        queues = self._store.queues() if queue is None else [checked_queue(queue)]
+        step = limit if status is None else max(limit, _LOOKED_AT_ONCE)
+        rows = heapq.merge(*(self._due(shard, step) for name in queues for shard in shards_of(name)))
+        most, looked_at = max(limit, LIVE_LOOKED_AT), 0
+        found: dict[str, JobRecord] = {}
+        while len(found) < limit and (some := list(islice(rows, min(step, most - looked_at)))):
+            looked_at += len(some)
+            records = self._store.get_many(row.job_id for row in some)
+            # a row that moves on while the index is read is met twice
+            found |= {record.id: record for record in records if status in (None, record.status)}
+        jobs = sorted(found.values(), key=lambda record: (record.due_at or 0, record.id))
+        capped = len(jobs) > limit or next(rows, None) is not None
+        return LiveJobs(jobs=tuple(jobs[:limit]), looked_at=looked_at, capped=capped)
+
+    def queues(self, *, limit: int = 1000) -> list[QueueView]:
+        """Every queue, from the index alone."""
+        return [self.queue(queue, limit=limit) for queue in self._store.queues()]
+
+    def queue(self, queue: str, *, limit: int = 1000) -> QueueView:
+        """One queue, from the index alone."""
+        now = self._clock.now()
+        rows = list(islice(self._rows(checked_queue(queue), limit), limit + 1))
+        capped = len(rows) > limit
+        overdue = [row.due_at for row in rows if row.due_at <= now]
+        # shard after shard was counted, up to the limit; the oldest may be in one that was not reached
+        first = (
+            [row.due_at for shard in shards_of(queue) for row in self._store.due(shard, now, 1).rows] if capped else []
+        )
+        return QueueView(
+            queue=queue,
+            live=min(len(rows), limit),
+            overdue=min(len(overdue), limit),
+            oldest_due_age_ms=now - min(overdue + first, default=now),
+            capped=capped,
+        )
+
+    def health(self, *, limit: int = 100) -> Health:
+        """Whether both tables answer, the sweeper ticks and nothing is long overdue; queues counted up to `limit`."""
+        problems: list[str] = []
+        try:
+            tick, sweepers = self._store.last_tick(), self._store.sweepers()
+            queues = self.queues(limit=limit)
+        except (StoreError, UnreadableRow) as error:
+            problems.append(str(error))
+        try:
+            self._store.get_failed("health")  # no such job: what matters is that the table says so
+        except (StoreError, UnreadableRow) as error:
+            problems.append(str(error))
+        if problems:
+            return views.unreachable(problems)
+        return views.judged(queues, None if tick is None else tick[0], self._clock.now(), sweepers)
+
+    def _due(self, shard: str, page: int) -> Iterator[Due]:
+        """All rows of a shard, oldest first, read `page` at a time, as they are asked for."""
+        cursor: object | None = None
+        while True:
+            found = self._store.due(shard, _FOR_EVER, min(page, 1000), cursor)
+            yield from found.rows
+            if (cursor := found.cursor) is None:
+                return
+
+    def _rows(self, queue: str, limit: int) -> Iterator[Due]:
+        """Rows of each shard in turn, one more than the limit at most: who counts up to it then knows."""
+        for shard in shards_of(queue):
+            yield from islice(self._due(shard, limit + 1), limit + 1)
+
+
+_FOR_EVER = 10**15

@@ -1,0 +1,1 @@
+"""What is asked of one Python process: event loop, time limits, forks, threads, loggers."""

@@ -1,0 +1,90 @@
+"""What a worker's process runs: one claimed job after another, given and answered over a connection.
+
+Its two arguments are inherited descriptors: for jobs, and a lifeline. The worker claims and renews; here the job is
+performed and settled by the same Runner as in the Lambda.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import sys
+import threading
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+
+from relayq_core import api
+from relayq_core.client import RelayQ
+from relayq_core.engine.runner import Ended
+from relayq_core.jobs.registry import import_jobs
+from relayq_core.model.record import JobRecord
+from relayq_core.process.loggers import job_logger, logger, write_by
+from relayq_core.text import located
+
+#: A job without a timeout may run for so long (a week); its lease is renewed all that time.
+_LONGEST_MS = 604_800_000
+
+
+@dataclass(frozen=True, slots=True)
+class Ready:
+    """The jobs are imported."""
+
+
+@dataclass(frozen=True, slots=True)
+class NotReady:
+    """They cannot be: why, in a sentence."""
+
+    problem: str
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """How a job ended here."""
+
+    ended: Ended
+
+
+def main() -> None:
+    """Import the jobs, say so, and perform what is given until there is nobody to give anything."""
+    connection, lifeline = (Connection(int(number)) for number in sys.argv[1:3])
+    threading.Thread(target=_die_with, args=(lifeline,), daemon=True).start()
+    _log_to_stderr()
+    try:
+        relayq = _relayq()
+    except BaseException as error:
+        connection.send(NotReady(located(error)))
+        return
+    connection.send(Ready())
+    while True:
+        try:
+            claimed: JobRecord = connection.recv()
+        except EOFError:
+            return
+        with relayq.publishing():
+            ran = relayq.runner.perform(claimed, lambda: _LONGEST_MS)
+        connection.send(Report(ran.ended))
+
+
+def _relayq() -> RelayQ:
+    relayq = RelayQ()
+    relayq.policy = relayq.policy.evolve(renews=True, runner_ms=None)
+    api.use(relayq)
+    import_jobs(relayq.settings.job_modules)
+    relayq.prepare()
+    return relayq
+
+
+def _die_with(lifeline: Connection) -> None:
+    """A worker that was killed renews no lease: no handler may outlive it, nor what it has started."""
+    try:
+        lifeline.recv()
+    except (EOFError, OSError):
+        os.killpg(0, signal.SIGKILL)
+
+
+def _log_to_stderr() -> None:
+    """What jobs and the runner log; what a job prints goes where the worker's own output goes."""
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(message)s", stream=sys.stderr)
+    write_by(logging.root.handlers[0], logger)  # the jobs may configure the root as they like
+    job_logger.setLevel(logging.INFO)
