@@ -1,4 +1,4 @@
-"""Where a job goes next. Every decision of the system, pure: no I/O, and `now` is an argument.
+"""Where a job goes next: the drawing, and the table behind it. Every module of this folder decides without I/O.
 
                  dispatch
                     |

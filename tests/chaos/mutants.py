@@ -28,16 +28,18 @@ class Mutant:
 MUTANTS = {
     # a runner settles whoever holds the lease: laws I4, I5, I6
     "unfenced": Mutant(
-        "adapters/dynamodb.py",
+        "adapters/dynamodb/store.py",
         '_HELD = "#status = :processing AND lease_id = :lease"',
         '_HELD = "#status = :processing AND (lease_id = :lease OR attribute_exists(pk))"',
     ),
     # a crash in the last attempt is followed by one more: law I3
-    "one start too many": Mutant("runner.py", "if record.exhausted:", "if record.exhausted and not record.attempt:"),
+    "one start too many": Mutant(
+        "engine/runner.py", "if record.exhausted:", "if record.exhausted and not record.attempt:"
+    ),
     # half the wait after a failure: law I13
     "impatient": Mutant(
-        "lifecycle.py", "available_at = now + round(wait * 1000)", "available_at = now + round(wait * 500)"
+        "model/settling.py", "available_at = now + round(wait * 1000)", "available_at = now + round(wait * 500)"
     ),
     # nobody ends a lease that ran out: laws I1, I14
-    "no release": Mutant("lifecycle.py", "if lease_ends > now:", "if lease_ends:"),
+    "no release": Mutant("model/sweeping.py", "if lease_ends > now:", "if lease_ends:"),
 }

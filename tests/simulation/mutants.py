@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import sys
 from collections import deque
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from typing import Any
 
@@ -35,15 +36,19 @@ def mutant(make: Mutant) -> Mutant:
 @contextmanager
 def applied(name: str) -> Iterator[None]:
     """The protocol, broken in this way."""
-    patches = MUTANTS[name]()
-    originals = [(owner, attribute, vars(owner)[attribute]) for owner, attribute, _ in patches]
-    try:
-        for owner, attribute, broken in patches:
-            setattr(owner, attribute, broken)
+    with ExitStack() as undo:
+        for owner, attribute, broken in MUTANTS[name]():
+            for user in _users(owner, attribute):
+                undo.callback(setattr, user, attribute, vars(user)[attribute])
+                setattr(user, attribute, broken)
         yield
-    finally:
-        for owner, attribute, original in originals:
-            setattr(owner, attribute, original)
+
+
+def _users(owner: Any, attribute: str) -> list[Any]:
+    """Whoever has it by that name: its owner, and the modules that import it from there."""
+    original = vars(owner)[attribute]
+    modules = [module for name, module in sys.modules.items() if name.startswith("relayq_core.")]
+    return [owner, *(module for module in modules if module is not owner and vars(module).get(attribute) is original)]
 
 
 # --- dispatch ---------------------------------------------------------------------------------------------------
@@ -166,7 +171,7 @@ def claim_takes_an_ended_job() -> list[Patch]:
 def claim_comes_early() -> list[Patch]:
     """The claim forgets to ask for the time."""
     return [
-        (lifecycle, "is_claimable", lambda record, now, name=None: record.status.is_waiting),
+        (leases, "is_claimable", lambda record, now, name=None: record.status.is_waiting),
         (runner.Runner, "_wait_and_claim", _claim_without_waiting),
     ]
 
@@ -193,7 +198,7 @@ def claim_does_not_count() -> list[Patch]:
     def claimed(record: JobRecord, lease: Any) -> JobRecord:
         return _CLAIMED(record, lease).evolve(attempt=record.attempt)
 
-    return [(lifecycle, "claimed", claimed)]
+    return [(leases, "claimed", claimed)]
 
 
 @mutant
@@ -203,7 +208,7 @@ def exhausted_claim_counts() -> list[Patch]:
     def claimed(record: JobRecord, lease: Any) -> JobRecord:
         return _CLAIMED(record, lease).evolve(attempt=record.attempt + 1)
 
-    return [(lifecycle, "claimed", claimed)]
+    return [(leases, "claimed", claimed)]
 
 
 @mutant
@@ -265,7 +270,7 @@ def type_goes_before_the_row() -> list[Patch]:
         found = _LIMITS(record, of_type, policy)
         return found if of_type is None or of_type.backoff is None else found._replace(backoff=of_type.backoff)
 
-    return [(lifecycle, "limits", limits)]
+    return [(bounds, "bounds_of", limits)]
 
 
 @mutant
@@ -310,7 +315,7 @@ def bury_forgets_the_error() -> list[Patch]:
         found = _LIFE_BURY(record, policy, now)
         return found._replace(after=found.after.evolve(error=None))
 
-    return [(lifecycle, "bury", bury)]
+    return [(settling, "bury", bury)]
 
 
 @mutant
@@ -320,7 +325,7 @@ def attempts_are_not_bounded() -> list[Patch]:
     def limits(record: JobRecord, of_type: Any, policy: Any) -> Any:
         return _LIMITS(record, of_type, policy)._replace(max_attempts=10**6)
 
-    return [(lifecycle, "limits", limits)]
+    return [(bounds, "bounds_of", limits)]
 
 
 @mutant
@@ -352,7 +357,7 @@ def retry_leaves_the_index() -> list[Patch]:
         found = _AGAIN(*args, **kwargs)
         return found._replace(after=found.after.evolve(due_at=None), hand_off=True)
 
-    return [(lifecycle, "_again", again)]
+    return [(settling, "again", again)]
 
 
 @mutant
@@ -362,7 +367,7 @@ def ended_rows_stay_in_the_index() -> list[Patch]:
     def ended(record: JobRecord, *args: Any) -> JobRecord:
         return _ENDED(record, *args).evolve(due_at=record.due_at)
 
-    return [(lifecycle, "_ended", ended)]
+    return [(settling, "_ended", ended)]
 
 
 @mutant
@@ -373,7 +378,7 @@ def live_rows_expire() -> list[Patch]:
         found = _AGAIN(*args, **kwargs)
         return found._replace(after=found.after.evolve(expires_at=1))
 
-    return [(lifecycle, "_again", again)]
+    return [(settling, "again", again)]
 
 
 # --- sweep ------------------------------------------------------------------------------------------------------
@@ -388,7 +393,7 @@ def sweeper_believes_the_index() -> list[Patch]:
             return sweeping.release(record, policy, token, now=now, luck=luck)
         return _LOOK(record, seen, policy, token, now=now, luck=luck)
 
-    return [(lifecycle, "look", look)]
+    return [(sweeping, "look", look)]
 
 
 @mutant
@@ -399,7 +404,7 @@ def sweeper_never_releases() -> list[Patch]:
         found = _LOOK(*args, **kwargs)
         return Leave() if isinstance(found, Settlement) else found
 
-    return [(lifecycle, "look", look)]
+    return [(sweeping, "look", look)]
 
 
 @mutant
@@ -411,7 +416,7 @@ def sweeper_never_nudges() -> list[Patch]:
         return Leave() if isinstance(found, Nudge) else found
 
     return [
-        (lifecycle, "look", look),
+        (sweeping, "look", look),
         (MemoryStore, "nudge", lambda self, row, n, due: Answer(False, self._row(row.job_id))),
     ]
 
@@ -431,7 +436,7 @@ def release_is_not_fenced() -> list[Patch]:
             record = record.evolve(lease_until=record.lease_until - 60_000)
         return _LOOK(record, seen, policy, token, now=now, luck=luck)
 
-    return [(MemoryStore, "_refusal", refusal), (lifecycle, "look", look)]
+    return [(MemoryStore, "_refusal", refusal), (sweeping, "look", look)]
 
 
 @mutant
@@ -444,7 +449,7 @@ def release_forgives_the_crash() -> list[Patch]:
             return found._replace(after=found.after.evolve(attempt=record.attempt - 1, exhausted=False))
         return found
 
-    return [(lifecycle, "release", release)]
+    return [(sweeping, "release", release)]
 
 
 @mutant
@@ -511,7 +516,7 @@ def redrive_forgets_the_errors() -> list[Patch]:
         found = _LIFE_REDRIVE(*args, **kwargs)
         return found._replace(after=found.after.evolve(errors_json=None))
 
-    return [(lifecycle, "redrive", redrive)]
+    return [(settling, "redrive", redrive)]
 
 
 # --- what a job is owed ------------------------------------------------------------------------------------------
@@ -526,7 +531,7 @@ def failed_is_never_called() -> list[Patch]:
 @mutant
 def failed_is_called_after_every_failure() -> list[Patch]:
     """failed() is called although another attempt follows."""
-    return [(lifecycle, "will_bury", lambda record, outcome, limits: isinstance(outcome, settling.Failed))]
+    return [(settling, "will_bury", lambda record, outcome, limits: isinstance(outcome, settling.Failed))]
 
 
 @mutant
@@ -536,19 +541,19 @@ def failed_outlives_its_lease() -> list[Patch]:
     def lasts(record: JobRecord, policy: Any, *, now: int) -> int:
         return _LASTS(record, policy, now=now) + int(policy.grace_ms) // 5
 
-    return [(lifecycle, "lease_lasts", lasts)]
+    return [(leases, "lease_lasts", lasts)]
 
 
 @mutant
 def payload_is_lost_at_burial() -> list[Patch]:
     """The failed table has no payload: nothing could be redriven."""
-    return [(lifecycle, "bury", _burying(payload_json="{}"))]
+    return [(settling, "bury", _burying(payload_json="{}"))]
 
 
 @mutant
 def options_are_lost_at_burial() -> list[Patch]:
     """A redriven job would have forgotten its timeout."""
-    return [(lifecycle, "bury", _burying(timeout_ms=None, max_attempts=None))]
+    return [(settling, "bury", _burying(timeout_ms=None, max_attempts=None))]
 
 
 @mutant
@@ -558,7 +563,7 @@ def retry_forgets_the_errors() -> list[Patch]:
     def with_error(*args: Any) -> JobRecord:
         return _WITH_ERROR(*args).evolve(errors_json=None)
 
-    return [(lifecycle, "_with_error", with_error)]
+    return [(settling, "with_error", with_error)]
 
 
 @mutant
@@ -568,7 +573,7 @@ def payload_reaches_an_error() -> list[Patch]:
     def with_error(record: JobRecord, error: str, headline: str, *args: Any) -> JobRecord:
         return _WITH_ERROR(record, f"{error} {record.payload_json}", headline, *args)
 
-    return [(lifecycle, "_with_error", with_error)]
+    return [(settling, "with_error", with_error)]
 
 
 @mutant
@@ -578,7 +583,7 @@ def cancel_forgets_the_error() -> list[Patch]:
     def cancel(record: JobRecord, *args: Any, **kwargs: Any) -> Settlement:
         return _CANCEL(record.evolve(error=None, errors_json=None), *args, **kwargs)
 
-    return [(lifecycle, "cancel", cancel)]
+    return [(settling, "cancel", cancel)]
 
 
 @mutant
@@ -589,7 +594,7 @@ def oldest_errors_are_kept() -> list[Patch]:
         after = _WITH_ERROR(record, *args)
         return after.evolve(errors_json=record.errors_json) if len(record.errors) >= _FEW else after
 
-    return [(lifecycle, "_with_error", with_error)]
+    return [(settling, "with_error", with_error)]
 
 
 @mutant
@@ -600,7 +605,7 @@ def result_is_of_another() -> list[Patch]:
         found = _COMPLETE(*args)
         return found._replace(after=found.after.evolve(result_json='"forged"'))
 
-    return [(lifecycle, "_complete", complete)]
+    return [(settling, "_complete", complete)]
 
 
 @mutant
@@ -611,13 +616,13 @@ def job_fails_an_attempt_early() -> list[Patch]:
         found = _LIMITS(record, *args)
         return found._replace(max_attempts=max(1, found.max_attempts - 1))
 
-    return [(lifecycle, "limits", limits)]
+    return [(bounds, "bounds_of", limits)]
 
 
 @mutant
 def unknown_job_is_buried_at_once() -> list[Patch]:
     """A deploy that is under way costs the job."""
-    return [(lifecycle, "give_back", lambda record, policy, *, now: None)]
+    return [(settling, "give_back", lambda record, policy, *, now: None)]
 
 
 @mutant
@@ -627,7 +632,7 @@ def snooze_waits_nothing() -> list[Patch]:
     def again(record: JobRecord, event: Event, wait: float, *args: Any, **kwargs: Any) -> Settlement:
         return _AGAIN(record, event, 0, *args, **kwargs)
 
-    return [(lifecycle, "_again", again)]
+    return [(settling, "again", again)]
 
 
 @mutant
@@ -637,7 +642,7 @@ def wait_is_taken_for_milliseconds() -> list[Patch]:
     def again(record: JobRecord, event: Event, wait: float, *args: Any, **kwargs: Any) -> Settlement:
         return _AGAIN(record, event, wait * 1000, *args, **kwargs)
 
-    return [(lifecycle, "_again", again)]
+    return [(settling, "again", again)]
 
 
 @mutant
@@ -654,7 +659,7 @@ def settle_forgets_the_progress() -> list[Patch]:
         found = _AGAIN(*args, **kwargs)
         return found._replace(after=found.after.evolve(progress_json=""))
 
-    return [(lifecycle, "_again", again)]
+    return [(settling, "again", again)]
 
 
 @mutant
@@ -712,7 +717,7 @@ def leases_end_an_hour_late() -> list[Patch]:
         late = record is not None and record.lease_until is not None
         return _LOOK(record, *args, now=now - 3_000_000 if late else now, **kwargs)
 
-    return [(lifecycle, "look", look)]
+    return [(sweeping, "look", look)]
 
 
 @mutant
@@ -723,7 +728,7 @@ def claim_moves_the_row_in_the_index() -> list[Patch]:
         after = _CLAIMED(record, lease)
         return after.evolve(due_at=(after.due_at or 0) + 1)
 
-    return [(lifecycle, "claimed", claimed)]
+    return [(leases, "claimed", claimed)]
 
 
 @mutant
