@@ -1,4 +1,4 @@
-"""`python -m tests.style [FOLDER]`: print how the source reads, beside what is asked of it; of a folder, what to mend."""
+"""`python -m tests.style`: print how the source reads beside what is asked of it; of a FOLDER, what to mend."""
 
 from __future__ import annotations
 
