@@ -296,7 +296,7 @@ def test_a_mutant_finds_the_line_that_it_breaks(name: str, tmp_path: Path) -> No
     """Else it would break nothing, and a law that lets it pass would look as if it had failed."""
     mutant = MUTANTS[name]
     copy = tmp_path / mutant.file
-    copy.parent.mkdir(exist_ok=True)
+    copy.parent.mkdir(parents=True, exist_ok=True)
     copy.write_text((ROOT / "relayq_core" / mutant.file).read_text())
     mutant.apply(tmp_path)
     assert mutant.instead in copy.read_text()
