@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from relayq_core.cli.exits import Stop
+from relayq_core.cli.exit_codes import Stop
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 
 import typer
 
-from relayq_core.cli.exits import ERROR, OK, Stop
+from relayq_core.cli.exit_codes import ERROR, OK, Stop
 from relayq_core.cli.output import complain, is_fancy, say
 from relayq_core.errors import RelayQError
 from relayq_core.operations.bulk import Outcome, Tally

@@ -6,12 +6,12 @@ from typing import Annotated
 
 import typer
 
-from relayq_core.cli.ask import Yes, confirm
 from relayq_core.cli.bulk import Done, Rate, carried_out
 from relayq_core.cli.command import Cli, command
 from relayq_core.cli.jobs import known_queue
 from relayq_core.cli.output import say
-from relayq_core.cli.values import flag, queue_name
+from relayq_core.cli.params import flag, queue_name
+from relayq_core.cli.prompts import Yes, confirm
 
 #: Further than this a queue is not counted for the question and the bar.
 _COUNTED = 10_000

@@ -14,10 +14,10 @@ from typing import Annotated, Any, Concatenate, ParamSpec
 import typer
 
 from relayq_core.cli.aws import Aws, DescribedStack
-from relayq_core.cli.exits import ERROR, OK, USAGE, Stop
+from relayq_core.cli.exit_codes import ERROR, OK, USAGE, Stop
 from relayq_core.cli.output import complain, print_json, show_traceback
-from relayq_core.cli.values import flag
-from relayq_core.cli.where import Where, job_modules_findable, prepared
+from relayq_core.cli.params import flag
+from relayq_core.cli.target import Where, job_modules_findable, prepared
 from relayq_core.client import RelayQ
 from relayq_core.errors import RelayQError, SettingsError
 from relayq_core.extras import missing_extra
@@ -239,7 +239,7 @@ def _ended(cli: Cli, body: Callable[[Cli], int | None]) -> int:
         except OSError as error:
             return _failed(cli, f"{error.filename or 'system'}: {error.strerror or error}", type(error).__name__, ERROR)
         except Exception as error:
-            from relayq_core.cli.trouble import sentence  # botocore is much to load, and few commands end like this
+            from relayq_core.cli.aws_errors import sentence  # botocore is much to load, and few commands end like this
 
             extra = missing_extra(error) if isinstance(error, ImportError) else None
             problem = (

@@ -11,9 +11,9 @@ import typer
 
 from relayq_core.cli.command import Cli, command
 from relayq_core.cli.demo import program
-from relayq_core.cli.exits import OK, Stop
+from relayq_core.cli.exit_codes import OK, Stop
 from relayq_core.cli.output import complain, say
-from relayq_core.cli.values import flag
+from relayq_core.cli.params import flag
 from relayq_core.client import RelayQ
 from relayq_core.jobs.registry import Registry
 from relayq_core.ports import History

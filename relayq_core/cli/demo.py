@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from relayq_core.cli.command import Cli, command
-from relayq_core.cli.exits import ERROR, OK
+from relayq_core.cli.exit_codes import ERROR, OK
 from relayq_core.cli.output import STATUS_STYLES, as_text, is_fancy, say
-from relayq_core.cli.values import duration, flag
-from relayq_core.cli.where import check_embedded
+from relayq_core.cli.params import duration, flag
+from relayq_core.cli.target import check_embedded
 from relayq_core.client import RelayQ
 
 if TYPE_CHECKING:

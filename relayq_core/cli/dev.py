@@ -19,17 +19,17 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from relayq_core.cli.command import Cli, command
-from relayq_core.cli.exits import OK, Stop
+from relayq_core.cli.dev_output import Teller
+from relayq_core.cli.exit_codes import OK, Stop
 from relayq_core.cli.output import print_json, say
-from relayq_core.cli.telling import Teller
-from relayq_core.cli.values import duration, flag
-from relayq_core.cli.where import check_embedded, job_modules_findable
+from relayq_core.cli.params import duration, flag
+from relayq_core.cli.target import check_embedded, job_modules_findable
 from relayq_core.text import located
 
 if TYPE_CHECKING:
     from relayq_core.client import RelayQ
+    from relayq_core.local.file_watch import Watched
     from relayq_core.local.stack import Stack
-    from relayq_core.local.watching import Watched
     from relayq_core.local.web import DashboardServer
 
 _PORT = 8641
@@ -181,7 +181,7 @@ class _Developing:
 
     def _reload(self, changed: list[Path]) -> None:
         from relayq_core.errors import RelayQError
-        from relayq_core.local.watching import syntax_error
+        from relayq_core.local.file_watch import syntax_error
 
         names = ", ".join(dict.fromkeys(path.name for path in changed))
         if problem := next(filter(None, map(syntax_error, changed)), None):
@@ -231,10 +231,10 @@ def _developing(
     cli: Cli, modules: str, folders: list[Path], folder: Path, *, tick: float, port: int
 ) -> Iterator[_Developing]:
     from relayq_core.client import RelayQ
+    from relayq_core.local.file_watch import Watched
     from relayq_core.local.journal import Journal
     from relayq_core.local.private import private_folder
     from relayq_core.local.stack import RUNNER, SWEEPER, Stack
-    from relayq_core.local.watching import Watched
 
     logs = folder / "dev-logs"
     private_folder(logs)

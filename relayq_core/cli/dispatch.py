@@ -13,10 +13,10 @@ from typing import Annotated, Any
 import typer
 
 from relayq_core.cli.command import Cli, command
-from relayq_core.cli.exits import OK, Stop
+from relayq_core.cli.exit_codes import OK, Stop
 from relayq_core.cli.output import as_text, complain, is_fancy, say
-from relayq_core.cli.values import Attempts, JobName, at_time, duration, id_of_job, payload, queue_name
-from relayq_core.cli.view import exit_of, show_ended
+from relayq_core.cli.params import Attempts, JobName, at_time, duration, id_of_job, payload, queue_name
+from relayq_core.cli.render import exit_of, show_ended
 from relayq_core.cli.watch import gone_well
 from relayq_core.client import RelayQ
 from relayq_core.errors import RelayQError, did_you_mean

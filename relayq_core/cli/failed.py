@@ -8,12 +8,12 @@ import typer
 
 from relayq_core.cli import failed_many
 from relayq_core.cli.command import Cli, command, command_group
-from relayq_core.cli.exits import no_such_job
+from relayq_core.cli.exit_codes import no_such_job
 from relayq_core.cli.failed_many import TABLE, Error, Named, Since, failures, show_failures
 from relayq_core.cli.jobs import known_queue, say_capped
 from relayq_core.cli.output import say
-from relayq_core.cli.values import JobId, Limit, Queue
-from relayq_core.cli.view import show_job
+from relayq_core.cli.params import JobId, Limit, Queue
+from relayq_core.cli.render import show_job
 from relayq_core.model.record import Status
 from relayq_core.operations.serialize import failed_shape, job_shape
 

@@ -9,13 +9,13 @@ from typing import Annotated
 
 import typer
 
-from relayq_core.cli.ask import Yes, confirm
 from relayq_core.cli.bulk import Done, Rate, Stopped, carried_out
 from relayq_core.cli.command import Cli, command
-from relayq_core.cli.exits import OK, no_such_job
+from relayq_core.cli.exit_codes import OK, no_such_job
 from relayq_core.cli.jobs import known_queue
 from relayq_core.cli.output import Column, age, print_table, say, span
-from relayq_core.cli.values import Queue, duration, flag, id_of_job, name_of_job
+from relayq_core.cli.params import Queue, duration, flag, id_of_job, name_of_job
+from relayq_core.cli.prompts import Yes, confirm
 from relayq_core.client import RelayQ
 from relayq_core.errors import UnreadableRow
 from relayq_core.model.record import JobRecord

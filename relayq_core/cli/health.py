@@ -8,7 +8,7 @@ from dataclasses import replace
 import typer
 
 from relayq_core.cli.command import Cli, command
-from relayq_core.cli.exits import ERROR, OK
+from relayq_core.cli.exit_codes import ERROR, OK
 from relayq_core.cli.jobs import show_queues
 from relayq_core.cli.output import say
 from relayq_core.operations.health import Health

@@ -11,10 +11,10 @@ from rich.console import Group, RenderableType
 from rich.text import Text
 
 from relayq_core.cli.command import Cli, command
-from relayq_core.cli.exits import ERROR, NOT_FOUND, OK, Stop, no_such_job
+from relayq_core.cli.exit_codes import ERROR, NOT_FOUND, OK, Stop, no_such_job
 from relayq_core.cli.output import STATUS_STYLES, Column, age, is_fancy, moment, print_table, say, span, table_of
-from relayq_core.cli.values import JobId, Limit, LiveStatus, Queue, flag, queue_name
-from relayq_core.cli.view import LIVE_COLUMNS, exit_of, live_row, show_ended, show_job
+from relayq_core.cli.params import JobId, Limit, LiveStatus, Queue, flag, queue_name
+from relayq_core.cli.render import LIVE_COLUMNS, exit_of, live_row, show_ended, show_job
 from relayq_core.cli.watch import followed, gone_well, watched
 from relayq_core.client import RelayQ
 from relayq_core.errors import did_you_mean

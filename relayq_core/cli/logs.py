@@ -11,9 +11,9 @@ import typer
 
 from relayq_core.cli.aws import Aws, DescribedStack
 from relayq_core.cli.command import Cli, command
-from relayq_core.cli.exits import ERROR, NOT_FOUND, OK, Stop
+from relayq_core.cli.exit_codes import ERROR, NOT_FOUND, OK, Stop
 from relayq_core.cli.output import age, complain, moment, say
-from relayq_core.cli.values import JobId, duration
+from relayq_core.cli.params import JobId, duration
 from relayq_core.errors import SettingsError
 from relayq_core.model.options import function_for
 from relayq_core.model.record import JobRecord

@@ -29,9 +29,9 @@ from relayq_core.cli import (
 from relayq_core.cli import demo as demo_command
 from relayq_core.cli.command import Debug, Json, Local, Profile, Region, Stack, flowing, report_error, show_help_alone
 from relayq_core.cli.doctor import command as doctor
-from relayq_core.cli.exits import ERROR, LEGEND, OK, USAGE
+from relayq_core.cli.exit_codes import ERROR, LEGEND, OK, USAGE
 from relayq_core.cli.output import is_fancy
-from relayq_core.cli.values import flag
+from relayq_core.cli.params import flag
 
 app = typer.Typer(
     add_completion=False,

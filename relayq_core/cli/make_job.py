@@ -10,9 +10,9 @@ import typer
 
 from relayq_core.cli import scaffold
 from relayq_core.cli.command import Cli, command
-from relayq_core.cli.exits import Stop
+from relayq_core.cli.exit_codes import Stop
 from relayq_core.cli.output import say
-from relayq_core.cli.values import queue_name
+from relayq_core.cli.params import queue_name
 from relayq_core.errors import InvalidOption
 
 

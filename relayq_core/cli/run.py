@@ -13,10 +13,10 @@ import typer
 
 from relayq_core import api
 from relayq_core.cli.command import Cli, command
-from relayq_core.cli.exits import ERROR, JOB_FAILED, STILL_RUNNING, no_such_job
+from relayq_core.cli.exit_codes import ERROR, JOB_FAILED, STILL_RUNNING, no_such_job
 from relayq_core.cli.output import age, say
-from relayq_core.cli.values import epoch_ms, id_of_job
-from relayq_core.cli.view import exit_of, show_ended
+from relayq_core.cli.params import epoch_ms, id_of_job
+from relayq_core.cli.render import exit_of, show_ended
 from relayq_core.client import RelayQ
 from relayq_core.engine.runner import Ended, Ran
 from relayq_core.errors import UnknownJob

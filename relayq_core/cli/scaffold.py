@@ -8,7 +8,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from relayq_core.cli.layouts import jobs_folder
+from relayq_core.cli.project_layout import jobs_folder
 from relayq_core.errors import InvalidOption
 
 #: What the files below call by name: a job of that name would hide it, or be hidden.

@@ -10,7 +10,7 @@ import typer
 from relayq_core.cli.command import Cli, command
 from relayq_core.cli.jobs import known_queue
 from relayq_core.cli.output import Column, print_table, say
-from relayq_core.cli.values import Queue, duration, flag
+from relayq_core.cli.params import Queue, duration, flag
 from relayq_core.engine.sweeper import Scope
 
 #: As long as the sweeper function may take.

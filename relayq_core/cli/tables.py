@@ -7,11 +7,11 @@ from typing import Any
 import typer
 
 from relayq_core.adapters.dynamodb.tables import TTL_ATTRIBUTE, failed_table, jobs_table
-from relayq_core.cli.ask import Yes, confirm
 from relayq_core.cli.command import Cli, command, command_group
-from relayq_core.cli.exits import Stop
+from relayq_core.cli.exit_codes import Stop
 from relayq_core.cli.output import say
-from relayq_core.cli.where import check_embedded
+from relayq_core.cli.prompts import Yes, confirm
+from relayq_core.cli.target import check_embedded
 from relayq_core.settings import Settings
 
 _DEFAULTS = {"RELAYQ_JOBS_TABLE": "relayq-jobs", "RELAYQ_FAILED_TABLE": "relayq-failed"}

@@ -9,9 +9,9 @@ from contextlib import contextmanager
 
 from rich.console import Console, RenderableType
 
-from relayq_core.cli.exits import NOT_FOUND, Stop
+from relayq_core.cli.exit_codes import NOT_FOUND, Stop
 from relayq_core.cli.output import as_text, is_fancy, say
-from relayq_core.cli.view import attempts, progress_of
+from relayq_core.cli.render import attempts, progress_of
 from relayq_core.client import RelayQ
 from relayq_core.model.record import JobRecord
 

@@ -14,7 +14,7 @@ import typer
 
 from relayq_core.cli.command import Cli, command
 from relayq_core.cli.output import print_json, say
-from relayq_core.cli.values import flag, queue_name
+from relayq_core.cli.params import flag, queue_name
 from relayq_core.process.loggers import logger
 from relayq_core.worker.pool import ProcessSlots
 from relayq_core.worker.speaking import Speaker, SpokenLog

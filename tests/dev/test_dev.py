@@ -19,10 +19,10 @@ from urllib.request import HTTPCookieProcessor
 
 import pytest
 
-from relayq_core.cli.telling import _folded
+from relayq_core.cli.dev_output import _folded
 from relayq_core.client import RelayQ
 from relayq_core.local.environ import applied, isolated
-from relayq_core.local.watching import Watched, syntax_error
+from relayq_core.local.file_watch import Watched, syntax_error
 from tests.docs.blocks import ROOT, blocks
 
 JOB = """
@@ -300,7 +300,7 @@ def test_a_line_is_folded_between_words_and_below_where_it_began(monkeypatch: py
     monkeypatch.setenv("COLUMNS", "60")
     text = "word " * 20 + "x" * 50
     assert _folded(text) == text
-    monkeypatch.setattr("relayq_core.cli.telling.is_fancy", lambda stream: True)
+    monkeypatch.setattr("relayq_core.cli.dev_output.is_fancy", lambda stream: True)
     first, *others, last = _folded(text).split("\n")
     assert set(first.split()) == {"word"}
     assert len(first) <= 38

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from relayq_core.cli.layouts import code_folders
 from relayq_core.cli.main import main
+from relayq_core.cli.project_layout import code_folders
 from relayq_core.cli.scaffold import files, layout, names
 from relayq_core.errors import InvalidOption
 from relayq_core.local.environ import isolated

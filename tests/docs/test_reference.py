@@ -11,7 +11,7 @@ import pytest
 import typer.main
 
 import relayq_core
-from relayq_core.cli.exits import LEGEND
+from relayq_core.cli.exit_codes import LEGEND
 from relayq_core.cli.main import app
 from relayq_core.events.publisher import TITLES
 from relayq_core.settings import PREFIX, Settings

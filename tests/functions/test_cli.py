@@ -20,7 +20,7 @@ import pytest
 
 from relayq_core import RelayQ, job
 from relayq_core.cli.main import main
-from relayq_core.cli.view import show_ended, show_job
+from relayq_core.cli.render import show_ended, show_job
 from relayq_core.local.aws import FAILED_TABLE, JOBS_TABLE, EmbeddedAws
 from relayq_core.local.environ import isolated
 from relayq_core.local.server import Server

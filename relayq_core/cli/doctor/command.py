@@ -10,7 +10,7 @@ import typer
 from relayq_core.cli.aws import Aws, DescribedStack
 from relayq_core.cli.command import Cli, command
 from relayq_core.cli.doctor.checks import Finding, Verdict, examined
-from relayq_core.cli.exits import ERROR, OK, Stop
+from relayq_core.cli.exit_codes import ERROR, OK, Stop
 from relayq_core.cli.output import Column, complain, print_table, say
 from relayq_core.client import RelayQ
 from relayq_core.settings import Settings

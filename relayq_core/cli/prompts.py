@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from relayq_core.cli.values import flag
+from relayq_core.cli.params import flag
 from relayq_core.text import clean
 
 Yes = Annotated[bool, flag("--yes", "-y", help="Do not ask.")]

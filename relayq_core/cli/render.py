@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from relayq_core.cli.exits import JOB_FAILED, OK, STILL_RUNNING
+from relayq_core.cli.exit_codes import JOB_FAILED, OK, STILL_RUNNING
 from relayq_core.cli.output import STATUS_STYLES, Column, age, moment, print_details, say, span
 from relayq_core.model.record import JobRecord, Status
 from relayq_core.operations.serialize import decoded, headline, share, unique_key

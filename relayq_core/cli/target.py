@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from relayq_core.cli.aws import Aws, DescribedStack
-from relayq_core.cli.exits import Stop
-from relayq_core.cli.layouts import code_folders, jobs_folder
+from relayq_core.cli.exit_codes import Stop
 from relayq_core.cli.output import complain
+from relayq_core.cli.project_layout import code_folders, jobs_folder
 
 #: output of the stack -> the setting it stands for
 _OUTPUTS = {
