@@ -24,7 +24,7 @@ from relayq_core.extras import missing_extra
 from relayq_core.jobs.registry import Registry, import_jobs, registry
 from relayq_core.process.loggers import logger
 from relayq_core.settings import Settings
-from relayq_core.text import headline, located
+from relayq_core.text import locate_error, summarize_error
 
 P = ParamSpec("P")
 
@@ -98,7 +98,7 @@ class Cli:
             raise
         except Exception as error:
             raise Stop(
-                f"the job modules {', '.join(settings.job_modules)} cannot be imported: {located(error)}",
+                f"the job modules {', '.join(settings.job_modules)} cannot be imported: {locate_error(error)}",
                 kind=type(error).__name__,
             ) from error
         return registry
@@ -243,7 +243,9 @@ def _ended(cli: Cli, body: Callable[[Cli], int | None]) -> int:
 
             extra = missing_extra(error) if isinstance(error, ImportError) else None
             problem = (
-                extra or sentence(error) or f"unexpected {headline(error)}; please report it, with what --debug shows"
+                extra
+                or sentence(error)
+                or f"unexpected {summarize_error(error)}; please report it, with what --debug shows"
             )
             return _failed(cli, problem, type(error).__name__, ERROR)
 
@@ -291,7 +293,7 @@ class _Spoken(logging.Handler):
         with suppress(Exception):
             error = record.exc_info[1] if record.exc_info else None
             if error is not None:
-                message += f" ({headline(error)})"
+                message += f" ({summarize_error(error)})"
             if record.levelno >= logging.WARNING:
                 complain("error" if record.levelno >= logging.ERROR else "warning", message)
             else:

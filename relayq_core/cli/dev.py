@@ -24,7 +24,7 @@ from relayq_core.cli.exit_codes import OK, Stop
 from relayq_core.cli.output import print_json, say
 from relayq_core.cli.params import duration, flag
 from relayq_core.cli.target import check_embedded, job_modules_findable
-from relayq_core.text import located
+from relayq_core.text import locate_error
 
 if TYPE_CHECKING:
     from relayq_core.client import RelayQ
@@ -206,7 +206,7 @@ class _Developing:
             jobs = loaded_anew(self.modules.split(","), self.folders)
         except Exception as error:  # whatever a module of the user's raises in this process, and not in the runner
             self.teller.say(
-                "warning", {"problem": located(error)}, f"no forms for jobs: {located(error)}", style="yellow"
+                "warning", {"problem": locate_error(error)}, f"no forms for jobs: {locate_error(error)}", style="yellow"
             )
             return
         self.dashboard.know(jobs)

@@ -19,7 +19,7 @@ from relayq_core.model.options import function_for
 from relayq_core.model.record import JobRecord
 from relayq_core.operations.serialize import times
 from relayq_core.settings import Settings
-from relayq_core.text import clean, headline
+from relayq_core.text import clean, summarize_error
 
 #: The functions of a stack; each has its log group, the last only with EnableApi=true.
 _FUNCTIONS = ("runner", "sweeper", "api")
@@ -155,7 +155,9 @@ def _own_runners(aws: Aws, stack: DescribedStack) -> Mapping[str, str]:
         environ = aws.client("lambda").get_function_configuration(FunctionName=runner)["Environment"]["Variables"]
         return Settings.from_environ(environ).runner_functions
     except (ClientError, SettingsError, KeyError) as error:
-        complain("note", f"whether the queue has a runner of its own is not known ({headline(error)}); if so, --group")
+        complain(
+            "note", f"whether the queue has a runner of its own is not known ({summarize_error(error)}); if so, --group"
+        )
         return {}
 
 
@@ -168,7 +170,7 @@ def _group_of(aws: Aws, function: str) -> str:
     try:
         answer = aws.client("lambda").get_function_configuration(FunctionName=function)
     except ClientError as error:
-        complain("note", f"where {function} logs could not be read ({headline(error)}); {default} is searched")
+        complain("note", f"where {function} logs could not be read ({summarize_error(error)}); {default} is searched")
         return default
     return str(answer.get("LoggingConfig", {}).get("LogGroup") or default)
 

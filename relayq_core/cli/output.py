@@ -20,7 +20,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from relayq_core.text import clean, escaped
+from relayq_core.text import clean, escape_json
 
 #: Colours by their names in the terminal's own palette, so that they suit a light and a dark one.
 STATUS_STYLES = {
@@ -85,7 +85,7 @@ def as_text(line: str) -> Text:
 def print_json(data: Any, *, line: bool = False) -> None:
     """Data on stdout, as JSON; as one `line` where more of them follow."""
     text = json.dumps(data, indent=None if line else 2, ensure_ascii=False, default=str)
-    print(escaped(text), flush=line)  # noqa: T201
+    print(escape_json(text), flush=line)  # noqa: T201
 
 
 def print_table(

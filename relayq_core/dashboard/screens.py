@@ -16,7 +16,7 @@ from relayq_core.model.record import JobRecord, shards_of
 from relayq_core.operations.health import QueueView
 from relayq_core.ports import Bin, Due, History
 from relayq_core.process.loggers import logger
-from relayq_core.text import headline
+from relayq_core.text import summarize_error
 
 #: Live jobs are counted up to this, then it says `1,000+`.
 COUNTED = 1000
@@ -69,7 +69,7 @@ def past(history: History | None, window: Window, now: int) -> Past:
         count = window.length_ms // window.step_ms
         return Past(tuple(history.bins(window.begins(now), window.step_ms, count)))
     except Exception as error:
-        logger.warning("the history cannot be read: %s", headline(error))
+        logger.warning("the history cannot be read: %s", summarize_error(error))
         return Past(problem="The history cannot be read right now")
 
 

@@ -16,7 +16,7 @@ from relayq_core.model import budgets
 from relayq_core.model.record import JobRecord
 from relayq_core.model.settling import Failed, Outcome, Snoozed, Succeeded
 from relayq_core.process.loggers import logger
-from relayq_core.text import describe, headline
+from relayq_core.text import describe_error, summarize_error
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +72,7 @@ def _waits(option: str, kind: type[BaseException], members: Iterable[BaseExcepti
 
 
 def failure(error: BaseException, *, wait: float | None = None, final: bool = False) -> Failed:
-    return Failed(describe(error, budgets.ERROR_BYTES), headline(error), wait, final)
+    return Failed(describe_error(error, budgets.ERROR_BYTES), summarize_error(error), wait, final)
 
 
 def ran(action: Callable[[], Any]) -> Any:
@@ -100,7 +100,7 @@ def success(value: Any, record: JobRecord) -> Succeeded:
     try:
         text = json.dumps(value, allow_nan=False, separators=(",", ":"))
     except BaseException as error:  # whatever the value's own methods do: the handler has returned, the job is done
-        problem = headline(error, 200)
+        problem = summarize_error(error, 200)
     else:
         if len(text) <= budgets.RESULT_BYTES:
             return Succeeded(text)

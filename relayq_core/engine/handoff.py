@@ -9,7 +9,7 @@ from relayq_core.jobs.context import job_fields
 from relayq_core.model.record import JobRecord
 from relayq_core.ports import Handoff
 from relayq_core.process.loggers import logger
-from relayq_core.text import headline
+from relayq_core.text import summarize_error
 
 
 def message(job_id: str, queue: str | None, run_at: int, name: str | None) -> str:
@@ -27,7 +27,7 @@ def hand_off(handoff: Handoff, events: Events, record: JobRecord, run_at: int) -
     except Exception as error:
         logger.warning(
             "the handoff failed (%s); the sweeper will start the job",
-            headline(error),
+            summarize_error(error),
             extra=job_fields(record),
         )
         events.emit(JobEvent(kind="handoff_failed", job=record, error=error))

@@ -38,7 +38,7 @@ from relayq_core.model.settling import Outcome, Snoozed
 from relayq_core.ports import Clock, Handoff, JobStore, Settled
 from relayq_core.process.deadline import OuterAlarm, deadline
 from relayq_core.process.loggers import logger
-from relayq_core.text import cut, describe, headline, located
+from relayq_core.text import cut, describe_error, locate_error, summarize_error
 
 #: `failed()` and the settle come after the handler's deadline; this much of the invocation stays for the settle.
 _SETTLE_MS = 3_000
@@ -225,7 +225,7 @@ class Runner:
         try:
             self._handoff.offer(claim.job_id, claim.queue, claim.run_at, name=claim.name, here=True)
         except Exception as error:
-            logger.warning("the handoff failed (%s); the sweeper will start the job", headline(error))
+            logger.warning("the handoff failed (%s); the sweeper will start the job", summarize_error(error))
             return Ended.NOT_CLAIMED
         return Ended.HANDED_ON
 
@@ -332,7 +332,7 @@ class Runner:
             try:
                 return self._store.progress(record, progress_json)
             except StoreError as error:
-                logger.warning("progress was not kept: %s", headline(error), extra=job_fields(record))
+                logger.warning("progress was not kept: %s", summarize_error(error), extra=job_fields(record))
                 return False
 
         return JobContext(
@@ -366,7 +366,9 @@ class Runner:
         except OuterAlarm:
             raise
         except BaseException as raised:
-            logger.error("the job's failed() raised %s", describe(raised, _LOGGED_BYTES), extra=job_fields(record))
+            logger.error(
+                "the job's failed() raised %s", describe_error(raised, _LOGGED_BYTES), extra=job_fields(record)
+            )
 
     def _built(self, record: JobRecord, job_type: JobType) -> RunnableJob | None:
         try:
@@ -374,7 +376,7 @@ class Runner:
         except JobTimeout:
             raise
         except BaseException as unbuilt:
-            logger.warning("failed() is not told: the job cannot be built (%s)", headline(unbuilt))
+            logger.warning("failed() is not told: the job cannot be built (%s)", summarize_error(unbuilt))
             return None
 
     @property
@@ -449,7 +451,7 @@ class Runner:
                 wait = (job.available_at - job.updated_at) / 1000
                 logger.warning(
                     "job failed: %s; %s",
-                    "no error" if attempt.error is None else located(attempt.error),
+                    "no error" if attempt.error is None else locate_error(attempt.error),
                     f"it is tried again in {wait:g} s" if retries else "it is in the failed table",
                     extra=fields,
                 )

@@ -11,7 +11,7 @@ from relayq_core.jobs.context import job_fields
 from relayq_core.model.record import JobRecord
 from relayq_core.ports import Clock, UniqueHint
 from relayq_core.process.loggers import logger
-from relayq_core.text import headline
+from relayq_core.text import summarize_error
 
 #: How long a hint that failed is left alone.
 REST_MS = 30_000
@@ -71,7 +71,7 @@ class Hints:
             self._failed_at = self._clock.now()
             logger.warning(
                 "the unique hint failed (%s); for %d s DynamoDB is asked alone",
-                headline(error),
+                summarize_error(error),
                 REST_MS // 1000,
                 extra=job_fields(record),
             )

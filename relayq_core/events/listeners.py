@@ -11,7 +11,7 @@ from relayq_core.jobs.context import apart, job_fields
 from relayq_core.model.record import JobRecord
 from relayq_core.model.value import Value
 from relayq_core.process.loggers import logger
-from relayq_core.text import located
+from relayq_core.text import locate_error
 
 #: dispatched: accepted and written. started: claimed, the handler is about to run. processed: the handler
 #: returned and that is settled. failed: an attempt failed; `will_retry` says whether another follows.
@@ -94,7 +94,7 @@ class Events:
                     apart(listener, event)
             except BaseException as error:
                 # not its traceback: that has the texts of all its causes, which may quote the payload, or be anything
-                logger.error("a listener raised; the job goes on: %s", located(error), extra=job_fields(event.job))
+                logger.error("a listener raised; the job goes on: %s", locate_error(error), extra=job_fields(event.job))
 
 
 #: The events that `@on` listens to.

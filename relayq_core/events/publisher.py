@@ -15,7 +15,7 @@ from relayq_core.model.record import JobRecord
 from relayq_core.ports import Announcement, Clock, EventBus
 from relayq_core.process.forks import anew_in_children
 from relayq_core.process.loggers import logger
-from relayq_core.text import headline, iso
+from relayq_core.text import format_iso, summarize_error
 
 #: kind of event -> what it is called outside. The others are about RelayQ itself: metrics tell of them.
 TITLES = {
@@ -54,13 +54,13 @@ def detail(event: JobEvent, at: int, table: str) -> dict[str, Any]:
         "status": job.status.value,
         "attempt": job.attempt,
         "max_attempts": job.max_attempts,
-        "at": iso(at),
-        "created_at": iso(job.created_at),
-        "available_at": iso(job.available_at) if waits else None,
+        "at": format_iso(at),
+        "created_at": format_iso(job.created_at),
+        "available_at": format_iso(job.available_at) if waits else None,
         "wait_ms": event.wait_ms,
         "duration_ms": None if event.duration_ms is None else round(event.duration_ms),
         "will_retry": event.will_retry,
-        "error": None if event.error is None else headline(event.error, _ERROR_BYTES),
+        "error": None if event.error is None else summarize_error(event.error, _ERROR_BYTES),
         "parent_id": job.parent_id,
         "root_id": job.root_id,
         "trace_id": job.trace_id,
@@ -107,7 +107,7 @@ class Publisher:
         except JobTimeout:
             raise
         except Exception as error:
-            self._lose([event], headline(error))
+            self._lose([event], summarize_error(error))
         if event.kind not in _TOO_SOON or len(self._kept) >= _BATCH:
             self.publish()
 
@@ -146,7 +146,7 @@ class Publisher:
             judged = list(zip(batch, answers, strict=True))
         except Exception as error:
             self._failed_at = self._clock.now()
-            reason = f"{headline(error)}; the bus is left alone for {_REST_MS // 1000} s"
+            reason = f"{summarize_error(error)}; the bus is left alone for {_REST_MS // 1000} s"
             self._lose([event for _, event in batch], reason)
             return
         for (_, event), refused in judged:

@@ -48,7 +48,7 @@ from relayq_core.model.options import checked_job_id
 from relayq_core.model.record import JobRecord
 from relayq_core.operations.serialize import health_shape, job_shape, queue_shape
 from relayq_core.settings import Settings
-from relayq_core.text import cut, headline
+from relayq_core.text import cut, summarize_error
 
 if TYPE_CHECKING:
     from relayq_core.handlers.dashboard import Dashboard
@@ -151,7 +151,7 @@ def _tokens() -> tuple[str, ...] | None:
     except TokensUnread:
         return None
     except Exception as error:
-        logger.error("the tokens cannot be read, so nobody is let in: %s", headline(error))
+        logger.error("the tokens cannot be read, so nobody is let in: %s", summarize_error(error))
         return None
 
 
@@ -174,7 +174,7 @@ def run() -> Response[str]:
     try:
         _made.handoff.offer(asked.job_id, asked.queue or _queue_of(asked.job_id), run_at, name=asked.name)
     except Exception as error:
-        logger.warning("the runner could not be invoked: %s", headline(error))
+        logger.warning("the runner could not be invoked: %s", summarize_error(error))
         raise Refused(HTTPStatus.SERVICE_UNAVAILABLE, "the runner could not be invoked; try again") from None
     return answer(HTTPStatus.ACCEPTED, {"accepted": True})
 
@@ -268,7 +268,7 @@ def _told(error: RelayQError) -> Response[str]:
             status = HTTPStatus.CONFLICT
         case StoreError() | DispatchUnknown() | SettingsError():
             status = HTTPStatus.SERVICE_UNAVAILABLE
-            logger.error("%s", headline(error))
+            logger.error("%s", summarize_error(error))
         case _:
             status = HTTPStatus.BAD_REQUEST
     body = {"error": type(error).__name__, "message": cut(error, 2000)}

@@ -40,7 +40,7 @@ from relayq_core.operations.jobs import Failures
 from relayq_core.operations.serialize import decoded, unique_key
 from relayq_core.ports import History
 from relayq_core.process.loggers import logger
-from relayq_core.text import cut, headline
+from relayq_core.text import cut, summarize_error
 
 ROOT = "/dashboard"
 _COOKIE = "relayq"
@@ -427,7 +427,7 @@ class Dashboard:
         if isinstance(error, KeyTaken):
             return self._problem(HTTPStatus.CONFLICT, str(error))
         if isinstance(error, StoreError):
-            logger.error("%s", headline(error))
+            logger.error("%s", summarize_error(error))
             return self._problem(HTTPStatus.SERVICE_UNAVAILABLE, str(error))
         return self._problem(HTTPStatus.BAD_REQUEST, str(error))
 

@@ -13,7 +13,7 @@ from pydantic_core import PydanticSerializationError
 from relayq_core.errors import InvalidPayload, did_you_mean
 from relayq_core.jobs.meaning import MISSING, Difference, Path, difference, equal, in_whole_minutes
 from relayq_core.jobs.reasons import why_changed, why_unreadable
-from relayq_core.text import class_name, complaint, place
+from relayq_core.text import describe_complaint, format_location, read_class_name
 
 T = TypeVar("T")
 
@@ -122,7 +122,7 @@ def _reason(error: Exception) -> str:
     if type(error) is _NotJson:
         return str(error)
     if type(error) is not PydanticSerializationError:
-        return class_name(error)
+        return read_class_name(error)
     text = str(error)
     showable = _SHOWABLE.search(text)
     return showable[0][:200] if showable else text.partition(":")[0]
@@ -158,7 +158,7 @@ def invalid(name: str, error: ValidationError) -> InvalidPayload:
 
 def _problem(found: Mapping[str, Any]) -> str:
     known = {"extra_forbidden": "the job has no such field", "missing": "it is missing"}
-    return known.get(found["type"]) or complaint(found)
+    return known.get(found["type"]) or describe_complaint(found)
 
 
 def _also(others: list[Any]) -> str:
@@ -169,11 +169,11 @@ def _also(others: list[Any]) -> str:
     at = f"field {_joined(second['loc'])!r}" if second["loc"] else "the payload"
     known = {"extra_forbidden": f"{at} is none of the job's", "missing": f"{at} is missing"}
     more = f", and {len(others) - 1} more" if len(others) > 1 else ""
-    return f" (and {known.get(second['type']) or f'{at}: {complaint(second)}'}{more})"
+    return f" (and {known.get(second['type']) or f'{at}: {describe_complaint(second)}'}{more})"
 
 
 def _joined(location: Path) -> str | None:
-    return place(location) or None
+    return format_location(location) or None
 
 
 def lenient(name: str, payload_json: str, validate: Callable[[str], T]) -> tuple[T, list[str]]:
@@ -191,7 +191,7 @@ def lenient(name: str, payload_json: str, validate: Callable[[str], T]) -> tuple
                 raise invalid(name, error) from None
             for *path, field in unknown:
                 del _at(data, path)[field]
-                ignored.append(place((*path, field)))
+                ignored.append(format_location((*path, field)))
             text = json.dumps(data)
     raise InvalidPayload(name, "it holds fields the job does not know, and they cannot be left out")
 

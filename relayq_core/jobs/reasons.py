@@ -14,7 +14,7 @@ from pydantic import BaseModel, Secret, SecretBytes, SecretStr, ValidationError
 from pydantic.fields import FieldInfo
 
 from relayq_core.jobs.meaning import MISSING, Difference, Path
-from relayq_core.text import class_name, complaint, cut
+from relayq_core.text import cut, describe_complaint, read_class_name
 
 _VALIDATORS = frozenset({"BeforeValidator", "AfterValidator", "WrapValidator", "PlainValidator"})
 _SERIALIZERS = frozenset({"PlainSerializer", "WrapSerializer"})
@@ -36,7 +36,10 @@ def why_unreadable(error: Exception, given: Any) -> tuple[Path, str]:
     if location[-1:] == ("[key]",):
         return location[:-2], _KEYS
     reason = next(filter(None, (cause(found) for cause in _CAUSES_WHEN_UNREADABLE)), None)
-    return location, reason or f"what is written cannot be read ({complaint(first)}); give it a type that JSON can hold"
+    return (
+        location,
+        reason or f"what is written cannot be read ({describe_complaint(first)}); give it a type that JSON can hold",
+    )
 
 
 _SAID_BYTES = 500
@@ -48,7 +51,7 @@ def _raised(error: Exception) -> str:
     said = cut(error, _SAID_BYTES) if type(error) is TypeError else ""
     if _DOES_NOT_FIT.fullmatch(said):
         return f"TypeError: {said}; let __init__ take the fields by their names"
-    return f"{class_name(error)}; a validator or an __init__ does not take what was written"
+    return f"{read_class_name(error)}; a validator or an __init__ does not take what was written"
 
 
 # --- the place ------------------------------------------------------------------------------------------------------

@@ -17,7 +17,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from relayq_core.text import describe, located
+from relayq_core.text import describe_error, locate_error
 
 Handler = Callable[[Any, Any], Any]
 
@@ -50,7 +50,7 @@ def main() -> None:
     try:
         handler = _loaded(sys.argv[2])
     except BaseException as error:
-        _say(control, {"failed": located(error)})
+        _say(control, {"failed": locate_error(error)})
         raise
     _say(control, {"ready": os.getpid()})
     while True:
@@ -93,7 +93,7 @@ def _serve(channel: socket.socket, handler: Handler) -> None:
             try:
                 answer = {"answer": handler(json.loads(asked["event"]), context)}
             except Exception as error:
-                answer = {"error": describe(error, 2000)}
+                answer = {"error": describe_error(error, 2000)}
             sys.stdout.flush()
             _say(channel, answer)
 

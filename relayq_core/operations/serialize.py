@@ -8,7 +8,7 @@ from typing import Any
 
 from relayq_core.model.record import UNIQUE_PREFIX, JobRecord
 from relayq_core.operations.health import Health, QueueView
-from relayq_core.text import iso
+from relayq_core.text import format_iso
 
 #: The times of a job: each in ISO 8601, and as `..._ms` in epoch milliseconds.
 _TIMES = ("created_at", "updated_at", "available_at", "started_at", "finished_at", "cancel_requested_at")
@@ -85,7 +85,7 @@ def times(**moments: int | None) -> dict[str, Any]:
 def _iso_if_any(at: Any) -> str | None:
     """A row edited by hand may hold what is no time."""
     try:
-        return iso(at)
+        return format_iso(at)
     except (TypeError, ValueError, OverflowError, OSError):
         return None
 

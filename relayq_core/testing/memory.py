@@ -13,7 +13,7 @@ from relayq_core.model.leases import Lease
 from relayq_core.model.lifecycle import Event, Settlement
 from relayq_core.model.record import CAN, JobRecord, Status, due_shard
 from relayq_core.ports import Added, Answer, Clock, Due, Page, Settled
-from relayq_core.text import head
+from relayq_core.text import take_head
 
 #: What the list of failed jobs shows of an error: its first bytes.
 _ERROR_HEAD_BYTES = 200
@@ -352,7 +352,7 @@ def _head(record: JobRecord) -> JobRecord:
         queue=record.queue,
         status=Status.FAILED,
         attempt=record.attempt,
-        error=head(record.error or "", _ERROR_HEAD_BYTES),
+        error=take_head(record.error or "", _ERROR_HEAD_BYTES),
         created_at=at,
         updated_at=at,
         available_at=at,

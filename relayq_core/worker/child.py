@@ -20,7 +20,7 @@ from relayq_core.engine.runner import Ended
 from relayq_core.jobs.registry import import_jobs
 from relayq_core.model.record import JobRecord
 from relayq_core.process.loggers import job_logger, logger, write_by
-from relayq_core.text import located
+from relayq_core.text import locate_error
 
 #: A job without a timeout may run for so long (a week); its lease is renewed all that time.
 _LONGEST_MS = 604_800_000
@@ -53,7 +53,7 @@ def main() -> None:
     try:
         relayq = _relayq()
     except BaseException as error:
-        connection.send(NotReady(located(error)))
+        connection.send(NotReady(locate_error(error)))
         return
     connection.send(Ready())
     while True:

@@ -18,7 +18,7 @@ from relayq_core.model.options import several
 from relayq_core.model.record import JobRecord, shards_of
 from relayq_core.ports import Due, Settled
 from relayq_core.process.loggers import logger
-from relayq_core.text import headline
+from relayq_core.text import summarize_error
 from relayq_core.worker.child import Report
 from relayq_core.worker.pool import Died, Slots
 
@@ -228,7 +228,9 @@ class Worker:
             self._tell(news)
         except Exception as error:
             if not self._unheard:
-                logger.warning("nobody hears what happens here (%s); leaving after the job in hand", headline(error))
+                logger.warning(
+                    "nobody hears what happens here (%s); leaving after the job in hand", summarize_error(error)
+                )
             self._unheard = 1
 
     # --- beat ---

@@ -17,7 +17,7 @@ from relayq_core.events.listeners import KINDS, JobEvent, on
 from relayq_core.model.budgets import ERROR_BYTES, ERROR_LINE_BYTES
 from relayq_core.model.record import JobRecord, Status
 from relayq_core.testing import Bench, isolated_registry
-from relayq_core.text import cut, describe, headline
+from relayq_core.text import cut, describe_error, summarize_error
 from tests.fuzz.evil import EVIL, SECRET, EvilStr, unharmed
 from tests.fuzz.watching import everything_seen
 from tests.harmless import is_harmless
@@ -46,16 +46,16 @@ def _is_fit_to_be_stored(text: str | None, limit: int) -> bool:
 def test_whatever_an_exception_is_it_is_told_in_bounds(make: Callable[[], BaseException]) -> None:
     """It is about to be written to the table, and nothing else will be said about it."""
     error = make()
-    assert _is_fit_to_be_stored(unharmed(lambda: describe(error, ERROR_BYTES)), ERROR_BYTES)
-    assert _is_fit_to_be_stored(unharmed(lambda: headline(error)), ERROR_LINE_BYTES)
-    assert SECRET not in unharmed(lambda: describe(error, 10**6))
+    assert _is_fit_to_be_stored(unharmed(lambda: describe_error(error, ERROR_BYTES)), ERROR_BYTES)
+    assert _is_fit_to_be_stored(unharmed(lambda: summarize_error(error)), ERROR_LINE_BYTES)
+    assert SECRET not in unharmed(lambda: describe_error(error, 10**6))
 
 
 def test_a_message_of_50_mb_costs_little_more_than_itself() -> None:
     """A runner of 128 MB must survive it."""
     error = ValueError("ü" * 50_000_000)
     tracemalloc.start()
-    describe(error, ERROR_BYTES)
+    describe_error(error, ERROR_BYTES)
     _, most = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert most < 1_000_000

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import BaseModel, ValidationError
 
-from relayq_core.text import clean, cut, describe, head, headline, located
+from relayq_core.text import clean, cut, describe_error, locate_error, summarize_error, take_head
 from tests.harmless import is_harmless
 
 any_text = st.text(st.characters(codec=None, categories=None), max_size=400)
@@ -86,7 +86,7 @@ def test_an_escape_sequence_is_made_harmless() -> None:
 @given(any_text, st.integers(0, 500))
 def test_the_head_of_a_text_is_all_that_fits_in_bytes(text: str, limit: int) -> None:
     """Without a gap, to the last whole character; what does not fit is less than one of them."""
-    found = head(text, limit)
+    found = take_head(text, limit)
     assert clean(text).startswith(found)
     assert limit - 4 < len(found.encode()) <= limit or found == clean(text)
 
@@ -118,7 +118,7 @@ def test_a_text_far_over_its_limit_is_bounded_whatever_it_is_made_of(char: str) 
 
 def test_an_error_is_told_with_its_kind_its_message_and_where() -> None:
     """That is what an operator reads in the failed table."""
-    told = describe(raised(ValueError("no such user")), 1000)
+    told = describe_error(raised(ValueError("no such user")), 1000)
     first, frame = told.splitlines()
     assert first == "ValueError: no such user"
     assert frame.startswith(f"  at {__file__}:")
@@ -127,14 +127,14 @@ def test_an_error_is_told_with_its_kind_its_message_and_where() -> None:
 
 def test_an_error_without_a_traceback_is_one_line() -> None:
     """RelayQ's own errors, such as a crash, were never raised."""
-    assert describe(ValueError("no"), 1000) == "ValueError: no"
+    assert describe_error(ValueError("no"), 1000) == "ValueError: no"
 
 
 def test_a_headline_is_one_error_in_few_bytes() -> None:
     """Five of them are kept in every row."""
-    assert headline(ValueError("no")) == "ValueError: no"
-    assert headline(MemoryError()) == "MemoryError"
-    assert len(headline(ValueError("x" * 10_000)).encode()) <= 500
+    assert summarize_error(ValueError("no")) == "ValueError: no"
+    assert summarize_error(MemoryError()) == "MemoryError"
+    assert len(summarize_error(ValueError("x" * 10_000)).encode()) <= 500
 
 
 class Unprintable(Exception):
@@ -165,8 +165,8 @@ ValidationErrorOfMine.__name__ = "ValidationError"
 def test_no_exception_is_so_odd_that_it_cannot_be_told(error: BaseException) -> None:
     """Recording an error must never become an error: the job would never be settled."""
     name = type(error).__name__
-    assert describe(raised(error), 1000).startswith((f"{name}: ", f"{name}\n"))
-    assert headline(error)
+    assert describe_error(raised(error), 1000).startswith((f"{name}: ", f"{name}\n"))
+    assert summarize_error(error)
 
 
 class Login(BaseModel):
@@ -179,10 +179,10 @@ def test_a_validation_error_is_told_without_its_input() -> None:
     """pydantic prints the input; passwords would stand in the table and in the logs."""
     with pytest.raises(ValidationError) as caught:
         Login.model_validate({"password": "hunter2"})
-    told = describe(caught.value, 1000)
+    told = describe_error(caught.value, 1000)
     assert "hunter2" not in told
     assert told.startswith("ValidationError: password: Input should be a valid integer")
-    assert "hunter2" not in headline(caught.value)
+    assert "hunter2" not in summarize_error(caught.value)
 
 
 def deep(n: int) -> Any:
@@ -194,18 +194,18 @@ def test_only_the_innermost_frames_are_told() -> None:
     """The place where it broke says more than how one got there, and a recursion has a thousand frames."""
     with pytest.raises(ZeroDivisionError) as caught:
         deep(50)
-    assert describe(caught.value, 8192).count("  at ") == 8
+    assert describe_error(caught.value, 8192).count("  at ") == 8
 
 
 def test_an_error_is_located_by_its_innermost_frame_alone() -> None:
     """One sentence for a terminal: what broke, and where."""
     with pytest.raises(ZeroDivisionError) as caught:
         deep(3)
-    told = located(caught.value)
+    told = locate_error(caught.value)
     assert told.startswith("ZeroDivisionError: division by zero, at ")
     assert told.endswith("in deep")
     assert "\n" not in told
-    assert located(ValueError("x")) == "ValueError: x"
+    assert locate_error(ValueError("x")) == "ValueError: x"
 
 
 def _raised_from(cause: BaseException) -> LookupError:
@@ -229,18 +229,18 @@ def _raised_while_handling(first: BaseException) -> BaseException:
 
 
 def _lines(error: BaseException, limit: int = 8192) -> list[str]:
-    return [line for line in describe(error, limit).splitlines() if not line.startswith("  at ")]
+    return [line for line in describe_error(error, limit).splitlines() if not line.startswith("  at ")]
 
 
 def test_what_an_error_was_raised_from_is_told_with_it() -> None:
     """Whoever wraps errors wants to see what is in the wrapping."""
     error = _raised_from(KeyError("customer_id"))
-    told = describe(error, 8192).splitlines()
+    told = describe_error(error, 8192).splitlines()
     assert told[0] == "LookupError: no such customer"
     assert told[1].endswith(" in _raised_from")
     assert told[2] == "caused by KeyError: 'customer_id'"
     assert told[3].endswith(" in _raised_from")
-    assert located(error).endswith(" in _raised_from; caused by KeyError: 'customer_id'")
+    assert locate_error(error).endswith(" in _raised_from; caused by KeyError: 'customer_id'")
 
 
 def test_what_was_being_handled_is_told_unless_it_is_hidden() -> None:
@@ -279,11 +279,11 @@ def test_the_members_of_a_group_are_told_each_with_its_cause() -> None:
 
 def test_a_long_message_leaves_room_for_its_cause_and_a_long_chain_for_the_message() -> None:
     """The row has 8 KB for all of it."""
-    told = describe(_raised_from(KeyError("x" * 100_000)), 8192)
+    told = describe_error(_raised_from(KeyError("x" * 100_000)), 8192)
     assert len(told.encode()) <= 8192
     error = ValueError("y" * 100_000)
     error.__cause__ = KeyError("customer_id")
-    told = describe(error, 8192)
+    told = describe_error(error, 8192)
     assert len(told.encode()) <= 8192
     assert told.endswith("caused by KeyError: 'customer_id'")
     first = last = ValueError("first")
@@ -291,7 +291,7 @@ def test_a_long_message_leaves_room_for_its_cause_and_a_long_chain_for_the_messa
         last.__cause__ = ValueError(f"{number} " + "z" * 300)
         last.add_note("n" * 10_000)
         last = last.__cause__
-    told = describe(first, 8192)
+    told = describe_error(first, 8192)
     assert len(told.encode()) <= 8192
     assert told.startswith("ValueError: first")
 
@@ -324,7 +324,7 @@ def test_no_validation_error_behind_an_error_shows_its_input(wrap: str) -> None:
             error.__cause__ = type("_RemoteTraceback", (Exception,), {})(
                 f'Traceback:\n  File "jobs/x.py", line 7, in crawl\n    crawl()\n{invalid}\n'
             )
-    told = describe(error, 8192)
-    assert "hunter2" not in told + located(error)
+    told = describe_error(error, 8192)
+    assert "hunter2" not in told + locate_error(error)
     assert ("password: Input should be a valid integer" in told) == (wrap != "remote")
     assert ("at jobs/x.py:7 in crawl" in told) == (wrap == "remote")

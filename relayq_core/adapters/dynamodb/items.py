@@ -14,7 +14,7 @@ from relayq_core.events.tracing import is_trace
 from relayq_core.model.backoff import parse
 from relayq_core.model.options import checked_job_id, checked_name, checked_queue
 from relayq_core.model.record import UNIQUE_PREFIX, JobRecord, Status, due_shard
-from relayq_core.text import cut, head
+from relayq_core.text import cut, take_head
 
 Item: TypeAlias = Mapping[str, Mapping[str, Any]]
 
@@ -103,7 +103,7 @@ def failed_item(record: JobRecord) -> dict[str, dict[str, str]]:
     """A row of the failed table; `finished_at` is `failed_at` there."""
     item = {"id": {"S": record.id}, **_attributes(record)}
     item["failed_at"] = item.pop("finished_at")
-    item["error_head"] = {"S": head(record.error or "", _ERROR_HEAD_BYTES)}
+    item["error_head"] = {"S": take_head(record.error or "", _ERROR_HEAD_BYTES)}
     return item
 
 

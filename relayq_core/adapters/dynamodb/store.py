@@ -35,7 +35,7 @@ from relayq_core.model.queues import FORGOTTEN_MS, MOST_QUEUES
 from relayq_core.model.record import CAN, JobRecord, Status, due_shard
 from relayq_core.ports import Added, Answer, Due, Page, Settled
 from relayq_core.process.loggers import logger
-from relayq_core.text import headline
+from relayq_core.text import summarize_error
 
 _QUEUES_KEY = {"pk": {"S": "queues"}}
 _SWEEPER_KEY = {"pk": {"S": "sweeper"}}
@@ -194,7 +194,7 @@ class DynamoStore:
                 # no right to it, an engine that does not know it, no answer: one put for each job is as safe
                 was_tried, self._inserts = self._inserts, not is_lacking(error)
                 if was_tried:  # and not told by another thread already
-                    logger.warning("jobs are written one by one, a batch could not be (%s)", headline(error))
+                    logger.warning("jobs are written one by one, a batch could not be (%s)", summarize_error(error))
         return [False] * len(records)
 
     def _insert(self, item: Item) -> dict[str, Any]:
