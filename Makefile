@@ -84,6 +84,10 @@ check: .venv/.dev ## format, lint, types, the layers of the house, the templates
 	$(BIN)/python -m tests.template.translate --out .aws-sam/translated $(TEMPLATES)
 	$(BIN)/cfn-lint .aws-sam/translated/*.json
 
+.PHONY: style
+style: .venv/.dev ## how the source reads beside what docs/STYLE.md asks; lowers the ceilings that a test holds
+	@$(BIN)/python -m tests.style
+
 .PHONY: e2e
 e2e: .venv/.dev .venv-sam/.ready .venv-e2e/.ready ## sam build and sam deploy to an emulator, and jobs through all of it
 	$(BIN)/python -m pytest -m e2e tests/e2e $(ARGS)

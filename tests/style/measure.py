@@ -17,7 +17,10 @@ ROOT = Path(__file__).parents[2]
 #: A function longer than this is two.
 LONGEST_FUNCTION = 40
 _WORD = re.compile(r"[A-Za-z][A-Za-z'-]*")
-_FENCE = re.compile(r"^```.*?^```", re.MULTILINE | re.DOTALL)
+#: What is not prose on a page: blocks of code, names in backticks, and the table of words in docs/STYLE.md.
+_NOT_PROSE = re.compile(r"^( *)```.*?^\1```|^\| instead of \|(?:.*\n)+?(?=\n|\Z)|`[^`\n]+`", re.MULTILINE | re.DOTALL)
+#: What is not prose in a template of the dashboard: Jinja's tags, and HTML's with their attributes.
+_NOT_TEXT = re.compile(r"\{%.*?%\}|\{#.*?#\}|<[^>]*>", re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,8 +52,20 @@ def python_files(folder: str) -> list[Path]:
 
 
 def documents() -> list[Path]:
-    """Return the pages of the documentation, and those at the top of the repository."""
-    return sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
+    """Return the pages of the documentation, of the examples, and those at the top of the repository."""
+    folders = ("docs", "examples", ".github", "tests")
+    return sorted([*ROOT.glob("*.md"), *(path for folder in folders for path in (ROOT / folder).rglob("*.md"))])
+
+
+def templates() -> list[Path]:
+    """Return the templates of the dashboard."""
+    return sorted((ROOT / "relayq_core/dashboard/templates").glob("*.html"))
+
+
+def room_of(file: str) -> str:
+    """Return the folder that a file's ceiling stands for: `relayq_core/engine`, `docs/how-to`, `tests`, or `.`."""
+    folders = file.split("/")[:-1]
+    return "/".join(folders[: 1 if file.startswith("tests/") else 2]) or "."
 
 
 def functions(files: Iterable[Path]) -> Iterator[Function]:
@@ -84,17 +99,29 @@ def prose_of_python(path: Path) -> Prose:
         for token in tokenize.generate_tokens(io.StringIO(source).readline)
         if token.type == tokenize.COMMENT
     ]
-    docstrings = [
-        ast.get_docstring(node, clean=False) or ""
-        for node in ast.walk(ast.parse(source))
-        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef)
+    return _prose(path, "\n".join([*comments, *(node.value for node in _docstrings(ast.parse(source)))]))
+
+
+def messages_of_python(path: Path) -> Prose:
+    """Return the string literals of a file that are not docstrings: errors, help, log lines."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    docstrings = {id(node) for node in _docstrings(tree)}
+    texts = [
+        node.value
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in docstrings
     ]
-    return _prose(path, "\n".join([*comments, *docstrings]))
+    return _prose(path, "\n".join(texts))
 
 
 def prose_of_page(path: Path) -> Prose:
-    """Return the text of a page, without its blocks of code."""
-    return _prose(path, _FENCE.sub("", path.read_text(encoding="utf-8")))
+    """Return the text of a page, without code and without the words that docs/STYLE.md lists as bad."""
+    return _prose(path, _NOT_PROSE.sub("", path.read_text(encoding="utf-8")))
+
+
+def text_of_template(path: Path) -> Prose:
+    """Return what a template of the dashboard shows, its expressions included: they may hold strings."""
+    return _prose(path, _NOT_TEXT.sub(" ", path.read_text(encoding="utf-8")))
 
 
 def share_of_verbs(all_functions: Iterable[Function]) -> float:
@@ -112,6 +139,15 @@ def idioms_per_10_000(prose: Iterable[Prose]) -> float:
 def median_lines(all_functions: Iterable[Function]) -> float:
     """Return the median length of the functions, lines."""
     return statistics.median(function.lines for function in all_functions)
+
+
+def _docstrings(tree: ast.Module) -> Iterator[ast.Constant]:
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef) and node.body:
+            first = node.body[0]
+            value = first.value if isinstance(first, ast.Expr) else None
+            if isinstance(value, ast.Constant) and isinstance(value.value, str):
+                yield value
 
 
 def _prose(path: Path, text: str) -> Prose:
