@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import io
 import re
 import statistics
@@ -71,7 +72,7 @@ def room_of(file: str) -> str:
 def functions(files: Iterable[Path]) -> Iterator[Function]:
     """Yield every function but dunders and bodies of `...`, nested ones too."""
     for path in files:
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        for node in ast.walk(_parse(path)):
             if not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) or node.name.startswith("__"):
                 continue
             body = node.body[1:] if ast.get_docstring(node, clean=False) is not None else node.body
@@ -85,7 +86,7 @@ def functions(files: Iterable[Path]) -> Iterator[Function]:
 def classes(files: Iterable[Path]) -> Iterator[tuple[str, str, int]]:
     """Yield the file, name and number of methods of every class."""
     for path in files:
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        for node in ast.walk(_parse(path)):
             if isinstance(node, ast.ClassDef):
                 methods = [n for n in node.body if isinstance(n, ast.FunctionDef | ast.AsyncFunctionDef)]
                 yield _name(path), node.name, len(methods)
@@ -99,17 +100,17 @@ def prose_of_python(path: Path) -> Prose:
         for token in tokenize.generate_tokens(io.StringIO(source).readline)
         if token.type == tokenize.COMMENT
     ]
-    return _prose(path, "\n".join([*comments, *(node.value for node in _docstrings(ast.parse(source)))]))
+    return _prose(path, "\n".join([*comments, *(docstring for _, docstring in _docstrings(_parse(path)))]))
 
 
 def messages_of_python(path: Path) -> Prose:
     """Return the string literals of a file that are not docstrings: errors, help, log lines."""
-    tree = ast.parse(path.read_text(encoding="utf-8"))
-    docstrings = {id(node) for node in _docstrings(tree)}
+    tree = _parse(path)
+    docstrings = {node for node, _ in _docstrings(tree)}
     texts = [
         node.value
         for node in ast.walk(tree)
-        if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in docstrings
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and node not in docstrings
     ]
     return _prose(path, "\n".join(texts))
 
@@ -141,13 +142,18 @@ def median_lines(all_functions: Iterable[Function]) -> float:
     return statistics.median(function.lines for function in all_functions)
 
 
-def _docstrings(tree: ast.Module) -> Iterator[ast.Constant]:
+@functools.cache
+def _parse(path: Path) -> ast.Module:
+    return ast.parse(path.read_text(encoding="utf-8"))
+
+
+def _docstrings(tree: ast.Module) -> Iterator[tuple[ast.Constant, str]]:
     for node in ast.walk(tree):
         if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef) and node.body:
             first = node.body[0]
             value = first.value if isinstance(first, ast.Expr) else None
             if isinstance(value, ast.Constant) and isinstance(value.value, str):
-                yield value
+                yield value, value.value
 
 
 def _prose(path: Path, text: str) -> Prose:
