@@ -28,7 +28,7 @@ _TICK = """
 import json, resource, sys, time
 from benchmarks.aws import relayq
 made = relayq(sys.argv[1])
-made.prepare()
+made.connect()
 began = time.monotonic()
 left = lambda: int({timeout} - (time.monotonic() - began) * 1000)
 swept = made.sweeper.sweep(left)

@@ -79,7 +79,7 @@ def relayq_worker(url: str, pipe: IO[str]) -> System:
     relayq = RelayQ(replace(Settings.from_environ(), handoff="none"))
 
     def work() -> None:
-        relayq.prepare()
+        relayq.connect()
         with ProcessSlots(1, {}, quiet=True) as slots:
             Worker(
                 relayq,

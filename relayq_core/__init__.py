@@ -12,9 +12,9 @@ if TYPE_CHECKING:
     from relayq_core.client import RelayQ
     from relayq_core.engine.dispatcher import Dispatched
     from relayq_core.errors import (
-        BatchIncomplete,
         Bury,
         ChainTooDeep,
+        DispatchIncomplete,
         DispatchUnknown,
         DuplicateJobName,
         InvalidJob,
@@ -49,9 +49,9 @@ else:
         "jobs.context": ("JobContext",),
         "engine.dispatcher": ("Dispatched",),
         "errors": (
-            "BatchIncomplete",
             "Bury",
             "ChainTooDeep",
+            "DispatchIncomplete",
             "DispatchUnknown",
             "DuplicateJobName",
             "InvalidJob",
@@ -104,9 +104,9 @@ else:
 
 __all__ = [
     "Backoff",
-    "BatchIncomplete",
     "Bury",
     "ChainTooDeep",
+    "DispatchIncomplete",
     "DispatchUnknown",
     "Dispatched",
     "DuplicateJobName",

@@ -74,15 +74,15 @@ def dispatch(
 
 
 def dispatch_many(jobs: Iterable[Any]) -> list[Dispatched]:
-    """Write any number of jobs down and hand the first hundred off; the sweeper starts the rest within a minute.
+    """Write any number of jobs down, and hand the first hundred off; the sweeper starts the rest within a minute.
 
     Each of `jobs` is what `dispatch()` takes as its first argument, with its options in it
-    (`Greet(name="Ada").with_options(delay=60)`), or a pair of a job's name or type and its arguments. How each was
-    taken, in their order; a unique key is honoured as in `dispatch()`.
+    (`Greet(name="Ada").with_options(delay=60)`), or a pair of a job's name or type and its arguments. Return a
+    Dispatched for each, in the same order; a unique key is honoured as in `dispatch()`.
 
     All are checked before anything is written: InvalidPayload, PayloadTooLarge, InvalidOption and ChainTooDeep mean
-    that no job was. Raises SettingsError, StoreError, and BatchIncomplete where some were not accepted: its `outcomes`
-    hold a Dispatched or an error for each.
+    that no job was. Raises SettingsError, StoreError, and DispatchIncomplete where some were not accepted: its
+    `outcomes` hold a Dispatched or an error for each.
     """
     return relayq().dispatch_many(jobs)
 

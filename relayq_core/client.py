@@ -212,7 +212,7 @@ class RelayQ:
 
     # --- the parts ---
 
-    def prepare(self) -> None:
+    def connect(self) -> None:
         """Make the DynamoDB client now, in a function's start, and not while a job waits for it. Raises StoreError."""
         self._client("dynamodb")
 

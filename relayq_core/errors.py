@@ -228,7 +228,7 @@ class DispatchUnknown(RelayQError):
         )
 
 
-class BatchIncomplete(RelayQError):
+class DispatchIncomplete(RelayQError):
     """Some jobs of a dispatch_many() were not accepted. `outcomes`: a Dispatched or an error for each, in order."""
 
     def __init__(self, outcomes: Sequence[object]) -> None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 from relayq_core.engine.dispatcher import Dispatched, Dispatcher
-from relayq_core.errors import BatchIncomplete, DispatchUnknown, RelayQError, StoreUnavailable
+from relayq_core.errors import DispatchIncomplete, DispatchUnknown, RelayQError, StoreUnavailable
 from relayq_core.jobs.registry import Registry
 from relayq_core.jobs.request import request_of
 from relayq_core.model.options import several
@@ -55,7 +55,7 @@ class BatchDispatcher:
         """Accept all of them; how each was taken, in their order.
 
         Everything is checked before anything is written: InvalidPayload, PayloadTooLarge, InvalidOption, ChainTooDeep
-        mean that no job was. Raises BatchIncomplete, with an outcome for each, where some were not accepted.
+        mean that no job was. Raises DispatchIncomplete, with an outcome for each, where some were not accepted.
         """
         orders = list(self._orders(jobs))
         for queue in dict.fromkeys(order.record.queue for order in orders):
@@ -128,5 +128,5 @@ def _pair(given: Any) -> tuple[Any, Any]:
 def _all_accepted(outcomes: list[Dispatched | RelayQError]) -> list[Dispatched]:
     accepted = [outcome for outcome in outcomes if isinstance(outcome, Dispatched)]
     if len(accepted) < len(outcomes):
-        raise BatchIncomplete(outcomes)
+        raise DispatchIncomplete(outcomes)
     return accepted

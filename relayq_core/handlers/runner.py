@@ -36,7 +36,7 @@ with starting():
     api.use(_made)  # dispatch() within a job finds this runner too
     # a module that fails to import fails the start: nothing is claimed that could not be run
     import_jobs(_made.settings.job_modules)
-    _made.prepare()
+    _made.connect()
 
 
 def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:

@@ -22,7 +22,7 @@ counted(events, metrics)
 
 with starting():
     _made = RelayQ(Settings.from_environ().needed("jobs_table", "failed_table", "runner_function"))
-    _made.prepare()
+    _made.connect()
 
 
 def handler(event: object, context: LambdaContext) -> dict[str, Any]:

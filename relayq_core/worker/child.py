@@ -71,7 +71,7 @@ def _relayq() -> RelayQ:
     relayq.policy = relayq.policy.evolve(renews=True, runner_ms=None)
     api.use(relayq)
     import_jobs(relayq.settings.job_modules)
-    relayq.prepare()
+    relayq.connect()
     return relayq
 
 

@@ -22,9 +22,9 @@ from hypothesis import strategies as st
 
 import relayq_core
 from relayq_core import (
-    BatchIncomplete,
     Bury,
     Dispatched,
+    DispatchIncomplete,
     Exponential,
     InvalidPayload,
     Job,
@@ -180,7 +180,7 @@ def _fetch(page: int) -> int:
     if page == 2:
         raise RetryAfter(60, "rate limited") from KeyError("customer_id")
     if page == 3:
-        raise BatchIncomplete([StoreError("PutItem was refused", "wait")])
+        raise DispatchIncomplete([StoreError("PutItem was refused", "wait")])
     return page
 
 
@@ -192,7 +192,7 @@ def test_what_a_worker_of_a_pool_raises_reaches_its_parent(start: str) -> None:
         with pytest.raises(RetryAfter, match="rate limited") as caught:
             executor.submit(_fetch, 2).result(60)
         assert caught.value.seconds == 60
-        with pytest.raises(BatchIncomplete) as incomplete:
+        with pytest.raises(DispatchIncomplete) as incomplete:
             executor.submit(_fetch, 3).result(60)
         assert "PutItem" in str(incomplete.value.outcomes[0])
     with kinds.Pool(1) as pool, pytest.raises(RetryAfter) as caught:

@@ -12,7 +12,7 @@ from relayq_core.engine.dispatch_many import BatchDispatcher
 from relayq_core.engine.dispatcher import Dispatched, Dispatcher
 from relayq_core.engine.runner import Runner
 from relayq_core.engine.sweeper import Scope, Sweeper
-from relayq_core.errors import BatchIncomplete, DispatchUnknown, KeyTaken, StoreError
+from relayq_core.errors import DispatchIncomplete, DispatchUnknown, KeyTaken, StoreError
 from relayq_core.events.listeners import Events, JobEvent
 from relayq_core.jobs.lineage import current_job
 from relayq_core.jobs.registry import Registry
@@ -215,7 +215,7 @@ class Stage:
                 with one_by_one() as spread:
                     batch = BatchDispatcher(store, dispatcher, self.known, spread)
                     outcomes: list[object] = [*batch.dispatch(requests)]
-            except BatchIncomplete as incomplete:
+            except DispatchIncomplete as incomplete:
                 outcomes = incomplete.outcomes
             except StoreError:
                 return

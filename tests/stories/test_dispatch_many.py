@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from relayq_core import BatchIncomplete, ChainTooDeep, Dispatched, InvalidPayload, Job, PayloadTooLarge, Status, job
+from relayq_core import ChainTooDeep, Dispatched, DispatchIncomplete, InvalidPayload, Job, PayloadTooLarge, Status, job
 from relayq_core.engine.dispatch_many import BURST
 from relayq_core.engine.sweeper import Scope
 from relayq_core.errors import DispatchUnknown
@@ -236,7 +236,7 @@ def test_one_that_nobody_can_look_for_is_unknown() -> None:
     bench = FaultyBench()
     bench.faulty._store.add_many = lambda records: [False] * len(records)  # type: ignore[method-assign]
     bench.faults["get_failed"] = ["unsent"]
-    with pytest.raises(BatchIncomplete) as incomplete:
+    with pytest.raises(DispatchIncomplete) as incomplete:
         bench.relayq.dispatch_many([("greet", {})])
     assert [type(outcome) for outcome in incomplete.value.outcomes] == [DispatchUnknown]
 
@@ -247,7 +247,7 @@ def test_some_that_were_not_accepted_are_told_with_an_outcome_for_each() -> None
     bench.faulty._store.add_many = lambda records: [False] * len(records)  # type: ignore[method-assign]
     bench.faults["add"] = ["denied", "lost"]
     bench.faults["get"] = ["unsent"]
-    with pytest.raises(BatchIncomplete, match="2 of 3 jobs were not accepted for sure") as incomplete:
+    with pytest.raises(DispatchIncomplete, match="2 of 3 jobs were not accepted for sure") as incomplete:
         bench.relayq.dispatch_many([("greet", {"n": n}) for n in range(3)])
     denied, unknown, accepted = incomplete.value.outcomes
     assert "denied" in str(denied)
