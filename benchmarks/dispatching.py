@@ -13,7 +13,7 @@ from benchmarks.rows import Row
 from benchmarks.scale import Scale
 from relayq_core import Job, RelayQ, Settings
 from relayq_core.jobs.request import JobRequest
-from relayq_core.process.concurrency import one_by_one
+from relayq_core.process.concurrency import spread_serially
 
 GROUP = "Dispatch"
 PAYLOAD = {"to": "ada@example.com", "subject": "Welcome", "user_id": 12345}
@@ -114,7 +114,7 @@ def _against_tuned(scale: Scale) -> Iterator[Row]:
 def _many(scale: Scale) -> Iterator[Row]:
     """Many jobs, and nobody is told of them: what telling takes is another row's."""
     settings = Settings(jobs_table="jobs", failed_table="failed", handoff="none")
-    silent, alone = RelayQ(settings), RelayQ(settings, spreading=one_by_one)
+    silent, alone = RelayQ(settings), RelayQ(settings, spreading=spread_serially)
     with sent_by(silent, "dynamodb") as seen:
         silent.dispatch("send_welcome_email", PAYLOAD, queue="emails")
     put, written = tuned("dynamodb").put_item, seen[-1][1]

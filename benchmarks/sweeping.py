@@ -12,7 +12,7 @@ from benchmarks.measuring import CONTROL, Ratio, paired
 from benchmarks.rows import Row
 from benchmarks.scale import Scale
 from benchmarks.server import ROWS_PER_SHARD
-from relayq_core.process.concurrency import Spreading, one_by_one
+from relayq_core.process.concurrency import Spreading, spread_serially
 
 GROUP = "Sweep"
 SHARDS = 8
@@ -45,7 +45,7 @@ def rows(scale: Scale) -> Iterator[Row]:
     with stand(takes=_AWS_TAKES) as aws, environment(aws.environ):
         waited = _handed_off(scale, _FEW_PER_SHARD)
     with stand() as aws, environment(aws.environ):
-        alone = _handed_off(scale, _MORE_PER_SHARD, spreading=one_by_one)
+        alone = _handed_off(scale, _MORE_PER_SHARD, spreading=spread_serially)
         threads = _handed_off(scale, _MORE_PER_SHARD)
         yield _row(alone, _MORE_PER_SHARD, "one after another", goal=1.20)
         yield _row(threads, _MORE_PER_SHARD, "in eight threads", "answered at once: they contend for Python's lock")

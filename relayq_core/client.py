@@ -20,8 +20,8 @@ from relayq_core.jobs.registry import registry as all_jobs
 from relayq_core.model.options import BackoffLike, Options, several
 from relayq_core.model.record import JobRecord, Status
 from relayq_core.ports import Clock, EventBus, Handoff, History, JobStore, UniqueHint
-from relayq_core.process.concurrency import Spreading, in_threads, one_by_one
-from relayq_core.process.forks import anew_in_children, left_to_the_parent
+from relayq_core.process.concurrency import Spreading, spread_in_threads, spread_serially
+from relayq_core.process.forks import leave_to_parent, reset_in_children
 from relayq_core.settings import Settings
 
 if TYPE_CHECKING:
@@ -71,18 +71,18 @@ class RelayQ:
         self._has_parts = any(part is not None for part in parts)
         self._clients: dict[str, Any] = {}
         self._lock = threading.Lock()
-        anew_in_children(self)
+        reset_in_children(self)
         # a store of the caller's own may not be for threads
-        self._spreading: Spreading = spreading or (in_threads if store is None else one_by_one)
+        self._spreading: Spreading = spreading or (spread_in_threads if store is None else spread_serially)
         self.store: JobStore = store or self._dynamo_store()
         self.handoff: Handoff = handoff or self._made_handoff()
         self.hint: UniqueHint | None = self._redis_hint() if hint is None else hint
         self._publisher = self._made_publisher(event_bus)
 
-    def begin_anew(self) -> None:
+    def reset_after_fork(self) -> None:
         """Leave clients and their connections to the parent, in a child of a fork: it makes its own when they are
         needed. On a connection that two processes use, one may be given what the other asked for."""
-        left_to_the_parent((self._clients, vars(self).pop("_new_client", None)))
+        leave_to_parent((self._clients, vars(self).pop("_new_client", None)))
         self._clients = {}
         self._lock = threading.Lock()
         for part in vars(RelayQ).values():
@@ -221,7 +221,7 @@ class RelayQ:
 
         `remaining()` says how many milliseconds this invocation has left; None: enough.
         """
-        return nullcontext() if self._publisher is None else self._publisher.held(remaining)
+        return nullcontext() if self._publisher is None else self._publisher.hold(remaining)
 
     def _publish(self) -> None:
         if self._publisher is not None:

@@ -9,7 +9,7 @@ from urllib3.exceptions import ProtocolError
 
 from relayq_core.engine.handoff import message
 from relayq_core.errors import HandoffRefused
-from relayq_core.process.forks import anew_in_children, left_to_the_parent
+from relayq_core.process.forks import leave_to_parent, reset_in_children
 
 #: It invokes a function and answers; whoever dispatches is waiting.
 _TIMEOUT = urllib3.Timeout(connect=1, read=3)
@@ -26,11 +26,11 @@ class HttpHandoff:
         self._endpoint = endpoint
         self._token = token
         self._connections = _pool()
-        anew_in_children(self)
+        reset_in_children(self)
 
-    def begin_anew(self) -> None:
+    def reset_after_fork(self) -> None:
         """Leave the connections to the parent, in a child of a fork."""
-        left_to_the_parent(self._connections)
+        leave_to_parent(self._connections)
         self._connections = _pool()
 
     def offer(

@@ -10,7 +10,7 @@ from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from relayq_core.errors import SettingsError
-from relayq_core.process.forks import anew_in_children, left_to_the_parent
+from relayq_core.process.forks import leave_to_parent, reset_in_children
 
 if TYPE_CHECKING:
     from redis import Redis
@@ -34,11 +34,11 @@ class RedisHint:
         self._lock = threading.Lock()
         self._made: Redis | None = None
         self._line = _Line()
-        anew_in_children(self)
+        reset_in_children(self)
 
-    def begin_anew(self) -> None:
+    def reset_after_fork(self) -> None:
         """Leave the connection and the thread to the parent, in a child of a fork."""
-        left_to_the_parent((self._made, self._line))
+        leave_to_parent((self._made, self._line))
         self._lock = threading.Lock()
         self._made = None
         self._line = _Line()

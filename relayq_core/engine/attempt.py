@@ -81,7 +81,7 @@ def ran(action: Callable[[], Any]) -> Any:
     if "asyncio" in sys.modules:
         from relayq_core.process import loops  # noqa: PLC0415
 
-        with loops.at_hand():
+        with loops.use_loop():
             value = action()
     else:
         value = action()

@@ -20,7 +20,7 @@ from relayq_core.errors import (
     checked_wait,
 )
 from relayq_core.events.listeners import Events
-from relayq_core.events.tracing import current_trace
+from relayq_core.events.tracing import read_trace
 from relayq_core.jobs.context import parent_job
 from relayq_core.jobs.registry import JobType, Registry
 from relayq_core.jobs.request import JobRequest, request_of, same_json
@@ -102,7 +102,7 @@ class Dispatcher:
 
     def tell(self, record: JobRecord, *, hand_off_now: bool) -> Dispatched:
         """A job is written: tell whoever listens and, if it is to be handed off now, a runner."""
-        self._events.tell("dispatched", record)
+        self._events.notify("dispatched", record)
         taken = hand_off_now and hand_off(self._handoff, self._events, record, record.available_at)
         return Dispatched(job_id=record.id, duplicate=False, handed_off=taken)
 
@@ -135,7 +135,7 @@ class Dispatcher:
             parent_id=parent.id if parent else None,
             root_id=(parent.root_id or parent.id) if parent else None,
             depth=parent.depth + 1 if parent else 0,
-            trace_id=(parent.trace_id if parent else None) or current_trace(),
+            trace_id=(parent.trace_id if parent else None) or read_trace(),
             unique_pk=None if options.unique is None else unique_pk(request.name, options.unique),
             unique_for_ms=None if options.unique_for is None else max(1, round(options.unique_for * 1000)),
         )

@@ -297,7 +297,7 @@ class Runner:
 
         try:
             with running(record), self._stop(seconds, patience=self._patience, last_words=last_words):
-                self._events.tell("started", record, wait_ms=max(0, started - record.available_at))
+                self._events.notify("started", record, wait_ms=max(0, started - record.available_at))
                 if self._clock.now() >= deadline_ms:
                     raise JobTimeout(seconds)  # its listeners have used it up
                 started = self._clock.now()
@@ -445,7 +445,7 @@ class Runner:
         match settlement.event:
             case Event.COMPLETE:
                 logger.info("job completed", extra=fields)
-                self._events.tell("processed", job, duration_ms=attempt.duration_ms)
+                self._events.notify("processed", job, duration_ms=attempt.duration_ms)
             case Event.RETRY | Event.BURY:
                 retries = settlement.event is Event.RETRY
                 wait = (job.available_at - job.updated_at) / 1000

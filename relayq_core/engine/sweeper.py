@@ -21,7 +21,7 @@ from relayq_core.model.policy import Policy
 from relayq_core.model.record import JobRecord, shards_of
 from relayq_core.model.sweeping import Leave, Nudge, Postpone
 from relayq_core.ports import Clock, Due, Handoff, JobStore, Settled
-from relayq_core.process.concurrency import Spread, Spreading, one_by_one
+from relayq_core.process.concurrency import Spread, Spreading, spread_serially
 from relayq_core.process.loggers import logger
 
 #: A pseudo-random generator would be restored with its state in every clone of a snapshot.
@@ -81,7 +81,7 @@ class Sweeper:
         events: Events,
         *,
         page: int,
-        spreading: Spreading = one_by_one,
+        spreading: Spreading = spread_serially,
         registry: Registry | None = None,
         name: str = "",
     ) -> None:

@@ -72,7 +72,9 @@ class Events:
             if listener in listeners:
                 listeners.remove(listener)
 
-    def tell(self, kind: str, job: JobRecord, *, duration_ms: float | None = None, wait_ms: int | None = None) -> None:
+    def notify(
+        self, kind: str, job: JobRecord, *, duration_ms: float | None = None, wait_ms: int | None = None
+    ) -> None:
         """The same as `emit`, for what happens to every job: where nobody listens no event is made."""
         if self.is_heard(kind):
             self.emit(JobEvent(kind=kind, job=job, duration_ms=duration_ms, wait_ms=wait_ms))

@@ -13,7 +13,7 @@ from relayq_core.events.listeners import Events, JobEvent
 from relayq_core.jobs.lineage import current_job
 from relayq_core.model.record import JobRecord
 from relayq_core.ports import Announcement, Clock, EventBus
-from relayq_core.process.forks import anew_in_children
+from relayq_core.process.forks import reset_in_children
 from relayq_core.process.loggers import logger
 from relayq_core.text import format_iso, summarize_error
 
@@ -41,7 +41,7 @@ _REST_MS = 30_000
 _ERROR_BYTES = 300
 
 
-def detail(event: JobEvent, at: int, table: str) -> dict[str, Any]:
+def build_detail(event: JobEvent, at: int, table: str) -> dict[str, Any]:
     """What is published of an event; what is not known is left out. Never the payload, never the result."""
     job = event.job
     waits = event.kind in {"dispatched", "snoozed"} or event.will_retry is True
@@ -86,9 +86,9 @@ class Publisher:
         self._lost: Counter[str] = Counter()
         #: in a child of a fork: the job whose handler forked, and which publishes nothing here at its end
         self._left: JobRecord | None = None
-        anew_in_children(self)
+        reset_in_children(self)
 
-    def begin_anew(self) -> None:
+    def reset_after_fork(self) -> None:
         """In a child of a fork: what is kept is the parent's to publish, and at whose end it would is not here."""
         self._kept, self._lost, self._held = deque(), Counter(), False
         self._left = current_job.get()
@@ -102,7 +102,7 @@ class Publisher:
             if len(self._kept) >= _MOST_KEPT:
                 self._lose([event], f"more than {_MOST_KEPT} at once")
                 return
-            told = json.dumps(detail(event, now, self._table), separators=(",", ":"))
+            told = json.dumps(build_detail(event, now, self._table), separators=(",", ":"))
             self._kept.append((Announcement(TITLES[event.kind], now, told), event))
         except JobTimeout:
             raise
@@ -117,7 +117,7 @@ class Publisher:
             self._tell(_PATIENCE_MS)
 
     @contextmanager
-    def held(self, remaining: Callable[[], int] | None) -> Iterator[None]:
+    def hold(self, remaining: Callable[[], int] | None) -> Iterator[None]:
         """Keep all until the end of this invocation, and then tell the bus, in the milliseconds that are left."""
         self._held = True
         try:

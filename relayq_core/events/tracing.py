@@ -13,7 +13,7 @@ _ROOT = re.compile(rf"(?:^|;)\s*Root=({_TRACE})\s*(?:;|$)", re.ASCII)
 _LONGEST_HEADER = 500
 
 
-def current_trace() -> str | None:
+def read_trace() -> str | None:
     """The id of the trace that this process works in right now; None outside Lambda, or where it makes no sense."""
     header = os.environ.get(_VARIABLE)
     found = _ROOT.search(header[:_LONGEST_HEADER]) if header else None

@@ -28,7 +28,6 @@ from relayq_core.errors import (
     did_you_mean,
 )
 from relayq_core.events.listeners import events
-from relayq_core.handlers.events import runner_event
 from relayq_core.handlers.http import (
     Refused,
     answer,
@@ -42,6 +41,7 @@ from relayq_core.handlers.http import (
     resolved,
     text_headers,
 )
+from relayq_core.handlers.lambda_events import parse_runner_event
 from relayq_core.handlers.telemetry import SERVICE, counted, flushing, own_metrics, structured_logger
 from relayq_core.model import backoff
 from relayq_core.model.options import checked_job_id
@@ -169,7 +169,7 @@ def run() -> Response[str]:
             HTTPStatus.BAD_REQUEST, "expected a JSON object with job_id and, as hints, run_at, queue and name"
         )
     _named(found["job_id"])
-    asked = runner_event(found)
+    asked = parse_runner_event(found)
     run_at = _made.clock.now() if asked.run_at is None else asked.run_at
     try:
         _made.handoff.offer(asked.job_id, asked.queue or _queue_of(asked.job_id), run_at, name=asked.name)

@@ -11,7 +11,7 @@ from relayq_core.adapters.aws_lambda import LambdaInvoke
 from relayq_core.client import RelayQ
 from relayq_core.errors import InvalidOption
 from relayq_core.events.listeners import events
-from relayq_core.handlers.events import LambdaContext, runner_event
+from relayq_core.handlers.lambda_events import LambdaContext, parse_runner_event
 from relayq_core.handlers.starting import refuse_another_python, starting
 from relayq_core.handlers.telemetry import counted, flushing, own_metrics, structured_logger
 from relayq_core.jobs.registry import import_jobs
@@ -43,7 +43,7 @@ def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
     """Run one job. Answers `{"job_id", "ended"}`, or `{"error"}` for an event that is not a handoff."""
     with flushing(metrics), _made.publishing(context.get_remaining_time_in_millis):
         try:
-            asked = runner_event(event)
+            asked = parse_runner_event(event)
         except InvalidOption as error:
             logger.error("the event is not a handoff: %s", error)
             return {"error": str(error)}

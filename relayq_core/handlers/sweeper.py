@@ -8,7 +8,7 @@ from relayq_core.client import RelayQ
 from relayq_core.engine.sweeper import Scope
 from relayq_core.events.listeners import events
 from relayq_core.extras import extra
-from relayq_core.handlers.events import LambdaContext
+from relayq_core.handlers.lambda_events import LambdaContext
 from relayq_core.handlers.starting import starting
 from relayq_core.handlers.telemetry import counted, flushing, own_metrics, structured_logger
 from relayq_core.settings import Settings

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from relayq_core.events.listeners import Events, JobEvent, Listener
 from relayq_core.extras import extra
 from relayq_core.process.forks import Lock
-from relayq_core.process.loggers import lasting, logger, write_by
+from relayq_core.process.loggers import logger, make_lasting, write_by
 
 with extra("lambda"):
     from aws_lambda_powertools import Logger
@@ -36,9 +36,9 @@ def structured_logger(*others: str) -> Logger:
         # Powertools itself, setLevel included, lets Lambda's level win; by that one Lambda would filter the metrics too
         logging.getLogger(logger.name).setLevel(asked)
     for name in ("relayq", *others):
-        write_by(logger.registered_handler, lasting(name))
-        lasting(name).setLevel(logger.log_level)
-    lasting(logger.name)
+        write_by(logger.registered_handler, make_lasting(name))
+        make_lasting(name).setLevel(logger.log_level)
+    make_lasting(logger.name)
     return logger
 
 

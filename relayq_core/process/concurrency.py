@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from typing import TYPE_CHECKING, Protocol, TypeAlias, TypeVar
 
-from relayq_core.process.forks import anew_in_children, left_to_the_parent
+from relayq_core.process.forks import leave_to_parent, reset_in_children
 
 if TYPE_CHECKING:
     from concurrent.futures import ThreadPoolExecutor
@@ -33,13 +33,13 @@ Spreading: TypeAlias = Callable[[], AbstractContextManager[Spread]]
 
 
 @contextmanager
-def one_by_one() -> Iterator[Spread]:
+def spread_serially() -> Iterator[Spread]:
     """In this thread."""
-    yield _each
+    yield _do_each
 
 
 @contextmanager
-def in_threads() -> Iterator[Spread]:
+def spread_in_threads() -> Iterator[Spread]:
     """Eight at a time, each thread with the caller's context; nothing is left running.
 
     The threads begin when there is work for two of them and stay as long as the block does: to begin eight anew for
@@ -52,7 +52,7 @@ def in_threads() -> Iterator[Spread]:
         crew.leave()
 
 
-def _each(action: Callable[[T], R], items: Iterable[T], /) -> list[R]:
+def _do_each(action: Callable[[T], R], items: Iterable[T], /) -> list[R]:
     return [action(item) for item in items]
 
 
@@ -66,7 +66,7 @@ class _Crew:
         waiting = deque(enumerate(items))
         count = len(waiting)
         if count < 2:
-            return _each(action, (item for _, item in waiting))
+            return _do_each(action, (item for _, item in waiting))
         answers: dict[int, R] = {}
         pool = self._pool or self._begun()
         taking = [
@@ -83,13 +83,13 @@ class _Crew:
         return [answers[place] for place in range(count)]
 
     def _begun(self) -> ThreadPoolExecutor:
-        anew_in_children(self)
-        self._pool = _pool()
+        reset_in_children(self)
+        self._pool = _make_pool()
         return self._pool
 
-    def begin_anew(self) -> None:
+    def reset_after_fork(self) -> None:
         """A child of a fork has none of these threads."""
-        left_to_the_parent(self._pool)
+        leave_to_parent(self._pool)
         self._pool = None
 
     def leave(self) -> None:
@@ -113,7 +113,7 @@ def _take(waiting: deque[tuple[int, T]], action: Callable[[T], R], answers: dict
             raise
 
 
-def _pool() -> ThreadPoolExecutor:
+def _make_pool() -> ThreadPoolExecutor:
     from concurrent.futures import ThreadPoolExecutor  # noqa: PLC0415 - few callers need it, and it takes its time
 
     return ThreadPoolExecutor(THREADS, thread_name_prefix="relayq")

@@ -102,7 +102,7 @@ def deadline(
             yield
     finally:
         _here.alarms.remove(alarm)
-        _watchdog.let_be(watched)
+        _watchdog.release(watched)
 
 
 @contextmanager
@@ -291,5 +291,5 @@ def _raise_in(thread_id: int, error: type[BaseException] | None) -> None:
 
 #: Where the interpreter is between a handler and its deadline.
 _OWN_FILES = frozenset(
-    code.co_filename for code in (_end_process.__code__, contextmanager.__code__, Watchdog.let_be.__code__)
+    code.co_filename for code in (_end_process.__code__, contextmanager.__code__, Watchdog.release.__code__)
 )

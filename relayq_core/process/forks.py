@@ -12,7 +12,7 @@ from typing import Protocol
 class _Renewed(Protocol):
     """Has something that belongs to one process."""
 
-    def begin_anew(self) -> None:
+    def reset_after_fork(self) -> None:
         """Forget what belongs to the parent, in the child of a fork. Nothing of it is closed, nor freed."""
         ...
 
@@ -24,23 +24,23 @@ _renewed: weakref.WeakSet[_Renewed] = weakref.WeakSet()
 _of_parents: list[object] = []
 
 
-def anew_in_children(one: _Renewed) -> None:
+def reset_in_children(one: _Renewed) -> None:
     """Let it begin anew in every child of a fork, as long as it lives. Costs nothing but in a fork."""
     _renewed.add(one)
 
 
-def left_to_the_parent(thing: object) -> None:
+def leave_to_parent(thing: object) -> None:
     """Keep what this process, a child, has of its parent and does not use."""
     _of_parents.append(thing)
 
 
-def _begin_anew() -> None:
+def _reset_all() -> None:
     for one in list(_renewed):
-        one.begin_anew()
+        one.reset_after_fork()
 
 
 if hasattr(os, "register_at_fork"):  # Windows knows no fork
-    os.register_at_fork(after_in_child=_begin_anew)
+    os.register_at_fork(after_in_child=_reset_all)
 
 
 class Lock:
@@ -48,9 +48,9 @@ class Lock:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        anew_in_children(self)
+        reset_in_children(self)
 
-    def begin_anew(self) -> None:
+    def reset_after_fork(self) -> None:
         """See `anew_in_children`."""
         self._lock = threading.Lock()
 

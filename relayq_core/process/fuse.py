@@ -26,12 +26,12 @@ _TIMER_ABSTIME = 1
 class Fuse(Protocol):
     """What ends the process."""
 
-    def light(self, at: float, last: float) -> None:
+    def arm(self, at: float, last: float) -> None:
         """End the process at `at` with a word to stderr, at `last` in any case: by the monotonic clock, inf for not."""
         ...
 
 
-def made_fuse() -> Fuse:
+def make_fuse() -> Fuse:
     """Return this platform's fuse; each process needs its own, for a fork copies no timers."""
     try:
         return _KernelFuse()
@@ -57,10 +57,10 @@ class _KernelFuse:
         self._set = ctypes.byref(self._value)
         self._out = ctypes.byref((ctypes.c_int64 * 4)())
         faulthandler.register(OVERRUN_SIGNAL, file=_STDERR, all_threads=True, chain=True)
-        self._word = _timer(ctypes, libc, OVERRUN_SIGNAL)
-        self._kill = _timer(ctypes, libc, signal.SIGKILL)
+        self._word = _make_timer(ctypes, libc, OVERRUN_SIGNAL)
+        self._kill = _make_timer(ctypes, libc, signal.SIGKILL)
 
-    def light(self, at: float, last: float) -> None:
+    def arm(self, at: float, last: float) -> None:
         if at == math.inf:
             self._settime(self._word, 0, self._out, None)
         else:
@@ -73,7 +73,7 @@ class _KernelFuse:
             self._settime(self._kill, _TIMER_ABSTIME, self._set, None)
 
 
-def _timer(ctypes: Any, libc: Any, number: int) -> Any:
+def _make_timer(ctypes: Any, libc: Any, number: int) -> Any:
     """Make a timer that sends this signal to the process. Raises OSError."""
     # struct sigevent: a value of 8 bytes, the signal, how to notify (0: by it), padding up to 64 bytes
     event = (ctypes.c_int32 * 16)(0, 0, number, 0)
@@ -86,13 +86,13 @@ def _timer(ctypes: Any, libc: Any, number: int) -> Any:
 class _FaulthandlerFuse:
     """A thread of faulthandler's own, written in C, each time. There is one in a process, so others may put it out."""
 
-    def light(self, at: float, last: float) -> None:
+    def arm(self, at: float, last: float) -> None:
         if math.isinf(at):
             faulthandler.cancel_dump_traceback_later()
         else:
             faulthandler.dump_traceback_later(max(0.001, at - time.monotonic()), exit=True, file=_STDERR)
 
 
-def overran(status: int) -> bool:
+def has_overrun(status: int) -> bool:
     """Whether a process with this exit status, as subprocess tells it, was ended by its fuse's word."""
     return os.name == "posix" and status == -OVERRUN_SIGNAL

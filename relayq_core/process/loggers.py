@@ -26,12 +26,12 @@ class _Lasting(logging.Logger):
 
     @disabled.setter
     def disabled(self, value: bool) -> None:
-        if not _asked_by_config():
+        if not _is_called_by_config():
             vars(self)["disabled"] = value
 
     def addHandler(self, hdlr: logging.Handler) -> None:  # noqa: N802
         """See logging.Logger."""
-        if _asked_by_config():
+        if _is_called_by_config():
             self.handlers = [handler for handler in self.handlers if handler not in self.own]
         elif hdlr not in self.own:
             self.own.append(hdlr)
@@ -39,7 +39,7 @@ class _Lasting(logging.Logger):
 
     def removeHandler(self, hdlr: logging.Handler) -> None:  # noqa: N802
         """See logging.Logger."""
-        if not _asked_by_config():
+        if not _is_called_by_config():
             self.own = [handler for handler in self.own if handler is not hdlr]
             super().removeHandler(hdlr)
         elif hdlr not in self.own:
@@ -47,11 +47,11 @@ class _Lasting(logging.Logger):
             self.handlers = self.handlers or list(self.own)
 
 
-def _asked_by_config() -> bool:
+def _is_called_by_config() -> bool:
     return sys._getframe(2).f_globals.get("__name__") == "logging.config"
 
 
-def lasting(name: str) -> logging.Logger:
+def make_lasting(name: str) -> logging.Logger:
     """The logger of this name, which lasts from now on; it is the one that `logging.getLogger` answers with."""
     logger = logging.getLogger(name)
     if not isinstance(logger, _Lasting):
@@ -69,6 +69,6 @@ def write_by(handler: logging.Handler, logger: logging.Logger) -> None:
     logger.propagate = False
 
 
-logger = lasting("relayq")
+logger = make_lasting("relayq")
 #: What a handler logs with `context.logger`.
-job_logger = lasting("relayq.job")
+job_logger = make_lasting("relayq.job")

@@ -20,7 +20,7 @@ from typing import Any
 
 from relayq_core.errors import JobTimeout
 from relayq_core.process.deadline import asked_first
-from relayq_core.process.forks import Lock, anew_in_children
+from relayq_core.process.forks import Lock, reset_in_children
 from relayq_core.process.loggers import logger
 
 #: How long tasks that a handler leaves behind have to end, once they are cancelled.
@@ -51,7 +51,7 @@ def run(awaitable: Awaitable[Any]) -> Any:
 
 
 @contextmanager
-def at_hand() -> Iterator[None]:
+def use_loop() -> Iterator[None]:
     """Inside, asyncio.get_event_loop() answers with this process's loop, whatever an earlier job has made of that.
 
     Tasks that are made for it and not run to their end are cancelled afterwards.
@@ -106,7 +106,7 @@ class _Loops:
         self._idle: list[asyncio.AbstractEventLoop] = []
         self.threads: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, _Threads] = weakref.WeakKeyDictionary()
         self._spent: weakref.WeakSet[Any] = weakref.WeakSet()
-        anew_in_children(self)
+        reset_in_children(self)
         atexit.register(self.close)
 
     def take(self) -> asyncio.AbstractEventLoop:
@@ -155,7 +155,7 @@ class _Loops:
             if not loop.is_closed() and not loop.is_running():
                 loop.close()
 
-    def begin_anew(self) -> None:
+    def reset_after_fork(self) -> None:
         """A child shares its parent's selector: to close it, or to let it be freed, would change the parent's too."""
         import ctypes  # noqa: PLC0415 - few handlers fork
 

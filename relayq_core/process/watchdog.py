@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable
 from typing import NamedTuple
 
-from relayq_core.process.fuse import Fuse, made_fuse
+from relayq_core.process.fuse import Fuse, make_fuse
 from relayq_core.process.loggers import logger
 
 
@@ -41,22 +41,22 @@ class Watchdog:
     #: when the fuse burns
     _burns_at: float
 
-    def __init__(self, make_fuse: Callable[[], Fuse] = made_fuse) -> None:
+    def __init__(self, make_fuse: Callable[[], Fuse] = make_fuse) -> None:
         self._make_fuse = make_fuse
-        self._begin_anew()
+        self._reset()
         # a child process has no watchdog thread and no fuse, and may have got the lock as that thread held it
         if hasattr(os, "register_at_fork"):
-            os.register_at_fork(after_in_child=self._begin_anew)
+            os.register_at_fork(after_in_child=self._reset)
 
     def watch(self, seconds: float, end: Callable[[], None], *, spare: float = math.inf) -> object:
-        """Call `end` after `seconds`, unless what this returns is given to `let_be` before.
+        """Call `end` after `seconds`, unless what this returns is given to `release` before.
 
         Where `end` did not end the process within `spare` seconds more, the kernel does; inf: it never does.
         """
         watched, ends_at = object(), time.monotonic() + seconds
         with self._changed:
             self._watched[watched] = _Watched(ends_at, ends_at + spare / 2, ends_at + spare, end)
-            self._light()
+            self._arm()
             if self._thread is None:
                 self._thread = threading.Thread(target=watch, args=(self,), name="relayq-watchdog", daemon=True)
                 self._thread.start()
@@ -64,11 +64,11 @@ class Watchdog:
                 self._changed.notify()
         return watched
 
-    def let_be(self, watched: object) -> None:
+    def release(self, watched: object) -> None:
         """It is over. The thread is not woken for that: it finds nothing when its time comes."""
         with self._changed:
             self._watched.pop(watched, None)
-            self._light()
+            self._arm()
 
     def keep_watch(self) -> None:
         """What the thread does."""
@@ -79,14 +79,14 @@ class Watchdog:
                 left = self._looks_at - time.monotonic()
                 self._changed.wait(None if math.isinf(left) else min(max(0.0, left), threading.TIMEOUT_MAX))
 
-    def _begin_anew(self) -> None:
+    def _reset(self) -> None:
         self._changed = threading.Condition(threading.Lock())
         self._watched = {}
         self._thread = None
         self._fuse = None
         self._looks_at = self._burns_at = math.inf
 
-    def _light(self) -> None:
+    def _arm(self) -> None:
         """Let the fuse burn for what is over first."""
         first = min(self._watched.values(), key=lambda one: one.gone_at) if self._watched else None
         burns_at = math.inf if first is None else first.gone_at
@@ -95,7 +95,7 @@ class Watchdog:
         if self._fuse is None:
             self._fuse = self._make_fuse()
         self._burns_at = burns_at
-        self._fuse.light(math.inf if first is None else first.word_at, burns_at)
+        self._fuse.arm(math.inf if first is None else first.word_at, burns_at)
 
     def _end_what_is_over(self) -> None:
         now = time.monotonic()
@@ -107,7 +107,7 @@ class Watchdog:
                 except BaseException:
                     logger.exception("the watchdog could not end what was over its time")
                 finally:
-                    self._light()
+                    self._arm()
 
 
 def watch(dog: Watchdog) -> None:

@@ -18,7 +18,7 @@ from relayq_core.errors import RelayQError
 from relayq_core.model.record import JobRecord
 from relayq_core.ports import Clock
 from relayq_core.process.deadline import STUBBORN_EXIT
-from relayq_core.process.fuse import overran
+from relayq_core.process.fuse import has_overrun
 from relayq_core.worker.child import NotReady, Ready, Report
 from relayq_core.worker.guard import Guard
 
@@ -46,7 +46,7 @@ class Died:
     @property
     def how(self) -> str:
         """In words, as the end of a sentence about the runner of an attempt."""
-        if self.status == STUBBORN_EXIT or overran(self.status):
+        if self.status == STUBBORN_EXIT or has_overrun(self.status):
             return "was ended: its handler overran its time and did not stop"
         if self.status >= 0:
             return f"ended without settling (its process ended with status {self.status})"

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from relayq_core import api, job
 from relayq_core.errors import InvalidOption
-from relayq_core.handlers.events import runner_event
+from relayq_core.handlers.lambda_events import parse_runner_event
 from relayq_core.model.record import Status
 from relayq_core.testing import MemoryStore, RecordingHandoff, isolated_registry
 from tests.fuzz.evil import unharmed
@@ -120,7 +120,7 @@ ODD: list[Any] = [
 
 def _is_a_handoff_or_refused(event: Any) -> None:
     try:
-        asked = runner_event(event)
+        asked = parse_runner_event(event)
     except InvalidOption as error:
         told = str(error)
     else:

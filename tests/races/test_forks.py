@@ -144,7 +144,7 @@ def test_a_child_begins_anew_with_all_that_connects() -> None:
     hint._lock.acquire()
     tokens._lock.__enter__()
     for one in (relayq, handoff, hint, tokens._lock, relayq._publisher):
-        one.begin_anew()  # type: ignore[union-attr]
+        one.reset_after_fork()  # type: ignore[union-attr]
     assert of_parent not in relayq._clients.values()
     assert handoff._connections is not pool
     assert hint._line is not line
@@ -159,7 +159,7 @@ def test_a_lock_that_was_forked_inside_can_be_left() -> None:
     """The child leaves the block too."""
     lock = Lock()
     with lock:
-        lock.begin_anew()
+        lock.reset_after_fork()
     with lock:
         pass
 

@@ -23,7 +23,7 @@ from relayq_core.model.options import Options
 from relayq_core.model.policy import Policy
 from relayq_core.model.record import JobRecord, Status, unique_pk
 from relayq_core.operations.jobs import Operations
-from relayq_core.process.concurrency import one_by_one
+from relayq_core.process.concurrency import spread_serially
 from relayq_core.testing import MemoryStore
 from tests.simulation.book import Promised
 from tests.simulation.checker import Checker
@@ -212,7 +212,7 @@ class Stage:
             store, since = self.store(), self.world.now
             dispatcher = self.dispatcher(actor, _Naming, names=list(wanted))
             try:
-                with one_by_one() as spread:
+                with spread_serially() as spread:
                     batch = BatchDispatcher(store, dispatcher, self.known, spread)
                     outcomes: list[object] = [*batch.dispatch(requests)]
             except DispatchIncomplete as incomplete:

@@ -12,7 +12,7 @@ from relayq_core.engine.dispatch_many import BURST
 from relayq_core.engine.sweeper import Scope
 from relayq_core.errors import DispatchUnknown
 from relayq_core.model.record import JobRecord
-from relayq_core.process.concurrency import in_threads
+from relayq_core.process.concurrency import spread_in_threads
 from relayq_core.testing import Bench
 from tests.stories.faulty import FaultyBench
 
@@ -178,7 +178,7 @@ def test_ten_thousand_jobs_are_dispatched_and_none_is_lost() -> None:
         return add_many(records)
 
     bench.faulty._store.add_many = counting  # type: ignore[method-assign,assignment]
-    bench.relayq._spreading = in_threads
+    bench.relayq._spreading = spread_in_threads
     answers = bench.relayq.dispatch_many(("greet", {"n": n}) for n in range(10_000))
     assert batches == [25] * 400
     assert [bench.store.jobs[answer.job_id].payload["n"] for answer in answers] == list(range(10_000))
@@ -209,7 +209,7 @@ def test_a_batch_that_was_not_answered_is_put_one_by_one(told: list[str]) -> Non
     assert told == ["dispatched"] * 2
 
 
-def test_one_that_has_failed_before_its_batch_was_answered_does_not_begin_anew(told: list[str]) -> None:
+def test_one_that_has_failed_before_its_batch_was_answered_does_not_reset(told: list[str]) -> None:
     """An answer may be lost for seconds: its tries are spent, and it stands in the failed table."""
     bench = FaultyBench()
     add_many = bench.faulty._store.add_many

@@ -13,7 +13,7 @@ import pytest
 from relayq_core import Snooze, dispatch, job, on
 from relayq_core.engine.sweeper import Scope
 from relayq_core.events.listeners import KINDS, Events, JobEvent
-from relayq_core.events.publisher import TITLES, Publisher, detail
+from relayq_core.events.publisher import TITLES, Publisher, build_detail
 from relayq_core.model.record import JobRecord
 from relayq_core.ports import Announcement
 from relayq_core.testing import Bench, ManualClock, isolated_registry
@@ -109,7 +109,7 @@ def test_neither_payload_nor_result_is_ever_told(bench: Bench, bus: Bus) -> None
 def test_an_error_is_told_in_its_first_words_only() -> None:
     """An event has a size, and an error may have any."""
     event = JobEvent(kind="failed", job=a_job(), error=ValueError("x" * 100_000), will_retry=False)
-    assert len(detail(event, NOW, "jobs")["error"]) <= 300
+    assert len(build_detail(event, NOW, "jobs")["error"]) <= 300
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -296,7 +296,7 @@ def test_more_than_a_thousand_at_once_are_not_kept(
     """A job that dispatches a hundred thousand must not fill its runner's memory with what it tells of them."""
     told = JobEvent(kind="dispatched", job=a_job())
     publisher = Publisher(bus, bench.relayq._publisher._listeners, bench.clock, "jobs")  # type: ignore[union-attr]
-    with caplog.at_level(logging.WARNING), publisher.held(None):
+    with caplog.at_level(logging.WARNING), publisher.hold(None):
         for _ in range(1_200):
             publisher.keep(told)
     assert sum(map(len, bus.calls)) == 1_000

@@ -340,7 +340,7 @@ def test_a_shorter_watch_is_not_kept_waiting_by_a_longer_one() -> None:
     longer = dog.watch(LONG, never)
     dog.watch(0.01, ended.set)
     assert ended.wait(LONG)
-    dog.let_be(longer)
+    dog.release(longer)
 
 
 def test_an_end_that_fails_does_not_end_the_watch(caplog: pytest.LogCaptureFixture) -> None:
@@ -486,7 +486,7 @@ class RecordingFuse:
     def __init__(self) -> None:
         self.lit: list[float] = []
 
-    def light(self, at: float, last: float) -> None:
+    def arm(self, at: float, last: float) -> None:
         """Keep the moment."""
         self.lit.append(last)
 
@@ -497,8 +497,8 @@ def test_the_fuse_burns_for_whatever_is_over_first_and_is_out_when_nothing_is_wa
     dog = Watchdog(lambda: fuse)
     long = dog.watch(LONG, never, spare=1)
     short = dog.watch(LONG / 2, never, spare=1)
-    dog.let_be(short)
-    dog.let_be(long)
+    dog.release(short)
+    dog.release(long)
     first, second, third, last = fuse.lit
     assert second < first == third
     assert last == math.inf
@@ -509,5 +509,5 @@ def test_a_job_costs_two_settings_of_the_fuse() -> None:
     fuse = RecordingFuse()
     dog = Watchdog(lambda: fuse)
     for _ in range(3):
-        dog.let_be(dog.watch(LONG, never, spare=1))
+        dog.release(dog.watch(LONG, never, spare=1))
     assert len(fuse.lit) == 6

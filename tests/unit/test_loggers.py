@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 import relayq_core
-from relayq_core.process.loggers import job_logger, lasting, logger, write_by
+from relayq_core.process.loggers import job_logger, logger, make_lasting, write_by
 
 _ROOT = {"version": 1, "root": {"level": "INFO"}}
 _FILE = """
@@ -133,7 +133,7 @@ def test_a_logger_of_an_agents_own_class_keeps_its_methods() -> None:
     finally:
         logging.setLoggerClass(former)
     for _ in range(2):
-        assert id(lasting("relayq_tests.traced")) == id(theirs)
+        assert id(make_lasting("relayq_tests.traced")) == id(theirs)
     assert theirs.traced() == "yes"
 
 

@@ -8,11 +8,11 @@ import time
 import pytest
 
 from relayq_core.jobs.lineage import current_job
-from relayq_core.process.concurrency import THREADS, Spreading, in_threads, one_by_one
+from relayq_core.process.concurrency import THREADS, Spreading, spread_in_threads, spread_serially
 from tests.factories import a_job
 
 
-@pytest.mark.parametrize("spreading", [one_by_one, in_threads])
+@pytest.mark.parametrize("spreading", [spread_serially, spread_in_threads])
 def test_the_answers_are_in_the_order_of_the_items(spreading: Spreading) -> None:
     """Whoever is ready first."""
 
@@ -29,7 +29,7 @@ def test_threads_have_the_callers_context() -> None:
     """What a handler dispatches in them is a child of its job."""
     token = current_job.set(a_job(id="parent"))
     try:
-        with in_threads() as spread:
+        with spread_in_threads() as spread:
             found = spread(lambda _: current_job.get(), range(3))
     finally:
         current_job.reset(token)
@@ -43,7 +43,7 @@ def test_no_more_than_eight_at_a_time() -> None:
         time.sleep(0.001)
         return threading.get_ident()
 
-    with in_threads() as spread:
+    with spread_in_threads() as spread:
         found = {*spread(who, range(100)), *spread(who, range(100))}
     assert 1 < len(found) <= THREADS
 
@@ -51,7 +51,7 @@ def test_no_more_than_eight_at_a_time() -> None:
 def test_no_thread_outlives_the_block_or_begins_without_need() -> None:
     """A Lambda is frozen between two invocations; and an idle tick has nothing to spread."""
     before = set(threading.enumerate())
-    with in_threads() as spread:
+    with spread_in_threads() as spread:
         assert spread(str, [1]) == ["1"]
         assert set(threading.enumerate()) == before
         assert spread(str, [1, 2]) == ["1", "2"]
@@ -69,7 +69,7 @@ def test_what_has_not_begun_when_one_fails_is_not_begun_any_more() -> None:
             raise TimeoutError
         time.sleep(0.05)
 
-    with pytest.raises(TimeoutError), in_threads() as spread:
+    with pytest.raises(TimeoutError), spread_in_threads() as spread:
         spread(fail, range(1000))
     assert len(began) < 100
 
@@ -83,5 +83,5 @@ def test_an_error_in_any_thread_is_raised(error: type[Exception]) -> None:
             raise error("its own")
         time.sleep(0.01)
 
-    with pytest.raises(error, match="its own"), in_threads() as spread:
+    with pytest.raises(error, match="its own"), spread_in_threads() as spread:
         spread(fail, range(20))

@@ -3,7 +3,7 @@
 import pytest
 
 from relayq_core.adapters.dynamodb.items import job_item, read_job
-from relayq_core.events.tracing import current_trace, is_trace
+from relayq_core.events.tracing import is_trace, read_trace
 from tests.factories import a_job
 
 TRACE = "1-67891233-abcdef012345678912345678"
@@ -31,14 +31,14 @@ def test_the_root_of_the_header_is_taken_and_nothing_that_only_looks_like_it(
 ) -> None:
     """It goes into rows and logs as it is: its form is known, and so is its length."""
     monkeypatch.setenv("_X_AMZN_TRACE_ID", header)
-    assert current_trace() == trace
+    assert read_trace() == trace
     assert trace is None or is_trace(trace)
 
 
 def test_outside_lambda_there_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
     """And then nothing is stored."""
     monkeypatch.delenv("_X_AMZN_TRACE_ID", raising=False)
-    assert current_trace() is None
+    assert read_trace() is None
     assert "trace_id" not in job_item(a_job())
 
 

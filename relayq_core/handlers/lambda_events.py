@@ -36,7 +36,7 @@ class RunnerEvent:
     name: str | None = None
 
 
-def runner_event(event: object) -> RunnerEvent:
+def parse_runner_event(event: object) -> RunnerEvent:
     """The event of a handoff. Raises InvalidOption."""
     if not isinstance(event, Mapping):
         raise InvalidOption("event", f'expected {{"job_id": "...", "run_at": ms}}, got {type(event).__name__}')
@@ -48,12 +48,12 @@ def runner_event(event: object) -> RunnerEvent:
     return RunnerEvent(
         checked_job_id(event.get("job_id")),
         run_at,
-        _hint(checked_queue, event.get("queue")),
-        _hint(checked_name, event.get("name")),
+        _parse_hint(checked_queue, event.get("queue")),
+        _parse_hint(checked_name, event.get("name")),
     )
 
 
-def _hint(checked: Callable[[Any], str], given: object) -> str | None:
+def _parse_hint(checked: Callable[[Any], str], given: object) -> str | None:
     try:
         return checked(given)
     except InvalidOption:
