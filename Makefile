@@ -20,7 +20,7 @@ DEPLOYED  = $(or $(shell sed -n 's/.*PythonRuntime=\(python3\.[0-9]*\).*/\1/p' s
 LAYER_ENV = $(if $(ARCH),RELAYQ_ARCH=$(ARCH)) LAYER_PYTHON=$(or $(RUNTIME),$(DEPLOYED))
 
 # Tests of one file stay together until a process has none left; then it takes some from another.
-PYTEST   = $(if $(ON),$(BIN)/python -m tests.pythons run $(ON),$(BIN)/python) -m pytest
+PYTEST   = $(if $(ON),$(BIN)/python -m tests.support.pythons run $(ON),$(BIN)/python) -m pytest
 PARALLEL := -n auto --dist worksteal
 
 PEERS := celery rq huey dramatiq procrastinate psycopg[binary] redis cryptography
@@ -49,7 +49,7 @@ test: .venv/.dev ## every test but the end-to-end ones and those in a browser, o
 
 .PHONY: pythons
 pythons: .venv/.dev ## Python 3.13 and 3.14 for make test ON=…: found here, by uv, or as root from Debian
-	@$(BIN)/python -m tests.pythons ready $(ON) || [ $$? = 3 ]
+	@$(BIN)/python -m tests.support.pythons ready $(ON) || [ $$? = 3 ]
 
 .PHONY: browser
 browser: .venv/.dev ## the dashboard in a real Chromium (by apt-get as root where there is none)
@@ -66,8 +66,8 @@ screenshots: .venv/.dev ## docs/images/ as the dashboard now looks (after make b
 
 .PHONY: engines
 engines: .venv/.dev ## DynamoDB Local (npm, Java 17), a policy evaluator (npm, Node 20) and redis-server (apt-get as root), for the tests
-	@$(BIN)/python -m tests.engines
-	@$(BIN)/python -m tests.iam.evaluator
+	@$(BIN)/python -m tests.support.engines
+	@$(BIN)/python -m tests.surfaces.iam.evaluator
 	@command -v redis-server >/dev/null || command -v valkey-server >/dev/null || { \
 	  if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
 	    apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends redis-server >/dev/null; \
@@ -81,7 +81,7 @@ check: .venv/.dev ## format, lint, types, the layers of the house, the templates
 	$(BIN)/pyright
 	$(BIN)/lint-imports
 	$(BIN)/cfn-lint $(TEMPLATES)
-	$(BIN)/python -m tests.template.translate --out .aws-sam/translated $(TEMPLATES)
+	$(BIN)/python -m tests.surfaces.template.translate --out .aws-sam/translated $(TEMPLATES)
 	$(BIN)/cfn-lint .aws-sam/translated/*.json
 
 .PHONY: style
@@ -94,15 +94,15 @@ e2e: .venv/.dev .venv-sam/.ready .venv-e2e/.ready ## sam build and sam deploy to
 
 .PHONY: chaos
 chaos: .venv/.dev .venv-sam/.ready .venv-e2e/.ready ## JOBS=500 jobs on a deployed stack whose runners are killed, stopped and cut off (SEED=1: as in that run)
-	$(BIN)/python -m pytest -m e2e tests/chaos --chaos-jobs $(or $(JOBS),500) $(if $(SEED),--chaos-seed $(SEED)) $(ARGS)
+	$(BIN)/python -m pytest -m e2e tests/adversity/chaos --chaos-jobs $(or $(JOBS),500) $(if $(SEED),--chaos-seed $(SEED)) $(ARGS)
 
 .PHONY: simulate
 simulate: .venv/.dev ## the protocol under every fault and pair of faults (PAIRS=10: every tenth), and N=10000 random schedules
-	@$(BIN)/python -m tests.simulation --schedules $(or $(N),10000) --every-pair $(or $(PAIRS),1)
+	@$(BIN)/python -m tests.adversity.simulation --schedules $(or $(N),10000) --every-pair $(or $(PAIRS),1)
 
 .PHONY: differential
 differential: .venv/.dev ## the memory store beside DynamoDB Local, call by call, in N=10000 sequences (after make engines)
-	@$(BIN)/python -m tests.differential --examples $(or $(N),10000)
+	@$(BIN)/python -m tests.adversity.differential --examples $(or $(N),10000)
 
 .PHONY: prove
 prove: engines ## all of it at full size, in hours: random schedules, sequences, chaos; for the figures of docs/explanation/reliability.md

@@ -21,7 +21,7 @@ from typing import IO
 from benchmarks.aws import CREDENTIALS, REGION, ROOT, environment
 from benchmarks.peers import postgres, redis
 from benchmarks.workers import SYSTEMS, prepare_postgres
-from tests import dynamo, engines
+from tests.support import dynamo, engines
 
 #: A worker that has not begun a job by then is not there.
 _PATIENCE = 30.0

@@ -15,7 +15,7 @@ from benchmarks.scale import Scale
 from relayq_core import JobContext, RelayQ, RetryAfter, job
 from relayq_core.model.record import shards_of
 from relayq_core.testing import ManualClock, RecordingHandoff, isolated_registry
-from tests import dynamo, engines
+from tests.support import dynamo, engines
 
 GROUP = "Units on DynamoDB Local"
 FILE = Path(__file__).parents[1] / "docs" / "units.json"

@@ -16,10 +16,13 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from relayq_core.testing import ManualClock
-from tests import engines
-from tests.figures import pytest_sessionfinish, pytest_terminal_summary, pytest_testnodedown
+from tests.support import engines
+from tests.support.figures import pytest_sessionfinish, pytest_terminal_summary, pytest_testnodedown
 
 __all__ = ["pytest_sessionfinish", "pytest_terminal_summary", "pytest_testnodedown"]
+
+#: For the tests of the test kit, which run pytest in folders of their own.
+pytest_plugins = ["pytester"]
 
 # A busy machine is no failure: nothing here asserts how long anything takes. CI looks at the same examples each time,
 # so that it fails for what a change did; elsewhere each run looks further.

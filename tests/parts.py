@@ -17,7 +17,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TextIO
 
-from tests import pythons
+from tests.support import pythons
 
 #: The Python that the template deploys, on which the whole suite runs.
 DEPLOYED = "3.13"

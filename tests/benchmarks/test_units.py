@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from benchmarks.units import measured, promised, swept_reads
-from tests import dynamo
+from tests.support import dynamo
 
 pytestmark = pytest.mark.dynamodb_local
 

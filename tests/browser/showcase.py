@@ -11,7 +11,7 @@ from relayq_core.client import RelayQ
 from relayq_core.dashboard.history import MemoryHistory
 from relayq_core.settings import Settings
 from relayq_core.testing import MemoryStore, RecordingHandoff
-from tests.factories import a_burial, a_job, a_lease
+from tests.support.factories import a_burial, a_job, a_lease
 
 MINUTE = 60_000
 FAILED_JOB = "01KAXWFAB0000000000000000F"

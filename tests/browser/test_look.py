@@ -12,7 +12,7 @@ from playwright.sync_api import Page, expect
 from relayq_core.local.web import DashboardServer, serve
 from tests.browser.conftest import Watched
 from tests.browser.showcase import FAILED_JOB, RUNNING_JOB, Showcase
-from tests.factories import completion
+from tests.support.factories import completion
 
 pytestmark = pytest.mark.browser
 

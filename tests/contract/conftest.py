@@ -24,7 +24,7 @@ from relayq_core.adapters.dynamodb.tables import failed_table, jobs_table
 from relayq_core.model.record import JobRecord
 from relayq_core.ports import JobStore
 from relayq_core.testing import ManualClock, MemoryStore, isolated_registry
-from tests.factories import a_job, a_lease
+from tests.support.factories import a_job, a_lease
 
 LOCAL = pytest.param("dynamodb_local", marks=pytest.mark.dynamodb_local)
 ENGINES = ["memory", "moto", LOCAL]

@@ -10,7 +10,7 @@ from relayq_core.model.backoff import Exponential
 from relayq_core.model.record import JobRecord, Status
 from relayq_core.ports import Added, JobStore, Settled
 from relayq_core.testing import ManualClock
-from tests.factories import NOW, a_cancellation, a_job, completion
+from tests.support.factories import NOW, a_cancellation, a_job, completion
 
 MINUTE = 60_000
 Claimed = Callable[..., JobRecord]

@@ -13,7 +13,7 @@ from relayq_core.ports import Added, JobStore
 from relayq_core.testing import ManualClock
 from tests.contract.conftest import Tables
 from tests.contract.faults import Refusal, answers_lost, never_sent, recorded, refusing
-from tests.factories import NOW, a_job, completion
+from tests.support.factories import NOW, a_job, completion
 
 Claimed = Callable[..., JobRecord]
 

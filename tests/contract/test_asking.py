@@ -12,7 +12,17 @@ from relayq_core.model.record import JobRecord, Status, due_shard
 from relayq_core.ports import Added, Answer, JobStore, Settled
 from relayq_core.testing import ManualClock
 from tests.contract.conftest import Tables
-from tests.factories import NOW, a_burial, a_cancellation, a_job, a_lease, a_redrive, a_retry, a_return, completion
+from tests.support.factories import (
+    NOW,
+    a_burial,
+    a_cancellation,
+    a_job,
+    a_lease,
+    a_redrive,
+    a_retry,
+    a_return,
+    completion,
+)
 
 Claimed = Callable[..., JobRecord]
 KEY = "unique#send_email#welcome:7"

@@ -11,7 +11,7 @@ from relayq_core.model.record import JobRecord, Status
 from relayq_core.operations.jobs import Failures
 from relayq_core.ports import JobStore
 from relayq_core.testing import ManualClock, RecordingHandoff
-from tests.factories import NOW, a_burial, a_job, a_lease
+from tests.support.factories import NOW, a_burial, a_job, a_lease
 
 Claimed = Callable[..., JobRecord]
 

@@ -17,7 +17,7 @@ from relayq_core.ports import Added, Answer, JobStore, Settled
 from relayq_core.testing import ManualClock, RecordingHandoff
 from tests.contract.conftest import Tables
 from tests.contract.faults import Refusal, answers_lost, never_sent, refusing
-from tests.factories import a_burial, a_job, a_lease, a_redrive, completion
+from tests.support.factories import a_burial, a_job, a_lease, a_redrive, completion
 
 KEY = "unique#send_email#welcome:7"
 THROTTLES = ["ThrottlingException", "ProvisionedThroughputExceededException", "RequestLimitExceeded"]

@@ -14,7 +14,7 @@ from relayq_core.ports import Due, JobStore
 from relayq_core.testing import ManualClock, RecordingHandoff, isolated_registry
 from tests.contract.conftest import Tables
 from tests.contract.faults import recorded
-from tests.factories import NOW, a_cancellation, a_job, a_lease, completion
+from tests.support.factories import NOW, a_cancellation, a_job, a_lease, completion
 
 
 @pytest.fixture(autouse=True)

@@ -8,7 +8,7 @@ from relayq_core.ports import Added, JobStore
 from relayq_core.testing import ManualClock
 from tests.contract.conftest import Tables
 from tests.contract.faults import Refusal, recorded, refusing
-from tests.factories import NOW, a_cancellation, a_job
+from tests.support.factories import NOW, a_cancellation, a_job
 
 KEY = "unique#send_email#welcome:7"
 MINUTE = 60_000

@@ -14,7 +14,7 @@ from relayq_core.testing import ManualClock, MemoryStore
 from relayq_core.testing.memory import _Key
 from tests.contract.conftest import Engine, Tables
 from tests.contract.faults import Refusal, recorded, refusing
-from tests.factories import NOW, a_burial, a_cancellation, a_job, a_lease, a_redrive, completion
+from tests.support.factories import NOW, a_burial, a_cancellation, a_job, a_lease, a_redrive, completion
 
 KEY = "unique#send_email#welcome:7"
 #: DynamoDB may say so of the whole, or of a member.

@@ -1,7 +1,7 @@
 """The store in memory is the one on DynamoDB: any sequence of calls is answered alike, and leaves the same behind.
 
 What is proved on the memory store, by the stories and by the simulation, is worth as much as this likeness.
-This is on moto, which every machine has; tests/differential does it at length on DynamoDB Local.
+This is on moto, which every machine has; tests/adversity/differential does it at length on DynamoDB Local.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from relayq_core.model.record import JobRecord, Status, due_shard
 from relayq_core.ports import Due, JobStore
 from relayq_core.testing import ManualClock, MemoryStore
 from tests.contract.conftest import Tables
-from tests.factories import (
+from tests.support.factories import (
     NOW,
     a_burial,
     a_cancellation,

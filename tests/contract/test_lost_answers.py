@@ -13,7 +13,7 @@ from relayq_core.ports import Added, Answer, Due, JobStore, Settled
 from relayq_core.testing import ManualClock
 from tests.contract.conftest import Tables
 from tests.contract.faults import answers_lost, never_sent
-from tests.factories import (
+from tests.support.factories import (
     NOW,
     a_burial,
     a_cancellation,

@@ -14,7 +14,17 @@ from relayq_core.model.record import JobRecord, Status
 from relayq_core.ports import Added, Due, JobStore, Settled
 from relayq_core.testing import ManualClock, MemoryStore
 from tests.contract.conftest import LOCAL, Tables
-from tests.factories import NOW, a_burial, a_cancellation, a_job, a_lease, a_redrive, a_release, a_retry, completion
+from tests.support.factories import (
+    NOW,
+    a_burial,
+    a_cancellation,
+    a_job,
+    a_lease,
+    a_redrive,
+    a_release,
+    a_retry,
+    completion,
+)
 
 T = TypeVar("T")
 THREADS = 12

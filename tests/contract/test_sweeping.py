@@ -10,7 +10,7 @@ from relayq_core.errors import InvalidOption, UnreadableRow
 from relayq_core.model.record import JobRecord, due_shard, shards_of
 from relayq_core.ports import Answer, Due, JobStore
 from relayq_core.testing import ManualClock
-from tests.factories import NOW, a_job, a_lease, completion
+from tests.support.factories import NOW, a_job, a_lease, completion
 
 Claimed = Callable[..., JobRecord]
 MINUTE = 60_000

@@ -12,7 +12,7 @@ from relayq_core.model.record import due_shard
 from relayq_core.ports import Due
 from relayq_core.testing import ManualClock, Offer, RecordingHandoff
 from tests.contract.conftest import Tables
-from tests.factories import NOW, a_job, a_lease
+from tests.support.factories import NOW, a_job, a_lease
 
 HOUR = 3_600_000
 EDITS: dict[str, dict[str, Any]] = {

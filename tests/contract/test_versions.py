@@ -14,7 +14,7 @@ from relayq_core.model.record import CAN, JobRecord, Status, due_shard
 from relayq_core.ports import Added, JobStore, Settled
 from relayq_core.testing import ManualClock, MemoryStore, RecordingHandoff
 from tests.contract.conftest import Tables
-from tests.factories import (
+from tests.support.factories import (
     NOW,
     a_burial,
     a_cancellation,

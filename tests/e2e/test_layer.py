@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from tests import pythons
 from tests.e2e.conftest import Deployment
 from tests.e2e.harness import PYTHON, copied, runtime
-from tests.template.translate import ROOT
+from tests.support import pythons
+from tests.surfaces.template.translate import ROOT
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
 

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 from botocore.exceptions import ClientError
 
-from tests.docs.blocks import DEPLOYED, ROOT, Block, Way, blocks, compare
 from tests.e2e import harness
 from tests.e2e.harness import PYTHON, SAM, Emulator
+from tests.surfaces.docs.blocks import DEPLOYED, ROOT, Block, Way, blocks, compare
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(400)]
 

@@ -11,8 +11,8 @@ from relayq_core.engine.sweeper import Scope
 from relayq_core.model.settling import unfinished
 from relayq_core.testing import Bench, fake, inline
 from relayq_core.worker.worker import Worker
-from tests.factories import a_lease
-from tests.work.test_worker import FakeSlots
+from tests.support.factories import a_lease
+from tests.surfaces.worker.test_worker import FakeSlots
 
 
 def working(bench: Bench, stopping: int = 0) -> Worker:
@@ -57,7 +57,7 @@ def test_row_39_there_is_a_command_for_all_of_it() -> None:
 
 
 def test_row_40_a_job_is_made_by_a_command(tmp_path: object) -> None:
-    """With its test and its event, which pass as they are written (tests/dev has them run)."""
+    """With its test and its event, which pass as they are written (tests/surfaces/cli has them run)."""
     from pathlib import Path
 
     written = files(names("SendInvoice"), "billing", layout(Path(str(tmp_path))))
@@ -71,7 +71,7 @@ def test_row_40_a_job_is_made_by_a_command(tmp_path: object) -> None:
 
 
 def test_row_42_a_worker_finishes_what_it_has_in_hand(bench: Bench) -> None:
-    """The first signal lets it end, the second gives it back uncounted (tests/work sends real ones)."""
+    """The first signal lets it end, the second gives it back uncounted (tests/surfaces/worker sends real ones)."""
     bench = Bench(handoff="none")
 
     @job

@@ -21,7 +21,7 @@ from relayq_core.adapters.dynamodb.store import DynamoStore
 from relayq_core.adapters.dynamodb.tables import failed_table, jobs_table
 from relayq_core.events.listeners import events
 from relayq_core.testing import MemoryStore, RecordingHandoff
-from tests.factories import a_job
+from tests.support.factories import a_job
 
 ROOT = Path(__file__).parents[2]
 

@@ -11,7 +11,7 @@ from relayq_core.engine.runner import Ended
 from relayq_core.engine.sweeper import Scope
 from relayq_core.model.record import JobRecord
 from relayq_core.testing import Bench
-from tests.factories import a_lease
+from tests.support.factories import a_lease
 
 
 def row(bench: Bench, job_id: str) -> JobRecord:

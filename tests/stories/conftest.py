@@ -8,7 +8,7 @@ import pytest
 
 from relayq_core.model.record import JobRecord
 from relayq_core.testing import Bench, isolated_registry
-from tests.factories import a_lease
+from tests.support.factories import a_lease
 
 
 @pytest.fixture(autouse=True)

@@ -15,7 +15,7 @@ from relayq_core import InvalidOption, InvalidPayload, Job, JobContext, PayloadT
 from relayq_core.engine.runner import Ended
 from relayq_core.model.record import JobRecord
 from relayq_core.testing import Bench
-from tests.factories import a_job
+from tests.support.factories import a_job
 
 SECRET = "hunter2"
 

@@ -11,7 +11,7 @@ from relayq_core import Bury, InvalidOption, Job, JobEvent, RetryAfter, Snooze, 
 from relayq_core.engine.runner import Ended
 from relayq_core.events.listeners import KINDS, events
 from relayq_core.testing import Bench
-from tests.factories import NOW
+from tests.support.factories import NOW
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from relayq_core.engine.runner import Ended
 from relayq_core.model.bounds import SETTLE_BUDGET_MS
 from relayq_core.model.record import JobRecord, Status
 from relayq_core.testing import Bench
-from tests.factories import NOW, a_lease
+from tests.support.factories import NOW, a_lease
 
 SECOND = 1_000
 GRACE = 10 * SECOND

@@ -17,7 +17,7 @@ from relayq_core.events.publisher import TITLES, Publisher, build_detail
 from relayq_core.model.record import JobRecord
 from relayq_core.ports import Announcement
 from relayq_core.testing import Bench, ManualClock, isolated_registry
-from tests.factories import NOW, a_job
+from tests.support.factories import NOW, a_job
 
 SECRET = "hunter2-must-not-be-told"
 

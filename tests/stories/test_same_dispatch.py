@@ -16,7 +16,7 @@ from relayq_core.jobs.registry import registry
 from relayq_core.jobs.request import to_json
 from relayq_core.model.record import Status
 from relayq_core.testing import Bench
-from tests.factories import a_job
+from tests.support.factories import a_job
 
 
 class Line(BaseModel):

@@ -13,8 +13,8 @@ from relayq_core.model import settling
 from relayq_core.model.record import JobRecord, Status, due_shard
 from relayq_core.ports import Due
 from relayq_core.testing import Bench, Offer
-from tests.factories import NOW, a_job
 from tests.stories.faulty import Fault, FaultyBench
+from tests.support.factories import NOW, a_job
 
 SECOND = 1_000
 MINUTE = 60_000

@@ -16,7 +16,7 @@ from relayq_core.errors import StoreUnavailable
 from relayq_core.model.record import JobRecord
 from relayq_core.ports import Added
 from relayq_core.testing import Bench, ManualClock, MemoryStore, RecordingHandoff, isolated_registry
-from tests.factories import NOW, a_job
+from tests.support.factories import NOW, a_job
 
 KEY = "unique#greet#ada"
 WINDOW = 300

@@ -15,7 +15,7 @@ import pytest
 from relayq_core import InvalidOption, JobContext
 from relayq_core.jobs.context import job_fields, running
 from relayq_core.jobs.lineage import current_job
-from tests.factories import NOW, a_job
+from tests.support.factories import NOW, a_job
 
 
 class Desk:

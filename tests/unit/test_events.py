@@ -7,7 +7,7 @@ import pytest
 
 from relayq_core import InvalidOption, JobEvent, on
 from relayq_core.events.listeners import KINDS, Events, events
-from tests.factories import a_job
+from tests.support.factories import a_job
 
 
 def test_a_listener_hears_its_kind_of_event_and_no_other() -> None:

@@ -19,7 +19,7 @@ from relayq_core.model.policy import Policy
 from relayq_core.model.record import JobRecord
 from relayq_core.model.settling import Failed, Outcome, Snoozed, Succeeded
 from relayq_core.model.sweeping import Leave, Nudge, Postpone
-from tests.factories import LIMITS, NOW, POLICY, a_job, a_lease
+from tests.support.factories import LIMITS, NOW, POLICY, a_job, a_lease
 
 SECOND = 1000
 MINUTE = 60 * SECOND

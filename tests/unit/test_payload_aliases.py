@@ -15,7 +15,7 @@ from typing_extensions import TypedDict
 from relayq_core import Job, job
 from relayq_core.jobs.registry import registry
 from relayq_core.jobs.request import request_of
-from tests.forms import BOTH, Form, run
+from tests.support.forms import BOTH, Form, run
 
 FIELDS: dict[str, Any] = {
     "alias": Field(alias="orderId"),

@@ -27,7 +27,7 @@ from pydantic import (
 )
 
 from relayq_core import InvalidPayload
-from tests.forms import BOTH, Form, run
+from tests.support.forms import BOTH, Form, run
 
 
 class Tagged(BaseModel):

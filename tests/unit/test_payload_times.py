@@ -17,7 +17,7 @@ from typing_extensions import TypedDict
 from relayq_core import InvalidPayload
 from relayq_core.jobs.meaning import same
 from relayq_core.jobs.registry import registry
-from tests.forms import BOTH, Form, run
+from tests.support.forms import BOTH, Form, run
 
 NEW_YORK = ZoneInfo("America/New_York")
 BERLIN = ZoneInfo("Europe/Berlin")

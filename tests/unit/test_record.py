@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from relayq_core import Status
 from relayq_core.engine.ids import new_id
 from relayq_core.model.record import SHARDS, due_shard, shards_of, unique_pk
-from tests.factories import NOW, a_job
+from tests.support.factories import NOW, a_job
 
 
 def test_an_id_is_26_characters_that_a_person_can_read_out() -> None:

@@ -9,7 +9,7 @@ import pytest
 from relayq_core.model.backoff import Fixed
 from relayq_core.model.record import unique_pk
 from relayq_core.operations.serialize import job_shape, times
-from tests.factories import NOW, a_job
+from tests.support.factories import NOW, a_job
 
 
 def test_a_job_is_shown_with_its_times_in_both_forms() -> None:

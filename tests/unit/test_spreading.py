@@ -9,7 +9,7 @@ import pytest
 
 from relayq_core.jobs.lineage import current_job
 from relayq_core.process.concurrency import THREADS, Spreading, spread_in_threads, spread_serially
-from tests.factories import a_job
+from tests.support.factories import a_job
 
 
 @pytest.mark.parametrize("spreading", [spread_serially, spread_in_threads])

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from pydantic import BaseModel, ValidationError
 
 from relayq_core.text import clean, cut, describe_error, locate_error, summarize_error, take_head
-from tests.harmless import is_harmless
+from tests.support.harmless import is_harmless
 
 any_text = st.text(st.characters(codec=None, categories=None), max_size=400)
 

@@ -4,7 +4,7 @@ import pytest
 
 from relayq_core.adapters.dynamodb.items import job_item, read_job
 from relayq_core.events.tracing import is_trace, read_trace
-from tests.factories import a_job
+from tests.support.factories import a_job
 
 TRACE = "1-67891233-abcdef012345678912345678"
 
