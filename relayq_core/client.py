@@ -239,7 +239,7 @@ class RelayQ:
         """Operations on many jobs, an outcome at a time."""
         from relayq_core.operations.bulk import Bulk
 
-        return Bulk(self.operations, self.store, self.clock, self.policy, self.events)
+        return Bulk(self.operations, self.store, self.clock)
 
     @functools.cached_property
     def runner(self) -> Runner:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from relayq_core.engine.handoff import hand_off
+from relayq_core.engine.handoff import Handoffs
 from relayq_core.engine.ids import new_id
 from relayq_core.engine.registration import Registrations
 from relayq_core.engine.unique_hint import Hints
@@ -58,7 +58,7 @@ class Dispatcher:
         hint: UniqueHint | None = None,
     ) -> None:
         self._store = store
-        self._handoff = handoff
+        self._handoffs = Handoffs(handoff, events)
         self._clock = clock
         self._policy = policy
         self._registry = registry
@@ -103,7 +103,7 @@ class Dispatcher:
     def tell(self, record: JobRecord, *, hand_off_now: bool) -> Dispatched:
         """A job is written: tell whoever listens and, if it is to be handed off now, a runner."""
         self._events.notify("dispatched", record)
-        taken = hand_off_now and hand_off(self._handoff, self._events, record, record.available_at)
+        taken = hand_off_now and self._handoffs.hand_off(record)
         return Dispatched(job_id=record.id, duplicate=False, handed_off=taken)
 
     def record(self, request: JobRequest, options: Options) -> tuple[JobRecord, bool]:
@@ -184,7 +184,7 @@ class Dispatcher:
         if not is_same_dispatch(record, found, self._registry.get(record.name)):
             raise InvalidOption("job_id", _taken(record, found))
         told = found.status.is_waiting and lifecycle.next_look(found.available_at, self._clock.now(), self._policy)[1]
-        taken = told and hand_off(self._handoff, self._events, found, found.available_at)
+        taken = told and self._handoffs.hand_off(found)
         return Dispatched(record.id, duplicate=False, handed_off=taken)
 
 

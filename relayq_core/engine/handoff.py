@@ -1,4 +1,4 @@
-"""Handing off: tell a runner of a job. It never fails anybody: the row is safe, and the sweeper looks after it."""
+"""Handoff: offer a job to a runner. A failed handoff never fails the caller: the sweeper starts the stored job."""
 
 from __future__ import annotations
 
@@ -20,16 +20,23 @@ def message(job_id: str, queue: str | None, run_at: int, name: str | None) -> st
     return json.dumps({"job_id": job_id, "run_at": run_at, "queue": queue, "name": name})
 
 
-def hand_off(handoff: Handoff, events: Events, record: JobRecord, run_at: int) -> bool:
-    """Offer the job to a runner; True if the offer was taken. Any error is a log line and an event."""
-    try:
-        handoff.offer(record.id, record.queue, run_at, name=record.name)
-    except Exception as error:
-        logger.warning(
-            "the handoff failed (%s); the sweeper will start the job",
-            summarize_error(error),
-            extra=job_fields(record),
-        )
-        events.emit(JobEvent(kind="handoff_failed", job=record, error=error))
-        return False
-    return True
+class Handoffs:
+    """Offers jobs to runners, and reports the offers that fail."""
+
+    def __init__(self, handoff: Handoff, events: Events) -> None:
+        self._handoff = handoff
+        self._events = events
+
+    def hand_off(self, record: JobRecord) -> bool:
+        """Offer the job for the moment it is available; True if the offer was taken. An error is logged and emitted."""
+        try:
+            self._handoff.offer(record.id, record.queue, record.available_at, name=record.name)
+        except Exception as error:
+            logger.warning(
+                "the handoff failed (%s); the sweeper will start the job",
+                summarize_error(error),
+                extra=job_fields(record),
+            )
+            self._events.emit(JobEvent(kind="handoff_failed", job=record, error=error))
+            return False
+        return True

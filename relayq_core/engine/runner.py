@@ -12,20 +12,18 @@ from enum import StrEnum
 from typing import Protocol
 
 from relayq_core.engine.attempt import Attempt, failure, outcome_of, ran, success
-from relayq_core.engine.handoff import hand_off
+from relayq_core.engine.settler import Settler
 from relayq_core.errors import (
     Bury,
     InvalidPayload,
     JobCrashed,
     JobTimeout,
-    LeaseLost,
     StoreError,
-    StoreUnavailable,
     UnknownJob,
     UnreadableRow,
     is_a,
 )
-from relayq_core.events.listeners import Events, JobEvent
+from relayq_core.events.listeners import Events
 from relayq_core.jobs.context import JobContext, apart, job_fields, running
 from relayq_core.jobs.registry import JobType, Registry, RunnableJob
 from relayq_core.model import bounds, leases, settling, sweeping
@@ -35,15 +33,13 @@ from relayq_core.model.lifecycle import Event, Settlement
 from relayq_core.model.policy import Policy
 from relayq_core.model.record import JobRecord
 from relayq_core.model.settling import Outcome, Snoozed
-from relayq_core.ports import Clock, Handoff, JobStore, Settled
+from relayq_core.ports import Clock, Handoff, JobStore
 from relayq_core.process.deadline import OuterAlarm, deadline
 from relayq_core.process.loggers import logger
-from relayq_core.text import cut, describe_error, locate_error, summarize_error
+from relayq_core.text import cut, describe_error, summarize_error
 
 #: `failed()` and the settle come after the handler's deadline; this much of the invocation stays for the settle.
 _SETTLE_MS = 3_000
-#: Between two tries of a settle that DynamoDB did not answer.
-_SETTLE_PAUSE_MS = 1_000
 #: What a log line shows of an error: told by RelayQ, since a traceback of pydantic's would show the payload.
 _LOGGED_BYTES = 2_000
 #: A claim that comes early by another machine's clock is made again; not for ever.
@@ -127,6 +123,7 @@ class Runner:
         self._policy = policy
         self._registry = registry
         self._events = events
+        self._settler = Settler(store, handoff, clock, policy, events)
         self._stop = stop
 
     def run(
@@ -320,7 +317,7 @@ class Runner:
             f"its handler overran its time of {seconds:g} s and did not stop",
         )
         try:
-            self._store.settle(
+            self._settler.settle_silently(
                 record,
                 sweeping.overrun(record, error, limits, self._policy, now=self._clock.now(), luck=_dice.random()),
             )
@@ -393,82 +390,17 @@ class Runner:
         if settlement is None:
             told = failure(unknown, final=True)
             settlement = settling.bury_with(record, told.error, told.headline, self._policy, now=self._clock.now())
-        else:
-            logger.warning("%s; given back, it is tried again in a minute", unknown, extra=job_fields(record))
         return self._settle(record, settlement, Attempt(failure(unknown, final=True), unknown), remaining)
 
     def _settle(self, record: JobRecord, settlement: Settlement, attempt: Attempt, remaining: Callable[[], int]) -> Ran:
-        settled = self._write(record, settlement, remaining)
-        if settled is Settled.CANCEL_REQUESTED:
-            told = record.evolve(error=settlement.after.error, errors_json=settlement.after.errors_json)
-            settlement = settling.cancel(told, self._policy, now=self._clock.now())
-            settled = self._write(record, settlement, remaining)
-        if settled is Settled.LOST:
-            return self._lost(record)
-        if settlement.hand_off:
-            hand_off(self._handoff, self._events, settlement.after, settlement.run_at)
-        self._tell(settlement, attempt)
-        return Ran(_ENDED[settlement.event], settlement.after)
+        written = self._settler.settle(
+            record, settlement, error=attempt.error, duration_ms=attempt.duration_ms, remaining=remaining
+        )
+        return self._lost(record) if written is None else Ran(_ENDED[written.event], written.after)
 
     def _lost(self, record: JobRecord) -> Ran:
-        error = LeaseLost(record.id)
-        logger.warning("%s", error, extra=job_fields(record))
-        self._events.emit(JobEvent(kind="lease_lost", job=record, error=error))
+        self._settler.announce_lost_lease(record)
         return Ran(Ended.LEASE_LOST, record)
-
-    def _write(self, record: JobRecord, settlement: Settlement, remaining: Callable[[], int]) -> Settled:
-        """Write the outcome. Unanswered, it is written again while the lease and the invocation last: what has been
-        done must not be done again because DynamoDB was away for a moment, and each try recognises an earlier one."""
-        began = self._clock.now()
-        while True:
-            try:
-                return self._write_once(record, settlement)
-            except StoreUnavailable as error:
-                ends = began + leases.lease_lasts(record, self._policy, now=began)
-                left = min(ends - self._clock.now(), remaining())
-                if left <= _SETTLE_PAUSE_MS:
-                    raise
-                logger.warning("the job could not be settled yet (%s); trying on", error, extra=job_fields(record))
-                self._clock.sleep(_SETTLE_PAUSE_MS)
-
-    def _write_once(self, record: JobRecord, settlement: Settlement) -> Settled:
-        if settlement.event is Event.BURY:
-            return self._store.bury(record, settlement)
-        if settlement.event is Event.COMPLETE and self._policy.retention_ms == 0:
-            return self._store.complete_and_delete(record)
-        return self._store.settle(record, settlement)
-
-    def _tell(self, settlement: Settlement, attempt: Attempt) -> None:
-        """One log line and one event for how the run ended."""
-        job = settlement.after
-        fields = {**job_fields(job), "duration_ms": attempt.duration_ms}
-        match settlement.event:
-            case Event.COMPLETE:
-                logger.info("job completed", extra=fields)
-                self._events.notify("processed", job, duration_ms=attempt.duration_ms)
-            case Event.RETRY | Event.BURY:
-                retries = settlement.event is Event.RETRY
-                wait = (job.available_at - job.updated_at) / 1000
-                logger.warning(
-                    "job failed: %s; %s",
-                    "no error" if attempt.error is None else locate_error(attempt.error),
-                    f"it is tried again in {wait:g} s" if retries else "it is in the failed table",
-                    extra=fields,
-                )
-                self._events.emit(
-                    JobEvent(
-                        kind="failed",
-                        job=job,
-                        duration_ms=attempt.duration_ms,
-                        error=attempt.error,
-                        will_retry=retries,
-                    )
-                )
-            case Event.SNOOZE:
-                self._events.emit(JobEvent(kind="snoozed", job=job, duration_ms=attempt.duration_ms))
-            case Event.CANCEL:
-                logger.info("job cancelled", extra=fields)
-                self._events.emit(JobEvent(kind="cancelled", job=job, duration_ms=attempt.duration_ms))
 
 
 def _crash(record: JobRecord) -> str | None:

@@ -9,10 +9,10 @@ from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
-from relayq_core.engine.handoff import hand_off
+from relayq_core.engine.handoff import Handoffs
+from relayq_core.engine.settler import Settler
 from relayq_core.errors import JobCrashed, StoreError, UnreadableRow
-from relayq_core.events.listeners import Events, JobEvent
-from relayq_core.jobs.context import job_fields
+from relayq_core.events.listeners import Events
 from relayq_core.jobs.registry import Registry
 from relayq_core.model import sweeping
 from relayq_core.model.lifecycle import Event, Settlement
@@ -20,7 +20,7 @@ from relayq_core.model.options import Options
 from relayq_core.model.policy import Policy
 from relayq_core.model.record import JobRecord, shards_of
 from relayq_core.model.sweeping import Leave, Nudge, Postpone
-from relayq_core.ports import Clock, Due, Handoff, JobStore, Settled
+from relayq_core.ports import Clock, Due, Handoff, JobStore
 from relayq_core.process.concurrency import Spread, Spreading, spread_serially
 from relayq_core.process.loggers import logger
 
@@ -87,10 +87,10 @@ class Sweeper:
     ) -> None:
         self._name = name
         self._store = store
-        self._handoff = handoff
+        self._handoffs = Handoffs(handoff, events)
+        self._settler = Settler(store, handoff, clock, policy, events)
         self._clock = clock
         self._policy = policy
-        self._events = events
         self._page = page
         self._spreading = spreading
         #: the job types that are known here: none in the sweeper function, which has no job's code
@@ -286,44 +286,13 @@ class Sweeper:
         return Leave() if isinstance(decision, Settlement) and young else decision
 
     def _nudged(self, record: JobRecord) -> str:
-        hand_off(self._handoff, self._events, record, record.available_at)
+        self._handoffs.hand_off(record)
         return "nudged"
 
     def _end_lease(self, record: JobRecord, settlement: Settlement, error: JobCrashed | None = None) -> str:
-        """Its runner is gone. Only if the lease is still the one that ran out, and no cancel came meanwhile."""
-        settled = self._write(record, settlement)
-        if settled is Settled.CANCEL_REQUESTED:
-            cancelled = record.evolve(cancel_requested_at=self._clock.now())
-            settlement = sweeping.release(
-                cancelled, self._policy, f"sweep-{secrets.token_hex(8)}", now=self._clock.now(), luck=0.5
-            )
-            settled = self._write(record, settlement)
-        if settled is not Settled.DONE:
-            return "left"
-        job = settlement.after
-        logger.warning(
-            "the runner of attempt %d ended without settling; %s",
-            record.attempt,
-            _ACTIONS[settlement.event],
-            extra=job_fields(job),
-        )
-        if settlement.event is not Event.CANCEL:
-            self._events.emit(
-                JobEvent(
-                    kind="failed",
-                    job=job,
-                    error=error or JobCrashed(record.attempt),
-                    will_retry=settlement.event is Event.RELEASE,
-                )
-            )
-        if settlement.hand_off:
-            hand_off(self._handoff, self._events, job, settlement.run_at)
-        return _ACTIONS[settlement.event]
-
-    def _write(self, record: JobRecord, settlement: Settlement) -> Settled:
-        if settlement.event is Event.BURY:
-            return self._store.bury(record, settlement)
-        return self._store.settle(record, settlement)
+        """End a lease whose runner is gone, if it is still the one that ran out."""
+        written = self._settler.settle(record, settlement, error=error or JobCrashed(record.attempt))
+        return "left" if written is None else _ACTIONS[written.event]
 
 
 _ACTIONS = {Event.RELEASE: "released", Event.BURY: "buried", Event.CANCEL: "cancelled"}

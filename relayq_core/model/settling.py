@@ -118,6 +118,13 @@ def cancel(record: JobRecord, policy: Policy, *, now: int) -> Settlement:
     return Settlement(Event.CANCEL, _ended(record, Event.CANCEL, now, max(policy.retention_ms, CANCELLED_KEPT_MS)))
 
 
+def cancel_instead(record: JobRecord, settlement: Settlement, policy: Policy, *, now: int) -> Settlement:
+    """Cancel a claimed job in place of this settlement, with the error that the settlement would have written."""
+    planned = settlement.after
+    cancelled = cancel(record.evolve(error=planned.error, errors_json=planned.errors_json), policy, now=now)
+    return cancelled._replace(after=cancelled.after.evolve(settled_by=planned.settled_by))
+
+
 def redrive(record: JobRecord, policy: Policy, *, now: int) -> Settlement:
     """A failed job, as it begins anew: the same id, attempt 0, its history of errors kept."""
     due_at, hand_off = next_look(now, now, policy)

@@ -9,10 +9,8 @@ from dataclasses import dataclass, field
 from typing import Literal, TypeVar
 
 from relayq_core.errors import InvalidOption, RelayQError, StoreError, UnreadableRow
-from relayq_core.events.listeners import Events, JobEvent
-from relayq_core.model import leases, settling
+from relayq_core.model import leases
 from relayq_core.model.options import checked_queue, several
-from relayq_core.model.policy import Policy
 from relayq_core.model.record import JobRecord, Status, shards_of
 from relayq_core.operations.jobs import Operations
 from relayq_core.ports import Clock, Due, JobStore
@@ -27,8 +25,6 @@ _PAGE = 100
 _LOOK_MS = 200
 #: A table that refuses so many in a row will refuse the rest.
 ERRORS_IN_A_ROW = 5
-#: A row that changes while it is cancelled is looked at again so often.
-_CANCEL_TRIES = 5
 _SLOWEST, _FASTEST = 0.01, 1000
 _FOR_EVER = 10**15
 
@@ -76,12 +72,10 @@ def never() -> bool:
 class Bulk:
     """Redrive, forget and clear, each lazily: nothing is done before its outcome is asked for."""
 
-    def __init__(self, operations: Operations, store: JobStore, clock: Clock, policy: Policy, events: Events) -> None:
+    def __init__(self, operations: Operations, store: JobStore, clock: Clock) -> None:
         self._operations = operations
         self._store = store
         self._clock = clock
-        self._policy = policy
-        self._events = events
 
     def redrive(
         self, job_ids: Iterable[str], *, rate: float | None = None, stop: Callable[[], bool] = never
@@ -125,17 +119,15 @@ class Bulk:
         return Outcome(job_id, "forgotten" if self._operations.forget(job_id) else "gone")
 
     def _cancelled(self, job: JobRecord) -> Outcome:
-        found: JobRecord | None = job
-        for _ in range(_CANCEL_TRIES):
-            if found is None or found.status.is_ended:
-                return Outcome(job.id, "gone")
-            if found.status is Status.PROCESSING:
-                return Outcome(job.id, "running")
-            settlement = settling.cancel(found, self._policy, now=self._clock.now())
-            if self._store.cancel_waiting(found, settlement):
-                self._events.emit(JobEvent(kind="cancelled", job=settlement.after))
-                return Outcome(job.id, "cancelled")
-            found = self._store.get(job.id)
+        answer = self._operations.cancel_record(job, mark_running=False)
+        if answer.done:
+            return Outcome(job.id, "cancelled")
+        if answer.record is None or answer.record.status.is_ended:
+            return Outcome(job.id, "gone")
+        if answer.record.status is Status.PROCESSING:
+            return Outcome(job.id, "running")
+        if answer.record.is_newer:
+            return Outcome(job.id, "refused", "a newer version wrote the job, and only that can cancel it")
         return Outcome(job.id, "refused", "it kept changing while it was being cancelled")
 
     # --- many ---

@@ -7,10 +7,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice
 
-from relayq_core.engine.handoff import hand_off
+from relayq_core.engine.handoff import Handoffs
 from relayq_core.engine.registration import Registrations
+from relayq_core.engine.settler import Settler
 from relayq_core.errors import InvalidOption, KeyTaken, StoreError, UnreadableRow
-from relayq_core.events.listeners import Events, JobEvent
+from relayq_core.events.listeners import Events
 from relayq_core.jobs.context import job_fields
 from relayq_core.model import settling
 from relayq_core.model.options import checked_job_id, checked_queue
@@ -18,10 +19,10 @@ from relayq_core.model.policy import Policy
 from relayq_core.model.record import JobRecord, Status, shards_of
 from relayq_core.operations import health as views
 from relayq_core.operations.health import Health, LiveJobs, QueueView
-from relayq_core.ports import Clock, Due, Handoff, JobStore
+from relayq_core.ports import Answer, Clock, Due, Handoff, JobStore
 from relayq_core.process.loggers import logger
 
-#: A row that changes under a cancel is looked at again; so often, it is not chance any more.
+#: A row that changes under a cancel is read again; a row that changes this often does not do so by chance.
 _CANCEL_TRIES = 10
 #: For jobs of one status so many rows are looked at.
 LIVE_LOOKED_AT = 10_000
@@ -60,10 +61,10 @@ class Operations:
 
     def __init__(self, store: JobStore, handoff: Handoff, clock: Clock, policy: Policy, events: Events) -> None:
         self._store = store
-        self._handoff = handoff
+        self._handoffs = Handoffs(handoff, events)
+        self._settler = Settler(store, handoff, clock, policy, events)
         self._clock = clock
         self._policy = policy
-        self._events = events
         self._registrations = Registrations(store, clock)
 
     def get(self, job_id: str) -> JobRecord | None:
@@ -73,24 +74,32 @@ class Operations:
 
     def cancel(self, job_id: str) -> JobRecord | None:
         """Cancel a waiting job; mark a running one, so that its failure ends it. The job as it then is, or None."""
-        for _ in range(_CANCEL_TRIES):
-            record = self.get(job_id)
-            if record is None or record.status.is_ended:
-                return record
-            if record.is_newer:
-                logger.warning("a newer version wrote the job, and only that can cancel it", extra=job_fields(record))
-                return record
-            now = self._clock.now()
-            if record.status is Status.PROCESSING:
-                answer = self._store.mark_cancelled(record, now)
-                if answer.done:
-                    return answer.record
-                continue
-            settlement = settling.cancel(record, self._policy, now=now)
-            if self._store.cancel_waiting(record, settlement):
-                self._events.emit(JobEvent(kind="cancelled", job=settlement.after))
-                return settlement.after
+        record = self.get(job_id)
+        if record is not None and record.is_newer and not record.status.is_ended:
+            logger.warning("a newer version wrote the job, and only that can cancel it", extra=job_fields(record))
+        answer = self.cancel_record(record, mark_running=True)
+        if answer.done or answer.record is None or answer.record.status.is_ended or answer.record.is_newer:
+            return answer.record
         raise StoreError(f"job {job_id!r} kept changing while it was being cancelled", "try again")
+
+    def cancel_record(self, record: JobRecord | None, *, mark_running: bool) -> Answer:
+        """Cancel the job if it waits and, with `mark_running`, mark it if it runs.
+
+        Return whether this call did so, with the job as it then is. What has ended, and what only a newer version can
+        change, is left as it is; so is, in the end, a row that changes each time it is about to be written.
+        """
+        for _ in range(_CANCEL_TRIES):
+            if record is None or record.status.is_ended or record.is_newer:
+                break
+            if record.status.is_waiting:
+                if (cancelled := self._settler.cancel_waiting(record)) is not None:
+                    return Answer(done=True, record=cancelled)
+            elif not mark_running:
+                break
+            elif (answer := self._store.mark_cancelled(record, self._clock.now())).done:
+                return answer
+            record = self.get(record.id)
+        return Answer(done=False, record=record)
 
     def redrive(self, job_id: str) -> JobRecord | None:
         """Bring a failed job back, with attempt 0 and the same id; None if it is not in the failed table.
@@ -114,7 +123,7 @@ class Operations:
         if added.found is not None and added.found != settlement.after:  # equal: this very write, sent again
             return added.found
         if settlement.hand_off:
-            hand_off(self._handoff, self._events, settlement.after, settlement.run_at)
+            self._handoffs.hand_off(settlement.after)
         return settlement.after
 
     def forget(self, job_id: str) -> bool:

@@ -9,14 +9,14 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from relayq_core.client import RelayQ
-from relayq_core.engine.handoff import hand_off
 from relayq_core.engine.runner import Ended
+from relayq_core.engine.settler import Settler
 from relayq_core.errors import JobCrashed, StoreError, StoreUnavailable, UnreadableRow
 from relayq_core.jobs.context import job_fields
 from relayq_core.model import leases, settling
 from relayq_core.model.options import several
 from relayq_core.model.record import JobRecord, shards_of
-from relayq_core.ports import Due, Settled
+from relayq_core.ports import Due
 from relayq_core.process.loggers import logger
 from relayq_core.text import summarize_error
 from relayq_core.worker.child import Report
@@ -71,10 +71,9 @@ class Worker:
         tell: Callable[[News], None] = lambda news: None,
     ) -> None:
         self._store = relayq.store
-        self._handoff = relayq.handoff
         self._clock = relayq.clock
         self._policy = relayq.policy
-        self._events = relayq.events
+        self._settler = Settler(relayq.store, relayq.handoff, relayq.clock, relayq.policy, relayq.events)
         self._sweeper = relayq.sweeper
         self._slots = slots
         self._stopping = stopping
@@ -300,14 +299,9 @@ class Worker:
         now = self._clock.now()
         settlement = settling.unfinished(job, self._policy, now=now)
         try:
-            settled = self._store.settle(job, settlement)
-            if settled is Settled.CANCEL_REQUESTED:
-                self._store.settle(job, settling.cancel(job, self._policy, now=now))
+            self._settler.settle(job, settlement)
         except StoreError:
             logger.exception("the job could not be given back; its lease will run out", extra=job_fields(job))
-        else:
-            if settled is Settled.DONE and settlement.hand_off:
-                hand_off(self._handoff, self._events, settlement.after, settlement.run_at)
         self._count("interrupted", job, now - (held.job.started_at or 0))
 
 

@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import Any
 
 from relayq_core.engine import dispatch_many as batch
-from relayq_core.engine import dispatcher, runner, sweeper
+from relayq_core.engine import dispatcher, runner, settler, sweeper
 from relayq_core.errors import StoreUnavailable
 from relayq_core.model import bounds, leases, lifecycle, settling, sweeping
 from relayq_core.model.lifecycle import Event, Settlement
@@ -681,7 +681,7 @@ def lost_settle_is_announced() -> list[Patch]:
         settled = _WRITE(self, *args)
         return Settled.DONE if settled is Settled.LOST else settled
 
-    return [(runner.Runner, "_write", write)]
+    return [(settler.Settler, "_write", write)]
 
 
 # --- pace and cost -----------------------------------------------------------------------------------------------
@@ -802,7 +802,7 @@ _CANCEL = settling.cancel
 _LASTS = leases.lease_lasts
 _WITH_ERROR = settling.with_error
 _COMPLETE = settling._complete
-_WRITE = runner.Runner._write
+_WRITE = settler.Settler._write
 _WAIT_AND_CLAIM = runner.Runner._wait_and_claim
 #: So few errors show which of them are kept.
 _FEW = 2

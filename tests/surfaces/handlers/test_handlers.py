@@ -633,7 +633,7 @@ def test_a_crash_found_by_the_sweeper_is_counted_as_a_retry(
     lines = lambdas.output()
     assert metrics_of(lines)["Retried"] == [1.0]
     crash = next(line for line in logs_of(lines) if line["level"] == "WARNING")
-    assert crash["message"] == "the runner of attempt 1 ended without settling; released"
+    assert crash["message"].startswith("job failed: JobCrashed: the runner of attempt 1 ended without settling")
     assert (crash["job_id"], crash["job_name"], crash["queue"]) == (job_id, "send", "emails")
 
 

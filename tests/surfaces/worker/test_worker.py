@@ -571,6 +571,8 @@ def test_asked_twice_it_ends_the_handlers_and_gives_their_jobs_back_uncounted(*,
     bench = alone()
     ids = [bench.relayq.dispatch("greet").job_id for _ in range(2)]
     slots = FakeSlots(bench, count=2, lasts={"greet": HOUR})
+    announced: list[str] = []
+    events.on("cancelled")(lambda event: announced.append(event.job.id))
     order: list[str] = []
     settle = bench.store.settle
 
@@ -594,6 +596,7 @@ def test_asked_twice_it_ends_the_handlers_and_gives_their_jobs_back_uncounted(*,
         record = row(bench, job_id)
         assert record.status is (Status.CANCELLED if cancelled else Status.RETRYING)
         assert record.attempt == (1 if cancelled else 0)
+    assert sorted(announced) == (sorted(ids) if cancelled else [])
 
 
 def test_what_cannot_be_given_back_runs_out_by_itself(caplog: pytest.LogCaptureFixture) -> None:
