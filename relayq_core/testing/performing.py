@@ -56,9 +56,7 @@ def perform(
 
 def apart_from_loops(action: Callable[[], T]) -> T:
     """Do it here; or, inside an async test, in a thread of its own: a job runs a loop of its own, as in a runner."""
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
+    if not _is_in_loop():
         return action()
     done: list[T] = []
     raised: list[BaseException] = []
@@ -76,3 +74,12 @@ def apart_from_loops(action: Callable[[], T]) -> T:
     if raised:
         raise raised[0]
     return done[0]
+
+
+def _is_in_loop() -> bool:
+    # the action may not run inside the `except`: its errors would name this one as their cause
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True

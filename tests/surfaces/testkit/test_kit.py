@@ -270,6 +270,17 @@ def test_inline_a_failure_does_not_reach_the_caller(relayq_inline: Kit) -> None:
     assert relayq_inline.get(job_id).status is Status.FAILED
 
 
+def test_the_error_of_a_job_names_the_handlers_cause_alone(relayq_inline: Kit) -> None:
+    """A developer who reads it must not be sent to look into the kit."""
+
+    @job(max_attempts=1)
+    def fail() -> None:
+        raise ConnectionError("the bank does not answer")
+
+    job_id = dispatch(fail.job()).job_id
+    assert "while handling" not in str(relayq_inline.get(job_id).error)
+
+
 @pytest.mark.parametrize("delay", [30, 600])
 def test_inline_a_delay_is_waited_for_by_travelling(relayq_inline: Kit, delay: int) -> None:
     """Whoever wakes it up, runner or sweeper: at its moment."""
