@@ -12,7 +12,7 @@ from tests.surfaces.docs.blocks import PAGES, ROOT
 from tests.surfaces.docs.test_reference import rows, table
 
 README = ROOT / "README.md"
-WRITTEN = [*PAGES, ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "examples").glob("*/README.md"))]
+WRITTEN = [*PAGES, ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "examples").rglob("README.md"))]
 
 _LINK = re.compile(r"\]\(([^)\s]+)\)")
 _PATH = re.compile(r"`((?:docs|examples|functions|relayq_core|tests|events|requirements)/[\w./-]*)`")
