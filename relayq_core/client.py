@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from relayq_core.adapters.aws_lambda import LambdaInvoke, NoHandoff
 from relayq_core.adapters.system_clock import SystemClock
 from relayq_core.engine.dispatcher import Dispatched, Dispatcher
+from relayq_core.engine.registration import Registrations
 from relayq_core.errors import Seconds, SettingsError
 from relayq_core.events.listeners import Events
 from relayq_core.events.listeners import events as all_events
@@ -134,11 +135,11 @@ class RelayQ:
 
     def dispatch_many(self, jobs: Iterable[Any]) -> list[Dispatched]:
         """Accept any number of jobs in one call; see `relayq_core.dispatch_many`."""
-        from relayq_core.engine.dispatch_many import BatchDispatcher
+        from relayq_core.engine.dispatch_many import BulkDispatcher
 
         try:
             with self._spreading() as spread:
-                return BatchDispatcher(self.store, self._dispatcher, all_jobs, spread).dispatch(jobs)
+                return BulkDispatcher(self.store, self._dispatcher, all_jobs, spread).dispatch(jobs)
         finally:
             self._publish()
 
@@ -232,7 +233,9 @@ class RelayQ:
         """Questions and single writes."""
         from relayq_core.operations.jobs import Operations
 
-        return Operations(self.store, self.handoff, self.clock, self.policy, self.events)
+        return Operations(
+            self.store, self.handoff, self.clock, self.policy, self.events, registrations=self._registrations
+        )
 
     @functools.cached_property
     def bulk(self) -> Bulk:
@@ -266,6 +269,11 @@ class RelayQ:
         )
 
     @functools.cached_property
+    def _registrations(self) -> Registrations:
+        """Shared: a queue that is forgotten here has to be registered again by the next dispatch to it."""
+        return Registrations(self.store, self.clock)
+
+    @functools.cached_property
     def _dispatcher(self) -> Dispatcher:
         if isinstance(self.handoff, LambdaInvoke):
             self.settings.needed("runner_function")
@@ -279,6 +287,7 @@ class RelayQ:
             default_queue=self.settings.default_queue,
             max_depth=self.settings.max_depth,
             hint=self.hint,
+            registrations=self._registrations,
         )
 
     def _dynamo_store(self) -> JobStore:

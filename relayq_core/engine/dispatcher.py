@@ -1,9 +1,9 @@
-"""Dispatch: check the job, write it down, hand it off. What is written is never lost."""
+"""Dispatch: check the job, write it, hand it off. A job that is written is never lost."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 from relayq_core.engine.handoff import Handoffs
 from relayq_core.engine.ids import new_id
@@ -33,16 +33,31 @@ from relayq_core.ports import Added, Clock, Handoff, JobStore, UniqueHint
 
 
 class Dispatched(Value):
-    """How a dispatch ended. `duplicate`: `job_id` is the earlier job with the same unique key. `handed_off`: a
-    runner was told; False for long delays and lost handoffs, which are the sweeper's."""
+    """How a dispatch ended. `duplicate`: `job_id` is the earlier job with the same unique key. `handed_off`: a runner
+    was offered the job; False for long delays and failed handoffs, whose jobs the sweeper starts."""
 
     job_id: str
     duplicate: bool
     handed_off: bool
 
 
+class Prepared(NamedTuple):
+    """A job that has been checked and is ready to be written."""
+
+    record: JobRecord
+    #: offer it to a runner once it is written; otherwise the sweeper starts it
+    hand_off: bool
+    #: an earlier dispatch may have been accepted under its id
+    may_exist: bool
+
+    @property
+    def goes_alone(self) -> bool:
+        """It cannot be written in a batch: a unique key needs a transaction, and an id may stand in either table."""
+        return self.may_exist or self.record.unique_pk is not None
+
+
 class Dispatcher:
-    """Writes jobs down and hands them off."""
+    """Writes jobs and hands them off."""
 
     def __init__(
         self,
@@ -56,6 +71,7 @@ class Dispatcher:
         default_queue: str,
         max_depth: int,
         hint: UniqueHint | None = None,
+        registrations: Registrations | None = None,
     ) -> None:
         self._store = store
         self._handoffs = Handoffs(handoff, events)
@@ -66,63 +82,35 @@ class Dispatcher:
         self._default_queue = default_queue
         self._max_depth = max_depth
         self._hints = Hints(hint, events, clock)
-        self._registrations = Registrations(store, clock)
+        self._registrations = Registrations(store, clock) if registrations is None else registrations
 
-    def dispatch(self, job: Any, args: Mapping[str, Any] | None, given: Options) -> Dispatched:
+    def dispatch(self, job: Any, args: Mapping[str, Any] | None, options: Options) -> Dispatched:
         """Accept a job. Once this returns, or raises DispatchUnknown, nothing that dies can lose it.
 
         Raises InvalidPayload, PayloadTooLarge, InvalidOption, ChainTooDeep, StoreError, DispatchUnknown.
         """
         request = request_of(job, args, self._registry)
-        options = given.over(request.options)
-        record, hand_off_now = self.record(request, options)
-        return self.write(record, hand_off_now=hand_off_now, own_id=options.job_id is not None)
+        return self.write(self.prepare(request, options.over(request.options)))
 
-    def write(self, record: JobRecord, *, hand_off_now: bool, own_id: bool) -> Dispatched:
-        """Write one job down and hand it off. `own_id`: its id is the caller's, and may have been accepted before.
+    def prepare(self, request: JobRequest, options: Options) -> Prepared:
+        """Check a job and return it as it is to be written. Writes nothing.
 
-        Raises InvalidOption, StoreError, DispatchUnknown.
+        Raises PayloadTooLarge, InvalidOption, ChainTooDeep.
         """
-        if own_id and (failure := self._failure(record.id)) is not None:
-            return self._again(record, failure)
-        self.register(record.queue)
-        # only the transaction sees whether the caller's id was accepted before
-        hinted = None if own_id else self._hinted(record)
-        if hinted is not None:
-            return Dispatched(hinted, duplicate=True, handed_off=False)
-        added = self._add(record)
-        if added.holder is not None:
-            self._hints.remember(record, added.holder)
-            return Dispatched(added.holder, duplicate=True, handed_off=False)
-        if added.found is not None and added.found != record:  # equal: this very write, sent again by the SDK
-            return self._again(record, added.found)
-        dispatched = self.tell(record, hand_off_now=hand_off_now)
-        self._hints.remember(record, record.id)
-        return dispatched
-
-    def tell(self, record: JobRecord, *, hand_off_now: bool) -> Dispatched:
-        """A job is written: tell whoever listens and, if it is to be handed off now, a runner."""
-        self._events.notify("dispatched", record)
-        taken = hand_off_now and self._handoffs.hand_off(record)
-        return Dispatched(job_id=record.id, duplicate=False, handed_off=taken)
-
-    def record(self, request: JobRequest, options: Options) -> tuple[JobRecord, bool]:
-        """The job as it will be written, and whether to hand it off now."""
         if (size := len(request.payload_json.encode())) > budgets.PAYLOAD_BYTES:
             raise PayloadTooLarge(request.name, size, budgets.PAYLOAD_BYTES)
+        may_exist = options.job_id is not None
         options = options.checked()
         if request.job_type is not None:
             options = options.over(request.job_type.options)
         options.warn_of_unused_backoff()
         now = self._clock.now()
-        job_id = options.job_id or new_id(now)
         available_at = _available_at(options, now)
-        due_at, hand_off_now = lifecycle.next_look(available_at, now, self._policy)
-        parent = parent_job()
+        due_at, hand_off = lifecycle.next_look(available_at, now, self._policy)
         record = JobRecord(
-            id=job_id,
+            id=options.job_id or new_id(now),
             name=request.name,
-            # checked here too, for settings and requests may be made by hand: a queue that is none is never swept
+            # checked again, for settings and requests may be built by hand: an invalid queue is never swept
             queue=checked_queue(options.queue or self._default_queue),
             max_attempts=options.max_attempts,
             backoff=options.backoff,
@@ -132,66 +120,101 @@ class Dispatcher:
             updated_at=now,
             available_at=available_at,
             due_at=due_at,
-            parent_id=parent.id if parent else None,
-            root_id=(parent.root_id or parent.id) if parent else None,
-            depth=parent.depth + 1 if parent else 0,
-            trace_id=(parent.trace_id if parent else None) or read_trace(),
             unique_pk=None if options.unique is None else unique_pk(request.name, options.unique),
             unique_for_ms=None if options.unique_for is None else max(1, round(options.unique_for * 1000)),
+            **self._build_lineage(),
         )
-        if record.depth > self._max_depth:
-            raise ChainTooDeep(record.depth, self._max_depth, record.root_id or record.id)
-        return record, hand_off_now
+        return Prepared(record, hand_off, may_exist)
+
+    def _build_lineage(self) -> dict[str, Any]:
+        """Return the fields that say which job's handler dispatches this one, if any does. Raises ChainTooDeep."""
+        parent = parent_job()
+        if parent is None:
+            return {"trace_id": read_trace()}
+        depth, root_id = parent.depth + 1, parent.root_id or parent.id
+        if depth > self._max_depth:
+            raise ChainTooDeep(depth, self._max_depth, root_id)
+        trace_id = parent.trace_id or read_trace()
+        return {"parent_id": parent.id, "root_id": root_id, "depth": depth, "trace_id": trace_id}
+
+    def write(self, prepared: Prepared) -> Dispatched:
+        """Write one job and hand it off. Raises InvalidOption, StoreError, DispatchUnknown."""
+        record = prepared.record
+        if prepared.may_exist and (failed := self._read_failed(record.id)) is not None:
+            return self._accept_again(record, failed)
+        self.register(record.queue)
+        # only the transaction sees whether the caller's id was accepted before
+        if not prepared.may_exist and (holder := self._confirm_holder(record)) is not None:
+            return Dispatched(holder, duplicate=True, handed_off=False)
+        added = self._add(record)
+        if added.holder is not None:
+            self._hints.remember(record, added.holder)
+            return Dispatched(added.holder, duplicate=True, handed_off=False)
+        if added.found is not None and added.found != record:  # equal: this very write, sent again by the SDK
+            return self._accept_again(record, added.found)
+        dispatched = self.accept(prepared)
+        self._hints.remember(record, record.id)
+        return dispatched
+
+    def accept(self, prepared: Prepared) -> Dispatched:
+        """Announce a job that has been written and, if it is to start soon, hand it off."""
+        self._events.notify("dispatched", prepared.record)
+        handed_off = prepared.hand_off and self._handoffs.hand_off(prepared.record)
+        return Dispatched(job_id=prepared.record.id, duplicate=False, handed_off=handed_off)
 
     def register(self, queue: str) -> None:
-        """The sweeper must know of the queue before a job can depend on it."""
+        """Make the queue known to the sweeper, before a job depends on it. Raises InvalidOption, StoreError."""
         self._registrations.register(queue)
 
-    def _failure(self, job_id: str) -> JobRecord | None:
-        """The job that has failed under an id of the caller's own: to dispatch it again must not begin it anew."""
+    def _read_failed(self, job_id: str) -> JobRecord | None:
+        """Return the failed job with this caller-supplied id, if any; dispatching that id again must not restart it."""
         try:
             return self._store.get_failed(job_id)
         except StoreUnavailable:
-            raise  # nothing is written yet, and to ask again is safe
+            raise  # nothing is written yet, so the caller can safely try again
         except (SettingsError, StoreError):
             return None  # a caller that may only dispatch need not know the failed table
 
-    def _hinted(self, record: JobRecord) -> str | None:
-        """The other job that has my unique key, if a hint names it and one read of the key's item says the same."""
-        named = self._hints.holder(record)
-        if named is None or record.unique_pk is None:
+    def _confirm_holder(self, record: JobRecord) -> str | None:
+        """Return the other job that holds the unique key, if a hint names it and the key's item confirms it."""
+        holder = self._hints.holder(record)
+        if holder is None or record.unique_pk is None:
             return None
         try:
-            return named if named == self._store.holder(record.unique_pk) else None
+            return holder if holder == self._store.holder(record.unique_pk) else None
         except StoreError:
             return None  # the transaction will say what is wrong
 
     def _add(self, record: JobRecord) -> Added:
-        """Write the job; where no try was answered, look whether it is there."""
+        """Write the job; if DynamoDB never answers, read whether it was written. Raises StoreError, DispatchUnknown."""
         try:
             return self._store.add(record)
         except StoreUnavailable:
             try:
-                found = self._store.get(record.id)
+                row = self._store.get(record.id)
             except StoreError:
-                found = None
-            if found is None:
+                row = None
+            if row is None:
                 raise DispatchUnknown(record.id) from None
-            return Added(found=found)
+            return Added(found=row)
 
-    def _again(self, record: JobRecord, found: JobRecord) -> Dispatched:
-        """My id is taken: by an earlier try of this dispatch, which was accepted then, or by another job."""
-        if not is_same_dispatch(record, found, self._registry.get(record.name)):
-            raise InvalidOption("job_id", _taken(record, found))
-        told = found.status.is_waiting and lifecycle.next_look(found.available_at, self._clock.now(), self._policy)[1]
-        taken = told and self._handoffs.hand_off(found)
-        return Dispatched(record.id, duplicate=False, handed_off=taken)
+    def _accept_again(self, record: JobRecord, row: JobRecord) -> Dispatched:
+        """Answer for an id that exists: an earlier try of this dispatch was accepted, or the id is another job's.
+
+        Raises InvalidOption for another job's.
+        """
+        if not is_same_dispatch(record, row, self._registry.get(record.name)):
+            raise InvalidOption("job_id", _describe_conflict(record, row))
+        starts_soon = (
+            row.status.is_waiting and lifecycle.next_look(row.available_at, self._clock.now(), self._policy)[1]
+        )
+        return Dispatched(record.id, duplicate=False, handed_off=starts_soon and self._handoffs.hand_off(row))
 
 
-def _taken(mine: JobRecord, found: JobRecord) -> str:
-    if mine.name == found.name:
+def _describe_conflict(mine: JobRecord, row: JobRecord) -> str:
+    if mine.name == row.name:
         return f"{mine.id!r} belongs to another job {mine.name!r}, whose payload differs; choose another id"
-    return f"{mine.id!r} belongs to another job, {found.name!r}; choose another id"
+    return f"{mine.id!r} belongs to another job, {row.name!r}; choose another id"
 
 
 def _available_at(options: Options, now: int) -> int:
@@ -202,10 +225,10 @@ def _available_at(options: Options, now: int) -> int:
     return now + round((options.delay or 0) * 1000)
 
 
-def is_same_dispatch(mine: JobRecord, found: JobRecord, job_type: JobType | None = None) -> bool:
-    """Whether the row that stands under my id was written by a dispatch of the same job with the same payload.
+def is_same_dispatch(mine: JobRecord, row: JobRecord, job_type: JobType | None = None) -> bool:
+    """Whether the row with my id was written by a dispatch of the same job with the same payload.
 
-    What a payload means is known to the job's type; without it, as JSON.
+    The job's type compares payloads by what they mean; without it they are compared as JSON.
     """
     same = same_json if job_type is None else job_type.same
-    return mine.name == found.name and same(mine.payload_json, found.payload_json)
+    return mine.name == row.name and same(mine.payload_json, row.payload_json)

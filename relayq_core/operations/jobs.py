@@ -59,13 +59,22 @@ class Failures:
 class Operations:
     """Questions and single writes; none of them scans a table."""
 
-    def __init__(self, store: JobStore, handoff: Handoff, clock: Clock, policy: Policy, events: Events) -> None:
+    def __init__(
+        self,
+        store: JobStore,
+        handoff: Handoff,
+        clock: Clock,
+        policy: Policy,
+        events: Events,
+        *,
+        registrations: Registrations | None = None,
+    ) -> None:
         self._store = store
         self._handoffs = Handoffs(handoff, events)
         self._settler = Settler(store, handoff, clock, policy, events)
         self._clock = clock
         self._policy = policy
-        self._registrations = Registrations(store, clock)
+        self._registrations = Registrations(store, clock) if registrations is None else registrations
 
     def get(self, job_id: str) -> JobRecord | None:
         """The job from whichever table holds it, or None. A redrive may pass between the two: look twice."""

@@ -449,3 +449,13 @@ def no_job_is_both_alive_and_failed(bench: Bench) -> Iterator[None]:
     """Whatever the story: a job is in one table."""
     yield
     assert not bench.store.jobs.keys() & bench.store.failures.keys()
+
+
+def test_a_queue_that_was_forgotten_is_known_again_after_the_next_dispatch_to_it(bench: Bench) -> None:
+    """This process has registered it a moment ago, and forgets that with the queue."""
+    bench.relayq.dispatch("greet", queue="emails")
+    bench.relayq.clear("emails")
+    assert bench.relayq.queues_forget("emails")
+    bench.relayq.dispatch("greet", queue="emails")
+    bench.clock.advance(days=2)
+    assert bench.store.queues() == ["emails"]

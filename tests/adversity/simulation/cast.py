@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from relayq_core.engine.dispatch_many import BatchDispatcher
-from relayq_core.engine.dispatcher import Dispatched, Dispatcher
+from relayq_core.engine.dispatch_many import BulkDispatcher
+from relayq_core.engine.dispatcher import Dispatched, Dispatcher, Prepared
 from relayq_core.engine.runner import Runner
 from relayq_core.engine.sweeper import Scope, Sweeper
 from relayq_core.errors import DispatchIncomplete, DispatchUnknown, KeyTaken, StoreError
@@ -52,9 +52,9 @@ class _Naming(Dispatcher):
         super().__init__(*parts, **options)
         self._names = names
 
-    def record(self, request: JobRequest, options: Options) -> tuple[JobRecord, bool]:
-        record, hand_off_now = super().record(request, options)
-        return record.evolve(id=self._names.pop(0)), hand_off_now
+    def prepare(self, request: JobRequest, options: Options) -> Prepared:
+        prepared = super().prepare(request, options)
+        return prepared._replace(record=prepared.record.evolve(id=self._names.pop(0)))
 
 
 class Stage:
@@ -213,7 +213,7 @@ class Stage:
             dispatcher = self.dispatcher(actor, _Naming, names=list(wanted))
             try:
                 with spread_serially() as spread:
-                    batch = BatchDispatcher(store, dispatcher, self.known, spread)
+                    batch = BulkDispatcher(store, dispatcher, self.known, spread)
                     outcomes: list[object] = [*batch.dispatch(requests)]
             except DispatchIncomplete as incomplete:
                 outcomes = incomplete.outcomes

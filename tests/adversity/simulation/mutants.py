@@ -9,7 +9,6 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from typing import Any
 
-from relayq_core.engine import dispatch_many as batch
 from relayq_core.engine import dispatcher, runner, settler, sweeper
 from relayq_core.errors import StoreUnavailable
 from relayq_core.model import bounds, leases, lifecycle, settling, sweeping
@@ -116,7 +115,7 @@ def unknown_dispatch_is_told_as_accepted() -> list[Patch]:
 @mutant
 def keyed_jobs_are_written_with_the_others() -> list[Patch]:
     """A batch takes no unique keys."""
-    return [(batch._Order, "goes_alone", property(lambda self: self.own_id))]
+    return [(dispatcher.Prepared, "goes_alone", property(lambda self: self.may_exist))]
 
 
 @mutant
