@@ -9,7 +9,7 @@ from typing import Any
 from relayq_core.client import RelayQ
 from relayq_core.engine.dispatcher import Dispatched
 from relayq_core.errors import Seconds
-from relayq_core.jobs.habits import with_hints
+from relayq_core.jobs.habits import add_hints
 from relayq_core.model.options import BackoffLike
 from relayq_core.model.record import JobRecord
 from relayq_core.process.forks import Lock
@@ -34,7 +34,7 @@ def use(instance: RelayQ | None) -> RelayQ | None:
     return former
 
 
-@with_hints
+@add_hints
 def dispatch(
     job: Any,
     args: Mapping[str, Any] | None = None,

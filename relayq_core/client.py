@@ -16,9 +16,9 @@ from relayq_core.engine.registration import Registrations
 from relayq_core.errors import Seconds, SettingsError
 from relayq_core.events.listeners import Events
 from relayq_core.events.listeners import events as all_events
-from relayq_core.jobs.habits import with_hints
+from relayq_core.jobs.habits import add_hints
 from relayq_core.jobs.registry import registry as all_jobs
-from relayq_core.model.options import BackoffLike, Options, several
+from relayq_core.model.options import BackoffLike, Options, iterate_several
 from relayq_core.model.record import JobRecord, Status
 from relayq_core.ports import Clock, EventBus, Handoff, History, JobStore, UniqueHint
 from relayq_core.process.concurrency import Spreading, spread_in_threads, spread_serially
@@ -100,7 +100,7 @@ class RelayQ:
 
     # --- what applications do ---
 
-    @with_hints
+    @add_hints
     def dispatch(
         self,
         job: Any,
@@ -207,7 +207,7 @@ class RelayQ:
 
         if isinstance(failures, Failures):
             return [job.id for job in self.operations.failures(failures)]
-        ids = several("failures", failures, "several ids (redrive() and forget() take one)")
+        ids = iterate_several("failures", failures, "several ids (redrive() and forget() take one)")
         # failed() answers with records: those may be given back as they are
         return [given.id if isinstance(given, JobRecord) else given for given in ids]
 

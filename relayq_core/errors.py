@@ -7,7 +7,7 @@ from datetime import timedelta
 from typing import Any, Self, TypeAlias, TypeVar
 
 
-def did_you_mean(word: str, known: Iterable[str]) -> str:
+def suggest(word: str, known: Iterable[str]) -> str:
     """' Did you mean "x"?' for the known word nearest to a misspelt one, or '' where none is near."""
     import difflib  # noqa: PLC0415 - needed only where something is wrong
 
@@ -15,7 +15,7 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
     return f' Did you mean "{near[0]}"?' if near else ""
 
 
-def shown(value: object) -> str:
+def quote(value: object) -> str:
     """A value as an error shows it: text and numbers in few letters; of anything else, which may hold a payload and
     be of any depth, only its type."""
     if isinstance(value, str):
@@ -145,7 +145,7 @@ class UnknownJob(RelayQError, LookupError):
         self.name = name
         names = sorted(known)
         listed = ", ".join(names) if names else "none; is its module named in RELAYQ_JOB_MODULES?"
-        super().__init__(f"no job named {name!r}.{did_you_mean(name, names)} Registered: {listed}")
+        super().__init__(f"no job named {name!r}.{suggest(name, names)} Registered: {listed}")
 
 
 class DuplicateJobName(RelayQError, ValueError):
@@ -315,7 +315,7 @@ class RetryAfter(Portable, Exception):
     """
 
     def __init__(self, seconds: Seconds, reason: str = "") -> None:
-        self.seconds = checked_wait("RetryAfter", seconds)
+        self.seconds = validate_wait("RetryAfter", seconds)
         self.reason = reason
         super().__init__(reason or f"retry in {self.seconds:g} s")
 
@@ -324,7 +324,7 @@ class Snooze(Portable, Exception):
     """Raise it in a handler: not now, run me again in `seconds`, or a timedelta. It uses up no attempt."""
 
     def __init__(self, seconds: Seconds, reason: str = "") -> None:
-        self.seconds = checked_wait("Snooze", seconds)
+        self.seconds = validate_wait("Snooze", seconds)
         self.reason = reason
         super().__init__(reason or f"snoozed for {self.seconds:g} s")
 
@@ -345,22 +345,22 @@ LONGEST_DELAY = 10 * 365 * 86_400.0
 Seconds: TypeAlias = float | timedelta
 
 
-def seconds_of(duration: Any) -> Any:
+def convert_to_seconds(duration: Any) -> Any:
     """A timedelta's seconds; anything else as it is, to be checked."""
     return duration.total_seconds() if isinstance(duration, timedelta) else duration
 
 
-def checked_wait(option: str, duration: Seconds) -> float:
+def validate_wait(option: str, duration: Seconds) -> float:
     """Its seconds, if they are a finite number from 0 to LONGEST_DELAY; else InvalidOption."""
-    seconds = seconds_of(duration)
+    seconds = convert_to_seconds(duration)
     if isinstance(seconds, bool) or not isinstance(seconds, int | float):
         raise InvalidOption(option, f"expected a number of seconds, got {type(seconds).__name__}")
     if not 0 <= seconds <= LONGEST_DELAY:
-        raise InvalidOption(option, f"expected 0 to {LONGEST_DELAY:.0f} seconds (ten years), got {shown(seconds)}")
+        raise InvalidOption(option, f"expected 0 to {LONGEST_DELAY:.0f} seconds (ten years), got {quote(seconds)}")
     return float(seconds)
 
 
-def too_many_queues(queue: str, most: int) -> InvalidOption:
+def refuse_queue(queue: str, most: int) -> InvalidOption:
     """Return the error of a queue more than the sweeper asks the index for."""
     return InvalidOption(
         "queue",

@@ -9,9 +9,9 @@ from collections.abc import Callable, Mapping
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
-from relayq_core.errors import InvalidOption, SettingsError, did_you_mean
+from relayq_core.errors import InvalidOption, SettingsError, suggest
 from relayq_core.model.backoff import DEFAULT_BACKOFF, Backoff, backoff_of, parse
-from relayq_core.model.options import check_queue_pattern, checked_attempts, checked_queue, checked_tokens
+from relayq_core.model.options import parse_tokens, validate_attempts, validate_queue, validate_queue_pattern
 from relayq_core.model.policy import Policy
 from relayq_core.model.value import Value, field
 
@@ -70,14 +70,14 @@ def _mode(text: str) -> HandoffMode:
     for mode in _MODES:
         if text == mode:
             return mode
-    raise InvalidOption("", f"expected lambda, http or none, got {text[:40]!r}.{did_you_mean(text, _MODES)}")
+    raise InvalidOption("", f"expected lambda, http or none, got {text[:40]!r}.{suggest(text, _MODES)}")
 
 
 def _dashboard(text: str) -> DashboardMode:
     for mode in _DASHBOARDS:
         if text == mode:
             return mode
-    raise InvalidOption("", f"expected none, read or write, got {text[:40]!r}.{did_you_mean(text, _DASHBOARDS)}")
+    raise InvalidOption("", f"expected none, read or write, got {text[:40]!r}.{suggest(text, _DASHBOARDS)}")
 
 
 def _endpoint(text: str) -> str:
@@ -100,7 +100,7 @@ def _functions(text: str) -> dict[str, str]:
     if not isinstance(found, dict) or not all(isinstance(v, str) and v for v in found.values()):
         raise InvalidOption("", 'expected JSON that maps queues to functions, like {"reports": "heavy-runner"}')
     for queue in found:
-        check_queue_pattern(queue)
+        validate_queue_pattern(queue)
     return found
 
 
@@ -123,7 +123,7 @@ def _redis_url(text: str) -> str:
 
 
 def _attempts(text: str) -> int:
-    return checked_attempts("", _whole(1, 1000)(text))
+    return validate_attempts("", _whole(1, 1000)(text))
 
 
 def _is_others(key: str, value: str) -> bool:
@@ -165,14 +165,14 @@ class Settings(Value, kw_only=True):
     #: where `http` asks: the API function's URL and /_relayq/run
     http_endpoint: str = field(default="", read=_endpoint)
     #: what opens the API function; two are valid at once while one replaces the other
-    http_token: tuple[str, ...] = field(default=(), read=checked_tokens, shown=False)
+    http_token: tuple[str, ...] = field(default=(), read=parse_tokens, shown=False)
     #: where the tokens are kept, if not here: a secret of Secrets Manager or an SSM parameter, by name or ARN
     http_token_secret: str = field(default="", read=_text)
     #: what the API function's dashboard may do: nothing, look, or change things too
     dashboard: DashboardMode = field(default="read", read=_dashboard)
     #: modules or packages that define jobs; all submodules are imported
     job_modules: tuple[str, ...] = field(default=("jobs",), read=_modules)
-    default_queue: str = field(default="default", read=checked_queue)
+    default_queue: str = field(default="default", read=validate_queue)
     #: delays up to this are slept in the runner, longer ones are left to the sweeper
     max_wait_seconds: int = field(default=65, read=_whole(0, 600))
     #: how far ahead the sweeper looks, so that delays end on time between its ticks
@@ -217,7 +217,7 @@ class Settings(Value, kw_only=True):
         values: dict[str, Any] = {}
         for key, text in sorted(given.items()):
             if key not in names:
-                raise SettingsError(key, f"there is no such setting.{did_you_mean(key, names)}")
+                raise SettingsError(key, f"there is no such setting.{suggest(key, names)}")
             if text == "":
                 continue  # CloudFormation has no way to leave a variable out of one function; empty says nothing
             try:

@@ -8,7 +8,7 @@ from typing import Any
 
 from relayq_core.engine.handoff import message
 from relayq_core.errors import HandoffDenied
-from relayq_core.model.options import function_for
+from relayq_core.model.options import find_function
 
 #: An ARN of a function has so many parts with an alias or a version behind the name, and one less without.
 _PARTS_WITH_ALIAS = 8
@@ -51,7 +51,7 @@ class LambdaInvoke:
     def _function_of(self, queue: str | None) -> str:
         if queue is None:
             return self._alias or os.environ.get("AWS_LAMBDA_FUNCTION_NAME") or self._function
-        return function_for(queue, self._by_queue) or self._function
+        return find_function(queue, self._by_queue) or self._function
 
 
 def _code(error: Exception) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from relayq_core.errors import InvalidOption, SettingsError
-from relayq_core.model.options import checked_tokens
+from relayq_core.model.options import parse_tokens
 from relayq_core.ports import Clock
 from relayq_core.process.forks import Lock
 
@@ -62,7 +62,7 @@ class HttpTokens:
 
     def _fetch(self) -> tuple[str, ...]:
         try:
-            return checked_tokens(self._kept().strip())
+            return parse_tokens(self._kept().strip())
         except InvalidOption as error:
             raise SettingsError("RELAYQ_HTTP_TOKEN_SECRET", f"what is kept there cannot be used: {error}") from None
 

@@ -19,7 +19,7 @@ from relayq_core.cli.params import Attempts, JobName, at_time, duration, id_of_j
 from relayq_core.cli.render import exit_of, show_ended
 from relayq_core.cli.watch import gone_well
 from relayq_core.client import RelayQ
-from relayq_core.errors import RelayQError, did_you_mean
+from relayq_core.errors import RelayQError, suggest
 from relayq_core.model.record import JobRecord
 from relayq_core.operations.serialize import job_shape
 from relayq_core.settings import Settings
@@ -155,12 +155,12 @@ def _advise(cli: Cli, settings: Settings, name: str, queue: str | None) -> None:
     if not jobs:
         return
     if name not in jobs:
-        near = did_you_mean(name, jobs)
+        near = suggest(name, jobs)
         complain("warning", f"no job named {name!r} here.{near} Where no runner knows it either, it fails after 15 min")
         return
     own = jobs[name].options.queue or settings.default_queue
     if queue not in (None, own):
-        complain("warning", f"{name} is a job of queue {own!r}, and goes to {queue!r} now.{did_you_mean(queue, [own])}")
+        complain("warning", f"{name} is a job of queue {own!r}, and goes to {queue!r} now.{suggest(queue, [own])}")
 
 
 def _show_dispatched(cli: Cli, answer: dict[str, Any], *, later: bool) -> None:

@@ -17,7 +17,7 @@ from relayq_core.cli.params import JobId, Limit, LiveStatus, Queue, flag, queue_
 from relayq_core.cli.render import LIVE_COLUMNS, exit_of, live_row, show_ended, show_job
 from relayq_core.cli.watch import followed, gone_well, watched
 from relayq_core.client import RelayQ
-from relayq_core.errors import did_you_mean
+from relayq_core.errors import suggest
 from relayq_core.model.record import Status
 from relayq_core.operations.health import QueueView
 from relayq_core.operations.serialize import job_shape, queue_shape, times
@@ -176,7 +176,7 @@ def known_queue(relayq: RelayQ, queue: str | None) -> None:
     if queue is None or queue in (known := relayq.store.queues()):
         return
     raise Stop(
-        f"there is no queue {queue!r}.{did_you_mean(queue, known)} Known: {', '.join(known) or 'none yet'}",
+        f"there is no queue {queue!r}.{suggest(queue, known)} Known: {', '.join(known) or 'none yet'}",
         NOT_FOUND,
         kind="NotFound",
     )

@@ -15,7 +15,7 @@ from relayq_core.cli.exit_codes import ERROR, NOT_FOUND, OK, Stop
 from relayq_core.cli.output import age, complain, moment, say
 from relayq_core.cli.params import JobId, duration
 from relayq_core.errors import SettingsError
-from relayq_core.model.options import function_for
+from relayq_core.model.options import find_function
 from relayq_core.model.record import JobRecord
 from relayq_core.operations.serialize import times
 from relayq_core.settings import Settings
@@ -142,7 +142,7 @@ def _groups_of(aws: Aws, stack: DescribedStack, job: JobRecord | None) -> list[s
     not there any more, of all runners that queues have."""
     groups = [f"/relayq/{stack.name}/{function}" for function in _FUNCTIONS]
     functions = _own_runners(aws, stack)
-    own = {function_for(job.queue, functions)} if job is not None else set(functions.values())
+    own = {find_function(job.queue, functions)} if job is not None else set(functions.values())
     return [*groups, *(_group_of(aws, function) for function in sorted(filter(None, own)))]
 
 

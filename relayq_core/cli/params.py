@@ -12,8 +12,8 @@ from typing import Annotated, Any, NoReturn, TypeVar
 
 import typer
 
-from relayq_core.errors import InvalidOption, did_you_mean
-from relayq_core.model.options import checked_attempts, checked_job_id, checked_name, checked_queue
+from relayq_core.errors import InvalidOption, suggest
+from relayq_core.model.options import validate_attempts, validate_job_id, validate_name, validate_queue
 from relayq_core.model.record import Status
 
 T = TypeVar("T")
@@ -111,7 +111,7 @@ def _checked(check: Callable[[Any], T]) -> Callable[[str], T]:
 def _attempts(text: str) -> int:
     if not re.fullmatch(r"\d{1,6}", text, re.ASCII):
         raise InvalidOption("", f"expected a whole number of attempts from 1 to 1000, got {text!r}")
-    return checked_attempts("", int(text))
+    return validate_attempts("", int(text))
 
 
 def _live(text: str) -> Status:
@@ -119,13 +119,13 @@ def _live(text: str) -> Status:
     if text in _LIVE:
         return Status(text)
     elsewhere = " (`relayq failed list` has the failed ones)" if text == "failed" else ""
-    near = did_you_mean(text, _LIVE).rstrip("?")
+    near = suggest(text, _LIVE).rstrip("?")
     raise InvalidOption("", f"expected {', '.join(_LIVE)}, got {text!r}{elsewhere}{'.' + near + '?' if near else ''}")
 
 
-id_of_job = _checked(checked_job_id)
-queue_name = _checked(checked_queue)
-name_of_job = _checked(checked_name)
+id_of_job = _checked(validate_job_id)
+queue_name = _checked(validate_queue)
+name_of_job = _checked(validate_name)
 
 JobId = Annotated[str, typer.Argument(metavar="ID", help="The job's id, as dispatch printed it.", parser=id_of_job)]
 JobName = Annotated[

@@ -10,7 +10,7 @@ import typer
 
 from relayq_core.cli.command import Cli, command
 from relayq_core.cli.output import Column, print_details, print_table, say, span
-from relayq_core.jobs.registry import JobType, unknown_payload
+from relayq_core.jobs.registry import JobType, explain_unknown_payload
 
 
 def add_to(app: typer.Typer) -> None:
@@ -47,7 +47,7 @@ def _described(job_type: JobType) -> dict[str, Any]:
         "backoff": None if options.backoff is None else str(options.backoff),
         "timeout": options.timeout,
         "origin": {"file": job_type.origin.file, "qualname": job_type.origin.qualname},
-        "payload": job_type.schema(),
+        "payload": job_type.build_schema(),
     }
 
 
@@ -91,7 +91,7 @@ def _timeout(job: dict[str, Any]) -> str:
 
 
 def _payload(job: dict[str, Any]) -> str:
-    reason = unknown_payload(job["payload"])
+    reason = explain_unknown_payload(job["payload"])
     return ", ".join(_fields(job)) if reason is None else f"unknown: {reason}"
 
 

@@ -11,7 +11,7 @@ from relayq_core.client import RelayQ
 from relayq_core.dashboard.history import Window
 from relayq_core.dashboard.masking import masked_text
 from relayq_core.errors import InvalidOption
-from relayq_core.model.options import checked_queue
+from relayq_core.model.options import validate_queue
 from relayq_core.model.record import JobRecord, shards_of
 from relayq_core.operations.health import QueueView
 from relayq_core.ports import Bin, Due, History
@@ -122,7 +122,7 @@ class QueuePage:
 
 def queue_page(relayq: RelayQ, queue: str, cursor: str | None) -> QueuePage:
     """The next few of each shard: eight queries and one batch of reads, whatever waits. InvalidOption, StoreError."""
-    shards = shards_of(checked_queue(queue))
+    shards = shards_of(validate_queue(queue))
     # None: that shard has been read to its end
     places: dict[str, Any] = _decoded(cursor) if cursor else dict.fromkeys(shards, "")
     rows: list[Due] = []

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from relayq_core.dashboard.failures import Look, place_of
 from relayq_core.errors import InvalidOption
-from relayq_core.model.options import checked_job_id
+from relayq_core.model.options import validate_job_id
 from relayq_core.operations.bulk import ERRORS_IN_A_ROW, Outcome, Tally
 
 #: What narrows the list of failures.
@@ -56,7 +56,7 @@ class Work:
         verb = first.get("verb", "")
         if verb not in {"redrive", "forget"}:
             raise InvalidOption("verb", "expected redrive or forget")
-        ids = tuple(checked_job_id(job_id) for job_id in given.get("id", ()))
+        ids = tuple(validate_job_id(job_id) for job_id in given.get("id", ()))
         if first.get("scope") == "selected" and not ids:
             raise InvalidOption("id", "no job is selected: tick some, or take all that match")
         return cls(

@@ -9,8 +9,8 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from relayq_core.errors import RetryAfter, Snooze, checked_wait, is_a
-from relayq_core.jobs.context import job_fields
+from relayq_core.errors import RetryAfter, Snooze, is_a, validate_wait
+from relayq_core.jobs.context import log_fields
 from relayq_core.jobs.registry import RunnableJob
 from relayq_core.model import budgets
 from relayq_core.model.record import JobRecord
@@ -68,7 +68,7 @@ def _is_cancellation(error: BaseException) -> bool:
 
 def _waits(option: str, kind: type[BaseException], members: Iterable[BaseException]) -> list[float]:
     found: list[Any] = [member for member in members if is_a(member, kind)]
-    return [checked_wait(option, getattr(member, "seconds", None)) for member in found]  # type: ignore[arg-type]
+    return [validate_wait(option, getattr(member, "seconds", None)) for member in found]  # type: ignore[arg-type]
 
 
 def failure(error: BaseException, *, wait: float | None = None, final: bool = False) -> Failed:
@@ -105,5 +105,5 @@ def success(value: Any, record: JobRecord) -> Succeeded:
         if len(text) <= budgets.RESULT_BYTES:
             return Succeeded(text)
         problem = f"{len(text)} bytes, the limit is {budgets.RESULT_BYTES}"
-    logger.warning("the result is not kept: %s", problem, extra=job_fields(record))
+    logger.warning("the result is not kept: %s", problem, extra=log_fields(record))
     return Succeeded(problem=problem)

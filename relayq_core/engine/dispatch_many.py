@@ -8,8 +8,8 @@ from typing import Any, TypeAlias
 from relayq_core.engine.dispatcher import Dispatched, Dispatcher, Prepared
 from relayq_core.errors import DispatchIncomplete, DispatchUnknown, RelayQError, StoreUnavailable
 from relayq_core.jobs.registry import Registry
-from relayq_core.jobs.request import request_of
-from relayq_core.model.options import several
+from relayq_core.jobs.request import resolve_request
+from relayq_core.model.options import iterate_several
 from relayq_core.ports import JobStore
 from relayq_core.process.concurrency import Spread
 
@@ -53,9 +53,9 @@ class BulkDispatcher:
     def _prepare(self, jobs: Iterable[Any]) -> _Jobs:
         prepared: dict[int, Prepared] = {}
         handoffs = 0
-        for place, entry in enumerate(several("jobs", jobs, "several jobs")):
+        for place, entry in enumerate(iterate_several("jobs", jobs, "several jobs")):
             job, args = _split_pair(entry)
-            request = request_of(job, args, self._registry)
+            request = resolve_request(job, args, self._registry)
             ready = self._dispatcher.prepare(request, request.options)
             if ready.hand_off and handoffs == BURST:
                 # no runner is offered it, so the sweeper is to look when its time comes and not only once it is overdue

@@ -17,15 +17,15 @@ from relayq_core.errors import (
     SettingsError,
     StoreError,
     StoreUnavailable,
-    checked_wait,
+    validate_wait,
 )
 from relayq_core.events.listeners import Events
 from relayq_core.events.tracing import read_trace
-from relayq_core.jobs.context import parent_job
+from relayq_core.jobs.context import find_parent_job
 from relayq_core.jobs.registry import JobType, Registry
-from relayq_core.jobs.request import JobRequest, request_of, same_json
+from relayq_core.jobs.request import JobRequest, is_same_json, resolve_request
 from relayq_core.model import bounds, budgets, lifecycle
-from relayq_core.model.options import Options, checked_queue
+from relayq_core.model.options import Options, validate_queue
 from relayq_core.model.policy import Policy
 from relayq_core.model.record import JobRecord, unique_pk
 from relayq_core.model.value import Value
@@ -89,7 +89,7 @@ class Dispatcher:
 
         Raises InvalidPayload, PayloadTooLarge, InvalidOption, ChainTooDeep, StoreError, DispatchUnknown.
         """
-        request = request_of(job, args, self._registry)
+        request = resolve_request(job, args, self._registry)
         return self.write(self.prepare(request, options.over(request.options)))
 
     def prepare(self, request: JobRequest, options: Options) -> Prepared:
@@ -111,7 +111,7 @@ class Dispatcher:
             id=options.job_id or new_id(now),
             name=request.name,
             # checked again, for settings and requests may be built by hand: an invalid queue is never swept
-            queue=checked_queue(options.queue or self._default_queue),
+            queue=validate_queue(options.queue or self._default_queue),
             max_attempts=options.max_attempts,
             backoff=options.backoff,
             timeout_ms=bounds.timeout_ms(options),
@@ -128,7 +128,7 @@ class Dispatcher:
 
     def _build_lineage(self) -> dict[str, Any]:
         """Return the fields that say which job's handler dispatches this one, if any does. Raises ChainTooDeep."""
-        parent = parent_job()
+        parent = find_parent_job()
         if parent is None:
             return {"trace_id": read_trace()}
         depth, root_id = parent.depth + 1, parent.root_id or parent.id
@@ -220,7 +220,7 @@ def _describe_conflict(mine: JobRecord, row: JobRecord) -> str:
 def _available_at(options: Options, now: int) -> int:
     if options.at is not None:
         # as far ahead as a delay may reach
-        checked_wait("at", max(0, options.at - now) / 1000)
+        validate_wait("at", max(0, options.at - now) / 1000)
         return max(options.at, now)
     return now + round((options.delay or 0) * 1000)
 
@@ -230,5 +230,5 @@ def is_same_dispatch(mine: JobRecord, row: JobRecord, job_type: JobType | None =
 
     The job's type compares payloads by what they mean; without it they are compared as JSON.
     """
-    same = same_json if job_type is None else job_type.same
+    same = is_same_json if job_type is None else job_type.is_same
     return mine.name == row.name and same(mine.payload_json, row.payload_json)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 from relayq_core.events.listeners import Events, JobEvent
-from relayq_core.jobs.context import job_fields
+from relayq_core.jobs.context import log_fields
 from relayq_core.model.record import JobRecord
 from relayq_core.ports import Handoff
 from relayq_core.process.loggers import logger
@@ -35,7 +35,7 @@ class Handoffs:
             logger.warning(
                 "the handoff failed (%s); the sweeper will start the job",
                 summarize_error(error),
-                extra=job_fields(record),
+                extra=log_fields(record),
             )
             self._events.emit(JobEvent(kind="handoff_failed", job=record, error=error))
             return False

@@ -24,7 +24,7 @@ from relayq_core.errors import (
     is_a,
 )
 from relayq_core.events.listeners import Events
-from relayq_core.jobs.context import JobContext, apart, job_fields, running
+from relayq_core.jobs.context import JobContext, enter_job, isolate, log_fields
 from relayq_core.jobs.registry import JobType, Registry, RunnableJob
 from relayq_core.model import bounds, leases, settling, sweeping
 from relayq_core.model.bounds import Bounds
@@ -152,13 +152,13 @@ class Runner:
         if self._clock.now() >= leases.latest_deadline(claimed, self._policy):
             return self._lost(claimed)  # the claim's answer came when its lease was as good as over
         try:
-            return apart(self._perform_and_settle, claimed, waited_ms, remaining)
+            return isolate(self._perform_and_settle, claimed, waited_ms, remaining)
         except OuterAlarm as alarm:
             raise alarm.error from None
         except StoreError:
-            logger.exception("the job could not be settled; its lease will run out", extra=job_fields(claimed))
+            logger.exception("the job could not be settled; its lease will run out", extra=log_fields(claimed))
         except Exception:
-            logger.exception("a defect of RelayQ; the job's lease will run out", extra=job_fields(claimed))
+            logger.exception("a defect of RelayQ; the job's lease will run out", extra=log_fields(claimed))
         return Ran(Ended.UNSETTLED, claimed)
 
     # --- claim ---
@@ -289,16 +289,16 @@ class Runner:
             made.append(job)
             if ignored:
                 named = cut(", ".join(ignored), _LOGGED_BYTES)
-                logger.warning("unknown fields ignored: %s", named, extra=job_fields(record))
+                logger.warning("unknown fields ignored: %s", named, extra=log_fields(record))
             return success(ran(lambda: job.handle(make_context)), record)
 
         try:
-            with running(record), self._stop(seconds, patience=self._patience, last_words=last_words):
+            with enter_job(record), self._stop(seconds, patience=self._patience, last_words=last_words):
                 self._events.notify("started", record, wait_ms=max(0, started - record.available_at))
                 if self._clock.now() >= deadline_ms:
                     raise JobTimeout(seconds)  # its listeners have used it up
                 started = self._clock.now()
-                outcome = apart(handled)
+                outcome = isolate(handled)
         except OuterAlarm:
             raise
         except BaseException as raised:
@@ -322,14 +322,14 @@ class Runner:
                 sweeping.overrun(record, error, limits, self._policy, now=self._clock.now(), luck=_dice.random()),
             )
         finally:
-            logger.error("%s", error, extra=job_fields(record))
+            logger.error("%s", error, extra=log_fields(record))
 
     def _context(self, record: JobRecord, limits: Bounds, deadline_ms: int) -> JobContext:
         def report(progress_json: str) -> bool:
             try:
                 return self._store.progress(record, progress_json)
             except StoreError as error:
-                logger.warning("progress was not kept: %s", summarize_error(error), extra=job_fields(record))
+                logger.warning("progress was not kept: %s", summarize_error(error), extra=log_fields(record))
                 return False
 
         return JobContext(
@@ -358,13 +358,13 @@ class Runner:
                 ran(lambda: job.failed(error))
 
         try:
-            with running(record), self._stop(seconds, patience=self._patience / 5):
-                apart(told)
+            with enter_job(record), self._stop(seconds, patience=self._patience / 5):
+                isolate(told)
         except OuterAlarm:
             raise
         except BaseException as raised:
             logger.error(
-                "the job's failed() raised %s", describe_error(raised, _LOGGED_BYTES), extra=job_fields(record)
+                "the job's failed() raised %s", describe_error(raised, _LOGGED_BYTES), extra=log_fields(record)
             )
 
     def _built(self, record: JobRecord, job_type: JobType) -> RunnableJob | None:

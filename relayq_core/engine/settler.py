@@ -7,7 +7,7 @@ from collections.abc import Callable
 from relayq_core.engine.handoff import Handoffs
 from relayq_core.errors import LeaseLost, StoreUnavailable
 from relayq_core.events.listeners import Events, JobEvent
-from relayq_core.jobs.context import job_fields
+from relayq_core.jobs.context import log_fields
 from relayq_core.model import leases, settling
 from relayq_core.model.lifecycle import Event, Settlement
 from relayq_core.model.policy import Policy
@@ -73,7 +73,7 @@ class Settler:
     def announce_lost_lease(self, record: JobRecord) -> None:
         """Log and emit that this runner's outcome is discarded: another one holds the job."""
         error = LeaseLost(record.id)
-        logger.warning("%s", error, extra=job_fields(record))
+        logger.warning("%s", error, extra=log_fields(record))
         self._events.emit(JobEvent(kind="lease_lost", job=record, error=error))
 
     def _write(self, before: JobRecord, settlement: Settlement, remaining: Callable[[], int] | None = None) -> Settled:
@@ -92,7 +92,7 @@ class Settler:
                 lease_ends = began + leases.lease_lasts(before, self._policy, now=began)
                 if min(lease_ends - self._clock.now(), remaining()) <= _RETRY_MS:
                     raise
-                logger.warning("the job could not be settled yet (%s); trying again", error, extra=job_fields(before))
+                logger.warning("the job could not be settled yet (%s); trying again", error, extra=log_fields(before))
                 self._clock.sleep(_RETRY_MS)
 
     def _write_once(self, before: JobRecord, settlement: Settlement) -> Settled:
@@ -105,7 +105,7 @@ class Settler:
     def _announce(self, settlement: Settlement, error: BaseException | None, duration_ms: float | None) -> None:
         """Write one log line and emit one event; a job that was given back has no event."""
         job = settlement.after
-        fields = job_fields(job) if duration_ms is None else {**job_fields(job), "duration_ms": duration_ms}
+        fields = log_fields(job) if duration_ms is None else {**log_fields(job), "duration_ms": duration_ms}
         match settlement.event:
             case Event.COMPLETE:
                 logger.info("job completed", extra=fields)

@@ -7,7 +7,7 @@ from typing import TypeVar
 
 from relayq_core.errors import JobTimeout, SettingsError
 from relayq_core.events.listeners import Events, JobEvent
-from relayq_core.jobs.context import job_fields
+from relayq_core.jobs.context import log_fields
 from relayq_core.model.record import JobRecord
 from relayq_core.ports import Clock, UniqueHint
 from relayq_core.process.loggers import logger
@@ -73,7 +73,7 @@ class Hints:
                 "the unique hint failed (%s); for %d s DynamoDB is asked alone",
                 summarize_error(error),
                 REST_MS // 1000,
-                extra=job_fields(record),
+                extra=log_fields(record),
             )
             self._events.emit(JobEvent(kind="hint_failed", job=record, error=error))
             return None

@@ -6,8 +6,8 @@ from collections import defaultdict
 from collections.abc import Callable
 from typing import TypeAlias, TypeVar
 
-from relayq_core.errors import InvalidOption, did_you_mean
-from relayq_core.jobs.context import apart, job_fields
+from relayq_core.errors import InvalidOption, suggest
+from relayq_core.jobs.context import isolate, log_fields
 from relayq_core.model.record import JobRecord
 from relayq_core.model.value import Value
 from relayq_core.process.loggers import logger
@@ -58,7 +58,7 @@ class Events:
     def on(self, kind: str) -> Callable[[L], L]:
         """Decorate a function that takes a JobEvent: `@on("failed")`. Raises InvalidOption for an unknown kind."""
         if kind not in KINDS:
-            raise InvalidOption("event", f"there is no {kind!r}.{did_you_mean(kind, KINDS)} Known: {', '.join(KINDS)}")
+            raise InvalidOption("event", f"there is no {kind!r}.{suggest(kind, KINDS)} Known: {', '.join(KINDS)}")
 
         def listen(listener: L) -> L:
             self._listeners[kind].append(listener)
@@ -93,10 +93,10 @@ class Events:
                 if event.kind == "started":
                     listener(event)
                 else:
-                    apart(listener, event)
+                    isolate(listener, event)
             except BaseException as error:
                 # not its traceback: that has the texts of all its causes, which may quote the payload, or be anything
-                logger.error("a listener raised; the job goes on: %s", locate_error(error), extra=job_fields(event.job))
+                logger.error("a listener raised; the job goes on: %s", locate_error(error), extra=log_fields(event.job))
 
 
 #: The events that `@on` listens to.

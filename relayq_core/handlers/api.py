@@ -25,7 +25,7 @@ from relayq_core.errors import (
     RelayQError,
     SettingsError,
     StoreError,
-    did_you_mean,
+    suggest,
 )
 from relayq_core.events.listeners import events
 from relayq_core.handlers.http import (
@@ -44,7 +44,7 @@ from relayq_core.handlers.http import (
 from relayq_core.handlers.lambda_events import parse_runner_event
 from relayq_core.handlers.telemetry import SERVICE, counted, flushing, own_metrics, structured_logger
 from relayq_core.model import backoff
-from relayq_core.model.options import checked_job_id
+from relayq_core.model.options import validate_job_id
 from relayq_core.model.record import JobRecord
 from relayq_core.operations.serialize import health_shape, job_shape, queue_shape
 from relayq_core.settings import Settings
@@ -189,7 +189,7 @@ def dispatch() -> Response[str]:
     for field in found:
         if field not in known:
             raise InvalidOption(
-                cut(field, 80), f"there is no such field.{did_you_mean(field, known)} Known: {', '.join(known)}"
+                cut(field, 80), f"there is no such field.{suggest(field, known)} Known: {', '.join(known)}"
             )
     options = {name: found[name] for name in _OPTIONS if found.get(name) is not None}
     if "at" in options:
@@ -327,7 +327,7 @@ def _route(event: Any) -> str | None:
 
 def _named(job_id: Any) -> str:
     """The id, checked, and in the log line of this request."""
-    checked = checked_job_id(job_id)
+    checked = validate_job_id(job_id)
     logger.append_keys(job_id=checked)
     return checked
 

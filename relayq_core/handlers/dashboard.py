@@ -33,8 +33,8 @@ from relayq_core.handlers.http import (
     resolved,
     text_headers,
 )
-from relayq_core.jobs.registry import JobType, unknown_payload
-from relayq_core.model.options import checked_job_id, checked_queue
+from relayq_core.jobs.registry import JobType, explain_unknown_payload
+from relayq_core.model.options import validate_job_id, validate_queue
 from relayq_core.operations.bulk import Outcome
 from relayq_core.operations.jobs import Failures
 from relayq_core.operations.serialize import decoded, unique_key
@@ -233,7 +233,7 @@ class Dashboard:
     def queue(self) -> Response[str]:
         """One queue and its live jobs, a page at a time."""
         asked = self._asked("name", "cursor")
-        name = checked_queue(asked.get("name"))
+        name = validate_queue(asked.get("name"))
         return self._page(
             "queue.html",
             part="queue_live.html",
@@ -244,7 +244,7 @@ class Dashboard:
 
     def job(self) -> Response[str]:
         """One job, from its dispatch to its end."""
-        job_id = checked_job_id(self._asked("id", "said").get("id"))
+        job_id = validate_job_id(self._asked("id", "said").get("id"))
         job = self.relayq.get(job_id)
         if job is None:
             raise Refused(HTTPStatus.NOT_FOUND, f"There is no job {job_id}, or it is no longer kept.")
@@ -275,8 +275,10 @@ class Dashboard:
     def registered(self) -> Response[str]:
         """The job types whose code is at hand."""
         self._asked()
-        schemas = [(name, self.jobs[name], self.jobs[name].schema()) for name in sorted(self.jobs)]
-        types = [(name, job_type, fields_of(schema), unknown_payload(schema)) for name, job_type, schema in schemas]
+        schemas = [(name, self.jobs[name], self.jobs[name].build_schema()) for name in sorted(self.jobs)]
+        types = [
+            (name, job_type, fields_of(schema), explain_unknown_payload(schema)) for name, job_type, schema in schemas
+        ]
         return self._page("jobs.html", types=types, settings=self.relayq.settings)
 
     def dispatch_form(self) -> Response[str]:
@@ -291,14 +293,14 @@ class Dashboard:
 
     def _dispatch_page(self, name: str, typed: Mapping[str, str], problem: str, status: int = 200) -> Response[str]:
         job_type = self.jobs.get(name)
-        schema = None if job_type is None else job_type.schema()
+        schema = None if job_type is None else job_type.build_schema()
         return self._page(
             "dispatch.html",
             status=status,
             name=name,
             job_type=job_type,
             schema=schema,
-            unknown=None if schema is None else unknown_payload(schema),
+            unknown=None if schema is None else explain_unknown_payload(schema),
             fields=[] if schema is None else fields_of(schema),
             typed=typed,
             problem=problem,
@@ -322,7 +324,7 @@ class Dashboard:
     def _typed_payload(self, name: str, typed: Mapping[str, str]) -> dict[str, Any]:
         if name in self.jobs and "payload" not in typed:
             inputs = {key.removeprefix("field."): text for key, text in typed.items() if key.startswith("field.")}
-            return payload_of(fields_of(self.jobs[name].schema()), inputs)
+            return payload_of(fields_of(self.jobs[name].build_schema()), inputs)
         return json_payload(typed.get("payload", ""))
 
     def cancel(self) -> Response[str]:
@@ -471,14 +473,14 @@ class Dashboard:
         return form(self._app.current_event.raw_event, _FORM_BYTES)
 
     def _named(self) -> str:
-        return checked_job_id(self._form().get("id", [None])[0])
+        return validate_job_id(self._form().get("id", [None])[0])
 
     def _meant(self, asked: Mapping[str, str]) -> Failures:
         hours = asked.get("hours", "")
         if hours and not (hours.isdecimal() and hours.isascii() and len(hours) <= 5):
             raise InvalidOption("hours", "expected a whole number of hours")
         return Failures(
-            queue=checked_queue(asked["queue"]) if asked.get("queue") else None,
+            queue=validate_queue(asked["queue"]) if asked.get("queue") else None,
             job=asked.get("job") or None,
             error=asked.get("error") or None,
             since=self._now() - int(hours) * 3_600_000 if hours else None,

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from relayq_core.errors import InvalidOption
-from relayq_core.model.options import checked_job_id, checked_name, checked_queue
+from relayq_core.model.options import validate_job_id, validate_name, validate_queue
 
 #: A moment further ahead than this, in epoch milliseconds, is not one (the year 2286).
 _LAST_MOMENT = 9_999_999_999_999
@@ -46,10 +46,10 @@ def parse_runner_event(event: object) -> RunnerEvent:
     ):
         raise InvalidOption("run_at", "expected epoch milliseconds as a whole number")
     return RunnerEvent(
-        checked_job_id(event.get("job_id")),
+        validate_job_id(event.get("job_id")),
         run_at,
-        _parse_hint(checked_queue, event.get("queue")),
-        _parse_hint(checked_name, event.get("name")),
+        _parse_hint(validate_queue, event.get("queue")),
+        _parse_hint(validate_name, event.get("name")),
     )
 
 

@@ -13,16 +13,23 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from pydantic import BaseModel, ConfigDict, PydanticUserError, ValidationError
 from pydantic_core import SchemaError
 
-from relayq_core.errors import InvalidJob, InvalidOption, InvalidPayload, Seconds, did_you_mean, shown
+from relayq_core.errors import InvalidJob, InvalidOption, InvalidPayload, Seconds, quote, suggest
 from relayq_core.jobs.context import JobContext
-from relayq_core.jobs.defining import belonging_to, file_of, pydantics, refuse_generator, request, schema_of
-from relayq_core.jobs.habits import method_hint, option_hint, with_hints
-from relayq_core.jobs.meaning import fields_of, same
-from relayq_core.jobs.payload import Codec, checked, invalid, lenient
+from relayq_core.jobs.defining import (
+    build_request,
+    build_schema,
+    extract_message,
+    find_file,
+    name_job_in_errors,
+    refuse_generator,
+)
+from relayq_core.jobs.habits import add_hints, suggest_method, suggest_option
+from relayq_core.jobs.meaning import collect_fields, is_same
+from relayq_core.jobs.payload import Codec, build_invalid_payload, encode_payload, validate_leniently
 from relayq_core.jobs.registry import Origin, RunnableJob, registry
-from relayq_core.jobs.request import JobRequest, same_json, to_json
-from relayq_core.jobs.signatures import is_context, parameters_of
-from relayq_core.model.options import BackoffLike, Options, checked_name
+from relayq_core.jobs.request import JobRequest, encode_json, is_same_json
+from relayq_core.jobs.signatures import is_context, list_parameters
+from relayq_core.model.options import BackoffLike, Options, validate_name
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -40,14 +47,14 @@ class _RequestHook:
 
     def __get__(self, instance: Job | None, owner: type[Job]) -> Callable[..., JobRequest]:
         def requested(args: Mapping[str, Any] | None) -> JobRequest:
-            job_type = _type_of(owner)
+            job_type = _get_type(owner)
             if instance is None:
-                return request(job_type, {} if args is None else args)
+                return build_request(job_type, {} if args is None else args)
             if args is not None:
                 raise InvalidPayload(
                     job_type.name, "the job object has its arguments already; leave out the second argument"
                 )
-            return request(job_type, instance)
+            return build_request(job_type, instance)
 
         return requested
 
@@ -67,30 +74,32 @@ else:
                     cls.model_rebuild(raise_errors=False, _parent_namespace_depth=3)
             except (PydanticUserError, SchemaError) as error:
                 where = f"job {namespace.get('__qualname__', name)}"
-                raise InvalidJob(where, _misplaced_option(name, namespace, error) or pydantics(error)) from error
+                raise InvalidJob(
+                    where, _explain_misplaced_option(name, namespace, error) or extract_message(error)
+                ) from error
             return cls
 
         def __getattr__(cls, name: str) -> Any:
-            with _habit_told(cls, name):
+            with _suggest_in_errors(cls, name):
                 return super().__getattr__(name)
 
     @contextmanager
-    def _habit_told(cls: type, name: str) -> Iterator[None]:
+    def _suggest_in_errors(cls: type, name: str) -> Iterator[None]:
         """What tasks have elsewhere and a job has not is said in RelayQ's words."""
         try:
             yield
         except AttributeError as error:
-            hint = method_hint(name, f"{cls.__name__}(...)", f"{cls.__name__}(...).handle()")
+            hint = suggest_method(name, f"{cls.__name__}(...)", f"{cls.__name__}(...).handle()")
             if not hint:
                 raise
             raise AttributeError(f"{error}.{hint}") from None
 
-    def _misplaced_option(cls: str, namespace: dict[str, Any], error: Exception) -> str | None:
+    def _explain_misplaced_option(cls: str, namespace: dict[str, Any], error: Exception) -> str | None:
         """What to write instead of `queue = "emails"` in the body, which other systems ask for."""
         found = re.search(r"non-annotated attribute was detected: `(\w+) = ", str(error))
         if found is None or found[1] not in _CLASS_KEYWORDS:
             return None
-        return f"options stand in the class line: class {cls}(Job, {found[1]}={shown(namespace[found[1]])})"
+        return f"options stand in the class line: class {cls}(Job, {found[1]}={quote(namespace[found[1]])})"
 
     class _Model(BaseModel, metaclass=_Defining):
         """A model whose mistakes are told as a job's."""
@@ -132,7 +141,7 @@ class Job(_Model):
             """Asked for what is not there; without the first of pydantic's own, its __init__ was not called."""
             if name == "__pydantic_fields_set__" and "__dataclass_fields__" in dir(type(self)):
                 raise InvalidJob(f"job {type(self).__qualname__}", "leave out @dataclass: a Job has its fields already")
-            with _habit_told(type(self), name):
+            with _suggest_in_errors(type(self), name):
                 return super().__getattr__(name)
 
     @classmethod
@@ -142,15 +151,17 @@ class Job(_Model):
         where = f"job {cls.__qualname__}"
         for keyword in kwargs:
             if keyword not in _CLASS_KEYWORDS:
-                near = did_you_mean(keyword, (*_CLASS_KEYWORDS, *ConfigDict.__annotations__))
-                hint = f"{near} Known: {', '.join(_CLASS_KEYWORDS)}" if near else option_hint(keyword, _CLASS_KEYWORDS)
+                near = suggest(keyword, (*_CLASS_KEYWORDS, *ConfigDict.__annotations__))
+                hint = (
+                    f"{near} Known: {', '.join(_CLASS_KEYWORDS)}" if near else suggest_option(keyword, _CLASS_KEYWORDS)
+                )
                 raise InvalidOption(where, f"unknown class keyword {keyword!r}.{hint}, and pydantic's own")
         name = kwargs.pop("name", None)
         abstract = kwargs.pop("abstract", False)
         inherited = cls.__relayq_type__.options if "__relayq_type__" in dir(cls) else Options()
-        with belonging_to(where):
+        with name_job_in_errors(where):
             options = Options.given(**kwargs).over(inherited)
-            job_type = _ClassType(cls, checked_name(name or cls.__name__), options, abstract=abstract)
+            job_type = _ClassType(cls, validate_name(name or cls.__name__), options, abstract=abstract)
         _check_class(cls, where, abstract=abstract)
         cls.__relayq_type__ = job_type
         if not abstract:
@@ -164,7 +175,7 @@ class Job(_Model):
     def failed(self, error: BaseException) -> Any:
         """Called once the job has failed for good; override it to tell somebody. May dispatch other jobs."""
 
-    @with_hints
+    @add_hints
     def with_options(
         self,
         *,
@@ -179,7 +190,7 @@ class Job(_Model):
         unique_for: Seconds | None = None,
     ) -> JobRequest:
         """A request for this job with these options. Raises InvalidPayload, InvalidOption."""
-        return request(_type_of(type(self)), self).with_options(
+        return build_request(_get_type(type(self)), self).with_options(
             job_id=job_id,
             queue=queue,
             delay=delay,
@@ -194,7 +205,7 @@ class Job(_Model):
     __relayq_request__: ClassVar[Any] = _RequestHook()
 
 
-def _type_of(cls: type[Job]) -> _ClassType:
+def _get_type(cls: type[Job]) -> _ClassType:
     """The job type of a class that can be run. A base cannot: no runner would know it."""
     found: _ClassType | None = getattr(cls, "__relayq_type__", None)
     if found is None or found.abstract:
@@ -221,9 +232,9 @@ def _check_class(cls: type[Job], where: str, *, abstract: bool) -> None:
             raise InvalidJob(where, f"{method} is called on a job object: leave out @staticmethod or @classmethod")
     refuse_generator(cls.handle, where)
     _check_context(cls.handle, where)
-    if _arguments(cls.handle, where, "handle") > 1:
+    if _count_arguments(cls.handle, where, "handle") > 1:
         raise InvalidJob(where, "handle takes nothing but self and, if you like, the context")
-    if cls.failed is not Job.failed and _arguments(cls.failed, where, "failed") != 1:
+    if cls.failed is not Job.failed and _count_arguments(cls.failed, where, "failed") != 1:
         raise InvalidJob(where, "failed takes self and the error: failed(self, error)")
     if not hasattr(cls, "from_payload"):
         _check_init(cls, where)
@@ -231,7 +242,7 @@ def _check_class(cls: type[Job], where: str, *, abstract: bool) -> None:
 
 def _check_context(handle: Any, where: str) -> None:
     """Raises InvalidJob for a handler that asks for the context in a way in which it would not be given it."""
-    for parameter in parameters_of(handle)[1:]:
+    for parameter in list_parameters(handle)[1:]:
         asks = parameter.name == "context" or is_context(handle, parameter.annotation)
         if asks and parameter.kind is parameter.KEYWORD_ONLY and parameter.default is not parameter.empty:
             raise InvalidJob(where, f"the context is given by position: handle(self, {parameter.name}), without the *")
@@ -242,13 +253,13 @@ def _check_init(cls: type[Job], where: str) -> None:
     init: Any = cls.__init__
     if init is BaseModel.__init__:
         return
-    parameters = parameters_of(init)[1:]
+    parameters = list_parameters(init)[1:]
     takes_all = any(p.kind is p.VAR_KEYWORD for p in parameters)
     keywords = {p.name: p for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)}
-    names = {name: _strings(name, info.alias, info.validation_alias) for name, info in cls.model_fields.items()}
+    names = {name: _collect_strings(name, info.alias, info.validation_alias) for name, info in cls.model_fields.items()}
     unknown = [name for name, aliases in names.items() if not (takes_all or aliases & keywords.keys())]
     known = set[str]().union(*names.values())
-    needed = [p.name for p in parameters if _is_needed(p) and (p.kind is p.POSITIONAL_ONLY or p.name not in known)]
+    needed = [p.name for p in parameters if _is_required(p) and (p.kind is p.POSITIONAL_ONLY or p.name not in known)]
     if not unknown and not needed:
         return
     wrong = f"needs {needed[0]!r}, which is no field" if needed else f"does not take the field {unknown[0]!r}"
@@ -259,20 +270,20 @@ def _check_init(cls: type[Job], where: str) -> None:
     )
 
 
-def _strings(*names: object) -> set[str]:
+def _collect_strings(*names: object) -> set[str]:
     return {name for name in names if isinstance(name, str)}
 
 
-def _is_needed(parameter: inspect.Parameter) -> bool:
+def _is_required(parameter: inspect.Parameter) -> bool:
     return parameter.default is parameter.empty and parameter.kind not in (
         parameter.VAR_POSITIONAL,
         parameter.VAR_KEYWORD,
     )
 
 
-def _arguments(method: Any, where: str, name: str) -> int:
+def _count_arguments(method: Any, where: str, name: str) -> int:
     """How many arguments beside self a method is to be called with."""
-    parameters = parameters_of(method)[1:]
+    parameters = list_parameters(method)[1:]
     needed = [p for p in parameters if p.kind is p.KEYWORD_ONLY and p.default is p.empty]
     if needed:
         raise InvalidJob(where, f"{name} needs the keyword argument {needed[0].name!r}, which nobody gives it")
@@ -288,47 +299,47 @@ class _ClassType:
         self.name = name
         self.options = options
         self.abstract = abstract
-        self.origin = Origin(file_of(cls.__module__), cls.__qualname__)
+        self.origin = Origin(find_file(cls.__module__), cls.__qualname__)
         self._cls = cls
         self._custom = hasattr(cls, "to_payload")
-        self._codec = Codec(name, fields_of, _dump, self._read)
+        self._codec = Codec(name, collect_fields, _dump, self._read)
 
     def encode(self, args: Any) -> str:
         if isinstance(args, self._cls):
             if self._custom:
-                return to_json(self.name, args.to_payload())  # type: ignore[attr-defined]
-            return checked(self._codec, args)
+                return encode_json(self.name, args.to_payload())  # type: ignore[attr-defined]
+            return encode_payload(self._codec, args)
         if self._custom:
-            return to_json(self.name, args)
+            return encode_json(self.name, args)
         if not isinstance(args, Mapping):
             raise InvalidPayload(self.name, f"expected a mapping of field names to values, got {type(args).__name__}")
-        return checked(self._codec, self._validated(lambda: self._cls.model_validate(dict(args))))
+        return encode_payload(self._codec, self._validated(lambda: self._cls.model_validate(dict(args))))
 
     def recheck(self, payload_json: str) -> str:
         if self._custom:
             return payload_json
-        return checked(self._codec, self._validated(lambda: self._read(payload_json)))
+        return encode_payload(self._codec, self._validated(lambda: self._read(payload_json)))
 
     def build(self, payload_json: str) -> tuple[RunnableJob, list[str]]:
         if self._custom:
             instance = self._cls.from_payload(json.loads(payload_json))  # type: ignore[attr-defined]
             return _ClassRun(instance), []
-        instance, ignored = lenient(self.name, payload_json, self._read)
+        instance, ignored = validate_leniently(self.name, payload_json, self._read)
         return _ClassRun(instance), ignored
 
-    def same(self, mine: str, other: str) -> bool:
-        if same_json(mine, other):
+    def is_same(self, mine: str, other: str) -> bool:
+        if is_same_json(mine, other):
             return True
         if self._custom:
             return False
         try:
-            jobs = [lenient(self.name, text, self._read)[0] for text in (mine, other)]
+            jobs = [validate_leniently(self.name, text, self._read)[0] for text in (mine, other)]
         except Exception:  # a row of another version, which this one cannot read
             return False
-        return same(*map(fields_of, jobs))
+        return is_same(*map(collect_fields, jobs))
 
-    def schema(self) -> dict[str, Any]:
-        return {"type": "object"} if self._custom else schema_of(self._cls.model_json_schema)
+    def build_schema(self) -> dict[str, Any]:
+        return {"type": "object"} if self._custom else build_schema(self._cls.model_json_schema)
 
     def _read(self, payload_json: str) -> Job:
         return self._cls.model_validate_json(payload_json, by_alias=True, by_name=True)
@@ -337,9 +348,9 @@ class _ClassType:
         try:
             return validate()
         except ValidationError as error:
-            raise invalid(self.name, error) from None
+            raise build_invalid_payload(self.name, error) from None
         except PydanticUserError as error:  # a type that is not there yet, or for type checkers only
-            raise InvalidJob(f"job {self._cls.__qualname__}", pydantics(error)) from None
+            raise InvalidJob(f"job {self._cls.__qualname__}", extract_message(error)) from None
 
 
 def _dump(instance: Job, only: set[str] | None, by_alias: bool) -> str:
@@ -354,13 +365,13 @@ class _ClassRun:
 
     def handle(self, make_context: Callable[[], JobContext]) -> Any:
         handle = self._instance.handle
-        return handle(make_context()) if _takes_context(type(self._instance).handle) else handle()
+        return handle(make_context()) if _is_given_context(type(self._instance).handle) else handle()
 
     def failed(self, error: BaseException) -> Any:
         return self._instance.failed(error)
 
 
 @functools.lru_cache(maxsize=1000)
-def _takes_context(handle: Any) -> bool:
+def _is_given_context(handle: Any) -> bool:
     """To look at a signature takes as long as all the rest of a run's decisions."""
-    return _arguments(handle, "", "handle") > 0
+    return _count_arguments(handle, "", "handle") > 0

@@ -12,8 +12,8 @@ from contextvars import copy_context
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
-from relayq_core.errors import InvalidOption, shown
-from relayq_core.jobs.lineage import current_job, follow_threads, job_of_thread
+from relayq_core.errors import InvalidOption, quote
+from relayq_core.jobs.lineage import current_job, follow_threads, get_job_of_thread
 from relayq_core.model.value import Value, field
 from relayq_core.process.loggers import job_logger
 from relayq_core.text import cut
@@ -32,7 +32,7 @@ T = TypeVar("T")
 
 
 @contextmanager
-def running(record: JobRecord) -> Iterator[None]:
+def enter_job(record: JobRecord) -> Iterator[None]:
     """While inside, dispatches are children of this job, also those of threads and pools that are used inside."""
     follow_threads()
     token = current_job.set(record)
@@ -42,10 +42,10 @@ def running(record: JobRecord) -> Iterator[None]:
         current_job.reset(token)
 
 
-def parent_job() -> JobRecord | None:
+def find_parent_job() -> JobRecord | None:
     """The job whose handler runs here, or has started this thread."""
     found = current_job.get()
-    return job_of_thread() if found is None else found
+    return get_job_of_thread() if found is None else found
 
 
 #: What logging's own methods take beside the message; `extra` is added below.
@@ -54,7 +54,7 @@ _LOG_KEYWORDS = frozenset({"exc_info", "stack_info", "stacklevel"})
 _RECORD_NAMES = frozenset({*vars(logging.makeLogRecord({})), "message", "asctime"})
 
 
-def apart(action: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+def isolate(action: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
     """Call it in a copy of this context: variables that it sets, and decimal's precision, are gone afterwards."""
 
     def call() -> T:
@@ -79,11 +79,11 @@ class _JobLogger(logging.LoggerAdapter[logging.Logger]):
         if not isinstance(keywords.get("stacklevel", 1), int):
             del keywords["stacklevel"]
         given = extra if isinstance(extra, Mapping) else {} if extra is None else {"extra": extra}
-        fields = {_field_name(name): value for name, value in {**given, **kwargs}.items()}
+        fields = {escape_field_name(name): value for name, value in {**given, **kwargs}.items()}
         return msg, {**keywords, "extra": {**(self.extra or {}), **fields}}
 
 
-def _field_name(name: Any) -> str:
+def escape_field_name(name: Any) -> str:
     return f"_{name}" if name in _RECORD_NAMES else str(name)
 
 
@@ -126,7 +126,7 @@ class JobContext(Value, kw_only=True):
     @property
     def logger(self) -> logging.LoggerAdapter[logging.Logger]:
         """A standard logger whose lines carry the job's id, name, queue and attempt."""
-        return _JobLogger(job_logger, job_fields(self))
+        return _JobLogger(job_logger, log_fields(self))
 
     def progress(self, fraction: float, note: str = "") -> bool:
         """Tell how far the job is: `fraction` from 0 to 1, and a short note (200 bytes).
@@ -135,7 +135,7 @@ class JobContext(Value, kw_only=True):
         if it was skipped, or if the lease is no longer this runner's. Raises InvalidOption.
         """
         if isinstance(fraction, bool) or not isinstance(fraction, int | float) or not 0 <= fraction <= 1:
-            raise InvalidOption("progress", f"expected a fraction from 0 to 1, got {shown(fraction)}")
+            raise InvalidOption("progress", f"expected a fraction from 0 to 1, got {quote(fraction)}")
         now = self._now()
         recently = self._reported_at is not None and now - self._reported_at < _PROGRESS_EVERY_MS
         if recently and not math.isclose(fraction, 1.0):
@@ -144,7 +144,7 @@ class JobContext(Value, kw_only=True):
         return self._report(json.dumps({"fraction": round(float(fraction), 4), "note": cut(note, _NOTE_BYTES)}))
 
 
-def job_fields(job: JobContext | JobRecord) -> dict[str, Any]:
+def log_fields(job: JobContext | JobRecord) -> dict[str, Any]:
     """The fields that every log line about a job bears."""
     fields = {
         "job_id": job.job_id if isinstance(job, JobContext) else job.id,

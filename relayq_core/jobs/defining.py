@@ -17,7 +17,7 @@ from relayq_core.jobs.request import JobRequest
 
 
 @contextmanager
-def belonging_to(where: str) -> Iterator[None]:
+def name_job_in_errors(where: str) -> Iterator[None]:
     """An option that is refused inside is refused with the name of the job that has it."""
     try:
         yield
@@ -25,7 +25,7 @@ def belonging_to(where: str) -> Iterator[None]:
         raise InvalidOption(error.option, error.problem, where=where) from None
 
 
-def pydantics(error: PydanticUserError | SchemaError) -> str:
+def extract_message(error: PydanticUserError | SchemaError) -> str:
     """pydantic's sentence, without its link."""
     message = error.message if isinstance(error, PydanticUserError) else str(error)
     return message.partition("\n\nFor further information")[0].strip()
@@ -37,17 +37,17 @@ def refuse_generator(function: Any, where: str) -> None:
         raise InvalidJob(where, "the handler is a generator: it contains yield, so calling it would run nothing")
 
 
-def request(job_type: JobType, args: Any) -> JobRequest:
+def build_request(job_type: JobType, args: Any) -> JobRequest:
     """The request for a job of this type. Raises InvalidPayload."""
     return JobRequest(name=job_type.name, payload_json=job_type.encode(args), job_type=job_type)
 
 
-def file_of(module: str) -> str:
+def find_file(module: str) -> str:
     """The file of a module, or its name where it has none."""
     return getattr(sys.modules.get(module), "__file__", None) or module
 
 
-def schema_of(generate: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+def build_schema(generate: Callable[[], dict[str, Any]]) -> dict[str, Any]:
     """The payload's JSON Schema; one without `properties`, and a `$comment` that says why, where it has none."""
     try:
         schema = generate()

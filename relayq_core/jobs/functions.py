@@ -15,16 +15,16 @@ from pydantic.fields import FieldInfo
 from pydantic_core import core_schema
 from typing_extensions import TypedDict  # pydantic wants this one before Python 3.12
 
-from relayq_core.errors import InvalidJob, InvalidPayload, Seconds, did_you_mean
+from relayq_core.errors import InvalidJob, InvalidPayload, Seconds, suggest
 from relayq_core.jobs.context import JobContext
-from relayq_core.jobs.defining import belonging_to, pydantics, refuse_generator, request, schema_of
-from relayq_core.jobs.habits import method_hint, option_hint
-from relayq_core.jobs.meaning import same
-from relayq_core.jobs.payload import Codec, checked, invalid, lenient
+from relayq_core.jobs.defining import build_request, build_schema, extract_message, name_job_in_errors, refuse_generator
+from relayq_core.jobs.habits import suggest_method, suggest_option
+from relayq_core.jobs.meaning import is_same
+from relayq_core.jobs.payload import Codec, build_invalid_payload, encode_payload, validate_leniently
 from relayq_core.jobs.registry import Origin, RunnableJob, registry
-from relayq_core.jobs.request import JobRequest, same_json
-from relayq_core.jobs.signatures import globals_of, is_context, mentions_context, parameters_of
-from relayq_core.model.options import BackoffLike, Options, checked_name
+from relayq_core.jobs.request import JobRequest, is_same_json
+from relayq_core.jobs.signatures import get_globals, has_context, is_context, list_parameters
+from relayq_core.model.options import BackoffLike, Options, validate_name
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -52,7 +52,7 @@ class FunctionJob(Generic[P, R]):
         def __getattr__(self, name: str) -> Any:
             """Asked for what is not there: what tasks have elsewhere is said in RelayQ's words."""
             own = vars(self).get("__name__", "job")
-            hint = method_hint(name, f"{own}.job(...)", f"{own}(...)")
+            hint = suggest_method(name, f"{own}.job(...)", f"{own}(...)")
             problem = f"{type(self).__name__!r} object has no attribute {name!r}"
             raise AttributeError(f"{problem}.{hint}" if hint else problem)
 
@@ -62,10 +62,10 @@ class FunctionJob(Generic[P, R]):
 
     def job(self, *args: P.args, **kwargs: P.kwargs) -> JobRequest:
         """A request for this job with these arguments. Raises InvalidPayload."""
-        return request(self.__relayq_type__, self.__relayq_type__.bound(args, kwargs))
+        return build_request(self.__relayq_type__, self.__relayq_type__.bound(args, kwargs))
 
     def __relayq_request__(self, args: Mapping[str, Any] | None) -> JobRequest:
-        return request(self.__relayq_type__, {} if args is None else args)
+        return build_request(self.__relayq_type__, {} if args is None else args)
 
 
 class ContextFunctionJob(FunctionJob[P, R]):
@@ -86,7 +86,7 @@ class _FunctionType:
         self._function = function
         self._where = f"job {function.__qualname__}"
         refuse_generator(function, self._where)
-        parameters = parameters_of(function)
+        parameters = list_parameters(function)
         first = parameters[0] if parameters else None
         self._takes_context = first is not None and first.kind in _POSITIONAL and is_context(function, first.annotation)
         self._parameters = parameters[1:] if self._takes_context else parameters
@@ -100,7 +100,7 @@ class _FunctionType:
         for keyword in kwargs:
             if keyword not in known:
                 raise InvalidPayload(
-                    self.name, f"the job has no such parameter.{did_you_mean(keyword, known)}", field=keyword
+                    self.name, f"the job has no such parameter.{suggest(keyword, known)}", field=keyword
                 )
         try:
             return inspect.Signature(self._parameters).bind(*args, **kwargs).arguments
@@ -112,26 +112,26 @@ class _FunctionType:
             raise InvalidPayload(
                 self.name, f"expected a mapping of parameter names to values, got {type(args).__name__}"
             )
-        return checked(self._codec, self._validated(lambda: self._adapter.validate_python(dict(args))))
+        return encode_payload(self._codec, self._validated(lambda: self._adapter.validate_python(dict(args))))
 
     def recheck(self, payload_json: str) -> str:
-        return checked(self._codec, self._validated(lambda: self._read(payload_json)))
+        return encode_payload(self._codec, self._validated(lambda: self._read(payload_json)))
 
     def build(self, payload_json: str) -> tuple[RunnableJob, list[str]]:
-        arguments, ignored = lenient(self.name, payload_json, self._read)
+        arguments, ignored = validate_leniently(self.name, payload_json, self._read)
         return _FunctionRun(self._function, arguments, takes_context=self._takes_context), ignored
 
-    def same(self, mine: str, other: str) -> bool:
-        if same_json(mine, other):
+    def is_same(self, mine: str, other: str) -> bool:
+        if is_same_json(mine, other):
             return True
         try:
-            given, found = (lenient(self.name, text, self._read)[0] for text in (mine, other))
-            return same(self._whole(given, found), self._whole(found, given))
+            given, found = (validate_leniently(self.name, text, self._read)[0] for text in (mine, other))
+            return is_same(self._whole(given, found), self._whole(found, given))
         except Exception:  # a row of another version, which this one cannot read
             return False
 
-    def schema(self) -> dict[str, Any]:
-        return schema_of(lambda: self._adapter.json_schema())  # noqa: PLW0108 - to make the adapter may fail as well
+    def build_schema(self) -> dict[str, Any]:
+        return build_schema(lambda: self._adapter.json_schema())  # noqa: PLW0108 - to make the adapter may fail as well
 
     def _whole(self, arguments: dict[str, Any], beside: dict[str, Any]) -> dict[str, Any]:
         """The arguments, and the default of each parameter that is given `beside` and not here."""
@@ -140,16 +140,16 @@ class _FunctionType:
 
     def _default(self, parameter: inspect.Parameter, beside: Any) -> Any:
         """The default; or as the parameter's type reads it, where that is what stands beside it."""
-        if same(parameter.default, beside):
+        if is_same(parameter.default, beside):
             return parameter.default
-        hint = _hints(self._function, [parameter]).get(parameter.name, Any)
+        hint = _resolve_hints(self._function, [parameter]).get(parameter.name, Any)
         return TypeAdapter(hint).validate_python(parameter.default)
 
     def _validated(self, validate: Callable[[], dict[str, Any]]) -> dict[str, Any]:
         try:
             return validate()
         except ValidationError as error:
-            raise invalid(self.name, error) from None
+            raise build_invalid_payload(self.name, error) from None
 
     def _read(self, payload_json: str) -> dict[str, Any]:
         return self._adapter.validate_json(payload_json, by_alias=True, by_name=True)
@@ -162,10 +162,11 @@ class _FunctionType:
     @functools.cached_property
     def _adapter(self) -> TypeAdapter[dict[str, Any]]:
         """Made at first use: annotations may name what is defined further down in the module."""
-        with _time_as_it_is():
-            hints = _hints(self._function, self._parameters)
+        with _restore_time():
+            hints = _resolve_hints(self._function, self._parameters)
             fields = {
-                p.name: _field_type(hints.get(p.name, Any), required=p.default is p.empty) for p in self._parameters
+                p.name: _build_field_type(hints.get(p.name, Any), required=p.default is p.empty)
+                for p in self._parameters
             }
             payload = TypedDict(self.name.replace(".", "_").replace("-", "_"), fields)  # type: ignore[misc]
             payload.__pydantic_config__ = ConfigDict(  # type: ignore[attr-defined]
@@ -174,7 +175,7 @@ class _FunctionType:
             try:
                 return TypeAdapter(payload)
             except PydanticUserError as error:
-                raise InvalidJob(self._where, pydantics(error)) from error
+                raise InvalidJob(self._where, extract_message(error)) from error
 
 
 def _check_parameter(function: Callable[..., Any], parameter: inspect.Parameter, where: str) -> None:
@@ -182,7 +183,7 @@ def _check_parameter(function: Callable[..., Any], parameter: inspect.Parameter,
     name = parameter.name
     if is_context(function, parameter.annotation):
         raise InvalidJob(where, f"the context comes first: make {name!r} the first parameter")
-    if mentions_context(function, parameter.annotation):
+    if has_context(function, parameter.annotation):
         raise InvalidJob(where, f"a JobContext cannot be stored: annotate {name!r} JobContext, or JobContext | None")
     if name == "context" and parameter.annotation is parameter.empty:
         raise InvalidJob(
@@ -200,7 +201,7 @@ def _check_parameter(function: Callable[..., Any], parameter: inspect.Parameter,
         )
 
 
-def _field_type(annotation: Any, *, required: bool) -> Any:
+def _build_field_type(annotation: Any, *, required: bool) -> Any:
     return annotation if required else NotRequired[annotation]
 
 
@@ -211,7 +212,7 @@ _TIMES: Mapping[str, Callable[[], Any]] = {
 
 
 @contextmanager
-def _time_as_it_is() -> Iterator[None]:
+def _restore_time() -> Iterator[None]:
     """Python's own datetime and date, for pydantic knows no others; both kinds are read alike inside.
 
     A test that freezes time may put classes of its own in their place. What is made of those then would stay.
@@ -291,13 +292,13 @@ def job(
                 f"@job on {target!r}", "it makes a job of a function; to write a class, derive it from Job"
             )
         for option in unknown:
-            hint = option_hint(option, ("name", "queue", "max_attempts", "backoff", "timeout"))
+            hint = suggest_option(option, ("name", "queue", "max_attempts", "backoff", "timeout"))
             raise InvalidJob(f"job {target.__qualname__}", f"@job has no option {option!r}.{hint}")
-        with belonging_to(f"job {target.__qualname__}"):
+        with name_job_in_errors(f"job {target.__qualname__}"):
             options = Options.given(queue=queue, max_attempts=max_attempts, backoff=backoff, timeout=timeout)
-            checked = checked_name(name or target.__name__)
+            job_name = validate_name(name or target.__name__)
         options.warn_of_unused_backoff()
-        made: FunctionJob[..., Any] = FunctionJob(target, checked, options)
+        made: FunctionJob[..., Any] = FunctionJob(target, job_name, options)
         registry.register(made.__relayq_type__)
         return made
 
@@ -315,12 +316,12 @@ if TYPE_CHECKING:
         def __call__(self, function: Callable[P, R], /) -> FunctionJob[P, R]: ...
 
 
-def _hints(function: Callable[..., Any], parameters: Iterable[inspect.Parameter]) -> dict[str, Any]:
+def _resolve_hints(function: Callable[..., Any], parameters: Iterable[inspect.Parameter]) -> dict[str, Any]:
     """The types of the payload's parameters; what else the signature names may be known to type checkers only."""
     annotations = {p.name: p.annotation for p in parameters if p.annotation is not p.empty}
     try:
         return get_type_hints(
-            SimpleNamespace(__annotations__=annotations), globalns=globals_of(function), include_extras=True
+            SimpleNamespace(__annotations__=annotations), globalns=get_globals(function), include_extras=True
         )
     except NameError as error:
         raise InvalidJob(

@@ -6,7 +6,7 @@ import functools
 from collections.abc import Callable, Iterable
 from typing import ParamSpec, TypeVar
 
-from relayq_core.errors import did_you_mean
+from relayq_core.errors import suggest
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -61,22 +61,22 @@ _OPTIONS = {
 }
 
 
-def method_hint(name: str, job: str, call: str) -> str:
+def suggest_method(name: str, job: str, call: str) -> str:
     """' Write dispatch(...).' for a method that tasks have elsewhere, else ''. `job` is how a request is made of this
     job, `call` how it is run."""
     meant = _METHODS.get(name)
     return "" if meant is None else f" In RelayQ write {meant.format(job, call)}."
 
 
-def option_hint(name: str, known: Iterable[str]) -> str:
+def suggest_option(name: str, known: Iterable[str]) -> str:
     """What is meant by an option that there is not, as far as it can be guessed, and the options that there are."""
     names = list(known)
     meant = _OPTIONS.get(name)
-    guess = f" In RelayQ it is {meant}." if meant else did_you_mean(name, names)
+    guess = f" In RelayQ it is {meant}." if meant else suggest(name, names)
     return f"{guess} Known: {', '.join(names)}"
 
 
-def with_hints(function: Callable[P, R]) -> Callable[P, R]:
+def add_hints(function: Callable[P, R]) -> Callable[P, R]:
     """Let a function that takes options say which one is meant by a keyword that it has not. It stays a TypeError."""
     code = function.__code__
     options = code.co_varnames[code.co_argcount : code.co_argcount + code.co_kwonlyargcount]
@@ -87,7 +87,7 @@ def with_hints(function: Callable[P, R]) -> Callable[P, R]:
         if not named.keys() <= known:
             wrong = next(name for name in named if name not in known)
             raise TypeError(
-                f"{function.__name__}() has no option {wrong!r}.{option_hint(wrong, options)}. "
+                f"{function.__name__}() has no option {wrong!r}.{suggest_option(wrong, options)}. "
                 "The job's own arguments go into the job: its fields, .job(...), or a mapping beside its name"
             )
         return function(*args, **named)

@@ -26,7 +26,7 @@ _POOLS = (("concurrent.futures.thread", "ThreadPoolExecutor"), ("concurrent.futu
 _followed: set[str] = set()
 
 
-def job_of_thread() -> JobRecord | None:
+def get_job_of_thread() -> JobRecord | None:
     """The job whose handler has started this thread, or gave it what it does now."""
     found: JobRecord | None = getattr(threading.current_thread(), _STAMP, None)
     return found
@@ -36,37 +36,37 @@ def follow_threads() -> None:
     """From now on threads and pools know whose handler has started them. Again where a pool was loaded meanwhile."""
     if not _followed:
         _followed.add("threading")
-        threading.Thread.start = _stamping(threading.Thread.start)  # type: ignore[method-assign]
+        threading.Thread.start = _add_stamp(threading.Thread.start)  # type: ignore[method-assign]
     for module, name in _POOLS:
         if module in sys.modules and module not in _followed:
             pool = getattr(sys.modules[module], name, None)
             if pool is not None:
                 _followed.add(module)
-                pool.submit = _handing_on(pool.submit)
+                pool.submit = _add_handover(pool.submit)
 
 
-def _here() -> JobRecord | None:
+def _get_job_here() -> JobRecord | None:
     """What a stamp holds: not the job's data, which may be large and would be kept as long as the thread."""
-    record = current_job.get() or job_of_thread()
+    record = current_job.get() or get_job_of_thread()
     if record is None:
         return None
     return record.evolve(payload_json="{}", result_json=None, progress_json=None, error=None, errors_json=None)
 
 
-def _stamping(start: Callable[..., Any]) -> Callable[..., Any]:
+def _add_stamp(start: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(start)
     def stamped(self: threading.Thread, *args: Any, **options: Any) -> Any:
-        if (job := _here()) is not None:
+        if (job := _get_job_here()) is not None:
             setattr(self, _STAMP, job)
         return start(self, *args, **options)
 
     return stamped
 
 
-def _handing_on(submit: Callable[..., Any]) -> Callable[..., Any]:
+def _add_handover(submit: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(submit)
     def handed_on(self: Any, fn: Callable[..., Any], /, *args: Any, **options: Any) -> Any:
-        return submit(self, _Work(_here(), fn), *args, **options)
+        return submit(self, _Work(_get_job_here(), fn), *args, **options)
 
     return handed_on
 
@@ -81,7 +81,7 @@ class _Work:
     def __call__(self, *args: Any, **options: Any) -> Any:
         thread: Any = threading.current_thread()
         # what it has inherited from whoever started it counts no more
-        before, token = job_of_thread(), current_job.set(None)
+        before, token = get_job_of_thread(), current_job.set(None)
         setattr(thread, _STAMP, self._job)
         try:
             return self._action(*args, **options)

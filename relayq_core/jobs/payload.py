@@ -10,9 +10,9 @@ from typing import Any, NamedTuple, TypeVar
 from pydantic import ValidationError
 from pydantic_core import PydanticSerializationError
 
-from relayq_core.errors import InvalidPayload, did_you_mean
-from relayq_core.jobs.meaning import MISSING, Difference, Path, difference, equal, in_whole_minutes
-from relayq_core.jobs.reasons import why_changed, why_unreadable
+from relayq_core.errors import InvalidPayload, suggest
+from relayq_core.jobs.meaning import MISSING, Difference, Path, convert_offsets, find_difference, is_equal
+from relayq_core.jobs.reasons import explain_change, explain_unreadable
 from relayq_core.text import describe_complaint, format_location, read_class_name
 
 T = TypeVar("T")
@@ -30,51 +30,53 @@ class Codec(NamedTuple):
     read: Callable[[str], Any]
 
 
-def checked(codec: Codec, given: Any) -> str:
+def encode_payload(codec: Codec, given: Any) -> str:
     """The payload as JSON, if what is read from it means what was given; else InvalidPayload with the reason.
 
     Fields are written by their aliases where they can be read back so, else by their names.
     """
     problems = []
-    for candidate, by_alias in _candidates(given):
-        text, problem = _attempt(codec, given, candidate, by_alias=by_alias)
+    for candidate, by_alias in _list_candidates(given):
+        text, problem = _try_candidate(codec, given, candidate, by_alias=by_alias)
         if problem is None:
             return text
         problems.append(problem)
     differences = [problem for problem in problems if isinstance(problem, Difference)]
-    raise _refusal(codec, given, differences[0] if differences else problems[0]) from None
+    raise _build_refusal(codec, given, differences[0] if differences else problems[0]) from None
 
 
-def _candidates(given: Any) -> Iterator[tuple[Any, bool]]:
+def _list_candidates(given: Any) -> Iterator[tuple[Any, bool]]:
     """What is written in place of what was given, and whether by aliases; nearly always the first will do."""
     yield given, True
     yield given, False
     try:
-        shifted = in_whole_minutes(given)
+        shifted = convert_offsets(given)
     except Exception:  # an object that cannot be copied, or a moment at the end of the calendar
         return
     yield shifted, True
     yield shifted, False
 
 
-def _attempt(codec: Codec, given: Any, candidate: Any, *, by_alias: bool) -> tuple[str, Difference | Exception | None]:
+def _try_candidate(
+    codec: Codec, given: Any, candidate: Any, *, by_alias: bool
+) -> tuple[str, Difference | Exception | None]:
     """What `candidate` is as JSON, and what is wrong with that, compared with what was given."""
-    text = _dumped(codec, candidate, by_alias=by_alias)
+    text = _dump_payload(codec, candidate, by_alias=by_alias)
     try:
         back = codec.read(text)
     except Exception as error:  # a validator's, or that of an __init__ of the user's own
         return text, error
     values, read = codec.values(given), codec.values(back)
-    if equal(values, read):
+    if is_equal(values, read):
         return text, None
     owner = None if isinstance(given, Mapping) else given
     differences = (
-        difference(value, read.get(field, MISSING), (field,), owner, field) for field, value in values.items()
+        find_difference(value, read.get(field, MISSING), (field,), owner, field) for field, value in values.items()
     )
     return text, next(filter(None, differences), None)
 
 
-def _dumped(codec: Codec, given: Any, *, by_alias: bool) -> str:
+def _dump_payload(codec: Codec, given: Any, *, by_alias: bool) -> str:
     """The payload as JSON; where that fails, InvalidPayload names the field at fault."""
 
     def dump(only: set[str] | None) -> str:
@@ -87,7 +89,9 @@ def _dumped(codec: Codec, given: Any, *, by_alias: bool) -> str:
         return dump(None)
     except _UNWRITABLE as error:
         fields = codec.values(given)
-        field, reason = next(filter(None, (_unwritable(dump, field) for field in fields)), (None, _reason(error)))
+        field, reason = next(
+            filter(None, (_explain_unwritable(dump, field) for field in fields)), (None, _describe_reason(error))
+        )
         raise InvalidPayload(
             codec.name,
             f"it cannot be written as JSON ({reason}); use types that JSON can hold, or define to_payload",
@@ -106,11 +110,11 @@ def _refuse_constant(constant: str) -> None:
 _UNWRITABLE = (PydanticSerializationError, UnicodeEncodeError, ValueError, TypeError, RecursionError)
 
 
-def _unwritable(dump: Callable[[set[str] | None], str], field: str) -> tuple[str, str] | None:
+def _explain_unwritable(dump: Callable[[set[str] | None], str], field: str) -> tuple[str, str] | None:
     try:
         dump({field})
     except _UNWRITABLE as error:
-        return field, _reason(error)
+        return field, _describe_reason(error)
     return None
 
 
@@ -118,7 +122,7 @@ def _unwritable(dump: Callable[[set[str] | None], str], field: str) -> tuple[str
 _SHOWABLE = re.compile(r"Error calling function `\w+`: \w+|`\w+` not valid as object key|Unable to serialize unknown.*")
 
 
-def _reason(error: Exception) -> str:
+def _describe_reason(error: Exception) -> str:
     if type(error) is _NotJson:
         return str(error)
     if type(error) is not PydanticSerializationError:
@@ -128,21 +132,21 @@ def _reason(error: Exception) -> str:
     return showable[0][:200] if showable else text.partition(":")[0]
 
 
-def _refusal(codec: Codec, given: Any, problem: Difference | Exception) -> InvalidPayload:
+def _build_refusal(codec: Codec, given: Any, problem: Difference | Exception) -> InvalidPayload:
     """The error for a payload that JSON does not bring back as it was."""
     if isinstance(problem, Difference):
         at: Path = problem.place
-        reason = why_changed(problem)
+        reason = explain_change(problem)
     else:
-        at, reason = why_unreadable(problem, given)
+        at, reason = explain_unreadable(problem, given)
     return InvalidPayload(
         codec.name,
         f"it does not come back from JSON as it was: {reason}; or define to_payload and from_payload",
-        field=_joined(at),
+        field=_join_location(at),
     )
 
 
-def invalid(name: str, error: ValidationError) -> InvalidPayload:
+def build_invalid_payload(name: str, error: ValidationError) -> InvalidPayload:
     """The error for a payload that does not fit: the first two complaints, how many more there are, never the input.
 
     A field that the job does not have comes first: it is often the one that is missing, misspelt.
@@ -150,33 +154,35 @@ def invalid(name: str, error: ValidationError) -> InvalidPayload:
     complaints = error.errors(include_input=False, include_url=False, include_context=False)
     first = next((found for found in complaints if found["type"] == "extra_forbidden"), complaints[0])
     others = [found for found in complaints if found is not first]
-    field = _joined(first["loc"])
-    missing = [_joined(found["loc"]) or "" for found in complaints if found["type"] == "missing"]
-    hint = did_you_mean(field or "", missing) if first["type"] == "extra_forbidden" else ""
-    return InvalidPayload(name, f"{_problem(first)}{_also(others)}{'.' if hint else ''}{hint}", field=field)
+    field = _join_location(first["loc"])
+    missing = [_join_location(found["loc"]) or "" for found in complaints if found["type"] == "missing"]
+    hint = suggest(field or "", missing) if first["type"] == "extra_forbidden" else ""
+    return InvalidPayload(
+        name, f"{_describe_problem(first)}{_describe_others(others)}{'.' if hint else ''}{hint}", field=field
+    )
 
 
-def _problem(found: Mapping[str, Any]) -> str:
+def _describe_problem(found: Mapping[str, Any]) -> str:
     known = {"extra_forbidden": "the job has no such field", "missing": "it is missing"}
     return known.get(found["type"]) or describe_complaint(found)
 
 
-def _also(others: list[Any]) -> str:
+def _describe_others(others: list[Any]) -> str:
     """`(and field 'name' is missing, and 2 more)`, or nothing."""
     if not others:
         return ""
     second = next((found for found in others if found["type"] == "missing"), others[0])
-    at = f"field {_joined(second['loc'])!r}" if second["loc"] else "the payload"
+    at = f"field {_join_location(second['loc'])!r}" if second["loc"] else "the payload"
     known = {"extra_forbidden": f"{at} is none of the job's", "missing": f"{at} is missing"}
     more = f", and {len(others) - 1} more" if len(others) > 1 else ""
     return f" (and {known.get(second['type']) or f'{at}: {describe_complaint(second)}'}{more})"
 
 
-def _joined(location: Path) -> str | None:
+def _join_location(location: Path) -> str | None:
     return format_location(location) or None
 
 
-def lenient(name: str, payload_json: str, validate: Callable[[str], T]) -> tuple[T, list[str]]:
+def validate_leniently(name: str, payload_json: str, validate: Callable[[str], T]) -> tuple[T, list[str]]:
     """Validate, leaving out fields that the job does not know: a newer caller is no error."""
     ignored: list[str] = []
     text = payload_json
@@ -186,17 +192,17 @@ def lenient(name: str, payload_json: str, validate: Callable[[str], T]) -> tuple
         except ValidationError as error:
             extras = [e["loc"] for e in error.errors(include_input=False) if e["type"] == "extra_forbidden"]
             data = json.loads(text) if extras else None
-            unknown = _unknown(extras, data)
+            unknown = _find_unknown(extras, data)
             if not unknown:
-                raise invalid(name, error) from None
+                raise build_invalid_payload(name, error) from None
             for *path, field in unknown:
-                del _at(data, path)[field]
+                del _get_at(data, path)[field]
                 ignored.append(format_location((*path, field)))
             text = json.dumps(data)
     raise InvalidPayload(name, "it holds fields the job does not know, and they cannot be left out")
 
 
-def _unknown(extras: Iterable[Path], data: Any) -> list[Path]:
+def _find_unknown(extras: Iterable[Path], data: Any) -> list[Path]:
     """Where in the data the fields are that no reading of it knows.
 
     A union complains once for each of its members, with the member's tag in the location: what one of them knows
@@ -204,13 +210,13 @@ def _unknown(extras: Iterable[Path], data: Any) -> list[Path]:
     """
     readings: dict[Path, dict[Path, set[Path]]] = {}
     for *tagged, field in extras:
-        path = _path(data, tagged)
-        if field in _at(data, path):
+        path = _strip_tags(data, tagged)
+        if field in _get_at(data, path):
             readings.setdefault(path, {}).setdefault(tuple(tagged), set()).add((*path, field))
     return [path for reading in readings.values() for path in sorted(set.intersection(*reading.values()), key=str)]
 
 
-def _path(data: Any, location: Iterable[int | str]) -> Path:
+def _strip_tags(data: Any, location: Iterable[int | str]) -> Path:
     """The location without the tags of unions, which are no part of the data."""
     path: list[int | str] = []
     for part in location:
@@ -221,7 +227,7 @@ def _path(data: Any, location: Iterable[int | str]) -> Path:
     return tuple(path)
 
 
-def _at(data: Any, path: Iterable[int | str]) -> Any:
+def _get_at(data: Any, path: Iterable[int | str]) -> Any:
     for part in path:
         data = data[part]
     return data

@@ -20,18 +20,18 @@ _VALIDATORS = frozenset({"BeforeValidator", "AfterValidator", "WrapValidator", "
 _SERIALIZERS = frozenset({"PlainSerializer", "WrapSerializer"})
 
 
-def why_changed(found: Difference) -> str:
+def explain_change(found: Difference) -> str:
     """The cause of a difference and what to do, without the values: the first cause that applies."""
-    return next(filter(None, (cause(found) for cause in _CAUSES)), _lossy(found))
+    return next(filter(None, (cause(found) for cause in _CAUSES)), _explain_loss(found))
 
 
-def why_unreadable(error: Exception, given: Any) -> tuple[Path, str]:
+def explain_unreadable(error: Exception, given: Any) -> tuple[Path, str]:
     """Where the JSON of a payload cannot be read again, and why, without the values."""
     if type(error) is not ValidationError:
-        return (), f"reading it raises {_raised(error)}"
+        return (), f"reading it raises {_explain_raised(error)}"
     first = error.errors(include_input=False, include_url=False, include_context=False)[0]
     location: Path = first["loc"]
-    owner, field, value = _given_at(given, location)
+    owner, field, value = _find_given(given, location)
     found = Difference(location, value, MISSING, owner, field)
     if location[-1:] == ("[key]",):
         return location[:-2], _KEYS
@@ -47,7 +47,7 @@ _SAID_BYTES = 500
 _DOES_NOT_FIT = re.compile(r"[\w.<>]+\(\) (got an unexpected keyword argument '\w+'|missing \d+ required [\w' ,-]+)")
 
 
-def _raised(error: Exception) -> str:
+def _explain_raised(error: Exception) -> str:
     said = cut(error, _SAID_BYTES) if type(error) is TypeError else ""
     if _DOES_NOT_FIT.fullmatch(said):
         return f"TypeError: {said}; let __init__ take the fields by their names"
@@ -57,7 +57,7 @@ def _raised(error: Exception) -> str:
 # --- the place ------------------------------------------------------------------------------------------------------
 
 
-def _given_at(given: Any, location: Path) -> tuple[Any, str, Any]:
+def _find_given(given: Any, location: Path) -> tuple[Any, str, Any]:
     """The object that holds the field at a location, the field's name, and the value there, as far as it leads.
 
     A location names fields by their aliases, and holds the tags of unions, which lead nowhere.
@@ -65,7 +65,7 @@ def _given_at(given: Any, location: Path) -> tuple[Any, str, Any]:
     owner, field, value = None, "", given
     for part in location:
         if isinstance(value, BaseModel) or (is_dataclass(value) and not isinstance(value, type)):
-            name = _field_named(type(value), part)
+            name = _find_field(type(value), part)
             if name is not None:
                 owner, field, value = value, name, getattr(value, name, MISSING)
         elif isinstance(value, Mapping):
@@ -75,8 +75,8 @@ def _given_at(given: Any, location: Path) -> tuple[Any, str, Any]:
     return owner, field, value
 
 
-def _field_named(cls: type, part: int | str) -> str | None:
-    infos = _infos(cls)
+def _find_field(cls: type, part: int | str) -> str | None:
+    infos = _get_infos(cls)
     declared: dict[str, Any] = getattr(cls, "__dataclass_fields__", {})
     for name in (*infos, *(name for name in declared if name not in infos)):
         info = infos.get(name)
@@ -85,14 +85,14 @@ def _field_named(cls: type, part: int | str) -> str | None:
     return None
 
 
-def _infos(cls: Any) -> dict[str, FieldInfo]:
+def _get_infos(cls: Any) -> dict[str, FieldInfo]:
     infos: dict[str, FieldInfo] = getattr(cls, "__pydantic_fields__", {})
     return infos
 
 
-def _info(found: Difference) -> FieldInfo | None:
+def _get_info(found: Difference) -> FieldInfo | None:
     owner: Any = found.owner
-    return None if owner is None else _infos(type(owner)).get(found.field)
+    return None if owner is None else _get_infos(type(owner)).get(found.field)
 
 
 # --- the causes -----------------------------------------------------------------------------------------------------
@@ -100,40 +100,40 @@ def _info(found: Difference) -> FieldInfo | None:
 _KEYS = "the keys of a mapping are text in JSON, and its key type does not read them as what they were; use text keys"
 
 
-def _excluded(found: Difference) -> str | None:
-    info = _info(found)
+def _explain_excluded(found: Difference) -> str | None:
+    info = _get_info(found)
     if info is None or not (info.exclude or getattr(info, "exclude_if", False)):
         return None
     return f"the field {found.field!r} says exclude, so that it is left out of JSON; do not exclude it"
 
 
-def _secret(found: Difference) -> str | None:
+def _explain_secret(found: Difference) -> str | None:
     if not isinstance(found.given, SecretStr | SecretBytes | Secret):
         return None
     return "a secret is written as stars; dispatch the name under which the handler finds the secret"
 
 
-def _iterator(found: Difference) -> str | None:
+def _explain_iterator(found: Difference) -> str | None:
     if not isinstance(found.given, Iterator):
         return None
     return "an iterator or generator is used up when it is written; annotate it list[...]"
 
 
-def _not_a_number(found: Difference) -> str | None:
+def _explain_not_a_number(found: Difference) -> str | None:
     if not isinstance(found.given, float) or math.isfinite(found.given):
         return None
     return "NaN and infinity are no JSON; use None, or ser_json_inf_nan='strings' in its model_config"
 
 
-def _serializer(found: Difference) -> str | None:
-    of_class, of_field = _decorated(found, "model_serializers"), _decorated(found, "field_serializers")
-    if of_class or of_field or _marked(found, _SERIALIZERS):
+def _explain_serializer(found: Difference) -> str | None:
+    of_class, of_field = _has_decorator(found, "model_serializers"), _has_decorator(found, "field_serializers")
+    if of_class or of_field or _has_mark(found, _SERIALIZERS):
         whose = f"the field {found.field!r}" if of_field or not of_class else type(found.owner).__name__
         return f"what the serializer of {whose} writes is not read as what it was; let its validation read it"
     return None
 
 
-def _private(found: Difference) -> str | None:
+def _explain_private(found: Difference) -> str | None:
     if not isinstance(found.owner, BaseModel) or found.field not in type(found.owner).__private_attributes__:
         return None
     return (
@@ -142,22 +142,22 @@ def _private(found: Difference) -> str | None:
     )
 
 
-def _init_var(found: Difference) -> str | None:
+def _explain_init_var(found: Difference) -> str | None:
     declared = getattr(type(found.owner), "__dataclass_fields__", {}).get(found.field)
     if declared is None or "INITVAR" not in str(getattr(declared, "_field_type", "")):
         return None
     return f"the InitVar {found.field!r} of {type(found.owner).__name__} is not kept; make it a field"
 
 
-def _validator(found: Difference) -> str | None:
+def _explain_validator(found: Difference) -> str | None:
     plain = type(found.given) is type(found.back) and isinstance(found.given, str | int | float)
-    changes = _decorated(found, "field_validators") or _decorated(found, "model_validators")
-    if not plain and not (changes or _marked(found, _VALIDATORS)):
+    changes = _has_decorator(found, "field_validators") or _has_decorator(found, "model_validators")
+    if not plain and not (changes or _has_mark(found, _VALIDATORS)):
         return None
     return "a validator changes its own answer when it runs again, on the runner; let it leave that as it is"
 
 
-def _sequence(found: Difference) -> str | None:
+def _explain_sequence(found: Difference) -> str | None:
     if isinstance(found.given, list | str | bytes | Mapping) or not isinstance(found.given, Iterable):
         return None
     if not isinstance(found.back, list):
@@ -168,16 +168,16 @@ def _sequence(found: Difference) -> str | None:
     )
 
 
-def _text(found: Difference) -> str | None:
+def _explain_text(found: Difference) -> str | None:
     if not isinstance(found.back, str) or isinstance(found.given, str):
         return None
-    kind = _kind(found.given)
+    kind = _name_kind(found.given)
     return (
         f"a {kind} comes back as text, for its type takes text too (Any, or a union with str); annotate it {kind} alone"
     )
 
 
-def _keys(found: Difference) -> str | None:
+def _explain_keys(found: Difference) -> str | None:
     if not isinstance(found.given, Mapping) or not isinstance(found.back, Mapping):
         return None
     if all(isinstance(key, str) for key in found.given):
@@ -185,38 +185,38 @@ def _keys(found: Difference) -> str | None:
     return _KEYS
 
 
-def _plain_mapping(found: Difference) -> str | None:
+def _explain_plain_mapping(found: Difference) -> str | None:
     if not isinstance(found.back, dict) or isinstance(found.given, Mapping):
         return None
-    kind = _kind(found.given)
+    kind = _name_kind(found.given)
     return f"a {kind} comes back as a dict, for its type does not say what it is; annotate it {kind}"
 
 
-def _subclass(found: Difference) -> str | None:
+def _explain_subclass(found: Difference) -> str | None:
     if (
         found.back is MISSING
         or type(found.given) is type(found.back)
         or type(found.back) not in type(found.given).__mro__
     ):
         return None
-    derived, base = _kind(found.given), _kind(found.back)
+    derived, base = _name_kind(found.given), _name_kind(found.back)
     return f"a {derived} comes back as a {base}: the subclass is lost; annotate it {derived}, or a union"
 
 
-def _other_member(found: Difference) -> str | None:
+def _explain_other_member(found: Difference) -> str | None:
     kinds = type(found.given), type(found.back)
     if found.back is MISSING or kinds[0] is kinds[1]:
         return None
-    return f"a {_kind(found.given)} comes back as a {_kind(found.back)}; annotate it as what it is"
+    return f"a {_name_kind(found.given)} comes back as a {_name_kind(found.back)}; annotate it as what it is"
 
 
-def _pattern(found: Difference) -> str | None:
+def _explain_pattern(found: Difference) -> str | None:
     if not isinstance(found.given, re.Pattern):
         return None
     return "the flags of a pattern are lost; write them into it, such as (?i)"
 
 
-def _offset(found: Difference) -> str | None:
+def _explain_offset(found: Difference) -> str | None:
     if not isinstance(found.given, time | datetime):
         return None
     offset = found.given.utcoffset()
@@ -225,7 +225,7 @@ def _offset(found: Difference) -> str | None:
     return "its offset from UTC has seconds, which JSON does not keep; give it in UTC"
 
 
-def _enum_value(found: Difference) -> str | None:
+def _explain_enum_value(found: Difference) -> str | None:
     if not isinstance(found.given, enum.Enum):
         return None
     kind = type(found.given.value).__name__
@@ -234,61 +234,61 @@ def _enum_value(found: Difference) -> str | None:
     )
 
 
-def _no_equality(found: Difference) -> str | None:
+def _explain_no_equality(found: Difference) -> str | None:
     own: Any = type(found.given).__eq__
     if found.back is MISSING or own is not object.__eq__:
         return None
-    return f"a {_kind(found.given)} has no == that can say that it is what it was; define __eq__"
+    return f"a {_name_kind(found.given)} has no == that can say that it is what it was; define __eq__"
 
 
-def _own_equality(found: Difference) -> str | None:
+def _explain_own_equality(found: Difference) -> str | None:
     given, back = found.given, found.back
     if not (isinstance(given, BaseModel) or is_dataclass(given)) or type(given) is not type(back):
         return None
-    return f"the == of {_kind(given)} says that it is another; let it compare what is in its fields"
+    return f"the == of {_name_kind(given)} says that it is another; let it compare what is in its fields"
 
 
-def _lossy(found: Difference) -> str:
+def _explain_loss(found: Difference) -> str:
     return (
-        f"a {_kind(found.given)} is not read as it is written, and loses something; write and read it alike "
+        f"a {_name_kind(found.given)} is not read as it is written, and loses something; write and read it alike "
         "(ser_json_... and val_json_... of model_config), or give it a type that JSON can hold"
     )
 
 
-def _kind(value: Any) -> str:
+def _name_kind(value: Any) -> str:
     return type(value).__name__
 
 
 _CAUSES: tuple[Callable[[Difference], str | None], ...] = (
-    _excluded,
-    _secret,
-    _iterator,
-    _not_a_number,
-    _serializer,
-    _private,
-    _sequence,
-    _text,
-    _offset,
-    _pattern,
-    _keys,
-    _subclass,
-    _plain_mapping,
-    _validator,
-    _other_member,
-    _own_equality,
-    _no_equality,
+    _explain_excluded,
+    _explain_secret,
+    _explain_iterator,
+    _explain_not_a_number,
+    _explain_serializer,
+    _explain_private,
+    _explain_sequence,
+    _explain_text,
+    _explain_offset,
+    _explain_pattern,
+    _explain_keys,
+    _explain_subclass,
+    _explain_plain_mapping,
+    _explain_validator,
+    _explain_other_member,
+    _explain_own_equality,
+    _explain_no_equality,
 )
 _CAUSES_WHEN_UNREADABLE: tuple[Callable[[Difference], str | None], ...] = (
-    _excluded,
-    _init_var,
-    _secret,
-    _serializer,
-    _enum_value,
-    _not_a_number,
+    _explain_excluded,
+    _explain_init_var,
+    _explain_secret,
+    _explain_serializer,
+    _explain_enum_value,
+    _explain_not_a_number,
 )
 
 
-def _decorated(found: Difference, kind: str) -> bool:
+def _has_decorator(found: Difference, kind: str) -> bool:
     """Whether the class that holds the field has a decorator of this kind that concerns it."""
     decorators = getattr(type(found.owner), "__pydantic_decorators__", None)
     for decorator in getattr(decorators, kind, {}).values():
@@ -298,7 +298,7 @@ def _decorated(found: Difference, kind: str) -> bool:
     return False
 
 
-def _marked(found: Difference, kinds: frozenset[str]) -> bool:
+def _has_mark(found: Difference, kinds: frozenset[str]) -> bool:
     """Whether the field's annotation holds such a mark: Annotated[..., AfterValidator(...)]."""
-    info = _info(found)
+    info = _get_info(found)
     return info is not None and any(type(mark).__name__ in kinds for mark in info.metadata)

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple, Protocol
 
 from relayq_core.errors import DuplicateJobName, SettingsError, UnknownJob
 from relayq_core.jobs.context import JobContext
-from relayq_core.model.options import Options, several
+from relayq_core.model.options import Options, iterate_several
 
 
 class RunnableJob(Protocol):
@@ -60,16 +60,16 @@ class JobType(Protocol):
         """
         ...
 
-    def same(self, mine: str, other: str) -> bool:
+    def is_same(self, mine: str, other: str) -> bool:
         """Whether two payloads, as JSON, mean the same to the handler. Never raises."""
         ...
 
-    def schema(self) -> dict[str, Any]:
-        """The payload's JSON Schema. Never raises: see `unknown_payload`."""
+    def build_schema(self) -> dict[str, Any]:
+        """The payload's JSON Schema. Never raises: see `explain_unknown_payload`."""
         ...
 
 
-def unknown_payload(schema: Mapping[str, Any]) -> str | None:
+def explain_unknown_payload(schema: Mapping[str, Any]) -> str | None:
     """Why a schema does not say what the payload holds, in a sentence; None where it does."""
     if "properties" in schema:
         return None
@@ -137,7 +137,7 @@ def import_jobs(modules: Iterable[str]) -> None:
 
     Raises SettingsError where a name leads to no module; whatever a module raises passes through.
     """
-    for name in several("modules", modules, "names of modules"):
+    for name in iterate_several("modules", modules, "names of modules"):
         _import_tree(name)
 
 
@@ -154,11 +154,11 @@ def _import_tree(name: str) -> None:
 
 
 def _import_below(package: ModuleType) -> None:
-    for name in _submodules(package):
+    for name in _list_submodules(package):
         _import_below(importlib.import_module(name))
 
 
-def _submodules(package: ModuleType) -> list[str]:
+def _list_submodules(package: ModuleType) -> list[str]:
     """Their full names. A folder is a package with or without an __init__.py, as everywhere in Python."""
     import pkgutil  # noqa: PLC0415 - runners look for jobs, and nobody who only dispatches
 

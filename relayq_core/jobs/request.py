@@ -8,9 +8,9 @@ from datetime import datetime
 from typing import Any, Protocol, Self, runtime_checkable
 
 from relayq_core.errors import InvalidOption, InvalidPayload, Seconds
-from relayq_core.jobs.habits import with_hints
+from relayq_core.jobs.habits import add_hints
 from relayq_core.jobs.registry import JobType, Registry, registry
-from relayq_core.model.options import BackoffLike, Options, checked_name
+from relayq_core.model.options import BackoffLike, Options, validate_name
 from relayq_core.model.value import Value, field
 
 
@@ -37,7 +37,7 @@ class JobRequest(Value):
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Its type stays behind where it goes to another process: it is found there, if it is at hand."""
-        return _found_again, (type(self), self.name, self.payload_json, self.options)
+        return _rebuild_request, (type(self), self.name, self.payload_json, self.options)
 
     def __copy__(self) -> Self:
         return self.evolve()
@@ -49,7 +49,7 @@ class JobRequest(Value):
     def _asked(self) -> tuple[str, str, Options]:
         return self.name, self.payload_json, self.options
 
-    @with_hints
+    @add_hints
     def with_options(
         self,
         *,
@@ -78,7 +78,7 @@ class JobRequest(Value):
         return self.evolve(options=given.over(self.options))
 
 
-def _found_again(kind: type[JobRequest], name: str, payload_json: str, options: Options) -> JobRequest:
+def _rebuild_request(kind: type[JobRequest], name: str, payload_json: str, options: Options) -> JobRequest:
     return kind(name, payload_json, options, registry.get(name))
 
 
@@ -91,13 +91,13 @@ class Dispatchable(Protocol):
         ...
 
 
-def request_of(job: Any, args: Mapping[str, Any] | None, registry: Registry) -> JobRequest:
+def resolve_request(job: Any, args: Mapping[str, Any] | None, registry: Registry) -> JobRequest:
     """The request that a call of dispatch(job, args) means. Raises InvalidPayload, InvalidOption, TypeError."""
     if isinstance(job, JobRequest):
-        _no_args(checked_name(job.name), args)
+        _refuse_args(validate_name(job.name), args)
         return job
     if isinstance(job, str):
-        return _by_name(_name_of_job(job), args, registry)
+        return _build_by_name(_validate_job_name(job), args, registry)
     find = getattr(job, "__relayq_request__", None)
     if find is None:
         raise TypeError(
@@ -108,78 +108,78 @@ def request_of(job: Any, args: Mapping[str, Any] | None, registry: Registry) -> 
     return request
 
 
-def _name_of_job(text: str) -> str:
+def _validate_job_name(text: str) -> str:
     try:
-        return checked_name(text)
+        return validate_name(text)
     except InvalidOption as error:
         problem = f"{error.problem}. If a job function returned it: dispatch(function.job(...)), without calling it"
         raise InvalidOption(error.option, problem) from None
 
 
-def _by_name(name: str, args: Mapping[str, Any] | None, registry: Registry) -> JobRequest:
+def _build_by_name(name: str, args: Mapping[str, Any] | None, registry: Registry) -> JobRequest:
     """The caller may have none of the job's code: then JSON is all that can be checked."""
-    text = to_json(name, {} if args is None else args)
+    text = encode_json(name, {} if args is None else args)
     if name in registry:
         job_type = registry[name]
         return JobRequest(name=name, payload_json=job_type.recheck(text), job_type=job_type)
     return JobRequest(name=name, payload_json=text)
 
 
-def _no_args(name: str, args: Mapping[str, Any] | None) -> None:
+def _refuse_args(name: str, args: Mapping[str, Any] | None) -> None:
     if args is not None:
         raise InvalidPayload(name, "the job has its arguments already; leave out the second argument")
 
 
-def to_json(name: str, args: Mapping[str, Any]) -> str:
+def encode_json(name: str, args: Mapping[str, Any]) -> str:
     """A mapping as compact JSON that reads back as the same value. Raises InvalidPayload with the field."""
     if not isinstance(args, Mapping):
         raise InvalidPayload(name, f"expected a mapping of field names to values, got {type(args).__name__}")
     try:
         given = dict(args)
         text = _compact(given)
-        if _is_jsons_own(given) or _same(given, json.loads(text)):
+        if _is_jsons_own(given) or _is_unchanged(given, json.loads(text)):
             text.encode()
             return text
     except (TypeError, ValueError, RecursionError):
         pass
-    return _field_by_field(name, args)
+    return _encode_fields(name, args)
 
 
-def _field_by_field(name: str, args: Mapping[str, Any]) -> str:
+def _encode_fields(name: str, args: Mapping[str, Any]) -> str:
     """The same, at the price of a look at each field: to say which one it is, where one is wrong."""
     for key, value in args.items():
         if not isinstance(key, str):
             raise InvalidPayload(name, f"expected field names that are strings, got {type(key).__name__}")
-        problem = json_problem(value) or (None if key.isascii() else json_problem(key))
+        problem = find_json_problem(value) or (None if key.isascii() else find_json_problem(key))
         if problem is not None:
             raise InvalidPayload(name, problem, field=key)
     return _compact(dict(args))
 
 
-def same_json(mine: str, other: str) -> bool:
+def is_same_json(mine: str, other: str) -> bool:
     """Whether two texts of JSON mean the same, however keys are ordered, numbers are spelt and letters are escaped."""
     if mine == other:
         return True
     try:
-        return _means_the_same(json.loads(mine), json.loads(other))
+        return _is_same_value(json.loads(mine), json.loads(other))
     except (ValueError, RecursionError):
         return False
 
 
-def _means_the_same(mine: Any, other: Any) -> bool:
+def _is_same_value(mine: Any, other: Any) -> bool:
     if isinstance(mine, dict) and isinstance(other, dict):
-        return mine.keys() == other.keys() and all(_means_the_same(item, other[key]) for key, item in mine.items())
+        return mine.keys() == other.keys() and all(_is_same_value(item, other[key]) for key, item in mine.items())
     if isinstance(mine, list) and isinstance(other, list):
-        return len(mine) == len(other) and all(map(_means_the_same, mine, other))
+        return len(mine) == len(other) and all(map(_is_same_value, mine, other))
     return isinstance(mine, bool) == isinstance(other, bool) and bool(mine == other)  # True is not 1, but 1.0 is
 
 
-def json_problem(value: Any) -> str | None:
+def find_json_problem(value: Any) -> str | None:
     """Why a value does not survive its way through JSON, or None if it does."""
     try:
         text = _compact(value)
         text.encode()
-        same = _same(value, json.loads(text))
+        same = _is_unchanged(value, json.loads(text))
     except UnicodeEncodeError:
         return "it holds a lone surrogate, which is not valid Unicode text"
     except RecursionError:
@@ -211,14 +211,16 @@ _STRINGS = frozenset({str})
 _JSONS_OWN = frozenset({str, int, float, bool, type(None)})
 
 
-def _same(value: Any, back: Any) -> bool:
+def _is_unchanged(value: Any, back: Any) -> bool:
     """Equal, and of JSON's own types all the way down: (1, 2) and [1, 2], True and 1 are not the same."""
     if isinstance(back, dict):
         return (
             isinstance(value, dict)
             and len(value) == len(back)
-            and all(isinstance(key, str) and key in back and _same(item, back[key]) for key, item in value.items())
+            and all(
+                isinstance(key, str) and key in back and _is_unchanged(item, back[key]) for key, item in value.items()
+            )
         )
     if isinstance(back, list):
-        return isinstance(value, list) and len(value) == len(back) and all(map(_same, value, back))
+        return isinstance(value, list) and len(value) == len(back) and all(map(_is_unchanged, value, back))
     return type(back) in type(value).__mro__ and value == back

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any, Literal, TypeAlias
 
-from relayq_core.errors import LONGEST_DELAY, InvalidOption, Seconds, did_you_mean, seconds_of, shown
+from relayq_core.errors import LONGEST_DELAY, InvalidOption, Seconds, convert_to_seconds, quote, suggest
 from relayq_core.model.value import Value
 
 Kind: TypeAlias = Literal["fixed", "linear", "exponential", "list"]
@@ -33,7 +33,7 @@ class Backoff(Value):
     def __init__(
         self, kind: Kind, values: tuple[Seconds, ...], cap: Seconds | None = None, jitter: float = 0.0
     ) -> None:
-        super().__init__(kind, tuple(map(seconds_of, values)), seconds_of(cap), jitter)
+        super().__init__(kind, tuple(map(convert_to_seconds, values)), convert_to_seconds(cap), jitter)
         self.__post_init__()
 
     def __post_init__(self) -> None:  # the name by which pydantic knows it too
@@ -44,7 +44,7 @@ class Backoff(Value):
         for value in (*self.values, *(() if self.cap is None else (self.cap,))):
             _checked_seconds(value)
         if isinstance(self.jitter, bool) or not isinstance(self.jitter, int | float) or not 0 <= self.jitter <= 1:
-            raise InvalidOption("backoff", f"expected a jitter from 0 to 1, got {shown(self.jitter)}")
+            raise InvalidOption("backoff", f"expected a jitter from 0 to 1, got {quote(self.jitter)}")
 
     def evolve(self, **changes: Any) -> Backoff:
         """A copy with these fields changed, and checked. Raises InvalidOption."""
@@ -131,7 +131,7 @@ def parse(text: str) -> Backoff:
         kind = "list" if len(values) > 1 else "fixed"
     if kind not in _KINDS or (colon and kind == "list"):
         known = _KINDS[:3]
-        raise InvalidOption("backoff", f"expected one of {', '.join(known)}, got {kind!r}.{did_you_mean(kind, known)}")
+        raise InvalidOption("backoff", f"expected one of {', '.join(known)}, got {kind!r}.{suggest(kind, known)}")
     if kind != "list" and len(values) != 1:
         raise InvalidOption("backoff", f"{kind} takes one number of seconds, got {len(values)}")
     found: Kind = next(known for known in _KINDS if known == kind)
@@ -146,7 +146,7 @@ def _number(text: str) -> float:
 
 def _checked_seconds(value: float) -> None:
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= LONGEST_DELAY:
-        raise InvalidOption("backoff", f"expected seconds from 0 to {LONGEST_DELAY:.0f}, got {shown(value)}")
+        raise InvalidOption("backoff", f"expected seconds from 0 to {LONGEST_DELAY:.0f}, got {quote(value)}")
 
 
 DEFAULT_BACKOFF = Exponential(10, cap=3600, jitter=0.1)

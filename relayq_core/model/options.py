@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any, TypeAlias
 
-from relayq_core.errors import InvalidOption, Seconds, checked_wait, shown
+from relayq_core.errors import InvalidOption, Seconds, quote, validate_wait
 from relayq_core.model.backoff import Backoff, backoff_of
 from relayq_core.model.value import Value
 
@@ -62,15 +62,15 @@ class Options(Value, kw_only=True):
     ) -> Options:
         """The options as a user writes them, each checked. Raises InvalidOption."""
         return cls(
-            queue=None if queue is None else checked_queue(queue),
-            max_attempts=None if max_attempts is None else checked_attempts("max_attempts", max_attempts),
+            queue=None if queue is None else validate_queue(queue),
+            max_attempts=None if max_attempts is None else validate_attempts("max_attempts", max_attempts),
             backoff=None if backoff is None else backoff_of(backoff),
-            timeout=None if timeout is None else _positive("timeout", timeout),
-            delay=None if delay is None else checked_wait("delay", delay),
-            at=None if at is None else _epoch_ms(at),
-            unique=None if unique is None else _checked_key(unique),
-            unique_for=None if unique_for is None else _positive("unique_for", unique_for),
-            job_id=None if job_id is None else checked_job_id(job_id),
+            timeout=None if timeout is None else validate_duration("timeout", timeout),
+            delay=None if delay is None else validate_wait("delay", delay),
+            at=None if at is None else convert_to_epoch_ms(at),
+            unique=None if unique is None else validate_key(unique),
+            unique_for=None if unique_for is None else validate_duration("unique_for", unique_for),
+            job_id=None if job_id is None else validate_job_id(job_id),
         )
 
     def over(self, base: Options) -> Options:
@@ -113,23 +113,23 @@ def is_queue(queue: str) -> bool:
     return _QUEUE.fullmatch(queue) is not None
 
 
-def checked_queue(queue: Any) -> str:
+def validate_queue(queue: Any) -> str:
     """The queue name, if it is one. Raises InvalidOption."""
     if not isinstance(queue, str) or not is_queue(queue):
         raise InvalidOption(
             "queue",
-            f"expected 1 to 64 letters, digits, '_', '.' or '-', beginning with a letter or digit, got {shown(queue)}",
+            f"expected 1 to 64 letters, digits, '_', '.' or '-', beginning with a letter or digit, got {quote(queue)}",
         )
     return queue
 
 
-def check_queue_pattern(queue: str) -> None:
+def validate_queue_pattern(queue: str) -> None:
     """Raise InvalidOption unless it is a queue's name, or the beginning of one and `*`, or `*` alone."""
     if not _QUEUES.fullmatch(queue):
-        checked_queue(queue)
+        validate_queue(queue)
 
 
-def function_for(queue: str, functions: Mapping[str, str]) -> str | None:
+def find_function(queue: str, functions: Mapping[str, str]) -> str | None:
     """The function that `runner_functions` names for a queue: by its name, else by the longest beginning of it."""
     if not functions or queue in functions:
         return functions.get(queue)
@@ -139,36 +139,36 @@ def function_for(queue: str, functions: Mapping[str, str]) -> str | None:
     return None
 
 
-def checked_job_id(job_id: Any) -> str:
+def validate_job_id(job_id: Any) -> str:
     """The job id, if it is one: 1 to 64 letters, digits, '_', '-', '.' or ':', no dot first."""
     if not isinstance(job_id, str) or not _JOB_ID.fullmatch(job_id):
         raise InvalidOption(
             "job_id",
-            f"expected 1 to 64 letters, digits, '_', '-', '.' or ':', not beginning with '.', got {shown(job_id)}",
+            f"expected 1 to 64 letters, digits, '_', '-', '.' or ':', not beginning with '.', got {quote(job_id)}",
         )
     return job_id
 
 
-def checked_name(name: Any) -> str:
+def validate_name(name: Any) -> str:
     """The job name, if it is one: 1 to 128 letters, digits, '_', '.' or '-', a letter or '_' first."""
     if not isinstance(name, str) or not _NAME.fullmatch(name):
         raise InvalidOption(
             "name",
-            f"expected 1 to 128 letters, digits, '_', '.' or '-', beginning with a letter or '_', got {shown(name)}",
+            f"expected 1 to 128 letters, digits, '_', '.' or '-', beginning with a letter or '_', got {quote(name)}",
         )
     return name
 
 
-def checked_attempts(option: str, attempts: Any) -> int:
+def validate_attempts(option: str, attempts: Any) -> int:
     """The number of attempts, if it is a whole number from 1 to 1000."""
     if isinstance(attempts, bool) or not isinstance(attempts, int) or not 1 <= attempts <= _MOST_ATTEMPTS:
         raise InvalidOption(
-            option, f"expected a whole number of attempts from 1 to {_MOST_ATTEMPTS}, got {shown(attempts)}"
+            option, f"expected a whole number of attempts from 1 to {_MOST_ATTEMPTS}, got {quote(attempts)}"
         )
     return attempts
 
 
-def several(option: str, given: Any, what: str) -> Iterator[Any]:
+def iterate_several(option: str, given: Any, what: str) -> Iterator[Any]:
     """What was given, one after the other. Raises InvalidOption at once for one thing instead of several: a text, a
     mapping and a Job can be iterated over too, and yield their letters, keys and fields."""
     alone = isinstance(given, str | bytes | bytearray | Mapping) or hasattr(given, "__relayq_request__")
@@ -180,7 +180,7 @@ def several(option: str, given: Any, what: str) -> Iterator[Any]:
     raise InvalidOption(option, f"expected {what}, in a list for example, got a single {type(given).__name__}")
 
 
-def checked_tokens(text: str) -> tuple[str, ...]:
+def parse_tokens(text: str) -> tuple[str, ...]:
     """One or two tokens, separated by a comma. The sentence of the InvalidOption never shows what was found."""
     tokens = tuple(part.strip() for part in text.split(","))
     if len(tokens) > 2 or not all(_TOKEN.fullmatch(token) for token in tokens):
@@ -198,7 +198,7 @@ def checked_tokens(text: str) -> tuple[str, ...]:
     return tokens
 
 
-def _checked_key(key: Any) -> str:
+def validate_key(key: Any) -> str:
     if not isinstance(key, str) or not key:
         raise InvalidOption("unique", f"expected a key that is not empty, got {type(key).__name__}")
     try:
@@ -212,14 +212,14 @@ def _checked_key(key: Any) -> str:
     return key
 
 
-def _positive(option: str, value: Seconds) -> float:
-    seconds = checked_wait(option, value)
+def validate_duration(option: str, value: Seconds) -> float:
+    seconds = validate_wait(option, value)
     if seconds < 0.001:
         raise InvalidOption(option, f"expected more than 0 seconds, got {seconds:g}")
     return seconds
 
 
-def _epoch_ms(at: Any) -> int:
+def convert_to_epoch_ms(at: Any) -> int:
     if not isinstance(at, datetime):
         raise InvalidOption("at", f"expected a datetime, got {type(at).__name__}")
     if at.tzinfo is None or at.utcoffset() is None:

@@ -10,7 +10,7 @@ from typing import Literal, TypeVar
 
 from relayq_core.errors import InvalidOption, RelayQError, StoreError, UnreadableRow
 from relayq_core.model import leases
-from relayq_core.model.options import checked_queue, several
+from relayq_core.model.options import iterate_several, validate_queue
 from relayq_core.model.record import JobRecord, Status, shards_of
 from relayq_core.operations.jobs import Operations
 from relayq_core.ports import Clock, Due, JobStore
@@ -84,13 +84,13 @@ class Bulk:
 
         Whatever refuses one job does not keep it from the next, but a table that refuses five in a row: StoreError.
         """
-        return self._each(several("job_ids", job_ids, "several ids"), self._redriven, rate, stop)
+        return self._each(iterate_several("job_ids", job_ids, "several ids"), self._redriven, rate, stop)
 
     def forget(
         self, job_ids: Iterable[str], *, rate: float | None = None, stop: Callable[[], bool] = never
     ) -> Iterator[Outcome]:
         """Delete failed jobs for good, at most `rate` a second, until `stop()`; else as redrive()."""
-        return self._each(several("job_ids", job_ids, "several ids"), self._forgotten, rate, stop)
+        return self._each(iterate_several("job_ids", job_ids, "several ids"), self._forgotten, rate, stop)
 
     def clear(
         self,
@@ -104,7 +104,7 @@ class Bulk:
 
         Each is a conditional write, so that a job which is claimed meanwhile runs.
         """
-        waiting = self._waiting(checked_queue(queue), self._clock.now() + leases.SKEW_MS)
+        waiting = self._waiting(validate_queue(queue), self._clock.now() + leases.SKEW_MS)
         if dry_run:
             return (Outcome(job.id, "cancelled" if job.status.is_waiting else "running") for job in waiting)
         return self._each(waiting, self._cancelled, rate, stop)

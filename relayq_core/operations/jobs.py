@@ -12,9 +12,9 @@ from relayq_core.engine.registration import Registrations
 from relayq_core.engine.settler import Settler
 from relayq_core.errors import InvalidOption, KeyTaken, StoreError, UnreadableRow
 from relayq_core.events.listeners import Events
-from relayq_core.jobs.context import job_fields
+from relayq_core.jobs.context import log_fields
 from relayq_core.model import settling
-from relayq_core.model.options import checked_job_id, checked_queue
+from relayq_core.model.options import validate_job_id, validate_queue
 from relayq_core.model.policy import Policy
 from relayq_core.model.record import JobRecord, Status, shards_of
 from relayq_core.operations import health as views
@@ -78,14 +78,14 @@ class Operations:
 
     def get(self, job_id: str) -> JobRecord | None:
         """The job from whichever table holds it, or None. A redrive may pass between the two: look twice."""
-        job_id = checked_job_id(job_id)
+        job_id = validate_job_id(job_id)
         return self._store.get(job_id) or self._store.get_failed(job_id) or self._store.get(job_id)
 
     def cancel(self, job_id: str) -> JobRecord | None:
         """Cancel a waiting job; mark a running one, so that its failure ends it. The job as it then is, or None."""
         record = self.get(job_id)
         if record is not None and record.is_newer and not record.status.is_ended:
-            logger.warning("a newer version wrote the job, and only that can cancel it", extra=job_fields(record))
+            logger.warning("a newer version wrote the job, and only that can cancel it", extra=log_fields(record))
         answer = self.cancel_record(record, mark_running=True)
         if answer.done or answer.record is None or answer.record.status.is_ended or answer.record.is_newer:
             return answer.record
@@ -115,7 +115,7 @@ class Operations:
 
         Raises KeyTaken when its unique key is another job's now.
         """
-        failed = self._store.get_failed(checked_job_id(job_id))
+        failed = self._store.get_failed(validate_job_id(job_id))
         if failed is None:
             return None
         if failed.is_newer:
@@ -137,7 +137,7 @@ class Operations:
 
     def forget(self, job_id: str) -> bool:
         """Delete a failed job for good; False if there was none."""
-        return self._store.forget(checked_job_id(job_id))
+        return self._store.forget(validate_job_id(job_id))
 
     def forget_queue(self, queue: str) -> bool:
         """Take a queue's name back, so that there is room for another; False if there is no such queue.
@@ -145,7 +145,7 @@ class Operations:
         It is swept for a day more, for what is on its way to it, and a dispatch to it makes it known again. Raises
         InvalidOption while it has jobs, live or failed.
         """
-        queue = checked_queue(queue)
+        queue = validate_queue(queue)
         self._refuse_to_forget(queue)
         self._registrations.drop(queue)
         if not self._store.forget_queue(queue):
@@ -184,7 +184,7 @@ class Operations:
 
         `until`: only what failed then or earlier, epoch milliseconds.
         """
-        queues = self._store.queues() if meant.queue is None else [checked_queue(meant.queue)]
+        queues = self._store.queues() if meant.queue is None else [validate_queue(meant.queue)]
         newest_first = heapq.merge(
             *(self._store.failed(queue, page, until) for queue in queues),
             key=lambda job: job.finished_at or 0,
@@ -213,7 +213,7 @@ class Operations:
 
         The index knows no status: with one, LIVE_LOOKED_AT rows are looked through at most, or `limit` if that is more.
         """
-        queues = self._store.queues() if queue is None else [checked_queue(queue)]
+        queues = self._store.queues() if queue is None else [validate_queue(queue)]
         step = limit if status is None else max(limit, _LOOKED_AT_ONCE)
         rows = heapq.merge(*(self._due(shard, step) for name in queues for shard in shards_of(name)))
         most, looked_at = max(limit, LIVE_LOOKED_AT), 0
@@ -234,7 +234,7 @@ class Operations:
     def queue(self, queue: str, *, limit: int = 1000) -> QueueView:
         """One queue, from the index alone."""
         now = self._clock.now()
-        rows = list(islice(self._rows(checked_queue(queue), limit), limit + 1))
+        rows = list(islice(self._rows(validate_queue(queue), limit), limit + 1))
         capped = len(rows) > limit
         overdue = [row.due_at for row in rows if row.due_at <= now]
         # shard after shard was counted, up to the limit; the oldest may be in one that was not reached

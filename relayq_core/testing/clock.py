@@ -6,12 +6,12 @@ from collections.abc import Callable
 from datetime import timedelta
 
 from relayq_core.adapters.system_clock import SystemClock
-from relayq_core.errors import Seconds, seconds_of
+from relayq_core.errors import Seconds, convert_to_seconds
 
 
 def milliseconds(seconds: Seconds = 0, **duration: float) -> int:
     """A duration as the kit's clocks count it: seconds or a timedelta, and what a timedelta takes."""
-    whole = timedelta(seconds=seconds_of(seconds)) + timedelta(**duration)
+    whole = timedelta(seconds=convert_to_seconds(seconds)) + timedelta(**duration)
     return round(whole / timedelta(milliseconds=1))
 
 

@@ -9,7 +9,7 @@ from enum import Enum
 from typing import Any, TypeAlias
 
 from relayq_core.jobs.registry import registry
-from relayq_core.jobs.request import JobRequest, request_of
+from relayq_core.jobs.request import JobRequest, resolve_request
 from relayq_core.model.record import JobRecord
 
 #: A job's name, its class or decorated function, or a job made: `Greet(name="Ada")`, `greet.job(name="Ada")`.
@@ -55,7 +55,7 @@ def expectation(job: Expected, args: Mapping[str, Any]) -> Expectation:
         return Expectation(job_type.name, _as_json(args))
     if args:
         raise TypeError("a job that was made has its arguments; leave out the others")
-    request: JobRequest = request_of(job, None, registry)
+    request: JobRequest = resolve_request(job, None, registry)
     return Expectation(request.name, request.payload, whole=True)
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from relayq_core.adapters.system_clock import SystemClock
-from relayq_core.errors import UnreadableRow, too_many_queues
+from relayq_core.errors import UnreadableRow, refuse_queue
 from relayq_core.model import leases, lifecycle, queues, settling
 from relayq_core.model.leases import Lease
 from relayq_core.model.lifecycle import Event, Settlement
@@ -58,7 +58,7 @@ class MemoryStore:
     def register_queue(self, queue: str) -> None:
         with self._lock:
             if queue not in self._queues and len(self._queues) >= queues.MOST_QUEUES:
-                raise too_many_queues(queue, queues.MOST_QUEUES)
+                raise refuse_queue(queue, queues.MOST_QUEUES)
             self._queues.add(queue)
 
     def forget_queue(self, queue: str) -> bool:

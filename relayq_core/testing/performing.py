@@ -11,9 +11,9 @@ from typing import Any, TypeVar
 from relayq_core.adapters.system_clock import SystemClock
 from relayq_core.engine.attempt import ran
 from relayq_core.engine.ids import new_id
-from relayq_core.jobs.context import JobContext, apart
+from relayq_core.jobs.context import JobContext, isolate
 from relayq_core.jobs.registry import registry
-from relayq_core.jobs.request import request_of
+from relayq_core.jobs.request import resolve_request
 from relayq_core.ports import Clock
 
 T = TypeVar("T")
@@ -35,7 +35,7 @@ def perform(
     `job` is what dispatch() takes. The payload goes through JSON first, as on its way to a runner, and the handler is
     given a context that says it is try number `attempt`. Raises InvalidPayload, UnknownJob.
     """
-    request = request_of(job, args, registry)
+    request = resolve_request(job, args, registry)
     job_type = request.job_type or registry.find(request.name)
     made, _ = job_type.build(job_type.recheck(request.payload_json))
     options = request.options.over(job_type.options)
@@ -51,7 +51,7 @@ def perform(
         _report=lambda progress_json: True,
     )
 
-    return apart_from_loops(lambda: apart(ran, lambda: made.handle(lambda: context)))
+    return apart_from_loops(lambda: isolate(ran, lambda: made.handle(lambda: context)))
 
 
 def apart_from_loops(action: Callable[[], T]) -> T:

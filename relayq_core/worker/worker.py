@@ -12,9 +12,9 @@ from relayq_core.client import RelayQ
 from relayq_core.engine.runner import Ended
 from relayq_core.engine.settler import Settler
 from relayq_core.errors import JobCrashed, StoreError, StoreUnavailable, UnreadableRow
-from relayq_core.jobs.context import job_fields
+from relayq_core.jobs.context import log_fields
 from relayq_core.model import leases, settling
-from relayq_core.model.options import several
+from relayq_core.model.options import iterate_several
 from relayq_core.model.record import JobRecord, shards_of
 from relayq_core.ports import Due
 from relayq_core.process.loggers import logger
@@ -94,7 +94,7 @@ class Worker:
         hand have ended.
         """
         try:
-            return self._work(list(several("queues", queues, "names of queues")), most, once=once)
+            return self._work(list(iterate_several("queues", queues, "names of queues")), most, once=once)
         except BaseException:
             self._give_all_back()  # whatever has happened, nobody would renew their leases
             raise
@@ -180,7 +180,7 @@ class Worker:
         """The job, unless its claim was answered so late that another may have it by now: then it is left alone."""
         if claimed is None or not self._is_hopeless(claimed.lease_until or 0):
             return claimed
-        logger.warning("the claim was answered too late; its lease will run out", extra=job_fields(claimed))
+        logger.warning("the claim was answered too late; its lease will run out", extra=log_fields(claimed))
         return None
 
     def _start(self, claimed: JobRecord) -> None:
@@ -204,7 +204,7 @@ class Worker:
                 case Report(ended):
                     self._count(ended.value, job, took)
                 case Died(status):
-                    logger.warning("the process of a job ended with status %d", status, extra=job_fields(job))
+                    logger.warning("the process of a job ended with status %d", status, extra=log_fields(job))
                     self._end_crashed(job, said, took)
 
     def _end_crashed(self, job: JobRecord, died: Died, took: int) -> None:
@@ -214,7 +214,7 @@ class Worker:
             error = JobCrashed(job.attempt, f"the runner of attempt {job.attempt} {died.how}")
             self._sweeper.end_crashed(job, error)
         except StoreError:
-            logger.exception("the job could not be released; its lease will run out", extra=job_fields(job))
+            logger.exception("the job could not be released; its lease will run out", extra=log_fields(job))
         self._count("crashed", job, took)
 
     def _count(self, what: str, job: JobRecord, took: int) -> None:
@@ -250,7 +250,7 @@ class Worker:
             try:
                 kept = self._store.heartbeat(held.job, until)
             except StoreError as error:
-                logger.warning("a lease was not renewed (%s)", error, extra=job_fields(held.job))
+                logger.warning("a lease was not renewed (%s)", error, extra=log_fields(held.job))
                 held.renew_at = self._clock.now() + _BEAT_AGAIN_MS
             else:
                 held.until, held.renew_at = until, now + _BEAT_MS
@@ -301,7 +301,7 @@ class Worker:
         try:
             self._settler.settle(job, settlement)
         except StoreError:
-            logger.exception("the job could not be given back; its lease will run out", extra=job_fields(job))
+            logger.exception("the job could not be given back; its lease will run out", extra=log_fields(job))
         self._count("interrupted", job, now - (held.job.started_at or 0))
 
 

@@ -16,7 +16,7 @@ import pytest
 
 from relayq_core import Bury, Job, RetryAfter, Snooze, dispatch, job
 from relayq_core.events.listeners import events
-from relayq_core.jobs.context import parent_job
+from relayq_core.jobs.context import find_parent_job
 from relayq_core.jobs.lineage import current_job
 from relayq_core.model.record import JobRecord
 from relayq_core.testing import Kit, fake, isolated_registry, perform
@@ -261,12 +261,12 @@ def test_work_that_no_handler_gave_belongs_to_none(kit: Kit) -> None:
         in_a_pool_that_the_module_keeps(int)
 
     run(kit, begins.job())
-    assert _kept.submit(parent_job).result() is None
-    assert parent_job() is None
+    assert _kept.submit(find_parent_job).result() is None
+    assert find_parent_job() is None
 
 
 def _parent_id() -> str | None:
-    parent = parent_job()
+    parent = find_parent_job()
     return None if parent is None else parent.id
 
 
@@ -296,7 +296,7 @@ def test_a_stamp_keeps_none_of_the_jobs_data(kit: Kit) -> None:
 
     @job
     def begins(data: str) -> None:
-        in_a_thread(lambda: kept.append(parent_job()))
+        in_a_thread(lambda: kept.append(find_parent_job()))
         assert current_job.get() is not None
 
     run(kit, begins.job(data="x" * 100))

@@ -13,7 +13,7 @@ from pydantic import BaseModel, Field
 
 from relayq_core import InvalidOption, InvalidPayload, Job, JobRequest, job
 from relayq_core.jobs.registry import registry
-from relayq_core.jobs.request import to_json
+from relayq_core.jobs.request import encode_json
 from relayq_core.model.record import Status
 from relayq_core.testing import Bench
 from tests.support.factories import a_job
@@ -103,7 +103,7 @@ DIFFERENT: list[tuple[dict[str, Any], dict[str, Any]]] = [
 def jsonable(args: dict[str, Any]) -> bool:
     """Whether a caller without the types could write it."""
     try:
-        return bool(to_json("ship", args))
+        return bool(encode_json("ship", args))
     except InvalidPayload:
         return False
 
@@ -285,5 +285,5 @@ def test_sets_of_processes_with_other_hashes_are_the_same() -> None:
     def mail(users: set[str]) -> None: ...
 
     assert len(texts) > 1
-    assert all(registry["mail"].same(mine, other) for mine in texts for other in texts)
+    assert all(registry["mail"].is_same(mine, other) for mine in texts for other in texts)
     assert isinstance(mail.job(users=set("abcdefgh")), JobRequest)

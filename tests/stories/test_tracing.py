@@ -9,7 +9,7 @@ from contextlib import contextmanager
 import pytest
 
 from relayq_core import JobContext, dispatch, job
-from relayq_core.jobs.context import job_fields
+from relayq_core.jobs.context import log_fields
 from relayq_core.operations.serialize import job_shape
 from relayq_core.testing import Bench
 
@@ -112,4 +112,4 @@ def test_a_line_of_a_job_without_a_trace_does_not_name_one(bench: Bench, inside:
     """Outside Lambda the lines are as short as ever."""
     inside(None)
     record = bench.store.jobs[bench.relayq.dispatch("work", {}).job_id]
-    assert sorted(job_fields(record)) == ["attempt", "job_id", "job_name", "queue"]
+    assert sorted(log_fields(record)) == ["attempt", "job_id", "job_name", "queue"]

@@ -11,7 +11,7 @@ from pydantic import ConfigDict
 
 from relayq_core import Job, JobRequest, job
 from relayq_core.jobs.registry import registry
-from relayq_core.jobs.request import request_of
+from relayq_core.jobs.request import resolve_request
 
 #: Makes, for a type, what makes a request of a value.
 Form: TypeAlias = Callable[[Any], Callable[[Any], JobRequest]]
@@ -26,7 +26,7 @@ def class_job(kind: Any) -> Callable[[Any], JobRequest]:
         "handle": lambda self: self.odd,
     }
     made: Any = types.new_class("Odd", (Job,), {}, lambda into: into.update(body))
-    return lambda value: request_of(made(odd=value), None, registry)
+    return lambda value: resolve_request(made(odd=value), None, registry)
 
 
 def function_job(kind: Any) -> Callable[[Any], JobRequest]:

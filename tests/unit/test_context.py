@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from relayq_core import InvalidOption, JobContext
-from relayq_core.jobs.context import job_fields, running
+from relayq_core.jobs.context import enter_job, log_fields
 from relayq_core.jobs.lineage import current_job
 from tests.support.factories import NOW, a_job
 
@@ -133,7 +133,7 @@ def test_log_lines_of_a_handler_bear_its_job(desk: Desk, caplog: pytest.LogCaptu
 
 def test_a_job_and_its_context_bear_the_same_fields(desk: Desk) -> None:
     """Lines from before, during and after the handler must be found by one search."""
-    assert job_fields(desk.context()) == job_fields(a_job(attempt=2))
+    assert log_fields(desk.context()) == log_fields(a_job(attempt=2))
 
 
 def test_a_context_does_not_print_its_inner_works(desk: Desk) -> None:
@@ -146,9 +146,9 @@ def test_a_dispatch_inside_a_handler_knows_its_parent() -> None:
     """Lineage: who dispatched whom is read from here."""
     outer, inner = a_job(id="outer"), a_job(id="inner")
     seen = [current_job.get()]
-    with running(outer):
+    with enter_job(outer):
         seen.append(current_job.get())
-        with running(inner):
+        with enter_job(inner):
             seen.append(current_job.get())
         seen.append(current_job.get())
     seen.append(current_job.get())
@@ -157,7 +157,7 @@ def test_a_dispatch_inside_a_handler_knows_its_parent() -> None:
 
 def test_a_handler_that_raises_leaves_no_parent_behind() -> None:
     """The next job of this process must not become its child."""
-    with pytest.raises(ValueError, match="no"), running(a_job()):
+    with pytest.raises(ValueError, match="no"), enter_job(a_job()):
         raise ValueError("no")
     assert current_job.get() is None
 
@@ -168,7 +168,7 @@ def test_an_async_handler_is_a_parent_in_its_tasks_too() -> None:
     async def dispatching() -> object:
         return await asyncio.create_task(asyncio.sleep(0, current_job.get()))
 
-    with running(a_job()):
+    with enter_job(a_job()):
         assert asyncio.run(dispatching()) == a_job()
 
 
@@ -183,7 +183,7 @@ def in_another_thread(call: Callable[[], object]) -> object:
 
 def test_handlers_in_other_threads_do_not_mix_their_parents() -> None:
     """`relayq work` runs several at once."""
-    with running(a_job()):
+    with enter_job(a_job()):
         assert in_another_thread(current_job.get) is None
 
 

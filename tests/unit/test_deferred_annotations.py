@@ -11,7 +11,7 @@ import pytest
 
 from relayq_core import InvalidJob, InvalidPayload, Job, JobContext
 from relayq_core.jobs.registry import registry
-from relayq_core.jobs.signatures import parameters_of, text_of
+from relayq_core.jobs.signatures import get_text, list_parameters
 
 #: Without `from __future__ import annotations`, which would make texts of them on every Python.
 MODULE = """
@@ -123,7 +123,7 @@ def test_a_type_of_the_payload_must_be_there_in_the_end(module: dict[str, Any]) 
 )
 def test_an_annotation_without_a_value_is_known_by_how_it_is_written(annotation: Any, text: str | None) -> None:
     """On every Python: a forward reference, or a text."""
-    assert text_of(annotation) == text
+    assert get_text(annotation) == text
 
 
 def test_parameters_are_those_of_the_signature() -> None:
@@ -131,4 +131,4 @@ def test_parameters_are_those_of_the_signature() -> None:
 
     def handler(first: int, *, second: str = "x") -> None: ...
 
-    assert parameters_of(handler) == list(inspect.signature(handler).parameters.values())
+    assert list_parameters(handler) == list(inspect.signature(handler).parameters.values())

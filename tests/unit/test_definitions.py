@@ -10,8 +10,8 @@ from pydantic import BaseModel, Field
 
 import relayq_core
 from relayq_core import InvalidJob, InvalidPayload, Job, JobContext, job
-from relayq_core.jobs.registry import Registry, registry, unknown_payload
-from relayq_core.jobs.request import request_of
+from relayq_core.jobs.registry import Registry, explain_unknown_payload, registry
+from relayq_core.jobs.request import resolve_request
 
 CONTEXT = JobContext(
     job_id="job-1",
@@ -72,7 +72,7 @@ def test_the_context_may_be_optional_annotated_or_a_text(annotation: Any) -> Non
     assert made(n=1) == (None, 1)
     assert made.job(n=1).payload == {"n": 1}
     assert run("report") == (CONTEXT, 1)
-    assert unknown_payload(registry["report"].schema()) is None
+    assert explain_unknown_payload(registry["report"].build_schema()) is None
 
 
 @BY_ANNOTATION
@@ -196,7 +196,7 @@ def test_a_type_that_is_not_there_is_an_invalid_job_where_it_is_needed() -> None
     body = {"__annotations__": {"x": "NoSuchThing"}, "__module__": __name__, "handle": lambda self: None}
     late: Any = type("Late", (Job,), body)
     with pytest.raises(InvalidJob, match=r"job Late: .*NoSuchThing"):
-        request_of(late, {"x": 1}, registry)
+        resolve_request(late, {"x": 1}, registry)
 
 
 # --- an __init__ of its own ---
@@ -265,9 +265,9 @@ def test_an_init_that_takes_the_fields_is_fine() -> None:
         def handle(self) -> int:
             return self.n
 
-    assert run("Named", request_of(Named(1, "y"), None, registry).payload_json) == (1, "y")
-    assert run("All", request_of(All(n=1), None, registry).payload_json) == 1
-    assert run("Own", request_of(Own(1), None, registry).payload_json) == 1
+    assert run("Named", resolve_request(Named(1, "y"), None, registry).payload_json) == (1, "y")
+    assert run("All", resolve_request(All(n=1), None, registry).payload_json) == 1
+    assert run("Own", resolve_request(Own(1), None, registry).payload_json) == 1
 
 
 def test_an_init_that_raises_when_the_job_is_made_again_is_a_reason() -> None:
@@ -286,7 +286,7 @@ def test_an_init_that_raises_when_the_job_is_made_again_is_a_reason() -> None:
 
     made: list[Any] = []
     with pytest.raises(InvalidPayload, match="reading it raises RuntimeError; a validator or an __init__") as raised:
-        request_of(Once(1), None, registry)
+        resolve_request(Once(1), None, registry)
     assert "hunter2" not in str(raised.value)
 
 
@@ -316,9 +316,9 @@ def test_a_job_without_a_json_schema_says_why() -> None:
 
         def handle(self) -> None: ...
 
-    assert "Cannot generate a JsonSchema" in str(unknown_payload(registry["fetch"].schema()))
-    assert "'NoSuchThing' cannot be resolved" in str(unknown_payload(registry["broken"].schema()))
-    assert unknown_payload(registry["Custom"].schema()) == "the job writes and reads it by itself"
+    assert "Cannot generate a JsonSchema" in str(explain_unknown_payload(registry["fetch"].build_schema()))
+    assert "'NoSuchThing' cannot be resolved" in str(explain_unknown_payload(registry["broken"].build_schema()))
+    assert explain_unknown_payload(registry["Custom"].build_schema()) == "the job writes and reads it by itself"
 
 
 class Node(BaseModel):
@@ -338,7 +338,7 @@ def test_a_job_that_holds_itself_has_its_fields_at_the_top() -> None:
         def handle(self) -> None: ...
 
     Tree.model_rebuild(_types_namespace={"Tree": Tree, "Node": Node})
-    schema = registry["Tree"].schema()
+    schema = registry["Tree"].build_schema()
     assert schema["required"] == ["n"]
     assert set(schema["properties"]) == {"n", "below", "node"}
 

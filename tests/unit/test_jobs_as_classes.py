@@ -20,7 +20,7 @@ from relayq_core import (
     JobRequest,
 )
 from relayq_core.jobs.registry import Registry, registry
-from relayq_core.jobs.request import request_of
+from relayq_core.jobs.request import resolve_request
 from relayq_core.model.options import Options
 
 CONTEXT = JobContext(
@@ -37,7 +37,7 @@ CONTEXT = JobContext(
 
 def request(job: Any, args: Any = None) -> JobRequest:
     """What dispatch() makes of it."""
-    return request_of(job, args, registry)
+    return resolve_request(job, args, registry)
 
 
 def run(name: str, payload_json: str = "{}") -> Any:
@@ -564,8 +564,8 @@ def test_a_job_describes_its_payload() -> None:
         def from_payload(cls, data: Any) -> "Odd":
             return cls()
 
-    assert registry["SendEmail"].schema()["required"] == ["to"]
-    assert registry["Odd"].schema() == {"type": "object"}
+    assert registry["SendEmail"].build_schema()["required"] == ["to"]
+    assert registry["Odd"].build_schema() == {"type": "object"}
 
 
 def test_a_field_may_be_of_a_type_that_stands_beside_the_class_in_a_function() -> None:

@@ -20,7 +20,7 @@ from relayq_core import (
     job,
 )
 from relayq_core.jobs.registry import Registry, registry
-from relayq_core.jobs.request import request_of
+from relayq_core.jobs.request import resolve_request
 from relayq_core.model.options import Options
 
 CONTEXT = JobContext(
@@ -137,7 +137,7 @@ def test_a_parameter_may_have_any_name() -> None:
 
     made = odd.job(*range(12), context=99)
     assert run(made) == [*range(12), 12, 13, 14, 99]
-    assert run(request_of("odd", made.payload, registry)) == run(made)
+    assert run(resolve_request("odd", made.payload, registry)) == run(made)
 
 
 def test_constraints_stand_in_annotations() -> None:
@@ -188,7 +188,7 @@ def test_an_annotation_that_leads_nowhere_is_told() -> None:
     def send(to: "NoSuchThing") -> None: ...  # type: ignore[name-defined]  # noqa: F821
 
     with pytest.raises(InvalidJob, match="send: its annotation 'NoSuchThing' cannot be resolved; import or define it"):
-        request_of(send, {"to": "x"}, registry)
+        resolve_request(send, {"to": "x"}, registry)
 
 
 # --- the context ---
@@ -225,7 +225,7 @@ def test_the_context_cannot_be_dispatched() -> None:
     with pytest.raises(InvalidPayload, match="field 'context': the job has no such parameter"):
         aware.job(context=CONTEXT, to="a@b.c")  # type: ignore[call-arg]
     with pytest.raises(InvalidPayload, match="field 'context': the job has no such field"):
-        request_of("aware", {"context": {}, "to": "a@b.c"}, registry)
+        resolve_request("aware", {"context": {}, "to": "a@b.c"}, registry)
 
 
 def test_a_parameter_of_the_contexts_name_is_an_ordinary_one() -> None:
@@ -339,7 +339,7 @@ def test_a_definition_that_is_loaded_again_replaces_the_earlier() -> None:
 
     define(1)
     define(2)
-    assert run(request_of("answer_", None, registry)) == 2
+    assert run(resolve_request("answer_", None, registry)) == 2
 
 
 def test_a_function_and_a_class_may_not_share_a_name_either() -> None:
@@ -370,10 +370,10 @@ def test_a_job_function_takes_its_data_like_a_class() -> None:
     @job
     def send(to: str = "nobody") -> None: ...
 
-    assert request_of(send, {"to": "a@b.c"}, registry) == send.job("a@b.c")
-    assert request_of(send, None, registry) == send.job()
+    assert resolve_request(send, {"to": "a@b.c"}, registry) == send.job("a@b.c")
+    assert resolve_request(send, None, registry) == send.job()
     with pytest.raises(InvalidPayload, match="expected a mapping of parameter names to values, got list"):
-        request_of(send, ["a@b.c"], registry)  # type: ignore[arg-type]
+        resolve_request(send, ["a@b.c"], registry)  # type: ignore[arg-type]
 
 
 def test_an_async_function_is_a_job_too() -> None:
@@ -399,7 +399,7 @@ def test_a_job_function_describes_its_payload() -> None:
     @job
     def send(to: str, *, copies: int = 1) -> None: ...
 
-    schema = registry["send"].schema()
+    schema = registry["send"].build_schema()
     assert schema["required"] == ["to"]
     assert sorted(schema["properties"]) == ["copies", "to"]
     assert schema["additionalProperties"] is False

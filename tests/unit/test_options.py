@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from relayq_core import Fixed, InvalidOption, InvalidPayload, RelayQError
-from relayq_core.model.options import Options, checked_attempts, checked_job_id, checked_name, checked_queue
+from relayq_core.model.options import Options, validate_attempts, validate_job_id, validate_name, validate_queue
 
 PARIS = timezone(timedelta(hours=1))
 
@@ -162,7 +162,12 @@ def test_waits_that_can_be_used_are_not_warned_of(fitting: Options) -> None:
 
 def test_the_checks_answer_with_what_they_were_given() -> None:
     """So that they can stand where the value is used."""
-    assert (checked_queue("q"), checked_job_id("i"), checked_name("a.b-c_1"), checked_attempts("max_attempts", 5)) == (
+    assert (
+        validate_queue("q"),
+        validate_job_id("i"),
+        validate_name("a.b-c_1"),
+        validate_attempts("max_attempts", 5),
+    ) == (
         "q",
         "i",
         "a.b-c_1",
@@ -174,7 +179,7 @@ def test_the_checks_answer_with_what_they_were_given() -> None:
 def test_a_job_name_that_cannot_be_one_is_refused(name: Any) -> None:
     """Names stand in keys and on command lines."""
     with pytest.raises(InvalidOption, match="name: expected 1 to 128 letters"):
-        checked_name(name)
+        validate_name(name)
 
 
 def test_a_refused_option_is_a_relayq_error_and_a_value_error() -> None:

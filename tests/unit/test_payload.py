@@ -17,7 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_serializer, 
 
 from relayq_core import InvalidPayload, Job, JobContext, JobRequest, job
 from relayq_core.jobs.registry import registry
-from relayq_core.jobs.request import request_of
+from relayq_core.jobs.request import resolve_request
 
 CONTEXT = JobContext(
     job_id="job-1",
@@ -70,7 +70,7 @@ def class_job(kind: Any) -> Callable[[Any], JobRequest]:
         "handle": lambda self: self.odd,
     }
     made: Any = types.new_class("Odd", (Job,), {}, lambda into: into.update(body))
-    return lambda value: request_of(made(odd=value), None, registry)
+    return lambda value: resolve_request(made(odd=value), None, registry)
 
 
 def function_job(kind: Any) -> Callable[[Any], JobRequest]:
@@ -205,7 +205,7 @@ def test_a_value_without_equality_is_refused() -> None:
         def handle(self) -> None: ...
 
     with pytest.raises(InvalidPayload, match=f"field 'odd': {CHANGED}"):
-        request_of(Odd(odd=Blob()), None, registry)
+        resolve_request(Odd(odd=Blob()), None, registry)
 
 
 def test_a_field_that_is_kept_out_of_json_is_refused_unless_it_is_its_default() -> None:
@@ -216,9 +216,9 @@ def test_a_field_that_is_kept_out_of_json_is_refused_unless_it_is_its_default() 
 
         def handle(self) -> None: ...
 
-    assert request_of(Odd(), None, registry).payload == {}
+    assert resolve_request(Odd(), None, registry).payload == {}
     with pytest.raises(InvalidPayload, match=f"field 'odd': {CHANGED}"):
-        request_of(Odd(odd=2), None, registry)
+        resolve_request(Odd(odd=2), None, registry)
 
 
 def test_a_validator_that_changes_its_own_answer_is_refused() -> None:
@@ -235,7 +235,7 @@ def test_a_validator_that_changes_its_own_answer_is_refused() -> None:
         def handle(self) -> None: ...
 
     with pytest.raises(InvalidPayload, match=f"field 'odd': {CHANGED}"):
-        request_of(Odd(odd=5), None, registry)
+        resolve_request(Odd(odd=5), None, registry)
 
 
 def test_an_object_that_was_changed_into_nonsense_is_refused() -> None:
@@ -249,7 +249,7 @@ def test_an_object_that_was_changed_into_nonsense_is_refused() -> None:
     changed = Odd(odd=1)
     changed.odd = "hunter2"  # type: ignore[assignment]
     with pytest.raises(InvalidPayload, match="field 'odd'") as raised:
-        request_of(changed, None, registry)
+        resolve_request(changed, None, registry)
     assert "hunter2" not in str(raised.value)
 
 
@@ -271,7 +271,7 @@ def test_data_that_does_not_fit_is_refused_naming_the_field(
     """By type and data, and by name where the name is registered: the same check, the same words."""
     form(int)
     with pytest.raises(InvalidPayload) as by_name:
-        request_of("Odd", args, registry)
+        resolve_request("Odd", args, registry)
     with pytest.raises(InvalidPayload) as by_type:
         registry["Odd"].encode(args)
     for raised in (by_name, by_type):
@@ -284,7 +284,7 @@ def test_data_that_does_not_fit_is_refused_naming_the_field(
 def test_data_by_name_is_coerced_as_data_by_type_is(form: Form) -> None:
     """What is stored is what the handler will see."""
     form(int)
-    assert request_of("Odd", {"odd": "5"}, registry).payload["odd"] == 5
+    assert resolve_request("Odd", {"odd": "5"}, registry).payload["odd"] == 5
 
 
 # --- extra fields ---
@@ -297,11 +297,11 @@ def test_a_job_may_allow_extra_fields() -> None:
         def handle(self) -> Any:
             return self.model_extra
 
-    assert run(request_of(Odd, {"more": {"x": 1}}, registry)) == {"more": {"x": 1}}
+    assert run(resolve_request(Odd, {"more": {"x": 1}}, registry)) == {"more": {"x": 1}}
     with pytest.raises(InvalidPayload, match=f"field 'more': {CHANGED}"):
-        request_of(Odd, {"more": (1,)}, registry)
+        resolve_request(Odd, {"more": (1,)}, registry)
     with pytest.raises(InvalidPayload, match=f"field 'more': {CHANGED}"):
-        request_of(Odd, {"more": math.nan}, registry)
+        resolve_request(Odd, {"more": math.nan}, registry)
 
 
 def test_a_job_may_ignore_extra_fields() -> None:
@@ -310,7 +310,7 @@ def test_a_job_may_ignore_extra_fields() -> None:
     class Odd(Job, extra="ignore"):
         def handle(self) -> None: ...
 
-    assert request_of(Odd, {"more": 1}, registry).payload == {}
+    assert resolve_request(Odd, {"more": 1}, registry).payload == {}
 
 
 # --- custom payloads ---
@@ -342,10 +342,10 @@ def test_a_custom_payload_is_written_and_read_by_the_job() -> None:
         def handle(self) -> int:
             return self.row.key
 
-    made = request_of(Odd(row=Row(7)), None, registry)
+    made = resolve_request(Odd(row=Row(7)), None, registry)
     assert made.payload == {"key": 7}
-    assert request_of("Odd", {"key": 7}, registry) == made
-    assert request_of(Odd, {"key": 7}, registry) == made
+    assert resolve_request("Odd", {"key": 7}, registry) == made
+    assert resolve_request(Odd, {"key": 7}, registry) == made
     assert read == []
     assert run(made) == 7
 
@@ -365,7 +365,7 @@ def test_a_custom_payload_must_be_json(payload: Any) -> None:
         def handle(self) -> None: ...
 
     with pytest.raises(InvalidPayload):
-        request_of(Odd(), None, registry)
+        resolve_request(Odd(), None, registry)
 
 
 # --- the runner ---

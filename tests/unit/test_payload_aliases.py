@@ -14,7 +14,7 @@ from typing_extensions import TypedDict
 
 from relayq_core import Job, job
 from relayq_core.jobs.registry import registry
-from relayq_core.jobs.request import request_of
+from relayq_core.jobs.request import resolve_request
 from tests.support.forms import BOTH, Form, run
 
 FIELDS: dict[str, Any] = {
@@ -77,9 +77,9 @@ def arrived_as(kind: Any, value: Any, form: Form) -> None:
     """The value arrives, and what is stored may be dispatched by name as it is."""
     request = form(kind)(value)
     assert run(request) == value
-    again = request_of(request.name, request.payload, registry)
+    again = resolve_request(request.name, request.payload, registry)
     assert run(again) == value
-    assert registry[request.name].same(request.payload_json, again.payload_json)
+    assert registry[request.name].is_same(request.payload_json, again.payload_json)
 
 
 @BOTH
@@ -118,12 +118,12 @@ def test_a_field_of_the_job_itself_may_have_any_alias(field: str, config: str) -
     """Dispatched as an object, as type and data, and by name with what was stored."""
     ship = job_class(FIELDS[field], CONFIGS[config])
     instance = made(ship, 7)
-    request = request_of(instance, None, registry)
+    request = resolve_request(instance, None, registry)
     assert run(request) == 7
-    assert run(request_of("Ship", request.payload, registry)) == 7
-    assert run(request_of("Ship", {"order_id": 7}, registry)) == 7
+    assert run(resolve_request("Ship", request.payload, registry)) == 7
+    assert run(resolve_request("Ship", {"order_id": 7}, registry)) == 7
     spelt = [args for args in ({"order_id": 7}, {"orderId": 7}, {"orderId": [7]}) if taken(ship, args)]
-    assert {run(request_of(ship, args, registry)) for args in spelt} == {7}
+    assert {run(resolve_request(ship, args, registry)) for args in spelt} == {7}
 
 
 def taken(cls: Any, args: dict[str, Any]) -> bool:
@@ -137,7 +137,7 @@ def taken(cls: Any, args: dict[str, Any]) -> bool:
 def test_what_is_written_by_alias_stays_so() -> None:
     """The API's own spelling is what operators see, where it can be read back."""
     ship = job_class(FIELDS["alias"], {})
-    assert request_of(ship(orderId=7), None, registry).payload == {"orderId": 7}
+    assert resolve_request(ship(orderId=7), None, registry).payload == {"orderId": 7}
 
 
 def test_a_parameter_may_have_an_alias() -> None:
@@ -150,9 +150,9 @@ def test_a_parameter_may_have_an_alias() -> None:
     for request in (
         ship.job(7),
         ship.job(order_id=7),
-        request_of(ship, {"orderId": 7}, registry),
-        request_of("ship", {"order_id": 7}, registry),
-        request_of("ship", {"orderId": 7}, registry),
+        resolve_request(ship, {"orderId": 7}, registry),
+        resolve_request("ship", {"order_id": 7}, registry),
+        resolve_request("ship", {"orderId": 7}, registry),
     ):
         assert run(request) == (7, 1)
 
@@ -188,6 +188,6 @@ def test_names_that_are_each_others_aliases_are_not_confused() -> None:
         def handle(self) -> tuple[int, int]:
             return self.a, self.b
 
-    request = request_of(Swapped(b=1, a=2), None, registry)
+    request = resolve_request(Swapped(b=1, a=2), None, registry)
     assert json.loads(request.payload_json) == {"b": 1, "a": 2}
     assert run(request) == (1, 2)

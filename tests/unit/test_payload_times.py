@@ -15,7 +15,7 @@ from pydantic.dataclasses import dataclass as pydantic_dataclass
 from typing_extensions import TypedDict
 
 from relayq_core import InvalidPayload
-from relayq_core.jobs.meaning import same
+from relayq_core.jobs.meaning import is_same
 from relayq_core.jobs.registry import registry
 from tests.support.forms import BOTH, Form, run
 
@@ -107,9 +107,9 @@ def test_every_moment_arrives(form: Form, kind: Any, hold: Any, name: str) -> No
     value = hold(TIMES[name])
     made = form(kind)(value)
     arrived = run(made)
-    assert same(value, arrived)
+    assert is_same(value, arrived)
     assert type(arrived) is type(value)
-    assert registry[made.name].same(made.payload_json, form(kind)(arrived).payload_json)
+    assert registry[made.name].is_same(made.payload_json, form(kind)(arrived).payload_json)
 
 
 @pytest.mark.parametrize(
@@ -125,7 +125,7 @@ def test_other_moments_are_not_the_same(one: dt.datetime, other: dt.datetime) ->
     """An hour, a zone or 28 seconds are a difference."""
     back = other if other.tzinfo is None else other.astimezone(dt.UTC)  # as JSON brings it
     for _, hold in HOLDERS:
-        assert not same(hold(one), hold(back))
+        assert not is_same(hold(one), hold(back))
 
 
 @settings(max_examples=100, deadline=None)
@@ -136,8 +136,10 @@ def test_two_times_are_the_same_if_they_are_one_moment(when: dt.datetime) -> Non
         moment = when.astimezone(dt.UTC)
     except OverflowError:
         return
-    assert same(when, moment)
-    assert not same(when, moment + dt.timedelta(microseconds=1) if moment.year < 9999 else moment.replace(tzinfo=None))
+    assert is_same(when, moment)
+    assert not is_same(
+        when, moment + dt.timedelta(microseconds=1) if moment.year < 9999 else moment.replace(tzinfo=None)
+    )
 
 
 @BOTH

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from relayq_core import Exponential, Fixed, Settings, SettingsError
 from relayq_core.model.backoff import DEFAULT_BACKOFF, backoff_of
-from relayq_core.model.options import function_for
+from relayq_core.model.options import find_function
 from relayq_core.model.policy import Policy
 from relayq_core.settings import KNOWN
 
@@ -309,10 +309,10 @@ def test_a_queues_runner_is_the_one_whose_name_is_nearest(queue: str, function: 
             ' "orders-us": "orders-us-runner", "orders-us-*": "orders-us-all"}'
         }
     ).runner_functions
-    assert function_for(queue, functions) == function
+    assert find_function(queue, functions) == function
     without = {name: to for name, to in functions.items() if name != "*"}
-    assert function_for("mail", without) is None
-    assert function_for("mail", {}) is None
+    assert find_function("mail", without) is None
+    assert find_function("mail", {}) is None
 
 
 @pytest.mark.parametrize("service", ["RELAYQ", "RELAYQ_REDIS", "RELAYQ_HTTP", "RELAYQ_JOBS_TABLE", "RELAYQ_A_PORT_B"])

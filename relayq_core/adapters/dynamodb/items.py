@@ -12,7 +12,7 @@ from typing import Any, TypeAlias
 from relayq_core.errors import LONGEST_DELAY, RelayQError, UnreadableRow
 from relayq_core.events.tracing import is_trace
 from relayq_core.model.backoff import parse
-from relayq_core.model.options import checked_job_id, checked_name, checked_queue
+from relayq_core.model.options import validate_job_id, validate_name, validate_queue
 from relayq_core.model.record import UNIQUE_PREFIX, JobRecord, Status, due_shard
 from relayq_core.text import cut, take_head
 
@@ -180,7 +180,7 @@ def _attributes(record: JobRecord) -> dict[str, dict[str, str]]:
 def _read(original: Item, job_id: str, item: Item) -> JobRecord:
     due = original.get("due_at", {}).get("N")
     try:
-        found: dict[str, Any] = {"id": checked_job_id(job_id)}
+        found: dict[str, Any] = {"id": validate_job_id(job_id)}
         extra: dict[str, Any] = {}
         for name, typed in item.items():
             reader = _READERS.get(name)
@@ -257,8 +257,8 @@ def _reader(field: str, kind: str) -> Callable[[str], Any]:
 
 
 _CHECKS: dict[str, Callable[[str], Any]] = {
-    "name": checked_name,
-    "queue": checked_queue,
+    "name": validate_name,
+    "queue": validate_queue,
     "unique_pk": _checked_unique_pk,
     "status": _status,
     "backoff": parse,

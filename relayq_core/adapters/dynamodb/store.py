@@ -27,7 +27,7 @@ from relayq_core.adapters.dynamodb.items import (
     unique_item,
 )
 from relayq_core.adapters.dynamodb.tables import BY_QUEUE_INDEX, DUE_INDEX
-from relayq_core.errors import JobTimeout, SettingsError, StoreError, StoreUnavailable, UnreadableRow, too_many_queues
+from relayq_core.errors import JobTimeout, SettingsError, StoreError, StoreUnavailable, UnreadableRow, refuse_queue
 from relayq_core.model.leases import Lease
 from relayq_core.model.lifecycle import YIELDS_TO_CANCEL, Event, Settlement, written
 from relayq_core.model.options import is_queue
@@ -102,7 +102,7 @@ class DynamoStore:
                 },
             )
         except Refused:
-            raise too_many_queues(queue, MOST_QUEUES) from None
+            raise refuse_queue(queue, MOST_QUEUES) from None
 
     def forget_queue(self, queue: str) -> bool:
         try:

@@ -25,9 +25,9 @@ from pydantic.dataclasses import dataclass as pydantic_dataclass
 from typing_extensions import TypedDict
 
 from relayq_core import InvalidPayload, JobRequest
-from relayq_core.jobs.meaning import same
+from relayq_core.jobs.meaning import is_same
 from relayq_core.jobs.registry import registry
-from relayq_core.jobs.request import request_of
+from relayq_core.jobs.request import resolve_request
 from relayq_core.testing import isolated_registry
 from tests.support.figures import tell
 from tests.support.forms import Form, class_job, function_job, run
@@ -256,14 +256,14 @@ def _outcome(form: Form, kind: Kind, value: Any, other: Any, by: random.Random) 
     if made is None:
         return None
     arrived = run(made)
-    assert same(value, arrived)
+    assert is_same(value, arrived)
     job_type = registry[made.name]
     # by name with what was stored; and in another order
-    assert job_type.same(request_of(made.name, made.payload, registry).payload_json, made.payload_json)
-    assert job_type.same(made.payload_json, json.dumps(shuffled(made.payload, by)))
+    assert job_type.is_same(resolve_request(made.name, made.payload, registry).payload_json, made.payload_json)
+    assert job_type.is_same(made.payload_json, json.dumps(shuffled(made.payload, by)))
     second = asked(form(kind.type), other)
     if second is not None:
-        assert job_type.same(made.payload_json, second.payload_json) == same(arrived, run(second))
+        assert job_type.is_same(made.payload_json, second.payload_json) == is_same(arrived, run(second))
     return made.payload_json
 
 

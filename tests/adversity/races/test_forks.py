@@ -174,7 +174,7 @@ def test_a_child_publishes_what_happens_in_it_and_nothing_of_its_parent() -> Non
 _PUBLISHING = """
 import os, json, sys
 from relayq_core import RelayQ, Settings
-from relayq_core.jobs.context import running
+from relayq_core.jobs.context import enter_job
 from relayq_core.testing import MemoryStore, RecordingHandoff, ManualClock
 from tests.support.factories import a_job
 
@@ -187,7 +187,7 @@ class Bus:
 clock, bus = ManualClock(), Bus()
 relayq = RelayQ(Settings(jobs_table="jobs"), store=MemoryStore(clock), handoff=RecordingHandoff(), event_bus=bus,
                 clock=clock)
-with relayq.publishing(), running(a_job()):
+with relayq.publishing(), enter_job(a_job()):
     relayq.dispatch("greet", job_id="first")
     pid = os.fork()
     if pid == 0:

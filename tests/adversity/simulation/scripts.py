@@ -39,14 +39,14 @@ class SimType:
     def recheck(self, payload_json: str) -> str:
         return payload_json
 
-    def same(self, mine: str, other: str) -> bool:
+    def is_same(self, mine: str, other: str) -> bool:
         return mine == other
 
     def build(self, payload_json: str) -> tuple[RunnableJob, list[str]]:
         given = json.loads(payload_json)
         return SimJob(self.stage, given["script"], given["failed"]), []
 
-    def schema(self) -> dict[str, Any]:
+    def build_schema(self) -> dict[str, Any]:
         return {}
 
 
