@@ -36,8 +36,9 @@ if TYPE_CHECKING:
 
 #: A client that is busy in so many threads opens a connection for each.
 _POOL = 25
-#: How often a call is sent, and how long its answer may take: all jobs need DynamoDB, none needs EventBridge.
-_TRIES = {"dynamodb": 4, "events": 1}
+#: How often botocore sends a call, and how long its answer may take. A call to DynamoDB is tried again by RelayQ alone
+#: (adapters/dynamodb/calls.py), since two layers of tries multiply; no job needs EventBridge.
+_TRIES = {"dynamodb": 1, "events": 1}
 _READ_SECONDS = {"dynamodb": 3, "events": 1}
 
 

@@ -89,7 +89,7 @@ class Engine:
 def client_for(session: boto3.Session, endpoint: str | None) -> Iterator[Any]:
     """A client as production has it, but with parameter validation; endpoint None means moto.
 
-    Each test has its own: botocore counts failures, and retries less after many.
+    Each test has its own.
     """
     client = session.client(
         "dynamodb",
@@ -97,7 +97,7 @@ def client_for(session: boto3.Session, endpoint: str | None) -> Iterator[Any]:
         region_name="eu-central-1",
         config=Config(
             parameter_validation=True,
-            retries={"mode": "standard", "total_max_attempts": 4},
+            retries={"mode": "standard", "total_max_attempts": 1},
             connect_timeout=1,
             read_timeout=3,
             max_pool_connections=25,

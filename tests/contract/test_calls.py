@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -14,6 +15,7 @@ from relayq_core import RelayQ, Settings
 from relayq_core.adapters.dynamodb.store import DynamoStore
 from relayq_core.errors import StoreError, StoreUnavailable
 from relayq_core.ports import Added, Answer, JobStore, Settled
+from relayq_core.process.budget import calls_within, seconds_left
 from relayq_core.testing import ManualClock, RecordingHandoff
 from tests.contract.conftest import Tables
 from tests.contract.faults import Refusal, answers_lost, never_sent, refusing
@@ -72,7 +74,7 @@ def test_a_transaction_that_may_have_taken_effect_is_never_called_refused(
 def test_what_changed_nothing_is_tried_again(
     store: JobStore, tables: Tables, no_waiting: list[float], code: str
 ) -> None:
-    """botocore gives up on a conflict at once, and on a throttle after four tries: the job would be lost."""
+    """botocore sends a request once; without more tries the job would be lost."""
     with refusing(tables.client, "PutItem", Refusal(code), times=6):
         assert store.add(a_job()) == Added()
     assert no_waiting
@@ -143,10 +145,53 @@ def test_every_call_is_tried_again(store: JobStore, tables: Tables, operation: s
 
 @pytest.mark.parametrize("code", [*THROTTLES, "TransactionConflictException"])
 def test_tries_come_to_an_end(store: JobStore, tables: Tables, no_waiting: list[float], code: str) -> None:
-    """After eight tries of ours it is said that nobody knows; a settle must end before its invocation does."""
-    with refusing(tables.client, "PutItem", Refusal(code)), pytest.raises(StoreUnavailable, match=code):
+    """After eight requests the outcome is unknown; a settle must end before its invocation does."""
+    with refusing(tables.client, "PutItem", Refusal(code)) as sent, pytest.raises(StoreUnavailable, match=code):
         store.add(a_job())
+    assert len(sent) == 8
     assert len(no_waiting) == 7
+
+
+@pytest.mark.parametrize("code", [*THROTTLES, "InternalServerError", "TransactionConflictException"])
+def test_a_client_of_our_own_making_adds_no_tries_to_those_of_the_store(clock: ManualClock, code: str) -> None:
+    """Two layers multiply: one throttled call used to send 32 requests, at the very moment of a throttle."""
+    session = boto3.Session("test", "test", region_name="eu-central-1")
+    relayq = RelayQ(Settings(jobs_table="jobs", failed_table="failed"), session=session)
+    client = relayq._client("dynamodb")
+    store = DynamoStore(lambda: client, "jobs", "failed", now=clock.now)
+    with refusing(client, "PutItem", Refusal(code)) as sent, pytest.raises(StoreUnavailable):
+        store.add(a_job())
+    assert len(sent) == 8
+    with never_sent(client, "PutItem") as sent, pytest.raises(StoreUnavailable):
+        store.add(a_job())
+    assert len(sent) == 4
+    client.close()
+
+
+@pytest.mark.parametrize("seconds", [0, 0.3])
+def test_a_call_is_not_tried_again_beyond_the_time_that_its_caller_has(
+    store: JobStore, tables: Tables, no_waiting: list[float], seconds: float
+) -> None:
+    """Lambda would kill the invocation in the middle of it."""
+    throttled = Refusal("ThrottlingException")
+    with calls_within(seconds), refusing(tables.client, "PutItem", throttled) as sent, pytest.raises(StoreUnavailable):
+        store.add(a_job())
+    assert len(sent) == 1
+    assert no_waiting == []
+    with calls_within(60), refusing(tables.client, "PutItem", throttled, times=3):
+        assert store.add(a_job()) == Added()
+
+
+def test_of_nested_budgets_the_least_holds() -> None:
+    """A row's share ends with the tick."""
+    assert seconds_left() == math.inf
+    with calls_within(0), calls_within(60):
+        assert seconds_left() == 0
+    with calls_within(60):
+        with calls_within(0):
+            assert seconds_left() == 0
+        assert 0 < seconds_left() <= 60
+    assert seconds_left() == math.inf
 
 
 # --- what will never work ---

@@ -24,8 +24,9 @@ from botocore.exceptions import (
 
 from relayq_core.adapters.dynamodb.items import Item
 from relayq_core.errors import Portable, StoreError, StoreUnavailable
+from relayq_core.process.budget import seconds_left
 
-#: botocore gives up on these at once, or after a few tries of its own; none of them changed anything.
+#: None of these changed anything.
 _AGAIN = frozenset(
     {
         "TransactionConflictException",
@@ -60,6 +61,10 @@ _HERE = ("http://localhost", "http://127.", "http://[::1]")
 #: Not restored with a snapshot, as a generator's state would be: clones must not try again in step.
 _dice = random.SystemRandom()
 _TRIES = 8
+#: Of these so many may be lost on the way: where nothing answers, more will not help.
+_TRIES_UNANSWERED = 4
+#: A request that was sent answers within this in all but the worst of times, in seconds.
+_REQUEST_SECONDS = 0.5
 _FIRST_WAIT = 0.025
 _LONGEST_WAIT = 2.0
 
@@ -87,14 +92,20 @@ def call(
     *,
     sleep: Callable[[float], None] = time.sleep,
 ) -> dict[str, Any]:
-    """Send a request, again with full jitter (25 ms to 2 s, 8 tries) where that may help.
+    """Send a request, again with full jitter (25 ms to 2 s) where that may help: 8 times at most, 4 of them unanswered.
 
-    Raises Refused, Cancelled, StoreError for what will never work, StoreUnavailable for what nobody answered.
+    It is the one layer that tries again: botocore sends each request once. It ends within the caller's budget
+    (process/budget.py), but for the request that is on its way. Raises Refused, Cancelled, StoreError for what will
+    never work, StoreUnavailable for a call that got no answer.
     """
-    cause = ""
+    failure: StoreUnavailable | None = None
+    unanswered = 0
     for attempt in range(_TRIES):
-        if attempt:
-            sleep(_dice.uniform(0, min(_LONGEST_WAIT, _FIRST_WAIT * 2**attempt)))
+        if failure is not None:
+            wait = _dice.uniform(0, min(_LONGEST_WAIT, _FIRST_WAIT * 2**attempt))
+            if unanswered == _TRIES_UNANSWERED or seconds_left() < wait + _REQUEST_SECONDS:
+                break
+            sleep(wait)
         try:
             answer: dict[str, Any] = send(**request)
             return answer
@@ -107,15 +118,24 @@ def call(
                 _judge(operation, request, error)
             elif code not in _AGAIN and not _is_servers_fault(error):
                 raise _explained(operation, request, error) from error
-            cause = code
+            failure = StoreUnavailable(operation, code)
         except (HTTPClientError, BotoConnectionError) as error:
-            # botocore has tried it again itself; whether one of the tries took effect nobody knows
-            if isinstance(error, EndpointConnectionError):
-                raise StoreUnavailable(operation, *nobody_there(error)) from error
-            raise StoreUnavailable(operation, type(error).__name__) from error
+            # it may have taken effect all the same, as may any later one: conditions and tokens make that harmless
+            unanswered += 1
+            failure = _unanswered(operation, error)
         except BotoCoreError as error:
             raise _misconfigured(operation, error) from error
-    raise StoreUnavailable(operation, cause)
+    assert failure is not None
+    raise failure
+
+
+def _unanswered(operation: str, error: Exception) -> StoreUnavailable:
+    if isinstance(error, EndpointConnectionError):
+        unavailable = StoreUnavailable(operation, *nobody_there(error))
+    else:
+        unavailable = StoreUnavailable(operation, type(error).__name__)
+    unavailable.__cause__ = error
+    return unavailable
 
 
 def nobody_there(error: EndpointConnectionError) -> tuple[str, str]:
