@@ -86,15 +86,11 @@ class JobStore(Protocol):
         ...
 
     def settle(self, before: JobRecord, settlement: Settlement) -> Settled:
-        """Write what became of a claimed job, if `before.lease_id` still holds it; releases its key if it ended."""
-        ...
+        """Write how an attempt ended, if the job is still held under the lease `before.lease_id`.
 
-    def complete_and_delete(self, before: JobRecord) -> Settled:
-        """The same for a job that succeeded and is not to be kept."""
-        ...
-
-    def bury(self, before: JobRecord, settlement: Settlement) -> Settled:
-        """Move a claimed job to the failed table in one step, if `before.lease_id` still holds it."""
+        `Event.BURY` moves the row to the failed table, and a settlement without `keeps_row` deletes it; any other is
+        written to the row. A job that ends gives up its unique key in the same step.
+        """
         ...
 
     def progress(self, before: JobRecord, progress_json: str) -> bool:

@@ -85,7 +85,7 @@ class Settler:
         began = self._clock.now()
         while True:
             try:
-                return self._write_once(before, settlement)
+                return self._store.settle(before, settlement)
             except StoreUnavailable as error:
                 if remaining is None:
                     raise
@@ -94,13 +94,6 @@ class Settler:
                     raise
                 logger.warning("the job could not be settled yet (%s); trying again", error, extra=log_fields(before))
                 self._clock.sleep(_RETRY_MS)
-
-    def _write_once(self, before: JobRecord, settlement: Settlement) -> Settled:
-        if settlement.event is Event.BURY:
-            return self._store.bury(before, settlement)
-        if settlement.event is Event.COMPLETE and self._policy.retention_ms == 0:
-            return self._store.complete_and_delete(before)
-        return self._store.settle(before, settlement)
 
     def _announce(self, settlement: Settlement, error: BaseException | None, duration_ms: float | None) -> None:
         """Write one log line and emit one event; a job that was given back has no event."""

@@ -64,11 +64,15 @@ YIELDS_TO_CANCEL = frozenset({Event.RETRY, Event.SNOOZE, Event.GIVE_BACK, Event.
 
 
 class Settlement(NamedTuple):
-    """A job as it is to be, and whether a runner is to be told of it."""
+    """A job as it is to be, and whether a runner is to be told of it.
+
+    `keeps_row` is False for a job that completed and is not to be kept: its row is deleted instead of written.
+    """
 
     event: Event
     after: JobRecord
     hand_off: bool = False
+    keeps_row: bool = True
 
     @property
     def run_at(self) -> int:

@@ -149,9 +149,8 @@ def redrive(record: JobRecord, policy: Policy, *, now: int) -> Settlement:
 
 def _complete(record: JobRecord, outcome: Succeeded, policy: Policy, now: int) -> Settlement:
     kept = {"result_json": outcome.result_json, "result_problem": outcome.problem, "error": None}
-    return Settlement(
-        Event.COMPLETE, _ended(record, Event.COMPLETE, now, max(policy.retention_ms, COMPLETED_KEPT_MS), **kept)
-    )
+    after = _ended(record, Event.COMPLETE, now, max(policy.retention_ms, COMPLETED_KEPT_MS), **kept)
+    return Settlement(Event.COMPLETE, after, keeps_row=policy.retention_ms > 0)
 
 
 def again(

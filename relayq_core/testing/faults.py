@@ -35,7 +35,7 @@ class DyingStore:
     def _dies(self, *args: Any) -> Any:
         raise RunnerKilled
 
-    settle = complete_and_delete = bury = _dies
+    settle = _dies
 
 
 def dying(store: JobStore, moment: Moment) -> JobStore:

@@ -137,38 +137,39 @@ class MemoryStore:
     def settle(self, before: JobRecord, settlement: Settlement) -> Settled:
         after = settlement.after
         with self._lock:
+            if settlement.event is Event.BURY:
+                return self._bury(before, after)
+            if not settlement.keeps_row:
+                return self._complete_and_delete(before)
             refusal = self._refusal(before, settlement.event, after.settled_by)
             return refusal or self._write(before, after)
 
-    def complete_and_delete(self, before: JobRecord) -> Settled:
-        with self._lock:
-            if before.id not in self.jobs:
-                return Settled.DONE  # an earlier try of this very write
-            if (refusal := self._refusal(before, Event.COMPLETE, None)) is not None:
-                return refusal
-            self._release_key(before)
-            self._delete(before.id)
-            return Settled.DONE
+    def _complete_and_delete(self, before: JobRecord) -> Settled:
+        if before.id not in self.jobs:
+            return Settled.DONE  # an earlier try of this very write
+        if (refusal := self._refusal(before, Event.COMPLETE, None)) is not None:
+            return refusal
+        self._release_key(before)
+        self._delete(before.id)
+        return Settled.DONE
 
-    def bury(self, before: JobRecord, settlement: Settlement) -> Settled:
-        after = settlement.after
-        with self._lock:
-            if before.id not in self.jobs:
-                buried = self.get_failed(before.id)
-                mine = buried is not None and buried.settled_by == after.settled_by
-                return Settled.DONE if mine else Settled.LOST
-            if (refusal := self._refusal(before, Event.BURY, after.settled_by)) is not None:
-                return refusal
-            self._release_key(before)
-            row = self.jobs[before.id]
-            # as it is by now, for progress is written beside the claim; one that is unreadable as far as it can be read
-            self.failures[before.id] = (
-                after.evolve(progress_json=row.progress_json, extra=row.extra)
-                if row.id in self._spoilt
-                else row.evolve(**lifecycle.written(before, after))
-            )
-            self._delete(before.id)
-            return Settled.DONE
+    def _bury(self, before: JobRecord, after: JobRecord) -> Settled:
+        if before.id not in self.jobs:
+            buried = self.get_failed(before.id)
+            mine = buried is not None and buried.settled_by == after.settled_by
+            return Settled.DONE if mine else Settled.LOST
+        if (refusal := self._refusal(before, Event.BURY, after.settled_by)) is not None:
+            return refusal
+        self._release_key(before)
+        row = self.jobs[before.id]
+        # as it is by now, for progress is written beside the claim; one that is unreadable as far as it can be read
+        self.failures[before.id] = (
+            after.evolve(progress_json=row.progress_json, extra=row.extra)
+            if row.id in self._spoilt
+            else row.evolve(**lifecycle.written(before, after))
+        )
+        self._delete(before.id)
+        return Settled.DONE
 
     def _refusal(self, before: JobRecord, event: Event, settled_by: str | None) -> Settled | None:
         """Why the holder of `before.lease_id` may not settle, if it may not: only the holder of the lease may, and

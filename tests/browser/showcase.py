@@ -87,7 +87,7 @@ class Showcase:
         self._add(job_id, name, queue, failed_at - 60_000, 0, json.dumps(payload))
         claimed = self.store.claim(job_id, a_lease(now=failed_at - 400)).record
         assert claimed is not None
-        self.store.bury(claimed, a_burial(claimed, now=failed_at))
+        self.store.settle(claimed, a_burial(claimed, now=failed_at))
         self.store.failures[job_id] = self.store.failures[job_id].evolve(
             error=f"{error}\n  at jobs/{name}.py:41 in {name}\n  at jobs/http.py:17 in post",
             errors_json=json.dumps([{"attempt": n, "at": at, "error": error} for n, at in enumerate(tries, 1)]),

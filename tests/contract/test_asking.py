@@ -35,7 +35,7 @@ def buried(store: JobStore, claimed: Claimed) -> Callable[..., JobRecord]:
     def bury(*, error: str = "ValueError: no", at: int = NOW, **changes: object) -> JobRecord:
         before = claimed(**changes)
         burial = a_burial(before, error, now=at)
-        assert store.bury(before, burial) is Settled.DONE
+        assert store.settle(before, burial) is Settled.DONE
         return burial.after
 
     return bury
@@ -115,7 +115,7 @@ def test_what_is_newer_than_the_moment_is_not_read(tables: Tables, clock: Manual
         store.add(job)
         before = store.claim(job.id, a_lease(f"lease-{n}", now=NOW)).record
         assert before is not None
-        store.bury(before, a_burial(before, now=NOW + n))
+        store.settle(before, a_burial(before, now=NOW + n))
     tables.client.meta.events.register(
         "after-call.dynamodb.Query", lambda parsed, **_: counted.append(parsed["ScannedCount"])
     )
@@ -236,7 +236,7 @@ def test_a_redriven_job_runs_and_fails_again(store: JobStore, buried: Claimed) -
     assert again is not None
     assert again.attempt == 1
     burial = a_burial(again, "KeyError: still")
-    assert store.bury(again, burial) is Settled.DONE
+    assert store.settle(again, burial) is Settled.DONE
     assert store.get_failed(failed.id) == burial.after
 
 

@@ -73,7 +73,7 @@ def test_failures_are_chosen_over_queues_and_brought_back(relayq: RelayQ, store:
         store.register_queue(queue)
         at = NOW if n else NOW - 91 * 86_400_000
         before = claimed(id=f"job-{n}", queue=queue, name="pay" if n < 5 else "post", lease=f"lease-{n}")
-        store.bury(before, a_burial(before, f"ValueError: card {n}", now=at + n))
+        store.settle(before, a_burial(before, f"ValueError: card {n}", now=at + n))
     chosen = [job.id for job in relayq.operations.failures(Failures(error="CARD", job="pay"), page=2)]
     assert chosen == ["job-4", "job-3", "job-2", "job-1"]
     assert [job.id for job in relayq.failed()] == ["job-5", *chosen]

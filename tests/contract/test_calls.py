@@ -120,7 +120,7 @@ def test_every_transaction_is_tried_again(store: JobStore, tables: Tables) -> No
     burial = a_burial(running)
     met = Refusal("TransactionCanceledException", reasons=CONFLICT)
     with refusing(tables.client, "TransactWriteItems", met, times=3):
-        assert store.bury(running, burial) is Settled.DONE
+        assert store.settle(running, burial) is Settled.DONE
     with refusing(tables.client, "TransactWriteItems", met, times=3):
         assert store.redrive(burial.after, a_redrive(burial.after)) == Added()
     again = store.claim("job-1", a_lease("lease-2")).record

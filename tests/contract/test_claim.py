@@ -118,7 +118,7 @@ def test_a_job_that_has_ended_is_never_taken_again(
 def test_a_buried_job_is_not_there_to_be_taken(store: JobStore, claimed: Claimed) -> None:
     """It has moved to the failed table."""
     before = claimed()
-    assert store.bury(before, a_burial(before)) is Settled.DONE
+    assert store.settle(before, a_burial(before)) is Settled.DONE
     assert store.claim("job-1", a_lease("late")) == Answer(False, None)
 
 

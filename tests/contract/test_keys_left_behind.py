@@ -14,7 +14,7 @@ from relayq_core.testing import ManualClock, MemoryStore
 from relayq_core.testing.memory import _Key
 from tests.contract.conftest import Engine, Tables
 from tests.contract.faults import Refusal, recorded, refusing
-from tests.support.factories import NOW, a_burial, a_cancellation, a_job, a_lease, a_redrive, completion
+from tests.support.factories import NOW, a_burial, a_cancellation, a_deletion, a_job, a_lease, a_redrive, completion
 
 KEY = "unique#send_email#welcome:7"
 #: DynamoDB may say so of the whole, or of a member.
@@ -47,9 +47,9 @@ def test_a_job_whose_key_may_not_be_deleted_with_it_ends_all_the_same(
             case "completed":
                 assert store.settle(before, completion(before)) is Settled.DONE
             case "deleted":
-                assert store.complete_and_delete(before) is Settled.DONE
+                assert store.settle(before, a_deletion(before)) is Settled.DONE
             case "buried":
-                assert store.bury(before, a_burial(before)) is Settled.DONE
+                assert store.settle(before, a_burial(before)) is Settled.DONE
     found = store.get(job.id)
     assert found is None or found.status.is_ended
     assert (store.get_failed(job.id) is not None) == (end == "buried")
@@ -72,7 +72,7 @@ def test_a_key_that_its_job_left_behind_is_taken_over(tables: Tables, clock: Man
                 assert store.settle(before, completion(before)) is Settled.DONE
             case "buried":
                 # its own row is deleted in the same transaction, which was let through the second time
-                assert store.bury(before, a_burial(before)) is Settled.DONE
+                assert store.settle(before, a_burial(before)) is Settled.DONE
     assert "Item" in tables.client.get_item(TableName=tables.jobs, Key={"pk": {"S": KEY}})
     assert store.holder(KEY) is None
     assert store.add(keyed("job-2")) == Added()
@@ -104,7 +104,7 @@ def test_a_redrive_takes_over_what_was_left_behind_too(engine: Engine) -> None:
     store, job = engine.store, keyed("job-2")
     store.add(job)
     before = claimed(store, job)
-    store.bury(before, a_burial(before))
+    store.settle(before, a_burial(before))
     leave(engine, KEY, "job-1")
     failed = store.get_failed("job-2")
     assert failed is not None

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from relayq_core.model.lifecycle import Settlement
-from relayq_core.model.record import JobRecord, Status, due_shard
+from relayq_core.model.record import JobRecord, due_shard
 from relayq_core.ports import Due, JobStore
 from relayq_core.testing import ManualClock, MemoryStore
 from tests.contract.conftest import Tables
@@ -21,6 +21,7 @@ from tests.support.factories import (
     NOW,
     a_burial,
     a_cancellation,
+    a_deletion,
     a_job,
     a_lease,
     a_redrive,
@@ -52,7 +53,7 @@ def some_calls(seed: int) -> list[tuple[Any, ...]]:
         "add": lambda: (chance.choice(["k", "k", None]), chance.choice([None, None, 5_000]), chance.choice([0, 4_000])),
         "claim": lambda: (chance.randrange(2),),
         "settle": lambda: (chance.randrange(2), chance.choice(sorted(MAKES))),
-        "complete and delete": lambda: (chance.randrange(2),),
+        "delete": lambda: (chance.randrange(2),),
         "progress": lambda: (chance.randrange(2),),
         "mark": lambda: (chance.randrange(2),),
         "nudge": lambda: (chance.choice([0, 0, 1]),),
@@ -90,7 +91,7 @@ class Story:
         if call[0] == "advance":
             return self.clock.advance(milliseconds=call[1])
         verb, job_id, *args = call
-        if verb in {"settle", "complete and delete", "progress", "mark"}:
+        if verb in {"settle", "delete", "progress", "mark"}:
             before = self.held.get((job_id, args[0]))
             return before and self._as_holder(verb, before, *args[1:])
         return self._as_anybody(verb, job_id, *args)
@@ -99,12 +100,9 @@ class Story:
         now = self.clock.now()
         match verb:
             case "settle":
-                settlement = MAKES[kind](before, now=now)
-                if settlement.after.status is Status.FAILED:
-                    return self.store.bury(before, settlement)
-                return self.store.settle(before, settlement)
-            case "complete and delete":
-                return self.store.complete_and_delete(before)
+                return self.store.settle(before, MAKES[kind](before, now=now))
+            case "delete":
+                return self.store.settle(before, a_deletion(before, now=now))
             case "progress":
                 return self.store.progress(before, f'{{"fraction":0.5,"note":"{now}"}}')
             case _:

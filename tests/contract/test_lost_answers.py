@@ -17,6 +17,7 @@ from tests.support.factories import (
     NOW,
     a_burial,
     a_cancellation,
+    a_deletion,
     a_job,
     a_lease,
     a_redrive,
@@ -119,7 +120,7 @@ def test_a_burial_recognises_its_own_write(
     before = running(unique_pk=key)
     burial = a_burial(before)
     with answers_lost(tables.client, "TransactWriteItems") as sent:
-        assert store.bury(before, burial) is Settled.DONE
+        assert store.settle(before, burial) is Settled.DONE
     assert len(sent) == 2
     assert store.get_failed(before.id) == burial.after
 
@@ -131,7 +132,7 @@ def test_a_deletion_recognises_its_own_write(
     """The row is gone, as it was meant to be."""
     before = running(unique_pk=key)
     with answers_lost(tables.client, operation):
-        assert store.complete_and_delete(before) is Settled.DONE
+        assert store.settle(before, a_deletion(before)) is Settled.DONE
     assert store.get(before.id) is None
 
 
@@ -142,7 +143,7 @@ def test_a_redrive_recognises_its_own_write(
     """The failed row is gone because it was brought back."""
     before = running(unique_pk=key)
     burial = a_burial(before)
-    store.bury(before, burial)
+    store.settle(before, burial)
     settlement = a_redrive(burial.after)
     with answers_lost(tables.client, "TransactWriteItems"):
         assert store.redrive(burial.after, settlement) in (Added(), Added(found=settlement.after))

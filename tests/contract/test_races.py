@@ -105,8 +105,6 @@ def test_of_a_runner_and_the_sweepers_one_ends_the_attempt(
     def race(before: JobRecord) -> None:
         def settle(k: int) -> Settled:
             settlement = make(before) if k == 0 else a_release(before, f"sweep-{k}")
-            if settlement.after.status is Status.FAILED:
-                return store.bury(before, settlement)
             return store.settle(before, settlement)
 
         answers = all_at_once(settle)
@@ -135,7 +133,7 @@ def test_of_many_operators_one_brings_a_failure_back(store: JobStore) -> None:
 
     def race(before: JobRecord) -> None:
         failed = a_burial(before).after
-        assert store.bury(before, a_burial(before)) is Settled.DONE
+        assert store.settle(before, a_burial(before)) is Settled.DONE
         answers = all_at_once(lambda k: store.redrive(failed, a_redrive(failed, now=NOW + k)))
         assert answers.count(Added()) == 1
         row = store.get(before.id)

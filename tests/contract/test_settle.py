@@ -1,4 +1,4 @@
-"""Contract of settle, complete_and_delete, bury and progress: only the holder of the lease writes, and only once."""
+"""Contract of settle and progress: only the holder of the lease writes, and only once."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from tests.support.factories import (
     POLICY,
     a_burial,
     a_cancellation,
+    a_deletion,
     a_job,
     a_lease,
     a_release,
@@ -38,13 +39,6 @@ def index_of(store: JobStore, record: JobRecord) -> list[int]:
     """Where the index shows this job."""
     shard = due_shard(record.queue, record.id)
     return [row.due_at for row in store.due(shard, 10**15, 100).rows if row.job_id == record.id]
-
-
-def write(store: JobStore, before: JobRecord, settlement: Settlement) -> Settled:
-    """Settle or bury, whichever it is."""
-    if settlement.after.status is Status.FAILED:
-        return store.bury(before, settlement)
-    return store.settle(before, settlement)
 
 
 def take_over(store: JobStore, before: JobRecord) -> JobRecord:
@@ -81,7 +75,7 @@ def test_a_job_that_goes_on_is_in_the_index_at_its_next_look(store: JobStore, cl
 def test_a_job_that_ended_is_out_of_the_index(store: JobStore, claimed: Claimed, make: Make) -> None:
     """The sweeper reads what lives, never what was."""
     before = claimed()
-    write(store, before, make(before))
+    store.settle(before, make(before))
     assert index_of(store, before) == []
 
 
@@ -135,7 +129,7 @@ def test_a_success_takes_the_error_of_the_earlier_try_away(store: JobStore, clai
 def test_a_completed_job_may_be_deleted_at_once(store: JobStore, claimed: Claimed) -> None:
     """RETENTION_SECONDS=0 keeps nothing."""
     before = claimed()
-    assert store.complete_and_delete(before) is Settled.DONE
+    assert store.settle(before, a_deletion(before)) is Settled.DONE
     assert store.get(before.id) is None
     assert index_of(store, before) == []
 
@@ -144,7 +138,7 @@ def test_a_buried_job_moves_to_the_failed_table(store: JobStore, claimed: Claime
     """One transaction: it is always in one of the tables, and never in both."""
     before = claimed(payload_json='{"to":"a@b.c"}')
     burial = a_burial(before, "ValueError: \u2603")
-    assert store.bury(before, burial) is Settled.DONE
+    assert store.settle(before, burial) is Settled.DONE
     assert store.get(before.id) is None
     assert store.get_failed(before.id) == burial.after
 
@@ -157,7 +151,7 @@ def test_a_stale_runner_cannot_settle_a_job_claimed_again(store: JobStore, claim
     """Its lease ran out and another holds the job: whatever it brings is late."""
     before = claimed()
     now_running = take_over(store, before)
-    assert write(store, before, make(before)) is Settled.LOST
+    assert store.settle(before, make(before)) is Settled.LOST
     assert store.get(before.id) == now_running
     assert store.get_failed(before.id) is None
 
@@ -168,7 +162,7 @@ def test_a_stale_runner_cannot_settle_a_job_that_waits_again(store: JobStore, cl
     before = claimed()
     store.settle(before, a_release(before, "sweep-0"))
     waiting = store.get(before.id)
-    assert write(store, before, make(before)) is Settled.LOST
+    assert store.settle(before, make(before)) is Settled.LOST
     assert store.get(before.id) == waiting
 
 
@@ -180,9 +174,9 @@ def test_a_stale_runner_cannot_settle_a_job_that_another_ended(
     """Each job ends once."""
     before = claimed()
     other = take_over(store, before)
-    write(store, other, end(other))
+    store.settle(other, end(other))
     ended = store.get(before.id) or store.get_failed(before.id)
-    assert write(store, before, make(before)) is Settled.LOST
+    assert store.settle(before, make(before)) is Settled.LOST
     assert (store.get(before.id) or store.get_failed(before.id)) == ended
 
 
@@ -190,16 +184,16 @@ def test_a_stale_runner_cannot_delete_a_job_claimed_again(store: JobStore, claim
     """The same fence holds where success means deletion."""
     before = claimed()
     other = take_over(store, before)
-    assert store.complete_and_delete(before) is Settled.LOST
+    assert store.settle(before, a_deletion(before)) is Settled.LOST
     assert store.get(before.id) == other
 
 
 def test_a_job_that_is_gone_cannot_be_settled(store: JobStore, claimed: Claimed) -> None:
     """Another runner completed it and nothing was kept: a failure that comes late has no row to go to."""
     before = claimed()
-    store.complete_and_delete(before)
+    store.settle(before, a_deletion(before))
     assert store.settle(before, a_retry(before)) is Settled.LOST
-    assert store.bury(before, a_burial(before)) is Settled.LOST
+    assert store.settle(before, a_burial(before)) is Settled.LOST
     assert store.get_failed(before.id) is None
 
 
@@ -211,16 +205,16 @@ def test_a_settle_recognises_its_own_first_try(store: JobStore, claimed: Claimed
     """The answer was lost and the SDK sent it again: that is no lost lease, and it changes nothing."""
     before = claimed(unique_pk=KEY)
     settlement = make(before)
-    assert write(store, before, settlement) is Settled.DONE
-    assert write(store, before, settlement) is Settled.DONE
+    assert store.settle(before, settlement) is Settled.DONE
+    assert store.settle(before, settlement) is Settled.DONE
     assert (store.get(before.id) or store.get_failed(before.id)) == settlement.after
 
 
 def test_a_deletion_recognises_its_own_first_try(store: JobStore, claimed: Claimed) -> None:
     """The row is gone: that is what was asked for."""
     before = claimed(unique_pk=KEY)
-    assert store.complete_and_delete(before) is Settled.DONE
-    assert store.complete_and_delete(before) is Settled.DONE
+    assert store.settle(before, a_deletion(before)) is Settled.DONE
+    assert store.settle(before, a_deletion(before)) is Settled.DONE
 
 
 def test_two_sweepers_that_release_one_lease_release_it_once(store: JobStore, claimed: Claimed) -> None:
@@ -238,7 +232,7 @@ def test_a_failure_gives_way_to_a_cancel_that_came_meanwhile(store: JobStore, cl
     """Nobody wants the job any more, so it is not tried again, nor called failed."""
     before = claimed()
     marked = store.mark_cancelled(before, NOW).record
-    assert write(store, before, make(before)) is Settled.CANCEL_REQUESTED
+    assert store.settle(before, make(before)) is Settled.CANCEL_REQUESTED
     assert store.get(before.id) == marked
     assert store.get_failed(before.id) is None
     assert store.settle(before, a_cancellation(before)) is Settled.DONE
@@ -252,14 +246,13 @@ def test_a_success_counts_though_a_cancel_came_meanwhile(store: JobStore, claime
     before = claimed()
     store.mark_cancelled(before, NOW)
     assert store.settle(before, completion(before)) is Settled.DONE
-    assert store.complete_and_delete(claimed(id="job-2")) is Settled.DONE
 
 
 def test_a_success_deletes_though_a_cancel_came_meanwhile(store: JobStore, claimed: Claimed) -> None:
     """The same where nothing is kept."""
     before = claimed()
     store.mark_cancelled(before, NOW)
-    assert store.complete_and_delete(before) is Settled.DONE
+    assert store.settle(before, a_deletion(before)) is Settled.DONE
 
 
 def test_a_lost_lease_is_lost_whether_or_not_a_cancel_came(store: JobStore, claimed: Claimed) -> None:
@@ -277,14 +270,14 @@ def test_a_lost_lease_is_lost_whether_or_not_a_cancel_came(store: JobStore, clai
 def test_whatever_ends_a_job_releases_the_key_it_held(store: JobStore, claimed: Claimed, make: Make) -> None:
     """Until done means until done: the next dispatch with this key is a new job."""
     before = claimed(unique_pk=KEY)
-    assert write(store, before, make(before)) is Settled.DONE
+    assert store.settle(before, make(before)) is Settled.DONE
     assert store.add(a_job(id="next", unique_pk=KEY)) == Added()
 
 
 def test_a_deletion_releases_the_key(store: JobStore, claimed: Claimed) -> None:
     """RETENTION_SECONDS=0 is no reason to keep a key for ever."""
     before = claimed(unique_pk=KEY)
-    store.complete_and_delete(before)
+    store.settle(before, a_deletion(before))
     assert store.add(a_job(id="next", unique_pk=KEY)) == Added()
 
 
@@ -300,7 +293,7 @@ def test_a_job_that_goes_on_keeps_its_key(store: JobStore, claimed: Claimed, mak
 def test_a_window_is_not_released_by_the_end_of_its_job(store: JobStore, claimed: Claimed, make: Make) -> None:
     """unique_for promises a time in which there is no second job."""
     before = claimed(unique_pk=KEY, unique_for_ms=300_000)
-    write(store, before, make(before))
+    store.settle(before, make(before))
     assert store.add(a_job(id="next", unique_pk=KEY)) == Added(holder=before.id)
 
 
@@ -313,7 +306,7 @@ def test_a_key_that_somebody_else_took_never_blocks_settling(
     before = claimed(unique_pk=KEY, unique_for_ms=1_000).evolve(unique_for_ms=None)
     clock.advance(minutes=1)
     assert store.add(a_job(id="other", unique_pk=KEY)) == Added()
-    assert write(store, before, make(before)) is Settled.DONE
+    assert store.settle(before, make(before)) is Settled.DONE
     assert store.add(a_job(id="third", unique_pk=KEY)) == Added(holder="other")
 
 
@@ -324,7 +317,7 @@ def test_a_deletion_is_not_blocked_by_a_key_that_somebody_else_took(
     before = claimed(unique_pk=KEY, unique_for_ms=1_000).evolve(unique_for_ms=None)
     clock.advance(minutes=1)
     store.add(a_job(id="other", unique_pk=KEY))
-    assert store.complete_and_delete(before) is Settled.DONE
+    assert store.settle(before, a_deletion(before)) is Settled.DONE
     assert store.get(before.id) is None
 
 
@@ -333,7 +326,7 @@ def test_a_stale_runner_does_not_release_the_key(store: JobStore, claimed: Claim
     """All or nothing: a refused settle releases nothing."""
     before = claimed(unique_pk=KEY)
     take_over(store, before)
-    assert write(store, before, make(before)) is Settled.LOST
+    assert store.settle(before, make(before)) is Settled.LOST
     assert store.add(a_job(id="next", unique_pk=KEY)) == Added(holder=before.id)
 
 
@@ -360,7 +353,7 @@ def test_progress_of_a_stale_runner_is_refused(store: JobStore, claimed: Claimed
 def test_progress_of_a_job_that_is_gone_is_refused(store: JobStore, claimed: Claimed) -> None:
     """It must not make a row of its own."""
     before = claimed()
-    store.complete_and_delete(before)
+    store.settle(before, a_deletion(before))
     assert not store.progress(before, '{"fraction":0.9,"note":""}')
     assert store.get(before.id) is None
 

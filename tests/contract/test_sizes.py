@@ -86,7 +86,7 @@ def test_the_largest_job_can_fail_until_it_is_buried_and_be_brought_back(store: 
     assert size(tables.item(job.id)) < ITEM_BYTES
     running = claim(store, job.id, now)
     burial = a_long_failure(running, final=True)
-    assert store.bury(running, burial) is Settled.DONE
+    assert store.settle(running, burial) is Settled.DONE
     failed = store.get_failed(job.id)
     assert failed == burial.after
     assert failed.error is not None

@@ -18,6 +18,7 @@ from tests.support.factories import (
     NOW,
     a_burial,
     a_cancellation,
+    a_deletion,
     a_job,
     a_lease,
     a_redrive,
@@ -41,13 +42,6 @@ EXTRA: dict[str, Any] = {
 }
 SETTLES: list[Make] = [completion, a_retry, a_snooze, a_return, a_release, a_cancellation]
 KEY = "unique#send_email#welcome:7"
-
-
-def write(store: JobStore, before: JobRecord, settlement: Settlement) -> Settled:
-    """Settle or bury, whichever it is."""
-    if settlement.after.status is Status.FAILED:
-        return store.bury(before, settlement)
-    return store.settle(before, settlement)
 
 
 def relayq_on(store: JobStore, clock: ManualClock) -> RelayQ:
@@ -74,7 +68,7 @@ def test_what_is_not_known_here_survives_burial_and_redrive(store: JobStore, cla
     """Even where who buries has not seen it: the row is buried as it is."""
     before = claimed(extra=EXTRA, unique_pk=key)
     burial = a_burial(before.evolve(extra=None))
-    assert store.bury(before.evolve(extra=None), burial) is Settled.DONE
+    assert store.settle(before.evolve(extra=None), burial) is Settled.DONE
     failed = store.get_failed(before.id)
     assert failed is not None
     assert failed.extra == EXTRA
@@ -111,7 +105,7 @@ def test_every_settle_keeps_the_progress_of_its_attempt(
     """Who looks at a failed job wants to know where it stopped; the runner's record is as old as its claim."""
     before = claimed(progress_json=earlier)
     assert store.progress(before, '{"fraction":0.9,"note":"now"}')
-    assert write(store, before, make(before)) is Settled.DONE
+    assert store.settle(before, make(before)) is Settled.DONE
     after = store.get(before.id) or store.get_failed(before.id)
     assert after is not None
     assert after.progress == {"fraction": 0.9, "note": "now"}
@@ -125,7 +119,7 @@ def test_a_row_that_became_unreadable_is_buried_with_what_can_be_read(
     assert store.progress(before, '{"fraction":0.9,"note":"now"}')
     spoil(before.id)
     burial = a_burial(before.evolve(extra=None))
-    assert store.bury(before.evolve(extra=None), burial) is Settled.DONE
+    assert store.settle(before.evolve(extra=None), burial) is Settled.DONE
     failed = store.get_failed(before.id)
     assert failed is not None
     assert (failed.progress, failed.extra) == ({"fraction": 0.9, "note": "now"}, EXTRA)
@@ -156,9 +150,9 @@ def test_a_job_that_came_to_need_more_is_not_ended_here(clock: ManualClock, make
     before = store.claim("job-1", a_lease()).record
     assert before is not None
     row = store.jobs["job-1"] = before.evolve(needs=CAN + 1)
-    assert write(store, before, make(before)) is Settled.LOST
+    assert store.settle(before, make(before)) is Settled.LOST
     assert (store.get("job-1"), store.get_failed("job-1")) == (row, None)
-    assert store.complete_and_delete(before) is Settled.LOST
+    assert store.settle(before, a_deletion(before)) is Settled.LOST
     assert not store.mark_cancelled(before, NOW).done
 
 
@@ -174,8 +168,8 @@ def test_no_engine_ends_a_job_that_came_to_need_more(
     assert before is not None
     tables.edit("job-1", needs={"N": str(CAN + 1)})
     row = tables.item("job-1")
-    assert write(store, before, make(before)) is Settled.LOST
-    assert store.complete_and_delete(before) is Settled.LOST
+    assert store.settle(before, make(before)) is Settled.LOST
+    assert store.settle(before, a_deletion(before)) is Settled.LOST
     assert not store.mark_cancelled(before, NOW).done
     assert (tables.item("job-1"), store.get_failed("job-1")) == (row, None)
 
@@ -195,7 +189,7 @@ def test_a_failed_job_that_needs_more_is_not_brought_back_here(store: JobStore, 
     before = store.claim("job-1", a_lease()).record
     assert before is not None
     burial = a_burial(before.evolve(needs=CAN + 1))
-    assert store.bury(before, burial) is Settled.DONE
+    assert store.settle(before, burial) is Settled.DONE
     failed = store.get_failed("job-1")
     assert failed is not None
     assert store.redrive(failed, a_redrive(failed)) is None
@@ -300,7 +294,7 @@ def test_a_row_among_the_failed_that_has_not_failed_is_unreadable(
     store.add(a_job())
     before = store.claim("job-1", a_lease()).record
     assert before is not None
-    store.bury(before, a_burial(before))
+    store.settle(before, a_burial(before))
     tables.client.update_item(
         TableName=tables.failed,
         Key={"id": {"S": "job-1"}},
@@ -325,7 +319,7 @@ def test_a_redrive_brings_back_only_the_failure_that_was_seen(store: JobStore) -
     for attempt in range(2):
         running = store.claim("job-1", a_lease(f"lease-{attempt}")).record
         assert running is not None
-        assert store.bury(running, a_burial(running, f"ValueError: {attempt}")) is Settled.DONE
+        assert store.settle(running, a_burial(running, f"ValueError: {attempt}")) is Settled.DONE
         failed = store.get_failed("job-1")
         assert failed is not None
         failures.append(failed)

@@ -109,7 +109,7 @@ def test_a_queue_with_jobs_is_not_forgotten(bench: Bench, what: str) -> None:
         claimed = bench.store.claim("mine", a_lease()).record
         assert claimed is not None
         if what == "has failed":
-            bench.store.bury(claimed, a_burial(claimed))
+            bench.store.settle(claimed, a_burial(claimed))
     with pytest.raises(InvalidOption, match="has failed jobs" if what == "has failed" else "wait or run"):
         bench.relayq.queues_forget("emails")
     assert bench.store._queues == {"emails"}

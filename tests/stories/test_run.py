@@ -970,7 +970,7 @@ def test_a_burial_that_is_not_answered_is_tried_on_as_well() -> None:
             told.append(str(error))
 
     bench.relayq.dispatch(Doomed(), job_id="mine")
-    bench.faults["bury"] = ["lost", "unsent", "lost"]
+    bench.faults["settle"] = ["lost", "unsent", "lost"]
     assert bench.run("mine").ended is Ended.FAILED
     assert told == ["away"]
     assert bench.store.failures["mine"].attempt == 1

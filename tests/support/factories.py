@@ -46,6 +46,11 @@ def completion(
     return settling.settle(claimed, Succeeded(result_json, problem), LIMITS, POLICY, now=now, luck=0.5)
 
 
+def a_deletion(claimed: JobRecord, *, now: int = NOW) -> Settlement:
+    """The handler returned, and completed jobs are not kept."""
+    return settling.settle(claimed, Succeeded(), LIMITS, POLICY.evolve(retention_ms=0), now=now, luck=0.5)
+
+
 def a_retry(claimed: JobRecord, error: str = "ValueError: no", *, wait: float = 10, now: int = NOW) -> Settlement:
     """The handler raised, and may try again."""
     return settling.settle(claimed, Failed(error, error, wait), LIMITS, POLICY, now=now, luck=0.5)

@@ -312,6 +312,10 @@ class DynamoStore:
     # --- settle ---
 
     def settle(self, before: JobRecord, settlement: Settlement) -> Settled:
+        if settlement.event is Event.BURY:
+            return self._move_to_failed(before, settlement.after)
+        if not settlement.keeps_row:
+            return self._settle("Delete", self._delete_held(before, settlement.event), before, None, ends=True)
         after = settlement.after
         update = {
             "TableName": self._jobs,
@@ -321,14 +325,13 @@ class DynamoStore:
         }
         return self._settle("Update", update, before, after.settled_by, ends=after.status.is_ended)
 
-    def complete_and_delete(self, before: JobRecord) -> Settled:
-        delete = {
+    def _delete_held(self, before: JobRecord, event: Event) -> dict[str, Any]:
+        return {
             "TableName": self._jobs,
             "Key": job_key(before.id),
-            **_fence(before, Event.COMPLETE),
+            **_fence(before, event),
             "ReturnValuesOnConditionCheckFailure": "ALL_OLD",
         }
-        return self._settle("Delete", delete, before, None, ends=True)
 
     def _settle(
         self, action: str, request: dict[str, Any], before: JobRecord, settled_by: str | None, *, ends: bool
@@ -355,17 +358,10 @@ class DynamoStore:
             return settled
         return Settled.DONE
 
-    def bury(self, before: JobRecord, settlement: Settlement) -> Settled:
-        after = self._as_it_is(before, settlement.after)
+    def _move_to_failed(self, before: JobRecord, after: JobRecord) -> Settled:
+        after = self._as_it_is(before, after)
         actions = [
-            {
-                "Delete": {
-                    "TableName": self._jobs,
-                    "Key": job_key(before.id),
-                    **_fence(before, Event.BURY),
-                    "ReturnValuesOnConditionCheckFailure": "ALL_OLD",
-                }
-            },
+            {"Delete": self._delete_held(before, Event.BURY)},
             {"Put": {"TableName": self._failed, "Item": failed_item(after)}},
         ]
         return self._bury(actions, before, after, with_key=before.holds_key)

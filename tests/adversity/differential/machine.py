@@ -13,7 +13,7 @@ from relayq_core.model import lifecycle, settling, sweeping
 from relayq_core.model.backoff import Backoff, Exponential, Fixed
 from relayq_core.model.bounds import Bounds
 from relayq_core.model.leases import Lease
-from relayq_core.model.lifecycle import Event, Settlement
+from relayq_core.model.lifecycle import Settlement
 from relayq_core.model.policy import Policy
 from relayq_core.model.record import JobRecord, Status
 from relayq_core.model.settling import Failed, Snoozed, Succeeded
@@ -269,15 +269,11 @@ class StoresAgree(RuleBasedStateMachine):
         """Some runner ends its attempt in some way."""
         record = self._held(pick, age, twist)
         now = self.clock.now() + skew
-        if outcome == "delete":
-            self._ask("complete_and_delete", record)
-        else:
-            self._settle(record, _outcome(outcome, record, policy, now, wait, text))
+        self._settle(record, _outcome(outcome, record, policy, now, wait, text))
 
     def _settle(self, record: JobRecord, settlement: Settlement) -> None:
         """As runner and sweeper write it."""
-        verb = "bury" if settlement.event is Event.BURY else "settle"
-        if self._ask(verb, record, settlement) is Settled.DONE:
+        if self._ask("settle", record, settlement) is Settled.DONE and settlement.keeps_row:
             self._remember(settlement.after)
 
     @knows(_runs)
@@ -451,6 +447,8 @@ def _limits(policy: Policy) -> Bounds:
 def _outcome(outcome: str, record: JobRecord, policy: Policy, now: int, wait: float, text: str) -> Settlement:
     """What a runner makes of how its handler ended."""
     match outcome:
+        case "delete":
+            return _outcome("complete", record, policy.evolve(retention_ms=0), now, wait, text)
         case "complete":
             return settling.settle(record, Succeeded(), _limits(policy), policy, now=now, luck=0.5)
         case "fail":

@@ -12,6 +12,7 @@ from typing import Any
 from relayq_core.adapters.dynamodb.items import Item, job_key, read_failed, read_job
 from relayq_core.adapters.dynamodb.store import DynamoStore
 from relayq_core.errors import RelayQError, UnreadableRow
+from relayq_core.model.lifecycle import Event, Settlement
 from relayq_core.model.record import JobRecord, due_shard
 from relayq_core.ports import Added, Answer, Due, Page, Settled
 from relayq_core.testing import ManualClock, MemoryStore
@@ -71,7 +72,7 @@ class Twins:
     def ask(self, verb: str, *args: Any) -> Any:
         """Ask both; their answers, or the exceptions they raise, must be the same. Raises what they raised."""
         expected, found = _answer(self.memory, verb, args), _answer(self.dynamo, verb, args)
-        self._engine.report.answers[verb, _kind(expected)] += 1
+        self._engine.report.answers[_name_call(verb, args), _kind(expected)] += 1
         assert _told(verb, found) == _told(verb, expected), (
             f"{verb}{args}: {found!r} on DynamoDB, {expected!r} in memory"
         )
@@ -207,6 +208,17 @@ def _told(verb: str, answer: Any) -> Any:
         order = [record.finished_at for record in answer] if verb == "failed" else None
         return sorted(answer, key=lambda record: record.id), order
     return answer
+
+
+def _name_call(verb: str, args: tuple[Any, ...]) -> str:
+    """Return the name under which a call is counted: a settle that buries or deletes has one of its own."""
+    match args:
+        case (_, Settlement(event=Event.BURY)):
+            return f"{verb} (bury)"
+        case (_, Settlement(keeps_row=False)):
+            return f"{verb} (delete)"
+        case _:
+            return verb
 
 
 def _kind(answer: Any) -> str:

@@ -25,7 +25,7 @@ def _failed_job(relayq: RelayQ, unique: str | None = None) -> str:
     job_id = relayq.dispatch("work", unique=unique).job_id
     running = relayq.store.claim(job_id, a_lease(now=relayq.clock.now())).record
     assert running is not None
-    relayq.store.bury(running, a_burial(running, now=relayq.clock.now()))
+    relayq.store.settle(running, a_burial(running, now=relayq.clock.now()))
     return job_id
 
 

@@ -25,8 +25,6 @@ RUNNERS = 16
 #: The promise is older than the test: so many times one runner of 16 wins.
 CLAIM_ROUNDS = 200
 ROUNDS = 25
-#: How an attempt is ended.
-SETTLES = ("settle", "bury", "complete_and_delete")
 
 
 def _run(relayq: RelayQ, job_id: str) -> Ran:
@@ -102,8 +100,8 @@ def test_a_runner_or_the_sweeper_ends_an_attempt_never_both(
         late = ManualClock(track.clock.now())
         late.advance(hours=1)
         line = threading.Barrier(2)
-        runner = track.relayq(1, gate=(line, *SETTLES), **settings)
-        sweeper = track.relayq(2, clock=late, gate=(line, *SETTLES))
+        runner = track.relayq(1, gate=(line, "settle"), **settings)
+        sweeper = track.relayq(2, clock=late, gate=(line, "settle"))
         running = track.pool.submit(_run, runner, made.job_id)
         while line.n_waiting == 0:  # the runner stands at the gate: its job is claimed
             assert not running.done()
@@ -137,11 +135,11 @@ def test_a_runner_that_was_thought_dead_cannot_settle_beside_the_next(
         late = ManualClock(track.clock.now())
         late.advance(hours=1)
         line = threading.Barrier(2)
-        first = track.pool.submit(_run, track.relayq(1, gate=(line, *SETTLES)), made.job_id)
+        first = track.pool.submit(_run, track.relayq(1, gate=(line, "settle")), made.job_id)
         while line.n_waiting == 0:
             assert not first.done()
         assert track.relayq(2, clock=late).sweeper.sweep(lambda: 150_000, Scope()).counts == {"released": 1}
-        second = _run(track.relayq(3, clock=late, gate=(line, *SETTLES)), made.job_id)
+        second = _run(track.relayq(3, clock=late, gate=(line, "settle")), made.job_id)
         assert first.result(60).ended is Ended.LEASE_LOST
         assert second.job is not None
         assert second.job.attempt == (1 if handler is _snooze else 2)
@@ -208,7 +206,7 @@ def test_a_cancel_that_was_answered_in_time_counts_and_a_late_one_changes_nothin
     for _ in range(ROUNDS):
         job_id = operator.dispatch("work", unique="one at a time").job_id
         line = threading.Barrier(2)
-        runner = track.relayq(1, gate=(line, *SETTLES))
+        runner = track.relayq(1, gate=(line, "settle"))
         canceller = track.relayq(2, gate=(line, "mark_cancelled"))
         running = track.pool.submit(_run, runner, job_id)
         while line.n_waiting == 0:

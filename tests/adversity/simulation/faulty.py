@@ -229,16 +229,8 @@ class FaultyStore:
         return self._write("heartbeat", before.id, lambda: self._memory.heartbeat(before, lease_until))  # type: ignore[no-any-return]
 
     def settle(self, before: JobRecord, settlement: Settlement) -> Settled:
-        verb = f"settle ({settlement.event})"
+        verb = f"settle ({settlement.event})" if settlement.keeps_row else "settle (delete)"
         return self._write(verb, before.id, lambda: self._memory.settle(before, settlement))  # type: ignore[no-any-return]
-
-    def complete_and_delete(self, before: JobRecord) -> Settled:
-        return self._write(  # type: ignore[no-any-return]
-            "complete_and_delete", before.id, lambda: self._memory.complete_and_delete(before)
-        )
-
-    def bury(self, before: JobRecord, settlement: Settlement) -> Settled:
-        return self._write("bury", before.id, lambda: self._memory.bury(before, settlement))  # type: ignore[no-any-return]
 
     def progress(self, before: JobRecord, progress_json: str) -> bool:
         return self._write("progress", before.id, lambda: self._memory.progress(before, progress_json))  # type: ignore[no-any-return]

@@ -282,28 +282,28 @@ def cancel_is_told_and_not_written() -> list[Patch]:
 def bury_is_two_writes() -> list[Patch]:
     """The row goes first; a failure between the two loses the job."""
 
-    def bury(self: MemoryStore, before: JobRecord, settlement: Settlement) -> Settled:
+    def bury(self: MemoryStore, before: JobRecord, after: JobRecord) -> Settled:
         if before.id in self.jobs and self._refusal(before, Event.BURY, None) is None:
             self._release_key(before)
             del self.jobs[before.id]
             return Settled.DONE
-        return _BURY(self, before, settlement)
+        return _BURY(self, before, after)
 
-    return [(MemoryStore, "bury", bury)]
+    return [(MemoryStore, "_bury", bury)]
 
 
 @mutant
 def bury_keeps_the_row() -> list[Patch]:
     """The failed row is written, the job's is left."""
 
-    def bury(self: MemoryStore, before: JobRecord, settlement: Settlement) -> Settled:
+    def bury(self: MemoryStore, before: JobRecord, after: JobRecord) -> Settled:
         row = self.jobs.get(before.id)
-        settled = _BURY(self, before, settlement)
+        settled = _BURY(self, before, after)
         if row is not None and settled is Settled.DONE:
             self.jobs[before.id] = row
         return settled
 
-    return [(MemoryStore, "bury", bury)]
+    return [(MemoryStore, "_bury", bury)]
 
 
 @mutant
@@ -784,7 +784,7 @@ def _claim_without_waiting(self: Any, claim: Any, remaining: Any) -> Any:
 
 _ADD = MemoryStore.add
 _CLAIM = MemoryStore.claim
-_BURY = MemoryStore.bury
+_BURY = MemoryStore._bury
 _REDRIVE = MemoryStore.redrive
 _REFUSAL = MemoryStore._refusal
 _NEXT_LOOK = lifecycle.next_look

@@ -51,7 +51,7 @@ class Rows:
         if old is None or (verb == "redrive" and before.failed is not None):
             assert new is not None
             self._appeared(verb, new, before)
-        elif new is None or (verb == "bury" and after.failed is not None and before.failed is None):
+        elif new is None or (verb == "settle (bury)" and after.failed is not None and before.failed is None):
             self._vanished(actor, verb, old, after)
         else:
             self._moved(actor, verb, old, new)
@@ -101,18 +101,18 @@ class Rows:
 
     def _vanished(self, actor: Actor, verb: str, old: JobRecord, after: Snapshot) -> None:
         story = self._book.stories[old.id]
-        if verb == "bury":
+        if verb == "settle (bury)":
             self._hold(10, after.failed is not None, old.id, "buried in one step, or not at all")
             self._hold(11, old.cancel_requested_at is None, old.id, "buried though it was to be cancelled")
             assert after.failed is not None
             self._buried(actor, old, after.failed)
             self._book.moves[old.id] += 1
         else:
-            self._hold(1, verb == "complete_and_delete", old.id, f"the row vanished by {verb}")
+            self._hold(1, verb == "settle (delete)", old.id, f"the row vanished by {verb}")
             self._book.deleted.add(old.id)
             self._returned(old, None, kept=False)
             story.completed_at = self._book.world.now
-        self._book.settled[old.lease_id or ""] = "bury" if verb == "bury" else "complete"
+        self._book.settled[old.lease_id or ""] = "bury" if verb == "settle (bury)" else "complete"
         if actor.kind == "runner":
             self._hold(5, self._book.is_holder(actor, old.lease_id), old.id, "settled without holding the lease")
         else:

@@ -116,7 +116,7 @@ class Api:
         store.register_queue("emails")
         store.add(a_job(**{**times, "id": job_id, **changes}))
         claimed = store.claim(job_id, a_lease(now=now)).record
-        store.bury(claimed, a_burial(claimed, now=now))
+        store.settle(claimed, a_burial(claimed, now=now))
         return claimed  # type: ignore[no-any-return]
 
 

@@ -43,7 +43,7 @@ def bury(store: DynamoStore) -> Callable[..., str]:
         assert store.add(record).found is None
         claimed = store.claim(job_id, a_lease(f"lease-{job_id}", now=at)).record
         assert claimed is not None
-        store.bury(claimed, a_burial(claimed, error, now=at))
+        store.settle(claimed, a_burial(claimed, error, now=at))
         return job_id
 
     return buried

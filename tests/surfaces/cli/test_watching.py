@@ -24,7 +24,7 @@ from relayq_core.client import RelayQ
 from relayq_core.model.leases import LEAST_TIME_MS
 from relayq_core.model.record import JobRecord
 from relayq_core.ports import JobStore
-from tests.support.factories import a_burial, a_lease, completion
+from tests.support.factories import a_burial, a_deletion, a_lease, completion
 from tests.support.harmless import is_harmless
 from tests.surfaces.cli.test_cli import Relayq, dispatched
 
@@ -67,6 +67,12 @@ def claimed(store: JobStore, job_id: str) -> JobRecord:
     return record
 
 
+def complete_and_delete(store: JobStore, job_id: str) -> None:
+    """A runner completes the job, and its settings keep no completed jobs."""
+    running = claimed(store, job_id)
+    store.settle(running, a_deletion(running))
+
+
 def test_a_job_is_followed_to_its_end(relayq: Relayq, store: JobStore, meanwhile: Callable[..., None]) -> None:
     """Each change is told once, its progress too; at the end the job is shown whole."""
     job_id = dispatched(relayq, "import_file")
@@ -93,7 +99,7 @@ def test_a_job_that_fails_while_it_is_followed_exits_3(
 
     def fail() -> None:
         running = claimed(store, job_id)
-        store.bury(running, a_burial(running, now=SystemClock().now()))
+        store.settle(running, a_burial(running, now=SystemClock().now()))
 
     meanwhile(fail)
     ran = relayq("status", job_id, "--follow", "--json")
@@ -108,7 +114,7 @@ def test_a_job_that_is_not_kept_once_it_has_ended_is_followed_all_the_same(
     monkeypatch.setenv("RELAYQ_RETENTION_SECONDS", "0")
     for flags in ((), ("--json",)):
         job_id = dispatched(relayq, "import_file")
-        meanwhile(lambda job_id=job_id: store.complete_and_delete(claimed(store, job_id)))
+        meanwhile(lambda job_id=job_id: complete_and_delete(store, job_id))
         ran = relayq("status", job_id, "--follow", *flags)
         assert ran.code == 0
         if flags:
@@ -125,7 +131,7 @@ def test_a_job_that_failed_and_was_forgotten_while_it_was_followed_did_not_end_w
 
     def fail_and_forget() -> None:
         running = claimed(store, "job-1")
-        store.bury(running, a_burial(running, now=SystemClock().now()))
+        store.settle(running, a_burial(running, now=SystemClock().now()))
         assert store.forget("job-1")
 
     command, flag = follow
@@ -144,7 +150,7 @@ def test_a_job_that_vanishes_while_it_is_followed_has_no_state_for_a_program(
 ) -> None:
     """The one it was last seen in is over."""
     job_id = dispatched(relayq, "import_file")
-    meanwhile(lambda: store.complete_and_delete(claimed(store, job_id)))
+    meanwhile(lambda: complete_and_delete(store, job_id))
     ran = relayq("status", job_id, "--follow", "--json")
     assert (ran.code, ran.json["exit_code"], "status" in ran.json) == (4, 4, False)
 
@@ -369,7 +375,7 @@ def test_logs_of_a_job_that_has_ended_are_looked_for_until_an_hour_later(
     """Not through all that was logged since; who says --since says how far."""
     job_id = dispatched(relayq, "greet")
     running, ended = claimed(store, job_id), SystemClock().now()
-    store.bury(running, a_burial(running, now=ended))
+    store.settle(running, a_burial(running, now=ended))
     until = {**asked("g", job_id), "endTime": ended + 3_600_000}
     cloudwatch.add_response("filter_log_events", {"nextToken": "t"}, until)
     cloudwatch.add_response("filter_log_events", {}, {**until, "nextToken": "t"})

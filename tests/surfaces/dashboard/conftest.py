@@ -137,7 +137,7 @@ class World:
         self.waiting(job_id, **changes)
         claimed = self.store.claim(job_id, a_lease(now=self.clock.now())).record
         assert claimed is not None
-        self.store.bury(claimed, a_burial(claimed, now=self.clock.now()))
+        self.store.settle(claimed, a_burial(claimed, now=self.clock.now()))
         if error is not None:
             self.store.failures[job_id] = self.store.failures[job_id].evolve(error=error)
         return self.store.failures[job_id]

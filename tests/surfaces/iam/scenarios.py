@@ -399,7 +399,7 @@ class Scenarios:
         self._late(job_id, **more)
         claimed = self._made.store.claim(job_id, self._lease()).record
         assert claimed is not None
-        self._made.store.bury(claimed, a_burial(claimed, now=int(time.time() * 1000)))
+        self._made.store.settle(claimed, a_burial(claimed, now=int(time.time() * 1000)))
 
 
 class _Slot:
