@@ -65,7 +65,7 @@ def parts() -> Iterator[Part]:
     """All of them, in order: what fails soonest comes first."""
     yield Part("engines", 90)
     yield Part("check", 120)
-    yield Part("pythons", 300)
+    yield Part("pythons", 240)
     usable = [version for version in pythons.VERSIONS if pythons.is_ready(version)]
     if DEPLOYED in usable:
         yield Part("test", 600, [f"ON={DEPLOYED}"], f"test on {DEPLOYED}")
@@ -77,10 +77,10 @@ def parts() -> Iterator[Part]:
         if version != DEPLOYED:
             yield Part("test", 120, [f"ON={version}", f"ARGS={CORE}"], f"core on {version}")
     yield Part("browser", 120)
-    yield Part("simulate", 300, SIZES["simulate"].split())
+    yield Part("simulate", 150, SIZES["simulate"].split())
     yield Part("differential", 150, [SIZES["differential"]])
     yield Part("e2e", 360)
-    yield Part("chaos", 300, [SIZES["chaos"], "SEED=7"])
+    yield Part("chaos", 240, [SIZES["chaos"], "SEED=7"])
 
 
 def run(part: Part, out: TextIO) -> Outcome:
