@@ -35,7 +35,7 @@ STARTS = "Peers: until the job begins"
 WARM = "RelayQ, a warm runner"
 #: The same of the time from the dispatch to the first line of the handler, by a worker that is idle.
 LEFT_OUT = {
-    "RelayQ, relayq work": "it polls, ever more seldom, up to once a second",
+    "RelayQ, relayq work": "it polls, less and less often, down to once a second",
     "Celery + Redis": "a worker that always runs",
     "RQ": "a worker that always runs; forks for each job",
     "dramatiq + Redis": "a worker that always runs",

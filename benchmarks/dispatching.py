@@ -130,7 +130,7 @@ def _many(scale: Scale) -> Iterator[Row]:
         rounds=max(5, scale.rounds // 2),
         batch=1,
     )
-    name = f"a job of dispatch_many ({_MANY}, nobody told)"
+    name = f"a job of dispatch_many ({_MANY}, no handoff)"
     yield _row(
         f"{name}, one call after another", "put_item, tuned", found, "alone", 0.12, "checks and records included"
     )

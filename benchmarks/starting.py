@@ -52,7 +52,7 @@ def rows(scale: Scale) -> Iterator[Row]:
     )
     yield Row(
         GROUP,
-        "import relayq_core, dispatch at hand",
+        "import relayq_core, with dispatch loaded",
         "import boto3",
         net_ratio(imports, "relayq_core", "boto3", "bare"),
         0.25,
