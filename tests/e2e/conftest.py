@@ -15,7 +15,8 @@ import pytest
 from relayq_core import Dispatched, JobRecord, RelayQ, Status
 from relayq_core.settings import Settings
 from tests.e2e import harness
-from tests.e2e.harness import REGION, ROOT, Emulator, copied
+from tests.e2e.harness import REGION, Emulator, copied
+from tests.support.paths import ROOT
 
 OWN_QUEUES = {"reports": "own-jobs-runner"}
 API_TOKEN = "the-token-of-the-end-to-end-tests"

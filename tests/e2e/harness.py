@@ -17,7 +17,8 @@ from typing import Any, cast
 
 import boto3
 
-ROOT = Path(__file__).resolve().parents[2]
+from tests.support.paths import ROOT
+
 SAM = os.environ.get("E2E_SAM", str(ROOT / ".venv-sam/bin/sam"))
 #: the interpreter that ministack and, with it, every Lambda runs on
 PYTHON = os.environ.get("E2E_PYTHON", str(ROOT / ".venv-e2e/bin/python"))

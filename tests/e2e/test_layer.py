@@ -12,7 +12,7 @@ import pytest
 from tests.e2e.conftest import Deployment
 from tests.e2e.harness import PYTHON, copied, runtime
 from tests.support import pythons
-from tests.surfaces.template.translate import ROOT
+from tests.support.paths import ROOT
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
 

@@ -12,7 +12,8 @@ from botocore.exceptions import ClientError
 
 from tests.e2e import harness
 from tests.e2e.harness import PYTHON, SAM, Emulator
-from tests.surfaces.docs.blocks import DEPLOYED, ROOT, Block, Way, blocks, compare
+from tests.support.paths import ROOT
+from tests.surfaces.docs.blocks import DEPLOYED, Block, Way, blocks, compare
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(400)]
 

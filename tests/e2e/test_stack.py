@@ -18,7 +18,7 @@ from botocore.exceptions import ClientError
 
 from relayq_core import Dispatched, JobRecord, RelayQ, Status
 from tests.e2e.conftest import Deployment
-from tests.e2e.harness import ROOT
+from tests.support.paths import ROOT
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(400)]
 

@@ -8,7 +8,6 @@ import json
 import subprocess
 import sys
 from collections.abc import Iterator
-from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -22,8 +21,7 @@ from relayq_core.adapters.dynamodb.tables import failed_table, jobs_table
 from relayq_core.events.listeners import events
 from relayq_core.testing import MemoryStore, RecordingHandoff
 from tests.support.factories import a_job
-
-ROOT = Path(__file__).parents[2]
+from tests.support.paths import ROOT
 
 
 class Context:

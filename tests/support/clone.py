@@ -5,7 +5,8 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
-ROOT = Path(__file__).parents[2]
+from tests.support.paths import ROOT
+
 #: What functions/runner/jobs has from the start.
 JOBS = frozenset({"__init__.py", "domains.py", "email.py", "webhook.py"})
 

@@ -23,8 +23,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tests.support import engines
+from tests.support.paths import ROOT
 
-ROOT = Path(__file__).parents[2]
 HOME = ROOT / ".pythons"
 #: The newest that Lambda has, which the template deploys, and the next. The oldest is .venv's business.
 VERSIONS = ("3.13", "3.14")

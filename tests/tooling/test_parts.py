@@ -11,7 +11,7 @@ import pytest
 from tests import parts
 from tests.parts import CORE, DEPLOYED, Outcome, Part, closing, counted
 from tests.support import pythons
-from tests.surfaces.docs.blocks import ROOT
+from tests.support.paths import ROOT
 
 #: What CI may take, in seconds.
 WHOLE = 40 * 60

@@ -29,7 +29,8 @@ from tests.adversity.chaos.nemesis import Nemesis
 from tests.adversity.chaos.plan import Order, plan
 from tests.adversity.chaos.wire import Wire, address, wire
 from tests.e2e import harness
-from tests.e2e.harness import ROOT, Emulator, copied
+from tests.e2e.harness import Emulator, copied
+from tests.support.paths import ROOT
 
 #: Long enough for a delay that a runner sleeps; a process that stopped itself is ended by Lambda after this.
 RUNNER_TIMEOUT = 90

@@ -18,7 +18,7 @@ from tests.adversity.chaos.log import Line
 from tests.adversity.chaos.mutants import MUTANTS
 from tests.adversity.chaos.nemesis import Stop
 from tests.adversity.chaos.plan import Order, plan
-from tests.e2e.harness import ROOT
+from tests.support.paths import ROOT
 
 #: Epoch milliseconds of the monotonic second 0.
 EPOCH = 1_767_225_600_000

@@ -32,6 +32,7 @@ from relayq_core.model.policy import Policy
 from relayq_core.ports import JobStore
 from relayq_core.testing import MemoryStore, isolated_registry
 from tests.support.factories import a_burial, a_job, a_lease
+from tests.support.paths import ROOT
 from tests.surfaces.template.grants import grants, needed
 
 
@@ -42,7 +43,6 @@ def _no_jobs_of_other_tests() -> Iterator[None]:
         yield
 
 
-ROOT = Path(__file__).parents[3]
 EVENTS = {path.stem: json.loads(path.read_text()) for path in sorted(ROOT.glob("events/api_*.json"))}
 TOKEN = "a-token-that-nobody-may-see"
 OTHER = "another-token-not-to-be-seen"

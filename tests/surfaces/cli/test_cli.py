@@ -30,8 +30,7 @@ from relayq_core.operations.serialize import job_shape
 from relayq_core.testing import isolated_registry
 from tests.support.factories import a_job, a_lease
 from tests.support.harmless import is_harmless
-
-ROOT = Path(__file__).parents[3]
+from tests.support.paths import ROOT
 
 JOBS = '''
 """Jobs of the command line's tests."""

@@ -23,7 +23,8 @@ from relayq_core.cli.dev_output import _folded
 from relayq_core.client import RelayQ
 from relayq_core.local.environ import applied, isolated
 from relayq_core.local.file_watch import Watched, syntax_error
-from tests.surfaces.docs.blocks import ROOT, blocks
+from tests.support.paths import ROOT
+from tests.surfaces.docs.blocks import blocks
 
 JOB = """
 from relayq_core import JobContext, job

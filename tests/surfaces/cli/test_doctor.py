@@ -16,7 +16,8 @@ from relayq_core import RelayQ
 from relayq_core.adapters.system_clock import SystemClock
 from relayq_core.cli.doctor.checks import CHECKS
 from relayq_core.testing import isolated_registry
-from tests.surfaces.cli.test_cli import ROOT, Relayq
+from tests.support.paths import ROOT
+from tests.surfaces.cli.test_cli import Relayq
 
 SERVICES = ("cloudformation", "lambda", "dynamodb", "scheduler", "ssm", "iam")
 PLACE = "eu-west-1:123456789012"

@@ -20,9 +20,9 @@ from relayq_core.errors import InvalidOption
 from relayq_core.local.environ import isolated
 from relayq_core.testing import isolated_registry
 from tests.support.clone import copy_functions
+from tests.support.paths import ROOT
 from tests.surfaces.cli.test_dev import Dev
 
-ROOT = Path(__file__).parents[3]
 TOOLS = Path(sys.executable).parent
 
 

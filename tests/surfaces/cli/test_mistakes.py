@@ -16,8 +16,9 @@ from relayq_core.cli.main import main
 from relayq_core.local.environ import isolated
 from relayq_core.local.state import kept
 from tests.support.clone import copy_functions
+from tests.support.paths import ROOT
 from tests.surfaces.cli.test_dev import CLIENT, JOB, Dev
-from tests.surfaces.docs.blocks import ROOT, Way, blocks
+from tests.surfaces.docs.blocks import Way, blocks
 
 SHELLS = [shell for shell in ("sh", "bash", "zsh") if shutil.which(shell)]
 #: What a shell may hold of AWS and of another RelayQ; each would lead a dispatch elsewhere, or fail it.

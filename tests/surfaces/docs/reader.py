@@ -17,7 +17,8 @@ from relayq_core.local.aws import FAILED_TABLE, JOBS_TABLE, EmbeddedAws
 from relayq_core.local.environ import isolated
 from relayq_core.local.functions import Function, Functions
 from tests.support.clone import copy_events, copy_functions
-from tests.surfaces.docs.blocks import ROOT, Block, Way, compare
+from tests.support.paths import ROOT
+from tests.surfaces.docs.blocks import Block, Way, compare
 
 #: What the reader has of this repository, beside functions and events.
 _COPIED = ["examples", "template.yaml", "samconfig.toml", "Makefile", "pyproject.toml"]

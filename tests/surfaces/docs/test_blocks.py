@@ -17,7 +17,8 @@ import pytest
 from relayq_core.local.environ import isolated
 from relayq_core.model import lifecycle
 from tests.support import clone
-from tests.surfaces.docs.blocks import DEPLOYED, ELSEWHERE, PAGES, ROOT, Block, Way, blocks, normalised, printed_after
+from tests.support.paths import ROOT
+from tests.surfaces.docs.blocks import DEPLOYED, ELSEWHERE, PAGES, Block, Way, blocks, normalised, printed_after
 from tests.surfaces.docs.reader import Reader
 from tests.surfaces.template import translate
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,8 +11,7 @@ import yaml
 from docs import cost
 from relayq_core import Settings
 from relayq_core.model.record import SHARDS
-
-ROOT = Path(__file__).parents[3]
+from tests.support.paths import ROOT
 
 
 @pytest.mark.parametrize("page", ["README.md", "docs/explanation/costs-and-limits.md"])

@@ -5,7 +5,7 @@ import re
 from tests.adversity.simulation.laws import LAWS, PARTS, as_list, as_table, judged_by
 from tests.adversity.simulation.mutants import MUTANTS
 from tests.adversity.simulation.scenarios import SCENARIOS
-from tests.surfaces.docs.blocks import ROOT
+from tests.support.paths import ROOT
 
 _PAGE = (ROOT / "docs" / "explanation" / "reliability.md").read_text()
 _README = (ROOT / "README.md").read_text()

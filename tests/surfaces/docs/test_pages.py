@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.surfaces.docs.blocks import PAGES, ROOT
+from tests.support.paths import ROOT
+from tests.surfaces.docs.blocks import PAGES
 from tests.surfaces.docs.test_reference import rows, table
 
 README = ROOT / "README.md"

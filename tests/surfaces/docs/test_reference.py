@@ -15,7 +15,7 @@ from relayq_core.cli.exit_codes import LEGEND
 from relayq_core.cli.main import app
 from relayq_core.events.publisher import TITLES
 from relayq_core.settings import PREFIX, Settings
-from tests.surfaces.docs.blocks import ROOT
+from tests.support.paths import ROOT
 from tests.surfaces.template import translate
 
 REFERENCE = ROOT / "docs/reference"

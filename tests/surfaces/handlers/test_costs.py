@@ -8,7 +8,6 @@ import sys
 import textwrap
 import threading
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import Any
 
 import boto3
@@ -25,8 +24,7 @@ from relayq_core.model.settling import Failed, Succeeded
 from relayq_core.testing import isolated_registry
 from tests.support.aws_stub import Request, Stub, at_once, aws_stub
 from tests.support.factories import LIMITS, NOW, POLICY, a_job, a_lease
-
-ROOT = Path(__file__).parents[3]
+from tests.support.paths import ROOT
 
 
 @pytest.fixture(autouse=True)

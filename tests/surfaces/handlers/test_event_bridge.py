@@ -13,6 +13,7 @@ from relayq_core import RelayQ, Settings
 from relayq_core.adapters.event_bridge import EventBridge
 from relayq_core.ports import Announcement
 from tests.support.aws_stub import Stub
+from tests.support.paths import ROOT
 from tests.surfaces.handlers.test_handlers import (
     SECRET,
     Context,
@@ -23,7 +24,7 @@ from tests.surfaces.handlers.test_handlers import (
     metrics_of,
 )
 from tests.surfaces.template.grants import grants, needed
-from tests.surfaces.template.translate import ROOT, read
+from tests.surfaces.template.translate import read
 
 __all__ = ["invocations", "lambdas"]
 

@@ -30,8 +30,8 @@ from relayq_core.jobs.registry import registry
 from relayq_core.model.record import JobRecord
 from relayq_core.testing import isolated_registry
 from tests.support.aws_stub import Request, Stub, aws_stub
+from tests.support.paths import ROOT
 
-ROOT = Path(__file__).parents[3]
 RUNNER_EVENT = json.loads((ROOT / "events/runner.json").read_text())
 SWEEPER_EVENT = json.loads((ROOT / "events/sweeper_schedule.json").read_text())
 SECRET = "hunter2-must-not-be-logged"

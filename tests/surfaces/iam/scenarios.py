@@ -30,10 +30,10 @@ from tests.surfaces.iam.asking import asked
 from tests.surfaces.iam.evaluator import Request
 from tests.surfaces.iam.principals import ARNS, NAMES, OWN_RUNNER, PARAMETER, REGION, SECRET, STACK
 
-ROOT = Path(__file__).parents[3]
 JOBS, FAILED = NAMES["JobsTable"], NAMES["FailedJobsTable"]
 TOKEN = "a-token-of-more-than-16-characters"
 JOB_MODULE = """
+from tests.support.paths import ROOT
 from relayq_core import JobContext, Snooze, cancel, dispatch, dispatch_many, get, job
 
 

@@ -12,11 +12,11 @@ import sys
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.support.paths import ROOT
 from tests.surfaces.iam.denials import DENIED, KINDS
 from tests.surfaces.iam.evaluator import Request, judged, missing
 from tests.surfaces.iam.principals import ARNS, principals
@@ -24,7 +24,6 @@ from tests.surfaces.template.grants import translated
 
 pytestmark = pytest.mark.skipif(missing() is not None, reason=missing() or "")
 
-ROOT = Path(__file__).parents[3]
 KEYS = "dynamodb:LeadingKeys"
 Change = Callable[[dict[str, Any]], None]
 

@@ -18,8 +18,7 @@ import pytest
 
 from relayq_core.cli.demo import program
 from relayq_core.local.environ import isolated
-
-ROOT = Path(__file__).parents[3]
+from tests.support.paths import ROOT
 
 
 @dataclass(frozen=True)

@@ -15,8 +15,8 @@ import pytest
 from relayq_core.local.aws import FAILED_TABLE, JOBS_TABLE
 from relayq_core.local.environ import isolated
 from relayq_core.local.state import NoState, UnreadableState, delete, exists, held, kept
+from tests.support.paths import ROOT
 
-ROOT = Path(__file__).parents[3]
 ROW = {"pk": {"S": "job#1"}, "due_shard": {"S": "q#1"}, "due_at": {"N": "5"}, "names": {"SS": ["a", "b"]}}
 
 

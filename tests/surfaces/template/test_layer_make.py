@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from relayq_core.handlers.starting import refuse_another_python
-from tests.surfaces.docs.blocks import ROOT
+from tests.support.paths import ROOT
 
 MAKEFILE = (ROOT / "relayq_core/Makefile").read_text()
 #: Every name that it gives a value of its own, and that no user is to set.

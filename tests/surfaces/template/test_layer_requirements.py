@@ -10,7 +10,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 from tests.support import engines
-from tests.surfaces.template.translate import ROOT
+from tests.support.paths import ROOT
 
 
 def pins(path: str) -> dict[str, str]:

@@ -12,8 +12,9 @@ import pytest
 from relayq_core.adapters.dynamodb.tables import TTL_ATTRIBUTE, failed_table, jobs_table
 from relayq_core.cli.doctor.checks import _OWN
 from relayq_core.settings import KNOWN
+from tests.support.paths import ROOT
 from tests.surfaces.template.grants import translated
-from tests.surfaces.template.translate import ROOT, TEMPLATES, read, translate
+from tests.surfaces.template.translate import TEMPLATES, read, translate
 
 FUNCTIONS = ("RunnerFunction", "SweeperFunction", "ApiFunction")
 TABLES = {"JobsTable": jobs_table, "FailedJobsTable": failed_table}

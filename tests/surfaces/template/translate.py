@@ -16,7 +16,8 @@ from samtranslator.parser.parser import Parser
 from samtranslator.translator.translator import Translator
 from samtranslator.yaml_helper import yaml_parse
 
-ROOT = Path(__file__).resolve().parents[3]
+from tests.support.paths import ROOT
+
 TEMPLATE = ROOT / "template.yaml"
 TEMPLATES = [TEMPLATE, *sorted(ROOT.glob("examples/*/template.yaml"))]
 

@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.paths import ROOT
+
 HERE = Path(__file__).parent
-ROOT = HERE.parents[2]
 GOOD = HERE / "good.py"
 BAD = sorted(HERE.glob("bad/*.py"))
 
