@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from relayq_core.local.environ import isolated
-from tests.surfaces.docs.blocks import ROOT, Block, blocks, normalised
+from tests.support.paths import ROOT
+from tests.surfaces.docs.blocks import Block, blocks, normalised
 
 SMALL = sorted((ROOT / "examples/small").glob("*.py"))
 _BLOCKS = blocks(ROOT / "examples/README.md")

@@ -26,6 +26,7 @@ import boto3
 import botocore.client
 from moto import mock_aws
 
+from tests.support.paths import ROOT
 from tests.surfaces.iam.asking import asked
 from tests.surfaces.iam.evaluator import Request
 from tests.surfaces.iam.principals import ARNS, NAMES, OWN_RUNNER, PARAMETER, REGION, SECRET, STACK
@@ -33,7 +34,6 @@ from tests.surfaces.iam.principals import ARNS, NAMES, OWN_RUNNER, PARAMETER, RE
 JOBS, FAILED = NAMES["JobsTable"], NAMES["FailedJobsTable"]
 TOKEN = "a-token-of-more-than-16-characters"
 JOB_MODULE = """
-from tests.support.paths import ROOT
 from relayq_core import JobContext, Snooze, cancel, dispatch, dispatch_many, get, job
 
 
