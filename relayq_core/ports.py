@@ -62,7 +62,7 @@ class JobStore(Protocol):
         """Make room for another queue; this one stays among `queues` for a day. False if it is not known."""
         ...
 
-    def queues(self) -> list[str]:
+    def list_queues(self) -> list[str]:
         """The names of all queues, sorted, and of those that were forgotten within a day."""
         ...
 
@@ -81,7 +81,7 @@ class JobStore(Protocol):
         """Take the lease if the job waits and its time has come; a lease that is mine already counts as taken."""
         ...
 
-    def heartbeat(self, before: JobRecord, lease_until: int) -> bool:
+    def renew_lease(self, before: JobRecord, lease_until: int) -> bool:
         """Renew the lease of a job that runs; False if it is no longer `before.lease_id`."""
         ...
 
@@ -93,11 +93,11 @@ class JobStore(Protocol):
         """
         ...
 
-    def progress(self, before: JobRecord, progress_json: str) -> bool:
+    def save_progress(self, before: JobRecord, progress_json: str) -> bool:
         """Keep how far the job is; False if the lease is no longer `before.lease_id`."""
         ...
 
-    def due(self, shard: str, until: int, limit: int, cursor: object | None = None) -> Page:
+    def list_due(self, shard: str, until: int, limit: int, cursor: object | None = None) -> Page:
         """Rows of one index shard with due_at <= until, oldest first."""
         ...
 
@@ -113,7 +113,7 @@ class JobStore(Protocol):
         """The job from the jobs table, read consistently; None if there is none or it has expired."""
         ...
 
-    def holder(self, unique_pk: str) -> str | None:
+    def find_holder(self, unique_pk: str) -> str | None:
         """The id of the job that has the unique key, read consistently; None if it is free or its window is over."""
         ...
 
@@ -125,7 +125,7 @@ class JobStore(Protocol):
         """The job from the failed table, read consistently."""
         ...
 
-    def failed(self, queue: str, limit: int, until: int | None = None) -> Iterator[JobRecord]:
+    def list_failed(self, queue: str, limit: int, until: int | None = None) -> Iterator[JobRecord]:
         """Failed jobs of one queue, newest first, read `limit` at a time; rows that cannot be read are left out.
 
         `until`: only those that failed then or earlier, epoch milliseconds; what is newer is not read.
@@ -152,11 +152,11 @@ class JobStore(Protocol):
         """Keep when the sweeper last ran, and what it did. `by` names the runner that it hands off to."""
         ...
 
-    def sweepers(self) -> tuple[str, ...]:
+    def list_sweepers(self) -> tuple[str, ...]:
         """Return the names that the last two ticks gave, each once: several mean that two stacks share the tables."""
         ...
 
-    def last_tick(self) -> tuple[int, dict[str, int]] | None:
+    def read_last_tick(self) -> tuple[int, dict[str, int]] | None:
         """When the sweeper last ran, and what it did."""
         ...
 

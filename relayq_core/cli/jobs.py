@@ -173,7 +173,7 @@ def cancel(cli: Cli, job_id: JobId) -> int | None:
 
 def known_queue(relayq: RelayQ, queue: str | None) -> None:
     """Raises Stop for a queue that nothing was ever dispatched to."""
-    if queue is None or queue in (known := relayq.store.queues()):
+    if queue is None or queue in (known := relayq.store.list_queues()):
         return
     raise Stop(
         f"there is no queue {queue!r}.{suggest(queue, known)} Known: {', '.join(known) or 'none yet'}",
@@ -222,7 +222,7 @@ def _queue_rows(views: Sequence[QueueView]) -> list[list[str]]:
 
 
 def _swept_at(relayq: RelayQ) -> int | None:
-    tick = relayq.store.last_tick()
+    tick = relayq.store.read_last_tick()
     return tick[0] if tick else None
 
 

@@ -49,7 +49,7 @@ def work(
     """
     relayq = cli.relayq()
     cli.jobs(relayq.settings)
-    relayq.store.queues()  # tables that cannot be used are told now, in a sentence
+    relayq.store.list_queues()  # tables that cannot be used are told now, in a sentence
     # a handler's own dispatches, and retries, go the way that this command goes
     environ = {"RELAYQ_HANDOFF": relayq.settings.handoff}
     wanted, most = queue or [], 1 if once else max_jobs

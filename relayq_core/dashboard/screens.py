@@ -104,7 +104,7 @@ class Overview:
 
 def overview(relayq: RelayQ) -> Overview:
     """The whole at a glance, from the index alone. Raises StoreError."""
-    tick = relayq.store.last_tick()
+    tick = relayq.store.read_last_tick()
     return Overview(
         queues=tuple(relayq.queues(limit=COUNTED)),
         swept_at=None if tick is None else tick[0],
@@ -130,7 +130,7 @@ def queue_page(relayq: RelayQ, queue: str, cursor: str | None) -> QueuePage:
     for shard in shards:
         if shard not in places:
             continue
-        page = relayq.store.due(shard, _FOR_EVER, _PER_SHARD, places[shard] or None)
+        page = relayq.store.list_due(shard, _FOR_EVER, _PER_SHARD, places[shard] or None)
         rows += page.rows
         if page.cursor is not None:
             further[shard] = page.cursor

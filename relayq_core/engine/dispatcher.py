@@ -181,7 +181,7 @@ class Dispatcher:
         if holder is None or record.unique_pk is None:
             return None
         try:
-            return holder if holder == self._store.holder(record.unique_pk) else None
+            return holder if holder == self._store.find_holder(record.unique_pk) else None
         except StoreError:
             return None  # the transaction will say what is wrong
 

@@ -327,7 +327,7 @@ class Runner:
     def _context(self, record: JobRecord, limits: Bounds, deadline_ms: int) -> JobContext:
         def report(progress_json: str) -> bool:
             try:
-                return self._store.progress(record, progress_json)
+                return self._store.save_progress(record, progress_json)
             except StoreError as error:
                 logger.warning("progress was not kept: %s", summarize_error(error), extra=log_fields(record))
                 return False

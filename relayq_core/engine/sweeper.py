@@ -156,7 +156,7 @@ class Sweeper:
 
     def _nominated(self, scope: Scope, remaining: Callable[[], int]) -> Iterator[tuple[Due, ...]]:
         """All rows of the index up to the horizon: shard after shard, a page of each in turn, from a random one."""
-        queues = self._store.queues() if scope.queues is None else scope.queues
+        queues = self._store.list_queues() if scope.queues is None else scope.queues
         shards = [shard for queue in queues for shard in shards_of(queue)]
         turn = random.randrange(len(shards)) if shards else 0
         # whoever asks for handoffs of a certain age asks for no others: there is nothing to look ahead for
@@ -164,7 +164,7 @@ class Sweeper:
         pages: deque[tuple[str, object | None]] = deque((shard, None) for shard in shards[turn:] + shards[:turn])
         while pages and remaining() >= _LAST_MS:
             shard, cursor = pages.popleft()
-            page = self._store.due(shard, until, self._page, cursor)
+            page = self._store.list_due(shard, until, self._page, cursor)
             yield page.rows
             if page.cursor is not None:
                 pages.append((shard, page.cursor))

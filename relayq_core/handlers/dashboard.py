@@ -267,7 +267,7 @@ class Dashboard:
             page=failures.failed_page(self.relayq, self._meant(asked), asked.get("before")),
             asked=asked,
             is_filtered=any(asked.get(name) for name in FILTERS),
-            queues=self.relayq.store.queues(),
+            queues=self.relayq.store.list_queues(),
             rates=_RATES,
             narrowed=lambda **changes: _link("/failed", {**asked, "before": "", **changes}),
         )

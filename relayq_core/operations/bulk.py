@@ -137,7 +137,7 @@ class Bulk:
         for shard in shards_of(queue):
             cursor: object | None = None
             while True:
-                page = self._store.due(shard, _FOR_EVER, _PAGE, cursor)
+                page = self._store.list_due(shard, _FOR_EVER, _PAGE, cursor)
                 yield from self._read(page.rows, queue, before)
                 if (cursor := page.cursor) is None:
                     break

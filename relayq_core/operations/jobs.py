@@ -162,7 +162,7 @@ class Operations:
             raise InvalidOption(
                 "queue", f"{queue!r} has jobs that wait or run; `relayq list --queue {queue}` shows them"
             )
-        if next(self._store.failed(queue, 1), None) is not None:
+        if next(self._store.list_failed(queue, 1), None) is not None:
             raise InvalidOption(
                 "queue",
                 f"{queue!r} has failed jobs, which could no longer be listed; `relayq failed forget --queue {queue}` "
@@ -184,9 +184,9 @@ class Operations:
 
         `until`: only what failed then or earlier, epoch milliseconds.
         """
-        queues = self._store.queues() if meant.queue is None else [validate_queue(meant.queue)]
+        queues = self._store.list_queues() if meant.queue is None else [validate_queue(meant.queue)]
         newest_first = heapq.merge(
-            *(self._store.failed(queue, page, until) for queue in queues),
+            *(self._store.list_failed(queue, page, until) for queue in queues),
             key=lambda job: job.finished_at or 0,
             reverse=True,
         )
@@ -213,7 +213,7 @@ class Operations:
 
         The index knows no status: with one, LIVE_LOOKED_AT rows are looked through at most, or `limit` if that is more.
         """
-        queues = self._store.queues() if queue is None else [validate_queue(queue)]
+        queues = self._store.list_queues() if queue is None else [validate_queue(queue)]
         step = limit if status is None else max(limit, _LOOKED_AT_ONCE)
         rows = heapq.merge(*(self._due(shard, step) for name in queues for shard in shards_of(name)))
         most, looked_at = max(limit, LIVE_LOOKED_AT), 0
@@ -229,7 +229,7 @@ class Operations:
 
     def queues(self, *, limit: int = 1000) -> list[QueueView]:
         """Every queue, from the index alone."""
-        return [self.queue(queue, limit=limit) for queue in self._store.queues()]
+        return [self.queue(queue, limit=limit) for queue in self._store.list_queues()]
 
     def queue(self, queue: str, *, limit: int = 1000) -> QueueView:
         """One queue, from the index alone."""
@@ -239,7 +239,9 @@ class Operations:
         overdue = [row.due_at for row in rows if row.due_at <= now]
         # shard after shard was counted, up to the limit; the oldest may be in one that was not reached
         first = (
-            [row.due_at for shard in shards_of(queue) for row in self._store.due(shard, now, 1).rows] if capped else []
+            [row.due_at for shard in shards_of(queue) for row in self._store.list_due(shard, now, 1).rows]
+            if capped
+            else []
         )
         return QueueView(
             queue=queue,
@@ -253,7 +255,7 @@ class Operations:
         """Whether both tables answer, the sweeper ticks and nothing is long overdue; queues counted up to `limit`."""
         problems: list[str] = []
         try:
-            tick, sweepers = self._store.last_tick(), self._store.sweepers()
+            tick, sweepers = self._store.read_last_tick(), self._store.list_sweepers()
             queues = self.queues(limit=limit)
         except (StoreError, UnreadableRow) as error:
             problems.append(str(error))
@@ -269,7 +271,7 @@ class Operations:
         """All rows of a shard, oldest first, read `page` at a time, as they are asked for."""
         cursor: object | None = None
         while True:
-            found = self._store.due(shard, _FOR_EVER, min(page, 1000), cursor)
+            found = self._store.list_due(shard, _FOR_EVER, min(page, 1000), cursor)
             yield from found.rows
             if (cursor := found.cursor) is None:
                 return

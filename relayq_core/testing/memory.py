@@ -69,7 +69,7 @@ class MemoryStore:
             self._forgotten[queue] = self._clock.now()
             return True
 
-    def queues(self) -> list[str]:
+    def list_queues(self) -> list[str]:
         since = self._clock.now() - queues.FORGOTTEN_MS
         return sorted(self._queues | {queue for queue, at in self._forgotten.items() if at > since})
 
@@ -124,7 +124,7 @@ class MemoryStore:
             self.jobs[job_id] = leases.claimed(row, lease)
             return Answer(True, self.jobs[job_id])
 
-    def heartbeat(self, before: JobRecord, lease_until: int) -> bool:
+    def renew_lease(self, before: JobRecord, lease_until: int) -> bool:
         with self._lock:
             row = self.jobs.get(before.id)
             if row is None or not self._holds(row, before):
@@ -215,7 +215,7 @@ class MemoryStore:
             if key is not None and key.job_id == record.id:
                 del self._keys[record.unique_pk]
 
-    def progress(self, before: JobRecord, progress_json: str) -> bool:
+    def save_progress(self, before: JobRecord, progress_json: str) -> bool:
         with self._lock:
             row = self.jobs.get(before.id)
             if row is None or not self._holds(row, before):
@@ -225,7 +225,7 @@ class MemoryStore:
 
     # --- sweep ---
 
-    def due(self, shard: str, until: int, limit: int, cursor: object | None = None) -> Page:
+    def list_due(self, shard: str, until: int, limit: int, cursor: object | None = None) -> Page:
         with self._lock:
             rows = sorted(
                 Due(row.due_at, row.id, row.queue)
@@ -260,10 +260,10 @@ class MemoryStore:
             if by:
                 self._sweepers = (self._sweepers[-1] if self._sweepers else by, by)
 
-    def sweepers(self) -> tuple[str, ...]:
+    def list_sweepers(self) -> tuple[str, ...]:
         return tuple(dict.fromkeys(self._sweepers))
 
-    def last_tick(self) -> tuple[int, dict[str, int]] | None:
+    def read_last_tick(self) -> tuple[int, dict[str, int]] | None:
         return self._tick
 
     # --- operations ---
@@ -274,7 +274,7 @@ class MemoryStore:
             row = None if found is None else self._read(found)
             return None if row is None or self._has_expired(row.expires_at) else row
 
-    def holder(self, unique_pk: str) -> str | None:
+    def find_holder(self, unique_pk: str) -> str | None:
         with self._lock:
             key = self._keys.get(unique_pk)
             return key.job_id if key is not None and self._is_held(key) else None
@@ -289,7 +289,7 @@ class MemoryStore:
             row = self.failures.get(job_id)
             return None if row is None or self._has_expired(row.expires_at) else row
 
-    def failed(self, queue: str, limit: int, until: int | None = None) -> Iterator[JobRecord]:
+    def list_failed(self, queue: str, limit: int, until: int | None = None) -> Iterator[JobRecord]:
         with self._lock:
             rows = [row for row in self.failures.values() if row.queue == queue]
             found = [_head(row) for row in rows if until is None or (row.finished_at or 0) <= until]

@@ -152,12 +152,12 @@ class Worker:
 
     def _page(self, shard: str, limit: int) -> tuple[Due, ...]:
         self._end_hopeless()
-        return self._store.due(shard, self._clock.now(), limit).rows
+        return self._store.list_due(shard, self._clock.now(), limit).rows
 
     def _all_queues(self) -> list[str]:
         now = self._clock.now()
         if self._known is None or now - self._known[0] >= _QUEUES_MS:
-            found = self._store.queues()
+            found = self._store.list_queues()
             _dice.shuffle(found)  # no queue goes before another unless somebody says so
             self._known = (now, found)
         return self._known[1]
@@ -248,7 +248,7 @@ class Worker:
                 continue
             until = leases.renewed_until(now, self._policy)
             try:
-                kept = self._store.heartbeat(held.job, until)
+                kept = self._store.renew_lease(held.job, until)
             except StoreError as error:
                 logger.warning("a lease was not renewed (%s)", error, extra=log_fields(held.job))
                 held.renew_at = self._clock.now() + _BEAT_AGAIN_MS

@@ -66,7 +66,7 @@ class Showcase:
         self._add(RUNNING_JOB, "render_invoice", "reports", self._now - 9_000, 0, '{"month": "2026-10", "pages": 300}')
         claimed = self.store.claim(RUNNING_JOB, a_lease(now=self._now - 8_000)).record
         assert claimed is not None
-        self.store.progress(claimed, json.dumps({"fraction": 0.62, "note": "page 186 of 300"}))
+        self.store.save_progress(claimed, json.dumps({"fraction": 0.62, "note": "page 186 of 300"}))
 
     def _failures(self) -> None:
         for n in range(64):

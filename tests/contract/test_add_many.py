@@ -47,7 +47,9 @@ def test_jobs_read_back_as_they_were_given(store: JobStore) -> None:
     assert sorted(store.get_many(record.id for record in records), key=lambda record: record.id) == sorted(
         records, key=lambda record: record.id
     )
-    assert [row.job_id for row in store.due(due_shard("emails", "job-1"), NOW + 60_000, 30).rows if row.job_id] != []
+    assert [
+        row.job_id for row in store.list_due(due_shard("emails", "job-1"), NOW + 60_000, 30).rows if row.job_id
+    ] != []
 
 
 def test_a_row_that_is_there_is_left_as_it_is(store: JobStore, claimed: Claimed) -> None:

@@ -90,11 +90,11 @@ def test_failures_are_listed_newest_first_by_queue(store: JobStore, buried: Clai
     for n in range(5):
         buried(id=f"job-{n}", at=NOW + n)
     buried(id="other", queue="reports")
-    found = list(islice(store.failed("emails", 3), 3))
+    found = list(islice(store.list_failed("emails", 3), 3))
     assert [record.id for record in found] == ["job-4", "job-3", "job-2"]
-    assert [record.id for record in store.failed("emails", 2)] == ["job-4", "job-3", "job-2", "job-1", "job-0"]
-    assert [record.id for record in store.failed("reports", 10)] == ["other"]
-    assert list(store.failed("nothing", 10)) == []
+    assert [record.id for record in store.list_failed("emails", 2)] == ["job-4", "job-3", "job-2", "job-1", "job-0"]
+    assert [record.id for record in store.list_failed("reports", 10)] == ["other"]
+    assert list(store.list_failed("nothing", 10)) == []
 
 
 def test_failures_are_listed_from_a_moment_on(store: JobStore, buried: Claimed) -> None:
@@ -102,9 +102,9 @@ def test_failures_are_listed_from_a_moment_on(store: JobStore, buried: Claimed) 
     for n in range(6):
         buried(id=f"job-{n}", at=NOW + n // 2)
     buried(id="other", queue="reports")
-    assert {record.id for record in store.failed("emails", 2, NOW + 1)} == {"job-0", "job-1", "job-2", "job-3"}
-    assert [record.finished_at for record in store.failed("emails", 1, NOW + 1)] == [NOW + 1, NOW + 1, NOW, NOW]
-    assert list(store.failed("emails", 10, NOW - 1)) == []
+    assert {record.id for record in store.list_failed("emails", 2, NOW + 1)} == {"job-0", "job-1", "job-2", "job-3"}
+    assert [record.finished_at for record in store.list_failed("emails", 1, NOW + 1)] == [NOW + 1, NOW + 1, NOW, NOW]
+    assert list(store.list_failed("emails", 10, NOW - 1)) == []
 
 
 def test_what_is_newer_than_the_moment_is_not_read(tables: Tables, clock: ManualClock) -> None:
@@ -119,14 +119,14 @@ def test_what_is_newer_than_the_moment_is_not_read(tables: Tables, clock: Manual
     tables.client.meta.events.register(
         "after-call.dynamodb.Query", lambda parsed, **_: counted.append(parsed["ScannedCount"])
     )
-    assert [job.id for job in store.failed("emails", 100, NOW + 1)] == ["job-1", "job-0"]
+    assert [job.id for job in store.list_failed("emails", 100, NOW + 1)] == ["job-1", "job-0"]
     assert counted == [2]
 
 
 def test_the_list_of_failures_shows_heads(store: JobStore, buried: Claimed) -> None:
     """A list of payloads would be megabytes: it shows name, attempt, time and the head of the error."""
     buried(error="ValueError: " + "x" * 5_000, payload_json='{"secret":"s"}', at=NOW + 5)
-    (head,) = store.failed("emails", 10)
+    (head,) = store.list_failed("emails", 10)
     assert (head.id, head.name, head.queue, head.attempt, head.status, head.finished_at) == (
         "job-1",
         "send_email",
@@ -145,7 +145,7 @@ def test_the_head_of_an_error_is_its_first_200_bytes(store: JobStore, buried: Cl
     """Whoever looks for a word among them finds it, though a traceback follows; no character is cut in half."""
     begins = "HTTPError: " + "x" * 120 + " answered 503 " + "x" * 53
     buried(error=begins + "\N{SNOWMAN} and more\n  at /var/task/jobs/billing.py:88 in charge" + "y" * 200)
-    (head,) = store.failed("emails", 10)
+    (head,) = store.list_failed("emails", 10)
     assert len(begins.encode()) == 198
     assert head.error == begins
 
@@ -160,7 +160,7 @@ def test_a_waiting_job_is_cancelled_and_leaves_the_index(store: JobStore) -> Non
     cancellation = a_cancellation(job)
     assert store.cancel_waiting(job, cancellation)
     assert store.get(job.id) == cancellation.after
-    assert store.due(due_shard(job.queue, job.id), 10**15, 10).rows == ()
+    assert store.list_due(due_shard(job.queue, job.id), 10**15, 10).rows == ()
 
 
 def test_a_cancel_of_a_waiting_job_is_refused_once_it_runs(store: JobStore) -> None:
@@ -186,10 +186,10 @@ def test_a_cancel_survives_a_nudge_that_came_between(store: JobStore) -> None:
     """The sweeper only moved its next look."""
     job = a_job()
     store.add(job)
-    (row,) = store.due(due_shard(job.queue, job.id), 10**15, 10).rows
+    (row,) = store.list_due(due_shard(job.queue, job.id), 10**15, 10).rows
     store.nudge(row, 0, NOW + 60_000)
     assert store.cancel_waiting(job, a_cancellation(job))
-    assert store.due(due_shard(job.queue, job.id), 10**15, 10).rows == ()
+    assert store.list_due(due_shard(job.queue, job.id), 10**15, 10).rows == ()
 
 
 def test_a_cancel_of_a_job_that_is_not_there_makes_no_row(store: JobStore) -> None:
@@ -225,7 +225,7 @@ def test_a_redriven_job_is_new_but_for_its_id(store: JobStore, buried: Claimed) 
     assert store.redrive(failed, settlement) == Added()
     assert store.get(failed.id) == settlement.after
     assert store.get_failed(failed.id) is None
-    assert store.due(due_shard(failed.queue, failed.id), 10**15, 10).rows[0].due_at == settlement.after.due_at
+    assert store.list_due(due_shard(failed.queue, failed.id), 10**15, 10).rows[0].due_at == settlement.after.due_at
 
 
 def test_a_redriven_job_runs_and_fails_again(store: JobStore, buried: Claimed) -> None:
@@ -287,5 +287,5 @@ def test_a_forgotten_failure_is_gone(store: JobStore, buried: Claimed) -> None:
     failed = buried()
     assert store.forget(failed.id)
     assert store.get_failed(failed.id) is None
-    assert list(store.failed("emails", 10)) == []
+    assert list(store.list_failed("emails", 10)) == []
     assert not store.forget(failed.id)

@@ -36,7 +36,7 @@ def test_a_queue_longer_than_any_page_is_cleared(relayq: RelayQ, store: JobStore
     cancelled = store.get("job-40")
     assert cancelled is not None
     assert (cancelled.status, cancelled.due_at) == (Status.CANCELLED, None)
-    assert store.holder("unique#send_email#40") is None
+    assert store.find_holder("unique#send_email#40") is None
     elsewhere = store.get("elsewhere")
     assert elsewhere is not None
     assert elsewhere.status is Status.PENDING

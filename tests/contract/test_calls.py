@@ -137,7 +137,7 @@ def test_every_call_is_tried_again(store: JobStore, tables: Tables, operation: s
     calls: dict[str, Callable[[], object]] = {
         "UpdateItem": lambda: store.claim("job-1", a_lease()),
         "GetItem": lambda: store.get("job-1"),
-        "Query": lambda: store.due("emails#0", 10**15, 10),
+        "Query": lambda: store.list_due("emails#0", 10**15, 10),
     }
     with refusing(tables.client, operation, Refusal(code), times=6):
         assert calls[operation]()
@@ -207,7 +207,7 @@ def test_a_table_that_is_not_there_says_what_to_check(tables: Tables, clock: Man
     with refused_with("does not exist"):
         store.get("job-1")
     with refused_with("does not exist"):
-        store.due("emails#0", 10**15, 10)
+        store.list_due("emails#0", 10**15, 10)
 
 
 @pytest.mark.parametrize("code", ["AccessDeniedException", "AccessDenied"])
@@ -226,7 +226,7 @@ def test_a_table_that_may_not_be_used_says_which_right_and_which_policy_is_missi
         refusing(tables.client, "Query", Refusal(code)),
         refused_with("Query on", "lacks dynamodb:Query on index/due: attach"),
     ):
-        store.due("emails#0", 10**15, 10)
+        store.list_due("emails#0", 10**15, 10)
     with (
         refusing(tables.client, "TransactWriteItems", Refusal(code)),
         refused_with("TransactWriteItems on 'one of the tables'", "lacks dynamodb:PutItem: attach"),

@@ -157,8 +157,8 @@ def test_a_renewed_lease_is_short_whatever_the_job_may_take(store: JobStore, tim
     assert answer.record is not None
     assert (answer.record.lease_until, answer.record.due_at) == (NOW + 70_000, NOW + 72_000)
     shard = due_shard(answer.record.queue, "job-1")
-    assert store.due(shard, NOW + 71_999, 10).rows == ()
-    assert [row.due_at for row in store.due(shard, NOW + 72_000, 10).rows] == [NOW + 72_000]
+    assert store.list_due(shard, NOW + 71_999, 10).rows == ()
+    assert [row.due_at for row in store.list_due(shard, NOW + 72_000, 10).rows] == [NOW + 72_000]
     assert store.claim("job-1", Lease("mine", NOW, 60_000, 10_000, renewed=True)).done
 
 
@@ -167,7 +167,7 @@ def test_a_heartbeat_renews_the_lease_and_nothing_else(store: JobStore) -> None:
     store.add(a_job())
     before = store.claim("job-1", a_lease("mine")).record
     assert before is not None
-    assert store.heartbeat(before, NOW + 90_000)
+    assert store.renew_lease(before, NOW + 90_000)
     assert store.get("job-1") == before.evolve(lease_until=NOW + 90_000)
 
 
@@ -176,10 +176,10 @@ def test_only_the_holder_renews_its_lease(store: JobStore) -> None:
     store.add(a_job())
     before = store.claim("job-1", a_lease("mine")).record
     assert before is not None
-    assert not store.heartbeat(before.evolve(lease_id="another's"), NOW + 90_000)
+    assert not store.renew_lease(before.evolve(lease_id="another's"), NOW + 90_000)
     store.settle(before, a_retry(before))
-    assert not store.heartbeat(before, NOW + 90_000)
-    assert not store.heartbeat(before.evolve(id="job-2"), NOW + 90_000)
+    assert not store.renew_lease(before, NOW + 90_000)
+    assert not store.renew_lease(before.evolve(id="job-2"), NOW + 90_000)
     again = store.get("job-1")
     assert again is not None
     assert again.lease_until is None

@@ -89,7 +89,7 @@ def test_reads_of_a_job_are_consistent(tables: Tables, clock: ManualClock) -> No
     tables.client.meta.events.register("provide-client-params.dynamodb", lambda params, **_: seen.append(params))
     store.get("job-1")
     store.get_failed("job-1")
-    store.queues()
+    store.list_queues()
     assert [params["ConsistentRead"] for params in seen] == [True, True, True]
     seen.clear()
     store.get_many(["job-1"])
@@ -187,5 +187,5 @@ def test_a_heartbeat_costs_one_write_unit(local_tables: Tables, clock: ManualClo
     before = store.claim("job-1", a_lease("mine")).record
     assert before is not None
     with units(local_tables.client) as spent:
-        assert store.heartbeat(before, 2_000_000_000_000)
+        assert store.renew_lease(before, 2_000_000_000_000)
         assert spent() == (1, 0)

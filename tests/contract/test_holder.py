@@ -1,4 +1,4 @@
-"""Contract of JobStore.holder: who has a unique key, by the same rule as the transaction that takes it."""
+"""Contract of JobStore.find_holder: who has a unique key, by the same rule as the transaction that takes it."""
 
 from __future__ import annotations
 
@@ -17,26 +17,26 @@ MINUTE = 60_000
 def test_a_key_that_nobody_took_has_no_holder(store: JobStore) -> None:
     """Nor has one of another job."""
     store.add(a_job(unique_pk="unique#send_email#welcome:8"))
-    assert store.holder(KEY) is None
+    assert store.find_holder(KEY) is None
 
 
 @pytest.mark.parametrize("window", [None, MINUTE])
 def test_a_key_is_its_jobs(store: JobStore, window: int | None) -> None:
     """What a hint names is compared with this."""
     store.add(a_job(unique_pk=KEY, unique_for_ms=window))
-    assert store.holder(KEY) == "job-1"
+    assert store.find_holder(KEY) == "job-1"
 
 
 def test_a_window_that_is_over_has_no_holder(store: JobStore, clock: ManualClock) -> None:
     """Though its item still stands: at each moment, what `holder` says is what `add` would say."""
     store.add(a_job(unique_pk=KEY, unique_for_ms=1_500))
     later = a_job(id="job-2", unique_pk=KEY, unique_for_ms=1_500)
-    while (holder := store.holder(KEY)) is not None:
+    while (holder := store.find_holder(KEY)) is not None:
         assert store.add(later) == Added(holder=holder)
         clock.advance(milliseconds=500)
     assert clock.now() == NOW + 2_000  # in whole seconds, rounded up
     assert store.add(later) == Added()
-    assert store.holder(KEY) == "job-2"
+    assert store.find_holder(KEY) == "job-2"
 
 
 def test_a_key_that_was_released_has_no_holder(store: JobStore) -> None:
@@ -44,7 +44,7 @@ def test_a_key_that_was_released_has_no_holder(store: JobStore) -> None:
     job = a_job(unique_pk=KEY)
     store.add(job)
     assert store.cancel_waiting(job, a_cancellation(job))
-    assert store.holder(KEY) is None
+    assert store.find_holder(KEY) is None
 
 
 @pytest.mark.parametrize(("window", "reads"), [(MINUTE, 1), (None, 2)])
@@ -54,7 +54,7 @@ def test_asking_is_a_consistent_read(tables: Tables, clock: ManualClock, window:
     store = tables.store(clock)
     store.add(a_job(unique_pk=KEY, unique_for_ms=window))
     with recorded(tables.client) as calls, refusing(tables.client, "GetItem", Refusal("None"), times=0) as sent:
-        assert store.holder(KEY) == "job-1"
+        assert store.find_holder(KEY) == "job-1"
     assert calls == ["GetItem"] * reads
     assert [body["ConsistentRead"] for body in sent.bodies] == [True] * reads
 
@@ -65,5 +65,5 @@ def test_an_item_that_was_edited_by_hand_is_read_as_the_transaction_reads_it(
     """It is taken, and by whom nobody knows."""
     store = tables.store(clock)
     tables.client.put_item(TableName=tables.jobs, Item={"pk": {"S": KEY}})
-    assert store.holder(KEY) == "unknown"
+    assert store.find_holder(KEY) == "unknown"
     assert store.add(a_job(unique_pk=KEY)) == Added(holder="unknown")

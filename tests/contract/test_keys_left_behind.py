@@ -74,9 +74,9 @@ def test_a_key_that_its_job_left_behind_is_taken_over(tables: Tables, clock: Man
                 # its own row is deleted in the same transaction, which was let through the second time
                 assert store.settle(before, a_burial(before)) is Settled.DONE
     assert "Item" in tables.client.get_item(TableName=tables.jobs, Key={"pk": {"S": KEY}})
-    assert store.holder(KEY) is None
+    assert store.find_holder(KEY) is None
     assert store.add(keyed("job-2")) == Added()
-    assert store.holder(KEY) == "job-2"
+    assert store.find_holder(KEY) == "job-2"
 
 
 def leave(engine: Engine, key: str, job_id: str) -> None:
@@ -95,7 +95,7 @@ def test_a_key_without_a_window_is_held_for_as_long_as_its_job_lives(engine: Eng
         engine.store.add(a_job(id="job-1", status=status))
     leave(engine, KEY, "job-1")
     lives = status is not None and not status.is_ended
-    assert engine.store.holder(KEY) == ("job-1" if lives else None)
+    assert engine.store.find_holder(KEY) == ("job-1" if lives else None)
     assert engine.store.add(keyed("job-2")) == (Added(holder="job-1") if lives else Added())
 
 
@@ -109,7 +109,7 @@ def test_a_redrive_takes_over_what_was_left_behind_too(engine: Engine) -> None:
     failed = store.get_failed("job-2")
     assert failed is not None
     assert store.redrive(failed, a_redrive(failed)) == Added()
-    assert store.holder(KEY) == "job-2"
+    assert store.find_holder(KEY) == "job-2"
 
 
 def test_a_key_that_was_taken_meanwhile_is_not_taken_over(tables: Tables, clock: ManualClock) -> None:

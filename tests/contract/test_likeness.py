@@ -104,7 +104,7 @@ class Story:
             case "delete":
                 return self.store.settle(before, a_deletion(before, now=now))
             case "progress":
-                return self.store.progress(before, f'{{"fraction":0.5,"note":"{now}"}}')
+                return self.store.save_progress(before, f'{{"fraction":0.5,"note":"{now}"}}')
             case _:
                 return self.store.mark_cancelled(before, now)
 
@@ -162,8 +162,8 @@ class Story:
         return (
             [self.store.get(job_id) for job_id in "ab"],
             [self.store.get_failed(job_id) for job_id in "ab"],
-            [self.store.due(due_shard(QUEUE, job_id), 10**15, 10).rows for job_id in "ab"],
-            sorted(record.id for record in self.store.failed(QUEUE, 10)),
+            [self.store.list_due(due_shard(QUEUE, job_id), 10**15, 10).rows for job_id in "ab"],
+            sorted(record.id for record in self.store.list_failed(QUEUE, 10)),
         )
 
 

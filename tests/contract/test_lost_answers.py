@@ -180,7 +180,7 @@ def test_a_queue_is_registered_once_or_twice_alike(store: JobStore, tables: Tabl
     """A name added to a set twice is in it once."""
     with answers_lost(tables.client, "UpdateItem"):
         store.register_queue("emails")
-    assert store.queues() == ["emails"]
+    assert store.list_queues() == ["emails"]
 
 
 # --- nobody ever answers ---

@@ -38,7 +38,7 @@ YIELDING: list[Make] = [a_retry, a_snooze, a_return, a_release]
 def index_of(store: JobStore, record: JobRecord) -> list[int]:
     """Where the index shows this job."""
     shard = due_shard(record.queue, record.id)
-    return [row.due_at for row in store.due(shard, 10**15, 100).rows if row.job_id == record.id]
+    return [row.due_at for row in store.list_due(shard, 10**15, 100).rows if row.job_id == record.id]
 
 
 def take_over(store: JobStore, before: JobRecord) -> JobRecord:
@@ -82,7 +82,7 @@ def test_a_job_that_ended_is_out_of_the_index(store: JobStore, claimed: Claimed,
 def test_a_settle_keeps_what_others_wrote_meanwhile(store: JobStore, claimed: Claimed) -> None:
     """Progress and a cancel mark came after the claim; writing the whole row back would erase them."""
     before = claimed()
-    store.progress(before, '{"fraction":0.5,"note":""}')
+    store.save_progress(before, '{"fraction":0.5,"note":""}')
     store.mark_cancelled(before, NOW)
     store.settle(before, completion(before, '"done"'))
     after = store.get(before.id)
@@ -104,7 +104,7 @@ def test_a_settle_keeps_why_there_is_no_result(store: JobStore, claimed: Claimed
 def test_a_settle_overwrites_what_the_sweeper_moved_meanwhile(store: JobStore, claimed: Claimed) -> None:
     """The sweeper postponed a live lease; the retry's own time must stand in the index all the same."""
     before = claimed()
-    rows = store.due(due_shard(before.queue, before.id), 10**15, 10).rows
+    rows = store.list_due(due_shard(before.queue, before.id), 10**15, 10).rows
     assert store.postpone(rows[0], NOW + 500_000)
     settlement = a_retry(before, wait=0)
     assert settlement.after.due_at == before.due_at  # what did not change by the decision has changed in the row
@@ -337,7 +337,7 @@ def test_progress_is_kept_while_the_lease_holds(store: JobStore, claimed: Claime
     """Whoever asks for the job sees how far it is."""
     before = claimed()
     clock.advance(seconds=3)
-    assert store.progress(before, '{"fraction":0.25,"note":"a"}')
+    assert store.save_progress(before, '{"fraction":0.25,"note":"a"}')
     after = store.get(before.id)
     assert after == before.evolve(progress_json='{"fraction":0.25,"note":"a"}', updated_at=NOW + 3_000)
 
@@ -346,7 +346,7 @@ def test_progress_of_a_stale_runner_is_refused(store: JobStore, claimed: Claimed
     """It would overwrite what the job's present runner says."""
     before = claimed()
     other = take_over(store, before)
-    assert not store.progress(before, '{"fraction":0.9,"note":""}')
+    assert not store.save_progress(before, '{"fraction":0.9,"note":""}')
     assert store.get(before.id) == other
 
 
@@ -354,7 +354,7 @@ def test_progress_of_a_job_that_is_gone_is_refused(store: JobStore, claimed: Cla
     """It must not make a row of its own."""
     before = claimed()
     store.settle(before, a_deletion(before))
-    assert not store.progress(before, '{"fraction":0.9,"note":""}')
+    assert not store.save_progress(before, '{"fraction":0.9,"note":""}')
     assert store.get(before.id) is None
 
 

@@ -79,7 +79,7 @@ def test_the_largest_job_can_fail_until_it_is_buried_and_be_brought_back(store: 
     now = NOW
     for _ in range(6):
         running = claim(store, job.id, now)
-        store.progress(running, json.dumps({"fraction": 0.1234, "note": SNOWMAN * 66}))
+        store.save_progress(running, json.dumps({"fraction": 0.1234, "note": SNOWMAN * 66}))
         retry = a_long_failure(running)
         assert store.settle(running, retry) is Settled.DONE
         now = retry.run_at

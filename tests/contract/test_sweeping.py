@@ -20,7 +20,7 @@ def pages(store: JobStore, shard: str, until: int, limit: int) -> Iterator[tuple
     """Every page of a shard."""
     cursor: object | None = None
     while True:
-        page = store.due(shard, until, limit, cursor)
+        page = store.list_due(shard, until, limit, cursor)
         yield page.rows
         if (cursor := page.cursor) is None:
             return
@@ -47,7 +47,7 @@ def test_rows_come_oldest_first_and_only_up_to_the_moment_asked_for(store: JobSt
     shard = "emails#3"
     for n, job_id in enumerate(ids_in(shard, 5)):
         store.add(a_job(id=job_id, due_at=NOW + (4 - n) * MINUTE))
-    rows = store.due(shard, NOW + 3 * MINUTE, 100).rows
+    rows = store.list_due(shard, NOW + 3 * MINUTE, 100).rows
     assert [row.due_at - NOW for row in rows] == [0, MINUTE, 2 * MINUTE, 3 * MINUTE]
     assert rows[0] == Due(NOW, ids_in(shard, 5)[4], "emails")
 
@@ -56,7 +56,7 @@ def test_a_shard_shows_only_its_own_rows(store: JobStore) -> None:
     """Every job is in exactly one shard of its queue."""
     for n in range(30):
         store.add(a_job(id=f"job-{n}", queue="emails" if n % 2 else "reports"))
-    found = {queue: [row.job_id for s in shards_of(queue) for row in store.due(s, NOW + MINUTE, 100).rows]
+    found = {queue: [row.job_id for s in shards_of(queue) for row in store.list_due(s, NOW + MINUTE, 100).rows]
              for queue in ("emails", "reports")}  # fmt: skip
     assert {queue: len(ids) for queue, ids in found.items()} == {"emails": 15, "reports": 15}
     assert set(found["emails"]).isdisjoint(found["reports"])
@@ -82,10 +82,10 @@ def test_paging_goes_on_though_a_row_has_left_meanwhile(store: JobStore) -> None
     ids = ids_in(shard, 4)
     for n, job_id in enumerate(ids):
         store.add(a_job(id=job_id, due_at=NOW + n))
-    first = store.due(shard, NOW + MINUTE, 2)
+    first = store.list_due(shard, NOW + MINUTE, 2)
     for row in first.rows:
         assert store.nudge(row, 0, NOW + 10 * MINUTE).done
-    assert [row.job_id for row in store.due(shard, NOW + MINUTE, 2, first.cursor).rows] == ids[2:]
+    assert [row.job_id for row in store.list_due(shard, NOW + MINUTE, 2, first.cursor).rows] == ids[2:]
 
 
 def test_an_empty_shard_is_one_empty_page(store: JobStore) -> None:
@@ -96,7 +96,7 @@ def test_an_empty_shard_is_one_empty_page(store: JobStore) -> None:
 def test_a_running_job_stays_in_the_index(store: JobStore, claimed: Claimed) -> None:
     """Its runner may die: the sweeper has to come across it."""
     before = claimed()
-    assert store.due(due_shard("emails", before.id), 10**15, 10).rows == (seen(before),)
+    assert store.list_due(due_shard("emails", before.id), 10**15, 10).rows == (seen(before),)
 
 
 # --- nudge ---
@@ -107,7 +107,7 @@ def test_a_nudge_moves_the_next_look_and_is_counted(store: JobStore) -> None:
     job = a_job()
     store.add(job)
     assert store.nudge(seen(job), 0, NOW + MINUTE) == Answer(True, job.evolve(due_at=NOW + MINUTE, nudges=1))
-    assert store.due(due_shard(job.queue, job.id), 10**15, 10).rows == (Due(NOW + MINUTE, job.id, job.queue),)
+    assert store.list_due(due_shard(job.queue, job.id), 10**15, 10).rows == (Due(NOW + MINUTE, job.id, job.queue),)
 
 
 def test_a_second_nudge_names_the_first(store: JobStore) -> None:
@@ -191,7 +191,7 @@ def test_a_row_that_makes_no_sense_says_where_the_index_has_it(store: JobStore, 
         store.nudge(seen(job), 0, NOW + MINUTE)
     assert refused.value.due_at is not None
     assert store.postpone(Due(refused.value.due_at, job.id, job.queue), NOW + 60 * MINUTE)
-    (row,) = store.due(due_shard(job.queue, job.id), 10**15, 10).rows
+    (row,) = store.list_due(due_shard(job.queue, job.id), 10**15, 10).rows
     assert row.due_at == NOW + 60 * MINUTE
 
 
@@ -226,10 +226,10 @@ def test_the_id_of_a_row_that_makes_no_sense_is_taken(store: JobStore, spoil: Ca
 
 def test_queues_are_known_once_and_sorted(store: JobStore) -> None:
     """The sweeper asks the index for each of them."""
-    assert store.queues() == []
+    assert store.list_queues() == []
     for queue in ("reports", "emails", "reports"):
         store.register_queue(queue)
-    assert store.queues() == ["emails", "reports"]
+    assert store.list_queues() == ["emails", "reports"]
 
 
 def test_the_hundred_and_first_queue_is_refused_in_plain_words(store: JobStore) -> None:
@@ -239,7 +239,7 @@ def test_the_hundred_and_first_queue_is_refused_in_plain_words(store: JobStore) 
     store.register_queue("queue-7")
     with pytest.raises(InvalidOption, match="'one-more' would be queue number 101; the limit is 100"):
         store.register_queue("one-more")
-    assert len(store.queues()) == 100
+    assert len(store.list_queues()) == 100
 
 
 def test_a_queue_that_is_forgotten_makes_room_and_is_swept_for_a_day_more(store: JobStore, clock: ManualClock) -> None:
@@ -250,14 +250,14 @@ def test_a_queue_that_is_forgotten_makes_room_and_is_swept_for_a_day_more(store:
     assert not store.forget_queue("queue-7")
     assert not store.forget_queue("never-there")
     store.register_queue("one-more")
-    assert {"queue-7", "one-more"} < set(store.queues())
+    assert {"queue-7", "one-more"} < set(store.list_queues())
     with pytest.raises(InvalidOption, match=r"the limit is 100\. `relayq queues forget NAME` takes back one"):
         store.register_queue("queue-7")
     clock.advance(hours=23, minutes=59)
-    assert "queue-7" in store.queues()
+    assert "queue-7" in store.list_queues()
     clock.advance(minutes=1)
-    assert len(store.queues()) == 100
-    assert "queue-7" not in store.queues()
+    assert len(store.list_queues()) == 100
+    assert "queue-7" not in store.list_queues()
 
 
 def test_a_queue_that_was_forgotten_is_known_again_by_its_next_registration(
@@ -267,33 +267,33 @@ def test_a_queue_that_was_forgotten_is_known_again_by_its_next_registration(
     for _ in range(3):
         store.register_queue("emails")
         clock.advance(days=2)
-        assert store.queues() == ["emails"]
+        assert store.list_queues() == ["emails"]
         assert store.forget_queue("emails")
-        assert store.queues() == ["emails"]
+        assert store.list_queues() == ["emails"]
         clock.advance(days=2)
-        assert store.queues() == []
+        assert store.list_queues() == []
 
 
 def test_the_last_tick_is_remembered(store: JobStore) -> None:
     """Whether the sweeper lives is the first question when jobs are late."""
-    assert store.last_tick() is None
+    assert store.read_last_tick() is None
     store.record_tick(NOW, {"nudged": 2})
     store.record_tick(NOW + MINUTE, {})
-    assert store.last_tick() == (NOW + MINUTE, {})
+    assert store.read_last_tick() == (NOW + MINUTE, {})
 
 
 def test_the_last_two_sweepers_are_known_by_name(store: JobStore) -> None:
     """Two stacks on one table take turns; a tick by hand, which names no runner, changes nothing."""
-    assert store.sweepers() == ()
+    assert store.list_sweepers() == ()
     store.record_tick(NOW, {}, "runner")
-    assert store.sweepers() == ("runner",)
+    assert store.list_sweepers() == ("runner",)
     store.record_tick(NOW + MINUTE, {})
-    assert store.sweepers() == ("runner",)
+    assert store.list_sweepers() == ("runner",)
     for round_ in range(3):
         store.record_tick(NOW + round_, {}, "other-runner")
-        assert store.sweepers() == ("runner", "other-runner")
+        assert store.list_sweepers() == ("runner", "other-runner")
         store.record_tick(NOW + round_, {}, "runner")
-        assert store.sweepers() == ("other-runner", "runner")
+        assert store.list_sweepers() == ("other-runner", "runner")
     store.record_tick(NOW, {}, "runner")
-    assert store.sweepers() == ("runner",)
-    assert store.last_tick() == (NOW, {})
+    assert store.list_sweepers() == ("runner",)
+    assert store.read_last_tick() == (NOW, {})

@@ -104,7 +104,7 @@ def test_every_settle_keeps_the_progress_of_its_attempt(
 ) -> None:
     """Who looks at a failed job wants to know where it stopped; the runner's record is as old as its claim."""
     before = claimed(progress_json=earlier)
-    assert store.progress(before, '{"fraction":0.9,"note":"now"}')
+    assert store.save_progress(before, '{"fraction":0.9,"note":"now"}')
     assert store.settle(before, make(before)) is Settled.DONE
     after = store.get(before.id) or store.get_failed(before.id)
     assert after is not None
@@ -116,7 +116,7 @@ def test_a_row_that_became_unreadable_is_buried_with_what_can_be_read(
 ) -> None:
     """Its runner knows the rest from the claim."""
     before = claimed(extra=EXTRA, progress_json='{"fraction":0.2,"note":"earlier"}')
-    assert store.progress(before, '{"fraction":0.9,"note":"now"}')
+    assert store.save_progress(before, '{"fraction":0.9,"note":"now"}')
     spoil(before.id)
     burial = a_burial(before.evolve(extra=None))
     assert store.settle(before.evolve(extra=None), burial) is Settled.DONE
@@ -218,10 +218,10 @@ def test_a_lease_that_ran_out_on_a_job_that_needs_more_is_looked_at_in_a_minute(
 def test_a_worker_puts_a_job_that_needs_more_out_of_its_way(store: JobStore, clock: ManualClock) -> None:
     """It would meet the same row at each look, and never what is due after it."""
     store.add(a_job(needs=CAN + 1, due_at=NOW))
-    (row,) = store.due(due_shard("emails", "job-1"), NOW, 10).rows
+    (row,) = store.list_due(due_shard("emails", "job-1"), NOW, 10).rows
     answer = store.claim("job-1", a_lease())
     assert relayq_on(store, clock).sweeper.look_after(row, answer.record) == "postponed"
-    assert store.due(due_shard("emails", "job-1"), NOW, 10).rows == ()
+    assert store.list_due(due_shard("emails", "job-1"), NOW, 10).rows == ()
 
 
 # --- a status that is not known here ---

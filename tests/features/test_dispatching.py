@@ -236,7 +236,7 @@ def test_row_14_queues_have_names(bench: Bench) -> None:
         bench.relayq.dispatch("elsewhere").job_id,
     ]
     assert [row(bench, job_id).queue for job_id in ids] == ["vip", "emails", "default"]
-    assert bench.store.queues() == ["default", "emails", "vip"]
+    assert bench.store.list_queues() == ["default", "emails", "vip"]
 
 
 def test_row_15_a_queue_that_matters_has_a_runner_of_its_own() -> None:

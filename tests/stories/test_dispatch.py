@@ -66,7 +66,7 @@ def test_the_queue_is_made_known_before_its_first_job() -> None:
     bench.relayq.dispatch("greet", queue="new")
     bench.relayq.dispatch("greet", queue="new")
     assert bench.faulty.calls == ["register_queue", "add", "add"]
-    assert bench.store.queues() == ["new"]
+    assert bench.store.list_queues() == ["new"]
 
 
 @pytest.mark.parametrize("fault", ["denied", "unsent", "lost"])
@@ -98,7 +98,7 @@ def test_a_queue_is_registered_again_after_some_minutes(bench: Bench) -> None:
     bench.store._queues.clear()
     bench.clock.advance(minutes=5)
     bench.relayq.dispatch("greet", queue="emails")
-    assert bench.store.queues() == ["emails"]
+    assert bench.store.list_queues() == ["emails"]
 
 
 @pytest.mark.parametrize("what", ["waits", "runs", "has failed"])
@@ -137,9 +137,9 @@ def test_an_empty_queue_is_forgotten(bench: Bench) -> None:
     bench.relayq.cancel("mine")
     assert bench.relayq.queues_forget("emails")
     bench.clock.advance(days=1)
-    assert bench.store.queues() == []
+    assert bench.store.list_queues() == []
     bench.relayq.dispatch("greet", queue="emails")
-    assert bench.store.queues() == ["emails"]
+    assert bench.store.list_queues() == ["emails"]
 
 
 @pytest.mark.parametrize("way", ["drops it", "raises"])

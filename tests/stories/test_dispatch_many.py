@@ -63,7 +63,7 @@ def test_jobs_of_every_kind_are_dispatched_in_one_call(bench: Bench, told: list[
     assert all(answer.handed_off for answer in answers)
     assert [offer.job_id for offer in bench.handoff.offers] == [answer.job_id for answer in answers]
     assert told == ["dispatched"] * 5
-    assert bench.store.queues() == ["default", "emails", "vip"]
+    assert bench.store.list_queues() == ["default", "emails", "vip"]
 
 
 def test_none_at_all_is_no_error(bench: Bench) -> None:
@@ -89,7 +89,7 @@ def test_one_that_is_wrong_is_told_before_anything_is_written(
     Greet, _ = define()
     with pytest.raises(error):
         bench.relayq.dispatch_many([Greet(name="Ada"), bad])
-    assert (bench.store.jobs, bench.store.queues(), told) == ({}, [], [])
+    assert (bench.store.jobs, bench.store.list_queues(), told) == ({}, [], [])
 
 
 def test_a_chain_ends_for_many_too(bench: Bench) -> None:

@@ -65,7 +65,7 @@ def test_a_table_that_does_not_answer_is_told_and_nothing_is_raised() -> None:
     bench.sweep()
     bench.faults["get_failed"] = ["denied", "denied"]
     assert bench.relayq.health().problems == ("get_failed was denied; grant it",)
-    bench.faults["last_tick"] = ["denied"]
+    bench.faults["read_last_tick"] = ["denied"]
     health = bench.relayq.health()
     assert health.problems == ("last_tick was denied; grant it", "get_failed was denied; grant it")
     assert (health.queues, health.last_sweep_age_ms) == ((), None)
@@ -91,7 +91,7 @@ def test_health_reads_no_more_of_a_long_queue_than_of_a_short_one() -> None:
         bench.relayq.dispatch("greet", job_id=f"job-{n}", delay=600)
     bench.faulty.calls.clear()
     bench.relayq.health()
-    assert bench.faulty.calls.count("due") <= 16
+    assert bench.faulty.calls.count("list_due") <= 16
 
 
 def test_two_stacks_on_one_table_are_unhealthy() -> None:

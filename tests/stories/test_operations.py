@@ -441,7 +441,7 @@ def test_no_question_scans_a_table(bench: Bench) -> None:
     assert bench.faulty.calls == ["get"]
     bench.faulty.calls.clear()
     bench.relayq.queues()
-    assert bench.faulty.calls == ["queues", *["due"] * 8]
+    assert bench.faulty.calls == ["list_queues", *["list_due"] * 8]
 
 
 @pytest.fixture(autouse=True)
@@ -458,4 +458,4 @@ def test_a_queue_that_was_forgotten_is_known_again_after_the_next_dispatch_to_it
     assert bench.relayq.queues_forget("emails")
     bench.relayq.dispatch("greet", queue="emails")
     bench.clock.advance(days=2)
-    assert bench.store.queues() == ["emails"]
+    assert bench.store.list_queues() == ["emails"]

@@ -1149,7 +1149,7 @@ def test_progress_that_cannot_be_written_does_not_fail_the_job(caplog: pytest.Lo
         assert context.progress(0.1) is False
 
     bench.relayq.dispatch(export, job_id="mine")
-    bench.faults["progress"] = ["unsent"]
+    bench.faults["save_progress"] = ["unsent"]
     assert bench.run("mine").ended is Ended.COMPLETED
     assert "progress was not kept" in caplog.text
 

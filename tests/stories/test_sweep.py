@@ -141,7 +141,7 @@ def test_the_look_ahead_ends_before_its_invocation_does(bench: Bench) -> None:
         bench.store.add(a_job(id=f"in-{seconds}", available_at=moment, due_at=moment))
     assert bench.sweep(seconds=30).counts == {"nudged": 2}
     assert bench.clock.now() == NOW + 20 * SECOND
-    assert bench.store.last_tick() == (NOW, {"nudged": 2})
+    assert bench.store.read_last_tick() == (NOW, {"nudged": 2})
 
 
 # --- leases ---
@@ -256,7 +256,7 @@ def test_a_job_that_settles_in_the_middle_of_a_look_is_left(
 def test_a_row_that_the_index_shows_late_is_left(bench: Bench, stale: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """An index may be seconds behind: acting on what it says would run finished jobs again."""
     bench.relayq.dispatch("greet", job_id="a")
-    seen = bench.store.due(due_shard("default", "a"), 10**15, 10)
+    seen = bench.store.list_due(due_shard("default", "a"), 10**15, 10)
     if stale == "ended":
         bench.relayq.cancel("a")
     elif stale == "gone":
@@ -264,7 +264,9 @@ def test_a_row_that_the_index_shows_late_is_left(bench: Bench, stale: str, monke
     else:
         bench.store.postpone(seen.rows[0], NOW + 600 * SECOND)
     offered(bench)
-    monkeypatch.setattr(bench.store, "due", lambda shard, *_: seen if shard == due_shard("default", "a") else EMPTY)
+    monkeypatch.setattr(
+        bench.store, "list_due", lambda shard, *_: seen if shard == due_shard("default", "a") else EMPTY
+    )
     bench.clock.advance(minutes=1)
     assert bench.sweep(Scope()).counts == {"left": 1}
     assert offered(bench) == []
@@ -386,7 +388,7 @@ def test_it_stops_before_its_invocation_ends(bench: Bench, monkeypatch: pytest.M
     swept = bench.sweep(Scope(), seconds=20)
     assert 10 <= swept.counts["nudged"] <= 16
     assert bench.clock.now() < NOW + 20 * SECOND
-    assert bench.store.last_tick() == (NOW, {"nudged": swept.counts["nudged"]})
+    assert bench.store.read_last_tick() == (NOW, {"nudged": swept.counts["nudged"]})
 
 
 def test_it_begins_at_a_random_shard(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -394,13 +396,13 @@ def test_it_begins_at_a_random_shard(bench: Bench, monkeypatch: pytest.MonkeyPat
     bench.store.register_queue("a")
     bench.store.register_queue("b")
     asked: list[str] = []
-    original = bench.store.due
+    original = bench.store.list_due
 
     def noted(shard: str, *args: Any) -> Any:
         asked.append(shard)
         return original(shard, *args)
 
-    monkeypatch.setattr(bench.store, "due", noted)
+    monkeypatch.setattr(bench.store, "list_due", noted)
     shards = [f"{queue}#{n}" for queue in "ab" for n in range(8)]
     for drawn in range(len(shards)):
         asked.clear()
@@ -412,7 +414,7 @@ def test_it_begins_at_a_random_shard(bench: Bench, monkeypatch: pytest.MonkeyPat
 def test_a_sweep_of_nothing_is_recorded(bench: Bench) -> None:
     """Whether the sweeper lives is what one asks when jobs are late."""
     assert bench.sweep().counts == {}
-    assert bench.store.last_tick() == (NOW, {})
+    assert bench.store.read_last_tick() == (NOW, {})
 
 
 def test_the_age_of_the_oldest_due_row_is_measured(bench: Bench) -> None:
@@ -448,7 +450,7 @@ def test_a_dry_run_says_what_it_would_do_and_does_nothing(bench: Bench, crash: C
     }
     assert bench.store.jobs == before
     assert offered(bench) == []
-    assert bench.store.last_tick() is None
+    assert bench.store.read_last_tick() is None
 
 
 @pytest.mark.parametrize(

@@ -34,11 +34,11 @@ class CountingStore(MemoryStore):
         self.calls.append("add")
         return super().add(record)
 
-    def holder(self, unique_pk: str) -> str | None:
-        self.calls.append("holder")
+    def find_holder(self, unique_pk: str) -> str | None:
+        self.calls.append("find_holder")
         if self.broken:
             raise StoreUnavailable("GetItem", "a test")
-        return super().holder(unique_pk)
+        return super().find_holder(unique_pk)
 
 
 class FakeHint:
@@ -106,7 +106,7 @@ def test_a_duplicate_that_the_row_confirms_needs_no_transaction(stage: Stage) ->
     first = stage.dispatch()
     assert stage.calls == ["add"]
     assert stage.dispatch() == Dispatched(first.job_id, duplicate=True, handed_off=False)
-    assert stage.calls == ["holder"]
+    assert stage.calls == ["find_holder"]
     assert set(stage.store.jobs) == {first.job_id}
 
 
@@ -116,7 +116,7 @@ def test_a_stale_hit_is_ignored(stage: Stage) -> None:
     stage.bench.relayq.cancel(first.job_id)
     second = stage.dispatch(window=None)
     assert (second.duplicate, second.handed_off) == (False, True)
-    assert stage.calls == ["holder", "add"]
+    assert stage.calls == ["find_holder", "add"]
     assert stage.hint.said == {KEY: second.job_id}
 
 
@@ -125,7 +125,7 @@ def test_a_hit_on_a_window_that_is_over_is_ignored(stage: Stage) -> None:
     stage.dispatch()
     stage.clock.advance(seconds=WINDOW)
     assert not stage.dispatch().duplicate
-    assert stage.calls == ["holder", "add"]
+    assert stage.calls == ["find_holder", "add"]
 
 
 @pytest.mark.parametrize(
@@ -138,7 +138,7 @@ def test_a_wrong_hit_is_ignored(stage: Stage, said: object) -> None:
     assert not first.duplicate
     stage.hint.said[KEY] = said
     assert stage.dispatch() == Dispatched(first.job_id, duplicate=True, handed_off=False)
-    assert stage.calls == ["holder", "add"]
+    assert stage.calls == ["find_holder", "add"]
     assert stage.hint.said == {KEY: first.job_id}
     assert set(stage.store.jobs) == {first.job_id}
 
@@ -148,7 +148,7 @@ def test_a_hit_that_cannot_be_verified_is_ignored(stage: Stage) -> None:
     first = stage.dispatch()
     stage.store.broken = True
     assert stage.dispatch() == Dispatched(first.job_id, duplicate=True, handed_off=False)
-    assert stage.calls == ["holder", "add"]
+    assert stage.calls == ["find_holder", "add"]
 
 
 def test_a_duplicate_that_the_hint_did_not_know_is_remembered(stage: Stage) -> None:
@@ -237,7 +237,7 @@ def test_a_hint_that_failed_is_left_alone_for_half_a_minute(stage: Stage, failur
     stage.clock.advance(milliseconds=REST_MS)
     stage.dispatch()
     stage.dispatch()
-    assert stage.calls == ["holder"]
+    assert stage.calls == ["find_holder"]
     assert len(failures) == 2
 
 

@@ -149,7 +149,7 @@ class DynamoStore:
         except StoreError:
             return False  # no right to read, as in a policy of the caller's own: the write asks for another
 
-    def queues(self) -> list[str]:
+    def list_queues(self) -> list[str]:
         # a name that is none was put there by hand: to ask the index for it may be refused, and would end every sweep
         item = self._get(self._jobs, _QUEUES_KEY) or {}
         names = {name for name in item.get("queue_names", {}).get("SS", []) if is_queue(name)}
@@ -306,7 +306,7 @@ class DynamoStore:
             return Answer(mine, record)
         return Answer(True, read_job(answer["Attributes"]))
 
-    def heartbeat(self, before: JobRecord, lease_until: int) -> bool:
+    def renew_lease(self, before: JobRecord, lease_until: int) -> bool:
         return self._while_held(before, "SET lease_until = :until", {":until": _number(lease_until)})
 
     # --- settle ---
@@ -401,7 +401,7 @@ class DynamoStore:
             return settled
         return Settled.DONE
 
-    def progress(self, before: JobRecord, progress_json: str) -> bool:
+    def save_progress(self, before: JobRecord, progress_json: str) -> bool:
         values = {":progress": {"S": progress_json}, ":now": _number(self._now())}
         return self._while_held(before, "SET progress = :progress, updated_at = :now", values)
 
@@ -425,7 +425,7 @@ class DynamoStore:
 
     # --- sweep ---
 
-    def due(self, shard: str, until: int, limit: int, cursor: object | None = None) -> Page:
+    def list_due(self, shard: str, until: int, limit: int, cursor: object | None = None) -> Page:
         start = {"ExclusiveStartKey": cursor} if cursor is not None else {}
         answer = self._call(
             "Query",
@@ -497,12 +497,12 @@ class DynamoStore:
             },
         )
 
-    def sweepers(self) -> tuple[str, ...]:
+    def list_sweepers(self) -> tuple[str, ...]:
         item = self._get(self._jobs, _SWEEPER_KEY) or {}
         names = [item[name]["S"] for name in ("swept_before", "swept_by") if "S" in item.get(name, {})]
         return tuple(dict.fromkeys(names))
 
-    def last_tick(self) -> tuple[int, dict[str, int]] | None:
+    def read_last_tick(self) -> tuple[int, dict[str, int]] | None:
         item = self._get(self._jobs, _SWEEPER_KEY)
         return None if item is None else read_tick(item)
 
@@ -512,7 +512,7 @@ class DynamoStore:
         item = self._get(self._jobs, job_key(job_id))
         return None if item is None else self._unless_expired(read_job(item))
 
-    def holder(self, unique_pk: str) -> str | None:
+    def find_holder(self, unique_pk: str) -> str | None:
         item = self._get(self._jobs, {"pk": {"S": unique_pk}})
         if item is None or _has_expired(item, self._now()) or self._has_left(item):
             return None
@@ -539,7 +539,7 @@ class DynamoStore:
         item = self._get(self._failed, {"id": {"S": job_id}})
         return None if item is None else self._unless_expired(read_failed(item))
 
-    def failed(self, queue: str, limit: int, until: int | None = None) -> Iterator[JobRecord]:
+    def list_failed(self, queue: str, limit: int, until: int | None = None) -> Iterator[JobRecord]:
         condition, values = "#queue = :queue", {":queue": {"S": queue}}
         if until is not None:
             condition, values = f"{condition} AND failed_at <= :until", {**values, ":until": _number(until)}

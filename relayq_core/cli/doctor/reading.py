@@ -63,7 +63,7 @@ def read(client: Client, stack: DescribedStack, store: JobStore, now: int, longe
         runner_policies=_policies(client, runner.config),
         grants=_grants(client, outputs, runner.config, sweeper.config),
         last_tick_age_ms=_last_tick_age(store, now),
-        sweepers=_asked(store.sweepers),
+        sweepers=_asked(store.list_sweepers),
         longest_timeout=longest_timeout,
     )
 
@@ -287,7 +287,7 @@ def _simulated(client: Client, who: str, role: str, resource: str, actions: list
 
 
 def _last_tick_age(store: JobStore, now: int) -> int | Unread | None:
-    tick = _asked(store.last_tick)
+    tick = _asked(store.read_last_tick)
     if tick is None or isinstance(tick, Unread):
         return tick
     return now - tick[0]

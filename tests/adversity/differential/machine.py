@@ -280,7 +280,7 @@ class StoresAgree(RuleBasedStateMachine):
     @rule(pick=picks, age=ages, twist=twists, note=st.sampled_from(["", "ü"]))
     def progress(self, pick: int, age: int, twist: str, note: str) -> None:
         """A handler tells how far it is."""
-        self._ask("progress", self._held(pick, age, twist), f'{{"fraction":0.5,"note":"{note}"}}')
+        self._ask("save_progress", self._held(pick, age, twist), f'{{"fraction":0.5,"note":"{note}"}}')
 
     # --- sweep ---
 
@@ -341,7 +341,7 @@ class StoresAgree(RuleBasedStateMachine):
 
     @knows(_any)
     @rule(
-        question=st.sampled_from(["get", "get_failed", "get_many", "failed", "holder"]),
+        question=st.sampled_from(["get", "get_failed", "get_many", "list_failed", "find_holder"]),
         chosen=st.lists(jobs, min_size=1, max_size=4),
         limit=limits,
     )
@@ -350,9 +350,9 @@ class StoresAgree(RuleBasedStateMachine):
         match question:
             case "get_many":
                 self._ask(question, [self.twins.ids[job] for job in chosen])
-            case "failed":
+            case "list_failed":
                 self._ask(question, self.twins.queues[chosen[0] % 2], limit)
-            case "holder":
+            case "find_holder":
                 self._ask(question, self.twins.keys[chosen[0] % 2])
             case _:
                 self._ask(question, self.twins.ids[chosen[0]])
@@ -407,7 +407,9 @@ class StoresAgree(RuleBasedStateMachine):
         self._ask("forget", self.twins.ids[job])
 
     @rule(
-        what=st.sampled_from(["register_queue", "register_queue", "crowd", "queues", "record_tick", "last_tick"]),
+        what=st.sampled_from(
+            ["register_queue", "register_queue", "crowd", "list_queues", "record_tick", "read_last_tick"]
+        ),
         queue=st.sampled_from(["crowd-0", "crowd-1", "emails"]),
         crowd=st.sampled_from([99, 100]),
         counts=st.dictionaries(st.sampled_from(["nudged", "left"]), st.integers(1, 9), max_size=2),

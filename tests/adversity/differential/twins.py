@@ -83,9 +83,9 @@ class Twins:
 
         Rows that are due in the same millisecond come in any order, so a page that ends among them is not compared.
         """
-        mine = self.memory.due(shard, until, limit, cursors[0])
-        theirs = self.dynamo.due(shard, until, limit, cursors[1])
-        self._engine.report.answers["due", "rows" if mine.rows else "none"] += 1
+        mine = self.memory.list_due(shard, until, limit, cursors[0])
+        theirs = self.dynamo.list_due(shard, until, limit, cursors[1])
+        self._engine.report.answers["list_due", "rows" if mine.rows else "none"] += 1
         assert [row.due_at for row in theirs.rows] == [row.due_at for row in mine.rows]
         if self._ends_among_equals(shard, mine):
             return None, None
@@ -95,7 +95,7 @@ class Twins:
         return mine.cursor, theirs.cursor
 
     def _ends_among_equals(self, shard: str, page: Page) -> bool:
-        whole = self.memory.due(shard, 10**15, 100).rows
+        whole = self.memory.list_due(shard, 10**15, 100).rows
         return bool(page.rows) and page.rows[-1].due_at in [row.due_at for row in whole if row not in page.rows]
 
     def share(self) -> None:
@@ -166,8 +166,8 @@ class Twins:
         for queue in self.queues:
             self.page(f"{queue}#0", 10**15, 100)
         if self._shares:
-            self.ask("queues")
-            self.ask("last_tick")
+            self.ask("list_queues")
+            self.ask("read_last_tick")
 
     def _items(self) -> dict[str, Item]:
         """All items of this sequence; those of the failed table under failed#<id>."""
@@ -193,7 +193,7 @@ class Twins:
 def _answer(store: MemoryStore | DynamoStore, verb: str, args: tuple[Any, ...]) -> Any:
     try:
         answer = getattr(store, verb)(*args)
-        return list(answer) if verb == "failed" else answer
+        return list(answer) if verb == "list_failed" else answer
     except RelayQError as error:
         return error
 
@@ -205,7 +205,7 @@ def _told(verb: str, answer: Any) -> Any:
     if isinstance(answer, RelayQError):
         return type(answer), str(answer)
     if isinstance(answer, list) and answer and isinstance(answer[0], JobRecord):
-        order = [record.finished_at for record in answer] if verb == "failed" else None
+        order = [record.finished_at for record in answer] if verb == "list_failed" else None
         return sorted(answer, key=lambda record: record.id), order
     return answer
 

@@ -274,7 +274,7 @@ def test_odd_items_of_relayqs_own_are_survived(value: Value, tables: Tables, clo
         ],
     )
     for ask in (
-        relayq.store.last_tick,
+        relayq.store.read_last_tick,
         lambda: relayq.dispatch("send_email", unique="a"),
         lambda: relayq.dispatch("send_email", unique="b"),
         lambda: relayq.dispatch("send_email"),

@@ -140,5 +140,5 @@ def test_of_many_new_queues_a_hundred_are_taken(track: Track) -> None:
         for turn in range(2)
     ]
     assert sum(map(sum, taken)) == MOST_QUEUES
-    assert len(relayqs[0].store.queues()) == MOST_QUEUES
+    assert len(relayqs[0].store.list_queues()) == MOST_QUEUES
     assert len(track.job_rows()) == MOST_QUEUES

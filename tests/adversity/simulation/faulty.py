@@ -25,7 +25,9 @@ HANDOFF_FAULTS = ("killed before", "killed after", "dropped", "refused", "refuse
 #: Those that lose a handoff, and nothing else.
 LOST_HANDOFF = ("dropped", "refused")
 
-_READS = frozenset({"queues", "due", "get", "holder", "get_many", "get_failed", "failed", "last_tick"})
+_READS = frozenset(
+    {"list_queues", "list_due", "get", "find_holder", "get_many", "get_failed", "list_failed", "read_last_tick"}
+)
 #: Of a batch some are written, and the caller hears which.
 _BATCH_FAULTS = (*WRITE_FAULTS, "partial")
 
@@ -188,8 +190,8 @@ class FaultyStore:
     def forget_queue(self, queue: str) -> bool:
         return self._write("forget_queue", f"queue:{queue}", lambda: self._memory.forget_queue(queue))  # type: ignore[no-any-return]
 
-    def queues(self) -> list[str]:
-        found: list[str] = self._read("queues", self._memory.queues)
+    def list_queues(self) -> list[str]:
+        found: list[str] = self._read("list_queues", self._memory.list_queues)
         self._listed = [shard for queue in found for shard in shards_of(queue)]
         return found
 
@@ -225,19 +227,19 @@ class FaultyStore:
     def claim(self, job_id: str, lease: Lease) -> Answer:
         return self._write("claim", job_id, lambda: self._memory.claim(job_id, lease))  # type: ignore[no-any-return]
 
-    def heartbeat(self, before: JobRecord, lease_until: int) -> bool:
-        return self._write("heartbeat", before.id, lambda: self._memory.heartbeat(before, lease_until))  # type: ignore[no-any-return]
+    def renew_lease(self, before: JobRecord, lease_until: int) -> bool:
+        return self._write("renew_lease", before.id, lambda: self._memory.renew_lease(before, lease_until))  # type: ignore[no-any-return]
 
     def settle(self, before: JobRecord, settlement: Settlement) -> Settled:
         verb = f"settle ({settlement.event})" if settlement.keeps_row else "settle (delete)"
         return self._write(verb, before.id, lambda: self._memory.settle(before, settlement))  # type: ignore[no-any-return]
 
-    def progress(self, before: JobRecord, progress_json: str) -> bool:
-        return self._write("progress", before.id, lambda: self._memory.progress(before, progress_json))  # type: ignore[no-any-return]
+    def save_progress(self, before: JobRecord, progress_json: str) -> bool:
+        return self._write("save_progress", before.id, lambda: self._memory.save_progress(before, progress_json))  # type: ignore[no-any-return]
 
-    def due(self, shard: str, until: int, limit: int, cursor: object | None = None) -> Page:
+    def list_due(self, shard: str, until: int, limit: int, cursor: object | None = None) -> Page:
         self._checker.pace.page(self._world.actor, shard, self._listed)
-        return self._read("due", lambda: self._index.page(shard, until, limit, cursor))  # type: ignore[no-any-return]
+        return self._read("list_due", lambda: self._index.page(shard, until, limit, cursor))  # type: ignore[no-any-return]
 
     def nudge(self, row: Due, nudges: int, due_at: int) -> Answer:
         return self._write("nudge", row.job_id, lambda: self._memory.nudge(row, nudges, due_at))  # type: ignore[no-any-return]
@@ -248,8 +250,8 @@ class FaultyStore:
     def get(self, job_id: str) -> JobRecord | None:
         return self._read("get", lambda: self._memory.get(job_id), job_id)  # type: ignore[no-any-return]
 
-    def holder(self, unique_pk: str) -> str | None:
-        return self._read("holder", lambda: self._memory.holder(unique_pk))  # type: ignore[no-any-return]
+    def find_holder(self, unique_pk: str) -> str | None:
+        return self._read("find_holder", lambda: self._memory.find_holder(unique_pk))  # type: ignore[no-any-return]
 
     def get_many(self, job_ids: Iterable[str]) -> list[JobRecord]:
         wanted = list(job_ids)
@@ -258,8 +260,8 @@ class FaultyStore:
     def get_failed(self, job_id: str) -> JobRecord | None:
         return self._read("get_failed", lambda: self._memory.get_failed(job_id))  # type: ignore[no-any-return]
 
-    def failed(self, queue: str, limit: int, until: int | None = None) -> Iterator[JobRecord]:
-        return self._read("failed", lambda: self._memory.failed(queue, limit, until))  # type: ignore[no-any-return]
+    def list_failed(self, queue: str, limit: int, until: int | None = None) -> Iterator[JobRecord]:
+        return self._read("list_failed", lambda: self._memory.list_failed(queue, limit, until))  # type: ignore[no-any-return]
 
     def cancel_waiting(self, before: JobRecord, settlement: Settlement) -> bool:
         return self._write(  # type: ignore[no-any-return]
@@ -278,11 +280,11 @@ class FaultyStore:
     def record_tick(self, at: int, counts: dict[str, int], by: str = "") -> None:
         self._write("record_tick", "tick", lambda: self._memory.record_tick(at, counts, by))
 
-    def sweepers(self) -> tuple[str, ...]:
-        return self._read("sweepers", self._memory.sweepers)  # type: ignore[no-any-return]
+    def list_sweepers(self) -> tuple[str, ...]:
+        return self._read("list_sweepers", self._memory.list_sweepers)  # type: ignore[no-any-return]
 
-    def last_tick(self) -> tuple[int, dict[str, int]] | None:
-        return self._read("last_tick", self._memory.last_tick)  # type: ignore[no-any-return]
+    def read_last_tick(self) -> tuple[int, dict[str, int]] | None:
+        return self._read("read_last_tick", self._memory.read_last_tick)  # type: ignore[no-any-return]
 
 
 class FaultyHandoff:

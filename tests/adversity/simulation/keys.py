@@ -49,7 +49,9 @@ class Keys:
         for held in self._holds[record.unique_pk]:
             if held.job_id == record.id and held.until is None:
                 held.until = self._book.world.now
-        self._hold(9, memory.holder(record.unique_pk) != record.id, record.id, "it has ended, and has its key still")
+        self._hold(
+            9, memory.find_holder(record.unique_pk) != record.id, record.id, "it has ended, and has its key still"
+        )
 
     def had(self, pk: str | None, job_id: str, since: int) -> bool:
         """Whether the job had the key at some moment since then; a window ends in whole seconds, rounded up."""

@@ -747,7 +747,7 @@ def runner_reads_before_it_claims() -> list[Patch]:
 @mutant
 def worker_renews_nothing() -> list[Patch]:
     """Leases run out under handlers that run."""
-    return [(MemoryStore, "heartbeat", lambda self, before, lease_until: True)]
+    return [(MemoryStore, "renew_lease", lambda self, before, lease_until: True)]
 
 
 @mutant

@@ -132,7 +132,7 @@ class Rows:
         self._leased(actor, verb, old, new)
         self._waits(actor, verb, old, new)
         self._errors(verb, old, new)
-        if verb not in {"progress", "claim"}:
+        if verb not in {"save_progress", "claim"}:
             self._hold(22, old.progress_json == new.progress_json, new.id, f"{verb} lost the progress")
         if new.status is Status.COMPLETED:
             self._returned(old, new, kept=True)
@@ -162,7 +162,7 @@ class Rows:
     def _leased(self, actor: Actor, verb: str, old: JobRecord, new: JobRecord) -> None:
         if old.lease_id == new.lease_id:
             if old.lease_until != new.lease_until:
-                self._hold(4, verb == "heartbeat", new.id, f"{verb} moved the end of a lease")
+                self._hold(4, verb == "renew_lease", new.id, f"{verb} moved the end of a lease")
                 self._hold(4, self._book.is_holder(actor, old.lease_id), new.id, "a lease was renewed by another")
             return
         if old.lease_id is None:

@@ -170,7 +170,7 @@ def test_many_are_redriven_by_filter_with_a_summary_of_refusals(
     assert "3 redriven" in ran.out
     assert "1 refused" in ran.out
     assert f"keyed: job 'keyed' cannot be redriven: its unique key is held by job '{holder}'" in ran.out
-    assert {job.id for job in store.failed("emails", 10)} == {"keyed", "other"}
+    assert {job.id for job in store.list_failed("emails", 10)} == {"keyed", "other"}
 
 
 def test_a_dry_run_shows_which_and_touches_none(relayq: Relayq, bury: Callable[..., str]) -> None:
@@ -221,7 +221,7 @@ def test_many_are_forgotten_newest_first_up_to_a_limit(
         bury(f"job-{n}", ago_ms=1_000 * n)
     told = relayq("failed", "forget", "--all", "--limit", "2", "--yes", "--json").json
     assert (told["matched"], told["forgotten"], told["stopped"]) == (2, 2, False)
-    assert [job.id for job in store.failed("emails", 10)] == ["job-2"]
+    assert [job.id for job in store.list_failed("emails", 10)] == ["job-2"]
 
 
 def test_several_ids_need_no_question(relayq: Relayq, bury: Callable[..., str]) -> None:
@@ -280,7 +280,7 @@ def test_ctrl_c_ends_it_after_the_job_in_hand(relayq: Relayq, bury: Callable[...
     ran = relayq("failed", "redrive", "--all", "--yes")
     assert (ran.code, ran.out) == (1, "2 redriven; stopped before the rest\n")
     assert "note: stopping after this one" in ran.err
-    assert [job.id for job in store.failed("emails", 10)] == ["job-2", "job-3"]
+    assert [job.id for job in store.list_failed("emails", 10)] == ["job-2", "job-3"]
 
 
 def test_a_terminal_sees_how_far_it_is(

@@ -80,7 +80,7 @@ def test_a_job_is_followed_to_its_end(relayq: Relayq, store: JobStore, meanwhile
     meanwhile(
         lambda: None,
         lambda: running.append(claimed(store, job_id)),
-        lambda: store.progress(running[0], '{"fraction": 0.4, "note": "rows read"}'),
+        lambda: store.save_progress(running[0], '{"fraction": 0.4, "note": "rows read"}'),
         lambda: store.settle(running[0], completion(running[0], '"done"', now=SystemClock().now())),
     )
     ran = relayq("status", job_id, "--follow")

@@ -107,13 +107,13 @@ def test_a_cursor_that_no_page_wrote_leads_nowhere(world: World, place: Any) -> 
 def test_a_cursor_that_a_store_wrote_is_taken(world: World, place: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """Of DynamoDB's kind, and of the memory's."""
     seen: list[object] = []
-    due = world.store.due
+    due = world.store.list_due
 
     def spied(shard: str, until: int, limit: int, at: object) -> Page:
         seen.append(at)
         return due(shard, until, limit)
 
-    monkeypatch.setattr(world.store, "due", spied)
+    monkeypatch.setattr(world.store, "list_due", spied)
     queue_page(world.relayq, "emails", cursor({"emails#0": place}))
     assert seen == [tuple(place) if isinstance(place, list) else place]
 

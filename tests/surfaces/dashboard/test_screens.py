@@ -153,7 +153,7 @@ def test_a_queue_of_100_000_jobs_is_read_no_further_than_its_page(
 ) -> None:
     """However much waits: 8 shards are counted up to 1,000, one page is read, and no more."""
     asked: list[tuple[str, int]] = []
-    real_due, real_many = world.store.due, world.store.get_many
+    real_due, real_many = world.store.list_due, world.store.get_many
 
     def due(shard: str, until: int, limit: int, cursor: object | None = None) -> Any:
         page = real_due(shard, until, limit, cursor)
@@ -165,7 +165,7 @@ def test_a_queue_of_100_000_jobs_is_read_no_further_than_its_page(
         asked.append(("rows", len(found)))
         return found
 
-    monkeypatch.setattr(world.store, "due", due)
+    monkeypatch.setattr(world.store, "list_due", due)
     monkeypatch.setattr(world.store, "get_many", get_many)
     # rows as a store of so many would hold them; due() of the memory store sorts them all, so they are few to ask
     template = world.waiting("job-0")

@@ -320,7 +320,7 @@ class Scenarios:
         held = relayq.store.claim("heard-of", self._lease()).record
         assert held is not None
         with self._acting("worker", "a lease is kept"):
-            relayq.store.heartbeat(held, held.updated_at + 60_000)
+            relayq.store.renew_lease(held, held.updated_at + 60_000)
 
     def _api(self) -> None:
         for number in range(1, 6):

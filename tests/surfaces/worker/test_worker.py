@@ -184,8 +184,8 @@ def test_an_idle_worker_asks_the_index_once_a_second() -> None:
     asked.clear()
     ends = bench.clock.now() + 60_000
     worker(bench, FakeSlots(bench), stopping=lambda: int(bench.clock.now() >= ends)).work()
-    assert 60 * 8 <= asked.count("due") <= 66 * 8
-    assert asked.count("queues") == 4
+    assert 60 * 8 <= asked.count("list_due") <= 66 * 8
+    assert asked.count("list_queues") == 4
 
 
 def test_beside_runners_it_takes_what_nobody_took_in_time() -> None:
@@ -261,7 +261,7 @@ def test_who_cannot_renew_a_lease_ends_the_handler_before_it_is_over() -> None:
     bench = FaultyBench(handoff="none")
     job_id = bench.relayq.dispatch("greet").job_id
     slots = FakeSlots(bench, lasts={"greet": HOUR})
-    bench.faults["heartbeat"] = ["unsent"] * 1000
+    bench.faults["renew_lease"] = ["unsent"] * 1000
     ended: list[int] = []
 
     def stopping() -> int:
@@ -271,7 +271,7 @@ def test_who_cannot_renew_a_lease_ends_the_handler_before_it_is_over() -> None:
 
     assert worker(bench, slots, stopping=stopping).work() == {"lease lost": 1}
     assert ended[0] <= (bench.store.jobs[job_id].lease_until or 0) - 2_000
-    assert bench.faulty.calls.count("heartbeat") > 5
+    assert bench.faulty.calls.count("renew_lease") > 5
 
 
 def test_a_call_that_takes_long_never_lets_a_handler_outlive_its_lease() -> None:
@@ -309,7 +309,7 @@ def test_an_index_that_answers_slowly_never_lets_a_handler_outlive_its_lease() -
     bench = FaultyBench(handoff="none")
     bench.relayq.dispatch("greet", timeout=600)
     slots = FakeSlots(bench, count=2, lasts={"greet": HOUR})
-    store, due = bench.faulty, bench.store.due
+    store, due = bench.faulty, bench.store.list_due
 
     def slow_due(*args: Any) -> Any:
         if slots.slots[0].job is not None:
@@ -476,7 +476,7 @@ def test_tables_that_are_away_for_a_while_end_nothing(caplog: pytest.LogCaptureF
     greeted = define_greet()
     bench = FaultyBench(handoff="none")
     bench.relayq.dispatch("greet")
-    bench.faults["due"] = ["unsent", "unsent"]
+    bench.faults["list_due"] = ["unsent", "unsent"]
     bench.faults["claim"] = ["unsent"]
     assert worker(bench, FakeSlots(bench)).work(most=1) == {"completed": 1}
     assert greeted == ["Ada"]
@@ -493,12 +493,12 @@ def test_what_waiting_does_not_mend_ends_the_worker(code: str, monkeypatch: pyte
     def refuse(*_: object) -> None:
         raise StoreError("Query on 'jobs' was denied", "attach WorkerPolicyArn", code=code)
 
-    monkeypatch.setattr(bench.store, "due", refuse)
+    monkeypatch.setattr(bench.store, "list_due", refuse)
     with pytest.raises(StoreError, match="attach WorkerPolicyArn"):
         worker(bench, FakeSlots(bench)).work()
 
 
-@pytest.mark.parametrize("call", ["due", "claim", "queues"])
+@pytest.mark.parametrize("call", ["list_due", "claim", "list_queues"])
 @pytest.mark.parametrize("once", [False, True])
 def test_what_the_tables_refuse_for_good_ends_it(call: str, *, once: bool) -> None:
     """A right that is missing will not come by asking again."""
@@ -519,8 +519,8 @@ def test_a_right_that_is_taken_away_lets_the_job_in_hand_end() -> None:
     slots = FakeSlots(bench, count=2, lasts={"greet": 60_000})
 
     def stopping() -> int:
-        if slots.slots[0].job is not None and not bench.faults["due"]:
-            bench.faults["due"] = ["denied"] * 100
+        if slots.slots[0].job is not None and not bench.faults["list_due"]:
+            bench.faults["list_due"] = ["denied"] * 100
         return 0
 
     made = worker(bench, slots, stopping=stopping)
