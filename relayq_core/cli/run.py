@@ -18,7 +18,7 @@ from relayq_core.cli.output import age, say
 from relayq_core.cli.params import epoch_ms, id_of_job
 from relayq_core.cli.render import exit_of, show_ended
 from relayq_core.client import RelayQ
-from relayq_core.engine.runner import Ended, Ran
+from relayq_core.engine.results import RunOutcome, RunResult
 from relayq_core.errors import UnknownJob
 from relayq_core.model.record import JobRecord, Status
 from relayq_core.operations.serialize import headline, job_shape
@@ -89,39 +89,39 @@ def _not_waiting(cli: Cli, job: JobRecord, now: int) -> int:
         Status.FAILED: f": bring it back first, relayq failed redrive {job.id}",
     }.get(job.status, ": there is nothing to run")
     cli.answer(
-        {"ended": Ended.NOT_CLAIMED.value, "job": job_shape(job, whole=True)},
+        {"ended": RunOutcome.NOT_CLAIMED.value, "job": job_shape(job, whole=True)},
         lambda: say(f"{job.id} is {job.status.value}{more}"),
     )
     return exit_of(job)
 
 
-def _show_ran(ran: Ran, job: JobRecord, now: int) -> None:
+def _show_ran(ran: RunResult, job: JobRecord, now: int) -> None:
     match ran.ended:
-        case Ended.COMPLETED:
+        case RunOutcome.COMPLETED:
             show_ended(job, 0)
-        case Ended.FAILED | Ended.CANCELLED:
+        case RunOutcome.FAILED | RunOutcome.CANCELLED:
             say(f"{ran.ended.value} at attempt {job.attempt}: {headline(job)}".rstrip(": "), style="red")
-        case Ended.RETRYING:
+        case RunOutcome.RETRYING:
             last = job.errors[-1]["error"] if job.errors else ""
             say(f"attempt {job.attempt} failed: {last}", style="red")
             say(f"it is tried again {age(job.available_at, now)}")
-        case Ended.NOT_CLAIMED if job.available_at > now:
+        case RunOutcome.NOT_CLAIMED if job.available_at > now:
             say(f"not run: its time comes {age(job.available_at, now)}", style="yellow")
-        case Ended.NOT_CLAIMED:
+        case RunOutcome.NOT_CLAIMED:
             say(f"not run: a runner took it first; it is {job.status.value}", style="yellow")
-        case Ended.SNOOZED | Ended.GIVEN_BACK:
+        case RunOutcome.SNOOZED | RunOutcome.GIVEN_BACK:
             say(f"{ran.ended.value}; again {age(job.available_at, now)}", style="yellow")
         case _:
             say(f"{ran.ended.value}; it is {job.status.value}", style="red")
 
 
-def _exit_of(ran: Ran, after: JobRecord) -> int:
+def _exit_of(ran: RunResult, after: JobRecord) -> int:
     match ran.ended:
-        case Ended.COMPLETED | Ended.NOT_CLAIMED:
+        case RunOutcome.COMPLETED | RunOutcome.NOT_CLAIMED:
             return exit_of(after)
-        case Ended.FAILED | Ended.RETRYING | Ended.CANCELLED:
+        case RunOutcome.FAILED | RunOutcome.RETRYING | RunOutcome.CANCELLED:
             return JOB_FAILED
-        case Ended.SNOOZED | Ended.HANDED_ON | Ended.GIVEN_BACK:
+        case RunOutcome.SNOOZED | RunOutcome.HANDED_ON | RunOutcome.GIVEN_BACK:
             return STILL_RUNNING
         case _:
             return ERROR

@@ -11,7 +11,6 @@ from typing import Any
 
 from relayq_core.errors import RetryAfter, Snooze, is_a, validate_wait
 from relayq_core.jobs.context import log_fields
-from relayq_core.jobs.registry import RunnableJob
 from relayq_core.model import budgets
 from relayq_core.model.record import JobRecord
 from relayq_core.model.settling import Failed, Outcome, Snoozed, Succeeded
@@ -21,11 +20,10 @@ from relayq_core.text import describe_error, summarize_error
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """What came of trying: the outcome, the exception behind it, and the job as far as it could be built."""
+    """How an attempt went: its outcome, the exception behind it, and how long the handler ran, in milliseconds."""
 
     outcome: Outcome
     error: BaseException | None = None
-    job: RunnableJob | None = None
     duration_ms: float = 0.0
 
 

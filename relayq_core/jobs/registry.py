@@ -92,6 +92,8 @@ class Registry(Mapping[str, JobType]):
 
     def __init__(self) -> None:
         self._types: dict[str, JobType] = {}
+        #: another number after each change
+        self.version = 0
 
     def register(self, job_type: JobType) -> None:
         """Add a job type; one from the same file and qualified name replaces the earlier. DuplicateJobName."""
@@ -99,16 +101,23 @@ class Registry(Mapping[str, JobType]):
         if earlier is not None and earlier.origin != job_type.origin:
             raise DuplicateJobName(job_type.name, str(earlier.origin), str(job_type.origin))
         self._types[job_type.name] = job_type
+        self.version += 1
+
+    def swap(self, types: dict[str, JobType]) -> dict[str, JobType]:
+        """Put these job types in place of all that are registered, and return those."""
+        earlier, self._types = self._types, types
+        self.version += 1
+        return earlier
 
     @contextmanager
     def filled_anew(self) -> Iterator[None]:
         """For modules that are imported once more: inside nothing is registered yet. Where the block fails, all is as
         it was."""
-        before, self._types = self._types, {}
+        before = self.swap({})
         try:
             yield
         except BaseException:
-            self._types = before
+            self.swap(before)
             raise
 
     def find(self, name: str) -> JobType:

@@ -28,11 +28,20 @@ def timeout_of(known: Options, policy: Policy) -> int | None:
     return policy.timeout_ms if own is None else own
 
 
-def longest_timeout(types: Iterable[Options], policy: Policy) -> int | None:
-    """The longest timeout of job types with these options, milliseconds; None if one may run as long as its runner."""
-    timeouts = [timeout_of(known, policy) for known in types]
-    bounded = [timeout for timeout in timeouts if timeout is not None]
-    return max(bounded) if bounded and len(bounded) == len(timeouts) else None
+class LongestTimeout(NamedTuple):
+    """The longest timeout of some job types, milliseconds."""
+
+    #: None if one of them may run as long as its runner
+    of_all: int | None
+    #: among those that have a timeout; None if none has one
+    of_bounded: int | None
+
+
+def find_longest_timeout(types: Iterable[Options], policy: Policy) -> LongestTimeout:
+    """Return the longest timeout of job types with these options."""
+    timeouts = [timeout_of(options, policy) for options in types]
+    longest = max((timeout for timeout in timeouts if timeout is not None), default=None)
+    return LongestTimeout(of_all=None if None in timeouts else longest, of_bounded=longest)
 
 
 class Bounds(NamedTuple):

@@ -21,6 +21,12 @@ STUBBORN_MS = 5_000
 #: A lease that is renewed while its job runs is taken for this long: so soon is the death of its holder noticed.
 RENEWED_MS = 60_000
 
+#: `failed()` and the settle come after the handler's deadline; this much of the invocation stays for the settle.
+SETTLE_MS = 3_000
+
+#: `failed()` is called for this long at least.
+_LEAST_HOOK_MS = 100
+
 #: Later than any moment.
 _NEVER = 1 << 53
 
@@ -108,6 +114,16 @@ def is_claimable(record: JobRecord, now: int, name: str | None = None) -> bool:
 def patience(policy: Policy) -> int:
     """How long a handler may ignore JobTimeout before its process is ended: always inside the lease's grace."""
     return min(STUBBORN_MS, policy.grace_ms // 2)
+
+
+def failed_hook_seconds(record: JobRecord, policy: Policy, *, now: int, remaining_ms: int) -> float:
+    """Return how long `failed()` may take, in seconds.
+
+    It ends a fifth of the grace before its lease, or SETTLE_MS before its invocation, so that the burial is written
+    in time. Where nothing is left it may at least begin.
+    """
+    lasts = lease_lasts(record, policy, now=now) - policy.grace_ms // 5
+    return max(_LEAST_HOOK_MS, min(lasts, remaining_ms - SETTLE_MS)) / 1000
 
 
 def handler_deadline(record: JobRecord, bounds: Bounds, policy: Policy, now: int, remaining_ms: int) -> int:

@@ -8,7 +8,7 @@ from typing import Any
 
 from relayq_core import api
 from relayq_core.client import RelayQ
-from relayq_core.engine.runner import Ran
+from relayq_core.engine.results import RunResult
 from relayq_core.engine.sweeper import Scope, Swept
 from relayq_core.ports import EventBus, JobStore, UniqueHint
 from relayq_core.settings import Settings
@@ -56,7 +56,9 @@ class Bench:
         finally:
             api.use(former)
 
-    def run(self, job_id: str, run_at: int | None = None, *, seconds: float = 900, name: str | None = None) -> Ran:
+    def run(
+        self, job_id: str, run_at: int | None = None, *, seconds: float = 900, name: str | None = None
+    ) -> RunResult:
         """Run a job as the runner function does, in an invocation of so many seconds; `name` is the handoff's hint."""
         with self.installed():
             return self.relayq.runner.run(job_id, run_at, self.clock.countdown(seconds=seconds), name)

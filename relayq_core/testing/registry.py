@@ -13,9 +13,10 @@ from relayq_core.jobs.registry import registry
 @contextmanager
 def isolated_registry() -> Iterator[None]:
     """Inside there are no jobs and no listeners but those defined there; afterwards all is as it was."""
-    types, listeners = registry._types, events._listeners
-    registry._types, events._listeners = {}, defaultdict(list)
+    types, listeners = registry.swap({}), events._listeners
+    events._listeners = defaultdict(list)
     try:
         yield
     finally:
-        registry._types, events._listeners = types, listeners
+        registry.swap(types)
+        events._listeners = listeners

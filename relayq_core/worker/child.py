@@ -16,7 +16,7 @@ from multiprocessing.connection import Connection
 
 from relayq_core import api
 from relayq_core.client import RelayQ
-from relayq_core.engine.runner import Ended
+from relayq_core.engine.results import RunOutcome
 from relayq_core.jobs.registry import import_jobs
 from relayq_core.model.record import JobRecord
 from relayq_core.process.loggers import job_logger, logger, write_by
@@ -42,7 +42,7 @@ class NotReady:
 class Report:
     """How a job ended here."""
 
-    ended: Ended
+    ended: RunOutcome
 
 
 def main() -> None:
@@ -62,7 +62,7 @@ def main() -> None:
         except EOFError:
             return
         with relayq.publishing():
-            ran = relayq.runner.perform(claimed, lambda: _LONGEST_MS)
+            ran = relayq.runner.run_claimed(claimed, lambda: _LONGEST_MS)
         connection.send(Report(ran.ended))
 
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from relayq_core.client import RelayQ
-from relayq_core.engine.runner import Ended
+from relayq_core.engine.results import RunOutcome
 from relayq_core.engine.settler import Settler
 from relayq_core.errors import JobCrashed, StoreError, StoreUnavailable, UnreadableRow
 from relayq_core.jobs.context import log_fields
@@ -277,7 +277,7 @@ class Worker:
     def _lose(self, held: _Held) -> None:
         self._end(held.job)
         del self._held[held.job.id]
-        self._count(Ended.LEASE_LOST.value, held.job, self._clock.now() - (held.job.started_at or 0))
+        self._count(RunOutcome.LEASE_LOST.value, held.job, self._clock.now() - (held.job.started_at or 0))
 
     def _end(self, job: JobRecord) -> None:
         """End the process that works on a job, whatever it does."""

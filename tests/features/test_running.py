@@ -7,7 +7,7 @@ from datetime import timedelta
 import pytest
 
 from relayq_core import Job, JobContext, JobEvent, Status, dispatch, job, on
-from relayq_core.engine.runner import Ended
+from relayq_core.engine.results import RunOutcome
 from relayq_core.engine.sweeper import Scope
 from relayq_core.model.record import JobRecord
 from relayq_core.testing import Bench
@@ -68,7 +68,7 @@ def test_row_28_a_claim_is_atomic(bench: Bench) -> None:
     job_id = bench.relayq.dispatch("greet").job_id
     assert bench.store.claim(job_id, a_lease("first", now=bench.clock.now())).done
     assert not bench.store.claim(job_id, a_lease("second", now=bench.clock.now())).done
-    assert bench.run(job_id).ended is Ended.NOT_CLAIMED
+    assert bench.run(job_id).ended is RunOutcome.NOT_CLAIMED
 
 
 def test_row_29_a_claim_that_ran_out_is_released(bench: Bench) -> None:
@@ -180,8 +180,8 @@ def test_row_35_one_bad_job_harms_no_other(bench: Bench, raised: BaseException) 
     @job
     def greet() -> None: ...
 
-    assert bench.run(bench.relayq.dispatch(stumble).job_id).ended is Ended.RETRYING
-    assert bench.run(bench.relayq.dispatch(greet).job_id).ended is Ended.COMPLETED
+    assert bench.run(bench.relayq.dispatch(stumble).job_id).ended is RunOutcome.RETRYING
+    assert bench.run(bench.relayq.dispatch(greet).job_id).ended is RunOutcome.COMPLETED
 
 
 def test_row_36_listeners_hear_of_each_step(bench: Bench) -> None:

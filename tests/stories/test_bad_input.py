@@ -12,7 +12,7 @@ import pytest
 from pydantic import SecretStr
 
 from relayq_core import InvalidOption, InvalidPayload, Job, JobContext, PayloadTooLarge, job
-from relayq_core.engine.runner import Ended
+from relayq_core.engine.results import RunOutcome
 from relayq_core.model.record import JobRecord
 from relayq_core.testing import Bench
 from tests.support.factories import a_job
@@ -211,7 +211,7 @@ def test_a_stored_payload_that_does_not_fit_is_buried_at_once(bench: Bench) -> N
             told.append("failed")
 
     bench.store.add(a_job(name="Greet", payload_json='{"name":["hunter2"]}'))
-    assert bench.run("job-1").ended is Ended.FAILED
+    assert bench.run("job-1").ended is RunOutcome.FAILED
     failed = bench.store.failures["job-1"]
     assert (failed.attempt, failed.payload_json) == (1, '{"name":["hunter2"]}')
     assert "InvalidPayload: payload of job 'Greet', field 'name'" in (failed.error or "")
@@ -227,7 +227,7 @@ def test_a_stored_payload_that_is_no_object_is_buried_at_once(bench: Bench, text
     define_jobs()
     for name in ("Greet", "greet"):
         bench.store.add(a_job(id=name, name=name, payload_json=text))
-        assert bench.run(name).ended is Ended.FAILED
+        assert bench.run(name).ended is RunOutcome.FAILED
 
 
 def test_a_field_that_a_newer_caller_sent_is_ignored_and_named(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:
@@ -241,7 +241,7 @@ def test_a_field_that_a_newer_caller_sent_is_ignored_and_named(bench: Bench, cap
             seen.append(self.name)
 
     bench.store.add(a_job(name="Greet", payload_json='{"name":"Ada","style":"hunter2"}'))
-    assert bench.run("job-1").ended is Ended.COMPLETED
+    assert bench.run("job-1").ended is RunOutcome.COMPLETED
     assert seen == ["Ada"]
     assert "unknown fields ignored: style" in caplog.text
     assert SECRET not in caplog.text
@@ -268,9 +268,9 @@ def test_a_payload_of_its_own_may_fail_to_load_and_is_tried_again(bench: Bench) 
 
     bench.relayq.dispatch(Report(user={"id": 7, "name": "Ada"}), job_id="mine")
     assert bench.store.jobs["mine"].payload == {"id": 7}
-    assert bench.run("mine").ended is Ended.RETRYING
+    assert bench.run("mine").ended is RunOutcome.RETRYING
     away.clear()
-    assert bench.run("mine").ended is Ended.COMPLETED
+    assert bench.run("mine").ended is RunOutcome.COMPLETED
 
 
 @pytest.mark.parametrize("seconds", [-1, math.inf, math.nan, "5", None, True])
@@ -284,7 +284,7 @@ def test_a_wait_that_is_none_fails_the_attempt_in_words(bench: Bench, signal: st
         raise getattr(relayq_core, signal)(seconds)
 
     bench.relayq.dispatch(wait, job_id="mine")
-    assert bench.run("mine").ended is Ended.RETRYING
+    assert bench.run("mine").ended is RunOutcome.RETRYING
     assert (bench.store.jobs["mine"].error or "").startswith(f"InvalidOption: {signal}: expected")
 
 

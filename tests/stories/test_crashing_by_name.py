@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from relayq_core import Bury, Job, JobContext, job
-from relayq_core.engine.runner import Ended
+from relayq_core.engine.results import RunOutcome
 from relayq_core.engine.sweeper import Sweeper
 from relayq_core.events.listeners import events
 from relayq_core.model.record import JobRecord, Status
@@ -113,7 +113,7 @@ def test_a_job_that_goes_on_beyond_the_settings_may_still_succeed() -> None:
     runner.dead = False
     sweep(bench)
     assert row(bench).exhausted
-    assert [bench.run("mine").ended, bench.run("mine").ended] == [Ended.GIVEN_BACK, Ended.COMPLETED]
+    assert [bench.run("mine").ended, bench.run("mine").ended] == [RunOutcome.GIVEN_BACK, RunOutcome.COMPLETED]
     assert (row(bench).attempt, row(bench).result) == (2, 2)
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from relayq_core import Bury, InvalidOption, Job, JobEvent, RetryAfter, Snooze, job, on
-from relayq_core.engine.runner import Ended
+from relayq_core.engine.results import RunOutcome
 from relayq_core.events.listeners import KINDS, events
 from relayq_core.testing import Bench
 from tests.support.factories import NOW
@@ -104,8 +104,8 @@ def test_a_listener_that_raises_harms_nothing(bench: Bench, caplog: pytest.LogCa
 
     bench.relayq.dispatch("pay", {"fails": False}, job_id="good")
     bench.relayq.dispatch("pay", {"fails": True}, job_id="bad")
-    assert bench.run("good").ended is Ended.COMPLETED
-    assert bench.run("bad").ended is Ended.FAILED
+    assert bench.run("good").ended is RunOutcome.COMPLETED
+    assert bench.run("bad").ended is RunOutcome.FAILED
     assert after == ["dispatched", "dispatched", "started", "processed", "started", "failed"]
     assert "no processed" in caplog.text
     assert "a listener raised" in caplog.text

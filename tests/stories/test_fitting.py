@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
 
 from relayq_core import Job, JobContext, RetryAfter, Snooze, job
-from relayq_core.engine.runner import Ended
+from relayq_core.engine.results import RunOutcome
+from relayq_core.model import bounds
 from relayq_core.model.bounds import SETTLE_BUDGET_MS
+from relayq_core.model.options import Options
+from relayq_core.model.policy import Policy
 from relayq_core.model.record import JobRecord, Status
 from relayq_core.testing import Bench
 from tests.support.factories import NOW, a_lease
@@ -29,7 +32,7 @@ def row(bench: Bench, job_id: str = "mine") -> JobRecord:
     return record
 
 
-def deliver(bench: Bench, *, seconds: float = LAMBDAS_LONGEST) -> list[Ended]:
+def deliver(bench: Bench, *, seconds: float = LAMBDAS_LONGEST) -> list[RunOutcome]:
     """Let each handoff arrive in an invocation of its own, until none is left; how each ended."""
     ended = []
     while bench.handoff.offers:
@@ -64,7 +67,7 @@ def test_the_longest_timeout_runs_in_whatever_an_invocation_has_left(
 
     options: dict[str, Any] = {} if own == "type" else {"timeout": 890}
     bench.relayq.dispatch(longest, job_id="mine", **options)
-    assert deliver(bench, seconds=seconds) == [Ended.COMPLETED]
+    assert deliver(bench, seconds=seconds) == [RunOutcome.COMPLETED]
     assert given == [pytest.approx(seconds - SETTLE_BUDGET_MS / SECOND)]
 
 
@@ -77,7 +80,7 @@ def test_a_short_runner_with_a_slow_start_runs_what_fits_it_when_it_is_warm(give
         given.append(context.remaining())
 
     bench.relayq.dispatch(quick, job_id="mine")
-    assert deliver(bench, seconds=54.9) == [Ended.COMPLETED]
+    assert deliver(bench, seconds=54.9) == [RunOutcome.COMPLETED]
     assert given == [pytest.approx(44.9)]
 
 
@@ -100,7 +103,7 @@ def test_a_handler_gets_its_whole_timeout_after_a_wait_in_the_runner(
         bench.relayq.dispatch(long, job_id="mine", delay=delay, **options)
     ended = deliver(bench)
     lacks = timeout > LAMBDAS_LONGEST - delay - SETTLE_BUDGET_MS / SECOND
-    assert ended == ([Ended.HANDED_ON] if lacks else []) + [Ended.COMPLETED]
+    assert ended == ([RunOutcome.HANDED_ON] if lacks else []) + [RunOutcome.COMPLETED]
     assert given == [timeout]
     assert row(bench).attempt == 1
 
@@ -129,7 +132,7 @@ def test_the_settings_timeout_is_given_whole_after_a_wait_as_well(given: list[fl
         given.append(context.remaining())
 
     bench.relayq.dispatch(long, job_id="mine", delay=60)
-    assert deliver(bench) == [Ended.HANDED_ON, Ended.COMPLETED]
+    assert deliver(bench) == [RunOutcome.HANDED_ON, RunOutcome.COMPLETED]
     assert given == [880]
 
 
@@ -141,7 +144,7 @@ def test_a_job_without_a_timeout_runs_where_it_was_waited_for(bench: Bench, give
         given.append(context.remaining())
 
     bench.relayq.dispatch(any_length, job_id="mine", delay=60)
-    assert deliver(bench) == [Ended.COMPLETED]
+    assert deliver(bench) == [RunOutcome.COMPLETED]
     assert given == [830]
 
 
@@ -153,7 +156,7 @@ def test_a_job_is_never_handed_to_and_fro_for_a_timeout_that_no_runner_can_give(
     def endless() -> None: ...
 
     bench.relayq.dispatch(endless, job_id="mine", delay=60)
-    assert deliver(bench) == [Ended.HANDED_ON, Ended.COMPLETED]
+    assert deliver(bench) == [RunOutcome.HANDED_ON, RunOutcome.COMPLETED]
 
 
 def test_a_wait_that_lost_its_time_does_not_keep_a_cancelled_job(bench: Bench) -> None:
@@ -171,7 +174,7 @@ def test_a_wait_that_lost_its_time_does_not_keep_a_cancelled_job(bench: Bench) -
         return answer
 
     bench.store.claim = claimed_then_cancelled  # type: ignore[method-assign, assignment]
-    assert deliver(bench) == [Ended.CANCELLED]
+    assert deliver(bench) == [RunOutcome.CANCELLED]
     assert row(bench).status is Status.CANCELLED
 
 
@@ -217,7 +220,7 @@ def test_no_hint_takes_time_from_the_handler_that_runs(
     bench.relayq.dispatch(name, job_id="mine")
     _types(given)
     leases = _leases(bench)
-    assert bench.run("mine", name=name if hint == "right" else hint).ended is Ended.COMPLETED
+    assert bench.run("mine", name=name if hint == "right" else hint).ended is RunOutcome.COMPLETED
     assert given == [seconds]
     assert leases[0] >= seconds
     assert row(bench).attempt == 1
@@ -263,7 +266,7 @@ def test_a_crash_of_a_job_dispatched_by_name_is_noticed_as_soon_as_its_type_allo
     bench.relayq.dispatch("quick", job_id="mine")
     _types(given)
     bench.store.settle = _killed  # type: ignore[method-assign, assignment]
-    assert bench.run("mine", name="quick").ended is Ended.UNSETTLED
+    assert bench.run("mine", name="quick").ended is RunOutcome.UNSETTLED
     del bench.store.settle
     bench.clock.advance(seconds=30)
     assert bench.sweep().counts["released"] == 1
@@ -356,3 +359,31 @@ def test_every_handoff_carries_the_jobs_name(act: Callable[[Bench], None]) -> No
     (offer,) = bench.handoff.offers
     (record,) = bench.store.jobs.values()
     assert offer.name == record.name
+
+
+def test_the_longest_timeout_of_all_types_is_computed_again_only_after_a_registration(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A process with hundreds of job types would compute it in each of its runs."""
+    computed: list[int] = []
+    original = bounds.find_longest_timeout
+
+    def count(types: Sequence[Options], policy: Policy) -> bounds.LongestTimeout:
+        computed.append(len(types))
+        return original(types, policy)
+
+    monkeypatch.setattr(bounds, "find_longest_timeout", count)
+
+    @job(timeout=30)
+    def short() -> None: ...
+
+    for _ in range(3):
+        bench.run(bench.relayq.dispatch(short).job_id)
+    assert computed == [1]
+
+    @job(timeout=600)
+    def long() -> None: ...
+
+    for _ in range(3):
+        bench.run(bench.relayq.dispatch(long).job_id)
+    assert computed == [1, 2]

@@ -8,7 +8,7 @@ import threading
 import pytest
 
 from relayq_core import ChainTooDeep, Job, dispatch, job
-from relayq_core.engine.runner import Ended
+from relayq_core.engine.results import RunOutcome
 from relayq_core.jobs.lineage import current_job
 from relayq_core.model.record import JobRecord
 from relayq_core.testing import Bench
@@ -34,7 +34,7 @@ def test_a_child_knows_its_parent_and_where_the_chain_began(bench: Bench) -> Non
     define_step()
     bench.relayq.dispatch("step", {"n": 0}, job_id="step-0")
     for n in range(3):
-        assert bench.run(f"step-{n}").ended is Ended.COMPLETED
+        assert bench.run(f"step-{n}").ended is RunOutcome.COMPLETED
     found = [
         (row(bench, f"step-{n}").parent_id, row(bench, f"step-{n}").root_id, row(bench, f"step-{n}").depth)
         for n in range(4)
@@ -54,7 +54,7 @@ def test_a_chain_without_an_end_is_ended(bench: Bench) -> None:
 
     bench.relayq.dispatch(Step(n=0), job_id="step-0")
     ended = [bench.run(f"step-{n}").ended for n in range(4)]
-    assert ended == [Ended.COMPLETED, Ended.COMPLETED, Ended.COMPLETED, Ended.FAILED]
+    assert ended == [RunOutcome.COMPLETED, RunOutcome.COMPLETED, RunOutcome.COMPLETED, RunOutcome.FAILED]
     assert "step-4" not in bench.store.jobs
     error = bench.store.failures["step-3"].error or ""
     assert "ChainTooDeep" in error
@@ -66,7 +66,7 @@ def test_the_default_depth_is_a_hundred(bench: Bench) -> None:
     define_step()
     bench.relayq.dispatch("step", {"n": 0}, job_id="step-0")
     n = 0
-    while bench.run(f"step-{n}").ended is Ended.COMPLETED:
+    while bench.run(f"step-{n}").ended is RunOutcome.COMPLETED:
         n += 1
     assert n == 100
 
@@ -122,7 +122,7 @@ def test_an_async_handlers_tasks_are_children_too(bench: Bench) -> None:
         await asyncio.gather(*(one(n) for n in range(3)))
 
     bench.relayq.dispatch(fan_out, job_id="mine")
-    assert bench.run("mine").ended is Ended.COMPLETED
+    assert bench.run("mine").ended is RunOutcome.COMPLETED
     assert [row(bench, f"child-{n}").parent_id for n in range(3)] == ["mine"] * 3
 
 
@@ -136,7 +136,7 @@ def test_what_a_thread_of_a_handler_dispatches_has_a_parent(bench: Bench) -> Non
         thread.join()
 
     bench.relayq.dispatch(threaded, job_id="mine")
-    assert bench.run("mine").ended is Ended.COMPLETED
+    assert bench.run("mine").ended is RunOutcome.COMPLETED
     assert row(bench, "child").parent_id == "mine"
 
 
@@ -158,6 +158,6 @@ def test_the_depth_is_refused_before_anything_is_written(bench: Bench) -> None:
 
     bench.relayq.dispatch("first", job_id="mine")
     bench.run("mine")
-    assert bench.run("one").ended is Ended.COMPLETED
+    assert bench.run("one").ended is RunOutcome.COMPLETED
     assert sorted(bench.store.jobs) == ["mine", "one", "zero"]
     assert not bench.relayq.dispatch("step", unique="k").duplicate

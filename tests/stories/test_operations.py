@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from relayq_core import InvalidOption, Job, JobContext, KeyTaken, StoreError, cancel, get, job
-from relayq_core.engine.runner import Ended
+from relayq_core.engine.results import RunOutcome
 from relayq_core.errors import Bury, Snooze
 from relayq_core.model.record import JobRecord, Status
 from relayq_core.operations import jobs as operations
@@ -32,7 +32,7 @@ def failed(bench: Bench) -> Callable[..., JobRecord]:
 
     def fail(job_id: str, **options: Any) -> JobRecord:
         bench.relayq.dispatch(pay, job_id=job_id, **options)
-        assert bench.run(job_id).ended is Ended.FAILED
+        assert bench.run(job_id).ended is RunOutcome.FAILED
         bench.handoff.offers.clear()
         return bench.store.failures[job_id]
 
@@ -115,7 +115,7 @@ def test_a_waiting_job_is_cancelled_and_never_runs(bench: Bench, told: list[str]
     cancelled = bench.relayq.cancel("mine")
     assert cancelled is not None
     assert (cancelled.status, cancelled.finished_at, cancelled.due_at) == (Status.CANCELLED, NOW, None)
-    assert bench.run("mine").ended is Ended.NOT_CLAIMED
+    assert bench.run("mine").ended is RunOutcome.NOT_CLAIMED
     assert bench.relayq.get("mine") == cancelled
     assert told == ["dispatched", "cancelled"]
 
@@ -146,7 +146,7 @@ def test_a_running_job_that_succeeds_after_its_cancel_has_succeeded(bench: Bench
         return "done"
 
     bench.relayq.dispatch(greet, job_id="mine")
-    assert bench.run("mine").ended is Ended.COMPLETED
+    assert bench.run("mine").ended is RunOutcome.COMPLETED
     done = bench.relayq.get("mine")
     assert done is not None
     assert (done.status, done.result, done.cancel_requested_at) == (Status.COMPLETED, "done", NOW)
@@ -166,7 +166,7 @@ def test_a_running_job_that_does_not_succeed_after_its_cancel_is_cancelled(
 
     bench.relayq.dispatch(greet.job().with_options(unique="k"), job_id="mine")
     bench.handoff.offers.clear()
-    assert bench.run("mine").ended is Ended.CANCELLED
+    assert bench.run("mine").ended is RunOutcome.CANCELLED
     ended = bench.relayq.get("mine")
     assert ended is not None
     assert (ended.status, ended.attempt, ended.lease_id) == (Status.CANCELLED, 1, None)
@@ -186,7 +186,7 @@ def test_an_unknown_name_that_is_cancelled_is_not_tried_on(bench: Bench, monkeyp
         return answer
 
     monkeypatch.setattr(bench.store, "claim", cancelled_at_once)
-    assert bench.run("mine").ended is Ended.CANCELLED
+    assert bench.run("mine").ended is RunOutcome.CANCELLED
 
 
 @pytest.mark.parametrize("how", ["completed", "failed", "cancelled", "nobody"])
@@ -291,7 +291,7 @@ def test_a_redriven_job_runs_to_its_end(bench: Bench) -> None:
     bench.run("mine")
     mended.append(True)
     bench.relayq.redrive("mine")
-    assert bench.run("mine").ended is Ended.COMPLETED
+    assert bench.run("mine").ended is RunOutcome.COMPLETED
     done = bench.relayq.get("mine")
     assert done is not None
     assert done.result == 5

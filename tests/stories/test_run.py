@@ -19,7 +19,8 @@ import boto3
 import pytest
 
 from relayq_core import Bury, Job, JobContext, JobTimeout, RetryAfter, Snooze, StoreError, job
-from relayq_core.engine.runner import Ended, Runner
+from relayq_core.engine.results import RunOutcome
+from relayq_core.engine.runner import Runner
 from relayq_core.errors import JobCrashed
 from relayq_core.events.listeners import Events
 from relayq_core.jobs.registry import registry
@@ -41,7 +42,7 @@ def row(bench: Bench, job_id: str = "mine") -> JobRecord:
     return record
 
 
-def next_run(bench: Bench) -> Ended:
+def next_run(bench: Bench) -> RunOutcome:
     """The runner that was told last."""
     offer = bench.handoff.offers.pop()
     bench.handoff.offers.clear()
@@ -64,7 +65,7 @@ def test_a_job_runs_with_its_payload_and_is_completed(bench: Bench) -> None:
 
     bench.relayq.dispatch(Greet(name="Ada"), job_id="mine")
     bench.clock.advance(seconds=1)
-    assert next_run(bench) is Ended.COMPLETED
+    assert next_run(bench) is RunOutcome.COMPLETED
     assert greeted == ["Ada"]
     done = row(bench)
     assert (done.status, done.attempt, done.result) == (Status.COMPLETED, 1, {"greeted": "Ada"})
@@ -147,7 +148,7 @@ def test_an_async_handler_is_run_to_its_end(bench: Bench) -> None:
     next_run(bench)
     assert row(bench).result == "fetched"
     bench.relayq.dispatch(Fetch(fails=True), job_id="other")
-    assert next_run(bench) is Ended.FAILED
+    assert next_run(bench) is RunOutcome.FAILED
     assert told == ["no"]
 
 
@@ -190,7 +191,7 @@ def test_a_result_that_cannot_be_kept_costs_nothing_but_itself(
         return value
 
     bench.relayq.dispatch(compute, job_id="mine")
-    assert next_run(bench) is Ended.COMPLETED
+    assert next_run(bench) is RunOutcome.COMPLETED
     assert row(bench).result is None
     assert why in (row(bench).result_problem or "")
     assert f"the result is not kept: {row(bench).result_problem}" in caplog.text
@@ -204,7 +205,7 @@ def test_without_retention_a_completed_job_is_deleted_at_once() -> None:
     def forgettable() -> None: ...
 
     bench.relayq.dispatch(forgettable.job().with_options(unique="k"), job_id="mine")
-    assert next_run(bench) is Ended.COMPLETED
+    assert next_run(bench) is RunOutcome.COMPLETED
     assert bench.relayq.get("mine") is None
     assert bench.store.jobs == {}
     assert not bench.relayq.dispatch(forgettable.job().with_options(unique="k")).duplicate
@@ -222,7 +223,7 @@ def test_a_failed_attempt_is_tried_again_after_its_backoff(bench: Bench) -> None
 
     bench.relayq.dispatch(Flaky(), job_id="mine")
     for attempt, wait in enumerate([10, 60, 600], start=1):
-        assert bench.run("mine").ended is Ended.RETRYING
+        assert bench.run("mine").ended is RunOutcome.RETRYING
         waiting = row(bench)
         assert (waiting.status, waiting.attempt) == (Status.RETRYING, attempt)
         assert waiting.available_at == bench.clock.now() + wait * SECOND
@@ -230,7 +231,7 @@ def test_a_failed_attempt_is_tried_again_after_its_backoff(bench: Bench) -> None
         assert waiting.error.startswith(f"ValueError: attempt {attempt}")
         bench.clock.advance(seconds=wait)
     assert [offer.run_at for offer in bench.handoff.offers] == [NOW, NOW + 10 * SECOND, NOW + 70 * SECOND]
-    assert bench.run("mine").ended is Ended.FAILED
+    assert bench.run("mine").ended is RunOutcome.FAILED
     assert [error["error"] for error in row(bench).errors] == [f"ValueError: attempt {n}" for n in (1, 2, 3, 4)]
 
 
@@ -248,9 +249,9 @@ def test_after_the_last_attempt_failed_is_told_and_the_job_is_buried(bench: Benc
             told.append((f"{self.amount}", error))
 
     bench.relayq.dispatch(Pay(amount=5), job_id="mine")
-    assert next_run(bench) is Ended.RETRYING
+    assert next_run(bench) is RunOutcome.RETRYING
     assert told == []
-    assert next_run(bench) is Ended.FAILED
+    assert next_run(bench) is RunOutcome.FAILED
     ((amount, error),) = told
     assert (amount, type(error), str(error)) == ("5", ValueError, "no 5")
     assert bench.store.jobs == {}
@@ -286,11 +287,11 @@ def test_retry_after_overrides_the_backoff_and_uses_up_an_attempt(bench: Bench) 
         raise RetryAfter(33, "busy")
 
     bench.relayq.dispatch(call, job_id="mine")
-    assert next_run(bench) is Ended.RETRYING
+    assert next_run(bench) is RunOutcome.RETRYING
     assert row(bench).available_at == NOW + 33 * SECOND
     assert (row(bench).attempt, row(bench).errors[0]["error"]) == (1, "RetryAfter: busy")
     bench.clock.advance(seconds=33)
-    assert bench.run("mine").ended is Ended.FAILED
+    assert bench.run("mine").ended is RunOutcome.FAILED
 
 
 def test_a_snooze_uses_up_no_attempt_however_often(bench: Bench) -> None:
@@ -305,11 +306,11 @@ def test_a_snooze_uses_up_no_attempt_however_often(bench: Bench) -> None:
 
     bench.relayq.dispatch(wait_for_file, job_id="mine")
     for n in range(4):
-        assert bench.run("mine").ended is Ended.SNOOZED
+        assert bench.run("mine").ended is RunOutcome.SNOOZED
         assert (row(bench).status, row(bench).attempt, row(bench).error) == (Status.RETRYING, 0, None)
         assert row(bench).available_at == NOW + (n + 1) * 20 * SECOND
         bench.clock.advance(seconds=20)
-    assert bench.run("mine").ended is Ended.COMPLETED
+    assert bench.run("mine").ended is RunOutcome.COMPLETED
     assert starts == [1, 1, 1, 1, 1]
 
 
@@ -325,7 +326,7 @@ def test_bury_ends_all_trying_at_once(bench: Bench) -> None:
             told.append(repr(error))
 
     bench.relayq.dispatch(Call(), job_id="mine")
-    assert next_run(bench) is Ended.FAILED
+    assert next_run(bench) is RunOutcome.FAILED
     assert told == ["Bury('410 Gone')"]
     assert row(bench).attempt == 1
     assert (row(bench).error or "").startswith("Bury: 410 Gone")
@@ -340,7 +341,7 @@ def test_whatever_a_handler_raises_is_a_failed_attempt(bench: Bench, error: Base
         raise error
 
     bench.relayq.dispatch(misbehave, job_id="mine")
-    assert next_run(bench) is Ended.RETRYING
+    assert next_run(bench) is RunOutcome.RETRYING
     assert (row(bench).error or "").startswith(type(error).__name__)
 
 
@@ -356,7 +357,7 @@ def test_an_error_that_cannot_be_told_is_still_recorded(bench: Bench) -> None:
         raise Broken
 
     bench.relayq.dispatch(misbehave, job_id="mine")
-    assert next_run(bench) is Ended.RETRYING
+    assert next_run(bench) is RunOutcome.RETRYING
     assert (row(bench).error or "").startswith("Broken: (its message cannot be read")
 
 
@@ -371,8 +372,8 @@ def test_a_bad_payload_that_a_handler_dispatches_fails_the_attempt_only(bench: B
         bench.relayq.dispatch("second", {"n": "many"})
 
     bench.relayq.dispatch(first, job_id="mine")
-    assert next_run(bench) is Ended.RETRYING
-    assert next_run(bench) is Ended.FAILED
+    assert next_run(bench) is RunOutcome.RETRYING
+    assert next_run(bench) is RunOutcome.FAILED
 
 
 # --- failed() ---
@@ -389,7 +390,7 @@ def test_what_failed_raises_is_logged_and_changes_nothing(bench: Bench, caplog: 
             raise SystemExit(1)
 
     bench.relayq.dispatch(Pay(), job_id="mine")
-    assert next_run(bench) is Ended.FAILED
+    assert next_run(bench) is RunOutcome.FAILED
     assert (row(bench).error or "").startswith("ValueError: no")
     assert "the job's failed() raised" in caplog.text
 
@@ -425,7 +426,7 @@ def test_a_failed_that_does_not_end_is_stopped(bench: Bench, caplog: pytest.LogC
             time.sleep(5)
 
     bench.relayq.dispatch(Pay(), job_id="mine")
-    assert next_run(bench) is Ended.FAILED
+    assert next_run(bench) is RunOutcome.FAILED
     assert "JobTimeout" in caplog.text
 
 
@@ -439,7 +440,7 @@ def test_a_handoff_that_comes_early_sleeps_the_rest(bench: Bench) -> None:
     def greet() -> None: ...
 
     bench.relayq.dispatch(greet, job_id="mine", delay=40)
-    assert next_run(bench) is Ended.COMPLETED
+    assert next_run(bench) is RunOutcome.COMPLETED
     assert bench.clock.now() == NOW + 40 * SECOND
     assert row(bench).started_at == NOW + 40 * SECOND
 
@@ -451,7 +452,7 @@ def test_a_claim_that_comes_early_sleeps_the_rest(bench: Bench) -> None:
     def greet() -> None: ...
 
     bench.relayq.dispatch(greet, job_id="mine", delay=2)
-    assert bench.run("mine", NOW).ended is Ended.COMPLETED
+    assert bench.run("mine", NOW).ended is RunOutcome.COMPLETED
     assert row(bench).started_at == NOW + 2 * SECOND
 
 
@@ -462,8 +463,8 @@ def test_a_wait_that_is_too_long_is_left_to_the_sweeper(bench: Bench) -> None:
     def greet() -> None: ...
 
     bench.relayq.dispatch(greet, job_id="mine", delay=86_400)
-    assert bench.run("mine").ended is Ended.NOT_CLAIMED
-    assert bench.run("mine", NOW + 86_400 * SECOND).ended is Ended.NOT_CLAIMED
+    assert bench.run("mine").ended is RunOutcome.NOT_CLAIMED
+    assert bench.run("mine", NOW + 86_400 * SECOND).ended is RunOutcome.NOT_CLAIMED
     assert bench.clock.now() == NOW
     assert row(bench).attempt == 0
 
@@ -476,7 +477,7 @@ def test_no_runner_sleeps_for_longer_than_it_may(waits: int, beyond: float) -> N
     bench.relayq.dispatch("greet", job_id="mine", delay=waits + beyond)
     moment = NOW + round((waits + beyond) * SECOND)
     for run_at in (moment, NOW, None):
-        assert bench.run("mine", run_at).ended is Ended.NOT_CLAIMED
+        assert bench.run("mine", run_at).ended is RunOutcome.NOT_CLAIMED
     assert bench.clock.now() == NOW
     assert row(bench).attempt == 0
 
@@ -489,7 +490,7 @@ def test_with_too_little_time_left_after_a_wait_the_job_is_handed_on(bench: Benc
 
     bench.relayq.dispatch(greet, job_id="mine", delay=60)
     bench.handoff.offers.clear()
-    assert bench.run("mine", NOW + 30 * SECOND, seconds=60).ended is Ended.HANDED_ON
+    assert bench.run("mine", NOW + 30 * SECOND, seconds=60).ended is RunOutcome.HANDED_ON
     assert bench.handoff.offers == [Offer("mine", None, NOW + 60 * SECOND)]
     assert row(bench).attempt == 0
 
@@ -500,7 +501,7 @@ def test_a_runner_that_is_too_short_for_any_wait_says_so_and_does_not_invoke_its
     """Handing on would end in the same place; the sweeper starts the job at its time."""
     bench.relayq.dispatch("greet", job_id="mine", delay=60)
     bench.handoff.offers.clear()
-    assert bench.run("mine", NOW + 60 * SECOND, seconds=30).ended is Ended.NOT_CLAIMED
+    assert bench.run("mine", NOW + 60 * SECOND, seconds=30).ended is RunOutcome.NOT_CLAIMED
     assert "this runner's timeout is too short" in caplog.text
     assert bench.handoff.offers == []
 
@@ -512,16 +513,16 @@ def test_a_job_is_not_claimed_in_the_last_seconds_of_an_invocation(bench: Bench)
     def greet() -> None: ...
 
     bench.relayq.dispatch(greet, job_id="mine")
-    assert bench.run("mine", seconds=14.9).ended is Ended.NOT_CLAIMED
+    assert bench.run("mine", seconds=14.9).ended is RunOutcome.NOT_CLAIMED
     assert row(bench).attempt == 0
-    assert bench.run("mine", seconds=15).ended is Ended.COMPLETED
+    assert bench.run("mine", seconds=15).ended is RunOutcome.COMPLETED
 
 
 def test_a_failed_handing_on_is_the_sweepers(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:
     """A handoff is a hint."""
     bench.relayq.dispatch("greet", job_id="mine", delay=60)
     bench.handoff.error = RuntimeError("throttled")
-    assert bench.run("mine", NOW + 30 * SECOND, seconds=60).ended is Ended.NOT_CLAIMED
+    assert bench.run("mine", NOW + 30 * SECOND, seconds=60).ended is RunOutcome.NOT_CLAIMED
     assert "the sweeper will start the job" in caplog.text
 
 
@@ -537,7 +538,7 @@ def test_a_claim_that_is_early_again_and_again_is_left_to_the_sweeper(
         return Answer(False, row(bench).evolve(available_at=bench.clock.now() + SECOND))
 
     monkeypatch.setattr(bench.store, "claim", always_early)
-    assert bench.run("mine").ended is Ended.NOT_CLAIMED
+    assert bench.run("mine").ended is RunOutcome.NOT_CLAIMED
     assert tries == [NOW, NOW + SECOND, NOW + 2 * SECOND]
 
 
@@ -553,9 +554,13 @@ def test_a_doubled_handoff_runs_the_job_once(bench: Bench) -> None:
         runs.append(1)
 
     bench.relayq.dispatch(greet, job_id="mine")
-    assert [bench.run("mine").ended for _ in range(3)] == [Ended.COMPLETED, Ended.NOT_CLAIMED, Ended.NOT_CLAIMED]
+    assert [bench.run("mine").ended for _ in range(3)] == [
+        RunOutcome.COMPLETED,
+        RunOutcome.NOT_CLAIMED,
+        RunOutcome.NOT_CLAIMED,
+    ]
     assert runs == [1]
-    assert bench.run("nobody").ended is Ended.NOT_CLAIMED
+    assert bench.run("nobody").ended is RunOutcome.NOT_CLAIMED
 
 
 def test_a_stale_runner_cannot_settle_a_job_claimed_again(
@@ -569,11 +574,11 @@ def test_a_stale_runner_cannot_settle_a_job_claimed_again(
         if context.attempt == 1:
             bench.clock.advance(minutes=20)  # the process slept
             bench.sweep()
-            assert bench.run("mine").ended is Ended.COMPLETED
+            assert bench.run("mine").ended is RunOutcome.COMPLETED
         return next(results)
 
     bench.relayq.dispatch(slow, job_id="mine")
-    assert bench.run("mine").ended is Ended.LEASE_LOST
+    assert bench.run("mine").ended is RunOutcome.LEASE_LOST
     assert row(bench).result == "from the second"
     assert row(bench).attempt == 2
     assert "no longer this runner's" in caplog.text
@@ -592,7 +597,7 @@ def test_the_failure_of_a_stale_runner_neither_retries_nor_buries(bench: Bench) 
         raise ValueError
 
     bench.relayq.dispatch(slow, job_id="mine")
-    assert bench.run("mine").ended is Ended.LEASE_LOST
+    assert bench.run("mine").ended is RunOutcome.LEASE_LOST
     assert (row(bench).status, row(bench).lease_id) == (Status.PROCESSING, "another")
     assert bench.store.failures == {}
 
@@ -615,7 +620,7 @@ def test_a_claim_whose_answer_came_when_its_lease_was_over_starts_nothing(
         return answer
 
     monkeypatch.setattr(bench.store, "claim", slowly)
-    assert bench.run("mine").ended is Ended.LEASE_LOST
+    assert bench.run("mine").ended is RunOutcome.LEASE_LOST
     assert told == ["dispatched", "lease_lost"]
 
 
@@ -630,12 +635,12 @@ def test_a_job_dispatched_by_name_is_completed_by_its_type(bench: Bench) -> None
         deadlines.append(context.remaining())
         raise ValueError
 
-    assert bench.run("mine").ended is Ended.RETRYING
+    assert bench.run("mine").ended is RunOutcome.RETRYING
     assert row(bench).available_at == NOW + 40 * SECOND
-    assert bench.run("other").ended is Ended.RETRYING
+    assert bench.run("other").ended is RunOutcome.RETRYING
     assert row(bench, "other").available_at == NOW + 7 * SECOND
     bench.clock.advance(seconds=40)
-    assert bench.run("mine").ended is Ended.FAILED
+    assert bench.run("mine").ended is RunOutcome.FAILED
     assert deadlines == [120, 120, 120]
 
 
@@ -650,7 +655,7 @@ def test_a_handler_that_takes_too_long_is_stopped_and_its_error_recorded(bench: 
         time.sleep(20)
 
     bench.relayq.dispatch(slow, job_id="mine")
-    assert next_run(bench) is Ended.FAILED
+    assert next_run(bench) is RunOutcome.FAILED
     assert (row(bench).error or "").startswith("JobTimeout: the handler was stopped after 0.05 s")
     assert "in slow" in (row(bench).error or "")
 
@@ -670,7 +675,7 @@ def test_a_handler_that_cleans_up_in_time_fails_with_its_timeout(bench: Bench) -
             cleaned.append("finally")
 
     bench.relayq.dispatch(slow, job_id="mine")
-    assert next_run(bench) is Ended.RETRYING
+    assert next_run(bench) is RunOutcome.RETRYING
     assert cleaned == ["caught", "finally"]
 
 
@@ -688,7 +693,7 @@ def test_a_handler_that_is_stopped_may_clean_up_in_peace(bench: Bench, monkeypat
             cleaned.append("all")
 
     bench.relayq.dispatch(slow, job_id="mine")
-    assert next_run(bench) is Ended.RETRYING
+    assert next_run(bench) is RunOutcome.RETRYING
     assert cleaned == ["all"]
 
 
@@ -709,7 +714,7 @@ def test_a_handler_that_waits_in_boto3_is_stopped(bench: Bench, monkeypatch: pyt
             client.list_buckets()
 
         bench.relayq.dispatch(upload, job_id="mine")
-        assert next_run(bench) is Ended.RETRYING
+        assert next_run(bench) is RunOutcome.RETRYING
         client.close()
     assert "the handler was stopped after 0.05 s" in (row(bench).error or "")
 
@@ -722,7 +727,7 @@ def test_an_async_handler_that_takes_too_long_is_stopped(bench: Bench) -> None:
         await asyncio.sleep(20)
 
     bench.relayq.dispatch(slow, job_id="mine")
-    assert next_run(bench) is Ended.RETRYING
+    assert next_run(bench) is RunOutcome.RETRYING
     assert (row(bench).error or "").startswith("JobTimeout")
 
 
@@ -771,7 +776,7 @@ def test_a_timeout_that_can_never_fit_is_buried_with_the_remedy() -> None:
             told.append(type(error).__name__)
 
     bench.relayq.dispatch(Report(), job_id="mine")
-    assert bench.run("mine", seconds=300).ended is Ended.FAILED
+    assert bench.run("mine", seconds=300).ended is RunOutcome.FAILED
     assert told == ["Bury"]
     error = row(bench).error or ""
     assert "its timeout of 600 s can never fit: this runner lives 300 s" in error
@@ -786,7 +791,7 @@ def test_the_settings_timeout_never_buries_a_job(bench: Bench) -> None:
     def greet() -> None: ...
 
     bench.relayq.dispatch(greet, job_id="mine")
-    assert bench.run("mine", seconds=300).ended is Ended.COMPLETED
+    assert bench.run("mine", seconds=300).ended is RunOutcome.COMPLETED
 
 
 def test_a_handler_that_ignores_its_timeout_is_ended_with_its_process() -> None:
@@ -837,7 +842,7 @@ def test_attempts_never_exceed_max_attempts_though_runners_die(bench: Bench, cra
         bench.clock.advance(minutes=20)
         assert bench.sweep().counts == {"released": 1}
     assert row(bench).exhausted
-    assert next_run(bench) is Ended.FAILED
+    assert next_run(bench) is RunOutcome.FAILED
     (error,) = told
     assert isinstance(error, JobCrashed)
     assert row(bench).attempt == 3
@@ -878,8 +883,8 @@ def test_an_exhausted_job_that_cannot_be_built_is_buried_without_failed(
     crash("mine")
     bench.clock.advance(minutes=3)
     bench.sweep()
-    assert bench.run("mine").ended is Ended.FAILED
-    assert "failed() is not told: the job cannot be built" in caplog.text
+    assert bench.run("mine").ended is RunOutcome.FAILED
+    assert "failed() is not called: the job cannot be built" in caplog.text
     assert (row(bench).error or "").startswith("JobCrashed")
 
 
@@ -897,7 +902,7 @@ def test_the_types_own_bound_holds_for_a_job_dispatched_by_name(
     bench.clock.advance(minutes=20)
     bench.sweep()
     bench.clock.advance(minutes=1)
-    assert bench.run("mine").ended is Ended.FAILED
+    assert bench.run("mine").ended is RunOutcome.FAILED
     assert row(bench).attempt == 1
 
 
@@ -912,7 +917,7 @@ def test_a_runner_that_cannot_settle_says_so_and_does_not_raise(
 
     bench.relayq.dispatch(greet, job_id="mine")
     bench.faults["settle"] = ["unsent"] * 100
-    assert bench.run("mine").ended is Ended.UNSETTLED
+    assert bench.run("mine").ended is RunOutcome.UNSETTLED
     assert bench.clock.now() <= (row(bench).lease_until or 0)
     assert "its lease will run out" in caplog.text
     bench.faults["settle"] = []
@@ -930,7 +935,7 @@ def test_a_settle_that_is_not_answered_is_tried_no_longer_than_the_invocation_la
     bench.relayq.dispatch(greet, job_id="mine")
     bench.faults["settle"] = ["unsent"] * 1000
     began = bench.clock.now()
-    assert bench.run("mine", seconds=60).ended is Ended.UNSETTLED
+    assert bench.run("mine", seconds=60).ended is RunOutcome.UNSETTLED
     assert bench.clock.now() - began < 60_000 < (row(bench).lease_until or 0) - began
 
 
@@ -971,7 +976,7 @@ def test_a_burial_that_is_not_answered_is_tried_on_as_well() -> None:
 
     bench.relayq.dispatch(Doomed(), job_id="mine")
     bench.faults["settle"] = ["lost", "unsent", "lost"]
-    assert bench.run("mine").ended is Ended.FAILED
+    assert bench.run("mine").ended is RunOutcome.FAILED
     assert told == ["away"]
     assert bench.store.failures["mine"].attempt == 1
 
@@ -986,7 +991,7 @@ def test_a_settle_is_not_tried_on_beyond_the_invocation() -> None:
     bench.relayq.dispatch(greet, job_id="mine")
     bench.faults["settle"] = ["unsent"] * 700
     began = bench.clock.now()
-    assert bench.run("mine", seconds=620).ended is Ended.UNSETTLED
+    assert bench.run("mine", seconds=620).ended is RunOutcome.UNSETTLED
     assert bench.clock.now() < began + 620_000
     assert bench.clock.now() < (row(bench).lease_until or 0)
 
@@ -1012,7 +1017,7 @@ def test_a_defect_after_the_claim_is_logged_and_does_not_raise(
 
     bench.relayq.dispatch(greet, job_id="mine")
     monkeypatch.setattr("relayq_core.model.settling.settle", None)
-    assert bench.run("mine").ended is Ended.UNSETTLED
+    assert bench.run("mine").ended is RunOutcome.UNSETTLED
     assert "a defect of RelayQ; the job's lease will run out" in caplog.text
 
 
@@ -1053,14 +1058,14 @@ def test_an_unknown_name_is_given_back_each_minute_and_buried_after_fifteen(
     def send_email() -> None: ...
 
     for minute in range(15):
-        assert bench.run("mine").ended is Ended.GIVEN_BACK
+        assert bench.run("mine").ended is RunOutcome.GIVEN_BACK
         waiting = row(bench)
         assert (waiting.status, waiting.attempt, waiting.error) == (Status.RETRYING, 0, None)
         assert waiting.available_at == bench.clock.now() + MINUTE
         assert bench.clock.now() == NOW + minute * MINUTE
         bench.clock.advance(minutes=1)
     assert "no job named 'send_emial'. Did you mean \"send_email\"?" in caplog.text
-    assert bench.run("mine").ended is Ended.FAILED
+    assert bench.run("mine").ended is RunOutcome.FAILED
     assert (row(bench).error or "").startswith("UnknownJob: no job named 'send_emial'")
 
 
@@ -1068,22 +1073,22 @@ def test_a_claim_that_knows_the_name_clears_the_mark(bench: Bench) -> None:
     """The next time it is unknown, a new quarter of an hour begins."""
     bench.relayq.dispatch("late", job_id="mine", max_attempts=5, backoff=60)
     for _ in range(10):
-        assert bench.run("mine").ended is Ended.GIVEN_BACK
+        assert bench.run("mine").ended is RunOutcome.GIVEN_BACK
         bench.clock.advance(minutes=1)
 
     @job
     def late() -> None:
         raise ValueError("still starting")
 
-    assert bench.run("mine").ended is Ended.RETRYING
+    assert bench.run("mine").ended is RunOutcome.RETRYING
     assert row(bench).unknown_since is None
     bench.clock.advance(minutes=1)
-    known, registry._types = registry._types, {}
+    known = registry.swap({})
     for _ in range(15):
-        assert bench.run("mine").ended is Ended.GIVEN_BACK
+        assert bench.run("mine").ended is RunOutcome.GIVEN_BACK
         bench.clock.advance(minutes=1)
-    registry._types = known
-    assert bench.run("mine").ended is Ended.RETRYING
+    registry.swap(known)
+    assert bench.run("mine").ended is RunOutcome.RETRYING
     assert row(bench).attempt == 2
 
 
@@ -1092,7 +1097,7 @@ def test_failed_is_not_told_where_the_code_is_not_known(bench: Bench, told: list
     bench.relayq.dispatch("nobody", job_id="mine")
     bench.run("mine")
     bench.clock.advance(minutes=15)
-    assert bench.run("mine").ended is Ended.FAILED
+    assert bench.run("mine").ended is RunOutcome.FAILED
     assert told == ["dispatched", "failed"]
 
 
@@ -1100,7 +1105,7 @@ def test_nothing_is_imported_or_built_by_a_name_found_in_data(bench: Bench) -> N
     """Whoever can write the table could run anything."""
     for name in ("os.system", "builtins.exit", "__class__", "Job"):
         bench.relayq.dispatch(name, job_id="mine")
-        assert bench.run("mine").ended is Ended.GIVEN_BACK
+        assert bench.run("mine").ended is RunOutcome.GIVEN_BACK
         del bench.store.jobs["mine"]
 
 
@@ -1136,7 +1141,7 @@ def test_progress_tells_a_handler_that_its_lease_is_lost(bench: Bench) -> None:
         answers.append(context.progress(0.2))
 
     bench.relayq.dispatch(export, job_id="mine")
-    assert bench.run("mine").ended is Ended.LEASE_LOST
+    assert bench.run("mine").ended is RunOutcome.LEASE_LOST
     assert answers == [True, False]
 
 
@@ -1150,7 +1155,7 @@ def test_progress_that_cannot_be_written_does_not_fail_the_job(caplog: pytest.Lo
 
     bench.relayq.dispatch(export, job_id="mine")
     bench.faults["save_progress"] = ["unsent"]
-    assert bench.run("mine").ended is Ended.COMPLETED
+    assert bench.run("mine").ended is RunOutcome.COMPLETED
     assert "progress was not kept" in caplog.text
 
 
@@ -1162,7 +1167,7 @@ def test_progress_is_a_fraction(bench: Bench) -> None:
         context.progress(50)
 
     bench.relayq.dispatch(export, job_id="mine")
-    assert next_run(bench) is Ended.FAILED
+    assert next_run(bench) is RunOutcome.FAILED
     assert "InvalidOption: progress: expected a fraction from 0 to 1, got 50" in (row(bench).error or "")
 
 
@@ -1192,7 +1197,7 @@ def test_a_retry_whose_handoff_fails_is_the_sweepers(bench: Bench, caplog: pytes
     bench.relayq.dispatch(flaky, job_id="mine")
     bench.handoff.offers.clear()
     bench.handoff.error = RuntimeError("throttled")
-    assert bench.run("mine").ended is Ended.RETRYING
+    assert bench.run("mine").ended is RunOutcome.RETRYING
     assert row(bench).due_at == NOW + 35 * SECOND
     assert "the sweeper will start the job" in caplog.text
 
@@ -1245,7 +1250,7 @@ class Bound:
 def bound_runner(bench: Bench, bound: Bound, events: Events) -> Runner:
     """A runner that is stopped by this."""
     relayq = bench.relayq
-    return Runner(relayq.store, relayq.handoff, relayq.clock, relayq.policy, registry, events, stop=bound)
+    return Runner(relayq.store, relayq.handoff, relayq.clock, relayq.policy, registry, events, deadline=bound)
 
 
 @pytest.mark.parametrize("exhausted", [False, True])
@@ -1293,7 +1298,7 @@ def test_what_its_listeners_take_is_taken_from_the_handlers_time(bench: Bench) -
 
     bench.relayq.dispatch(slow.job(), job_id="mine")
     ran = bound_runner(bench, bound, events).run("mine", None, lambda: 900_000)
-    assert (ran.ended, bound.seconds, left) == (Ended.COMPLETED, [60], [30])
+    assert (ran.ended, bound.seconds, left) == (RunOutcome.COMPLETED, [60], [30])
 
 
 def test_a_handler_whose_listeners_have_used_up_its_time_does_not_begin(bench: Bench) -> None:
@@ -1308,7 +1313,7 @@ def test_a_handler_whose_listeners_have_used_up_its_time_does_not_begin(bench: B
 
     bench.relayq.dispatch(slow.job(), job_id="mine")
     ran = bound_runner(bench, bound, events).run("mine", None, lambda: 900_000)
-    assert (ran.ended, began) == (Ended.FAILED, [])
+    assert (ran.ended, began) == (RunOutcome.FAILED, [])
     assert (row(bench).error or "").startswith("JobTimeout: ")
 
 
@@ -1323,7 +1328,7 @@ def test_failed_has_no_more_time_than_the_invocation(bench: Bench) -> None:
         def failed(self, error: BaseException) -> None: ...
 
     bench.relayq.dispatch(Failing(), job_id="mine")
-    assert bound_runner(bench, bound, Events()).run("mine", None, lambda: 30_000).ended is Ended.FAILED
+    assert bound_runner(bench, bound, Events()).run("mine", None, lambda: 30_000).ended is RunOutcome.FAILED
     assert bound.seconds == [20, 27]
 
 
@@ -1340,7 +1345,7 @@ def test_a_job_that_had_no_time_to_be_built_hears_in_failed_that_it_failed_for_g
             heard.append(error)
 
     bench.relayq.dispatch(Slow(), job_id="mine")
-    assert bound_runner(bench, bound, events).run("mine", None, lambda: 900_000).ended is Ended.FAILED
+    assert bound_runner(bench, bound, events).run("mine", None, lambda: 900_000).ended is RunOutcome.FAILED
     assert [type(error) for error in heard] == [JobTimeout]
 
 
@@ -1365,7 +1370,7 @@ def test_the_last_words_of_a_handler_that_will_not_stop_say_why_it_was_ended(ben
     bench.handoff.offers.clear()
     lease_ends = NOW + 70 * SECOND
     ran = bound_runner(bench, bound, events).run("mine", None, lambda: 900_000)
-    assert ran.ended is Ended.LEASE_LOST, "what it does afterwards counts no more"
+    assert ran.ended is RunOutcome.LEASE_LOST, "what it does afterwards counts no more"
     record = row(bench)
     why = "the runner of attempt 1 was ended: its handler overran its time of 60 s and did not stop"
     assert record.error == f"JobCrashed: {why}"
@@ -1375,7 +1380,7 @@ def test_the_last_words_of_a_handler_that_will_not_stop_say_why_it_was_ended(ben
     assert bench.handoff.offers == []
     bench.clock.advance(seconds=10)
     ended = bench.run("mine", 0).ended
-    assert ended is (Ended.FAILED if attempts == 1 else Ended.COMPLETED)
+    assert ended is (RunOutcome.FAILED if attempts == 1 else RunOutcome.COMPLETED)
     assert (told[-1] == why) is (attempts == 1), "failed() hears the same"
 
 

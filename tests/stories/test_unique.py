@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from relayq_core import Bury, Dispatched, Job, RetryAfter, Snooze, job
-from relayq_core.engine.runner import Ended
+from relayq_core.engine.results import RunOutcome
 from relayq_core.model.record import JobRecord
 from relayq_core.testing import Bench
 from tests.stories.faulty import FaultyBench
@@ -42,10 +42,10 @@ def test_without_a_window_a_key_is_held_until_the_job_has_ended(bench: Bench) ->
 
     first = bench.relayq.dispatch(sync.job().with_options(unique="k", delay=3_600))
     bench.clock.advance(hours=1)
-    for ended in (Ended.RETRYING, Ended.SNOOZED):
+    for ended in (RunOutcome.RETRYING, RunOutcome.SNOOZED):
         assert bench.run(first.job_id).ended is ended
         assert bench.relayq.dispatch("sync", unique="k").job_id == first.job_id
-    assert bench.run(first.job_id).ended is Ended.COMPLETED
+    assert bench.run(first.job_id).ended is RunOutcome.COMPLETED
     assert not bench.relayq.dispatch("sync", unique="k").duplicate
 
 
@@ -77,7 +77,7 @@ def test_a_window_outlasts_the_job(bench: Bench) -> None:
     """At most once in five minutes means that, also if it took a second."""
     define_welcome()
     first = bench.relayq.dispatch("welcome", unique="k", unique_for=300)
-    assert bench.run(first.job_id).ended is Ended.COMPLETED
+    assert bench.run(first.job_id).ended is RunOutcome.COMPLETED
     bench.clock.advance(seconds=299)
     assert bench.relayq.dispatch("welcome", unique="k", unique_for=300).job_id == first.job_id
     bench.clock.advance(seconds=2)
@@ -96,7 +96,7 @@ def test_a_window_that_is_over_is_over_though_the_job_still_runs(bench: Bench) -
 
     second: list[Dispatched] = []
     bench.relayq.dispatch("slow", unique="k", unique_for=10, job_id="first")
-    assert bench.run("first").ended is Ended.COMPLETED
+    assert bench.run("first").ended is RunOutcome.COMPLETED
     assert not second[0].duplicate
     assert bench.relayq.dispatch("slow", unique="k").job_id == second[0].job_id
 

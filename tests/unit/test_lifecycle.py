@@ -193,7 +193,7 @@ def test_the_longest_timeout_is_that_of_all_jobs_or_none(
 ) -> None:
     """One job that may run as long as its runner is enough for a lease as long as that."""
     types = [Options.given(timeout=timeout) for timeout in timeouts]
-    assert bounds.longest_timeout(types, policy(timeout_ms=by_settings)) == longest
+    assert bounds.find_longest_timeout(types, policy(timeout_ms=by_settings)).of_all == longest
 
 
 def test_the_claim_of_an_exhausted_job_is_not_counted() -> None:

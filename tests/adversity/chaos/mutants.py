@@ -34,7 +34,9 @@ MUTANTS = {
     ),
     # a crash in the last attempt is followed by one more: law I3
     "one start too many": Mutant(
-        "engine/runner.py", "if record.exhausted:", "if record.exhausted and not record.attempt:"
+        "engine/execution.py",
+        "if self._record.exhausted:",
+        "if self._record.exhausted and not self._record.attempt:",
     ),
     # half the wait after a failure: law I13
     "impatient": Mutant(

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from relayq_core import Bury, Job, JobContext, job
-from relayq_core.engine.runner import Ended
+from relayq_core.engine.results import RunOutcome
 from relayq_core.errors import InvalidOption
 from relayq_core.events.listeners import KINDS, JobEvent, on
 from relayq_core.model.budgets import ERROR_BYTES, ERROR_LINE_BYTES
@@ -73,15 +73,15 @@ def test_any_text_is_cut_to_its_limit_and_cleaned(text: str, limit: int) -> None
 # --- where they are raised --------------------------------------------------------------------------------------
 
 
-def _run(bench: Bench, job_id: str) -> Ended:
+def _run(bench: Bench, job_id: str) -> RunOutcome:
     return unharmed(lambda: bench.run(job_id)).ended
 
 
-def _ended_well(bench: Bench, job_id: str, ended: Ended) -> JobRecord:
+def _ended_well(bench: Bench, job_id: str, ended: RunOutcome) -> JobRecord:
     """The runner neither raised nor left the job behind, and what it wrote can be read."""
     record = bench.relayq.get(job_id)
     assert record is not None
-    assert ended not in {Ended.UNSETTLED, Ended.LEASE_LOST}
+    assert ended not in {RunOutcome.UNSETTLED, RunOutcome.LEASE_LOST}
     assert record.status is not Status.PROCESSING
     for error in record.errors:
         assert _is_fit_to_be_stored(error["error"], ERROR_LINE_BYTES)
@@ -102,7 +102,7 @@ def test_a_handler_may_raise_anything(make: Callable[[], BaseException], max_att
         job_id = bench.relayq.dispatch(work).job_id
         ended = _run(bench, job_id)
     record = _ended_well(bench, job_id, ended)
-    assert ended in {Ended.RETRYING, Ended.FAILED, Ended.CANCELLED, Ended.SNOOZED}
+    assert ended in {RunOutcome.RETRYING, RunOutcome.FAILED, RunOutcome.CANCELLED, RunOutcome.SNOOZED}
     assert _is_fit_to_be_stored(record.error, ERROR_BYTES)
     assert SECRET not in f"{record} {seen}"
 
@@ -123,7 +123,7 @@ def test_an_async_handler_may_raise_anything(make: Callable[[], BaseException]) 
     job_id = bench.relayq.dispatch(work).job_id
     record = _ended_well(bench, job_id, _run(bench, job_id))
     assert _is_fit_to_be_stored(record.error, ERROR_BYTES)
-    assert _run(bench, bench.relayq.dispatch(then).job_id) is Ended.COMPLETED
+    assert _run(bench, bench.relayq.dispatch(then).job_id) is RunOutcome.COMPLETED
 
 
 @evil
@@ -140,8 +140,8 @@ def test_failed_may_raise_anything(make: Callable[[], BaseException]) -> None:
     bench = Bench()
     with everything_seen() as seen:
         job_id = bench.relayq.dispatch(Work()).job_id
-        assert _run(bench, job_id) is Ended.FAILED
-    record = _ended_well(bench, job_id, Ended.FAILED)
+        assert _run(bench, job_id) is RunOutcome.FAILED
+    record = _ended_well(bench, job_id, RunOutcome.FAILED)
     assert record.error is not None
     assert record.error.startswith("Bury: no use")
     assert SECRET not in str(seen)
@@ -164,7 +164,7 @@ def test_failed_is_given_the_very_exception(make: Callable[[], BaseException]) -
     job_id = bench.relayq.dispatch(Work()).job_id
     ended = _run(bench, job_id)
     _ended_well(bench, job_id, ended)
-    if ended is Ended.FAILED:
+    if ended is RunOutcome.FAILED:
         assert len(told) == 1
         # an exception that cannot be raised, or whose seconds are none, becomes another
         assert told[0] is error or _only_member(error) is told[0] or isinstance(told[0], AttributeError | InvalidOption)
@@ -218,9 +218,9 @@ def test_listeners_may_raise_anything(make: Callable[[], BaseException], kind: s
     bench = Bench()
     with everything_seen() as seen:
         job_id = bench.relayq.dispatch(work).job_id
-        assert _run(bench, job_id) is Ended.RETRYING
+        assert _run(bench, job_id) is RunOutcome.RETRYING
         bench.clock.advance(minutes=1)
-        assert _run(bench, job_id) is Ended.COMPLETED
+        assert _run(bench, job_id) is RunOutcome.COMPLETED
     assert SECRET not in str(seen)
 
 
@@ -295,7 +295,7 @@ def test_a_handler_may_return_anything(value: object) -> None:
 
     bench = Bench()
     job_id = bench.relayq.dispatch(work).job_id
-    assert _run(bench, job_id) is Ended.COMPLETED
+    assert _run(bench, job_id) is RunOutcome.COMPLETED
     record = bench.relayq.get(job_id)
     assert record is not None
     assert len(record.result_json or "") <= 32_768

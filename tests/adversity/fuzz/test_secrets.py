@@ -17,7 +17,7 @@ from pydantic import AnyUrl, BaseModel, ConfigDict, Field, SecretStr, field_vali
 
 from relayq_core import Bury, Job, JobContext, Settings, job
 from relayq_core.adapters.dynamodb.items import failed_item
-from relayq_core.engine.runner import Ended
+from relayq_core.engine.results import RunOutcome
 from relayq_core.errors import InvalidPayload, PayloadTooLarge, RelayQError
 from relayq_core.events.listeners import KINDS, JobEvent, on
 from relayq_core.jobs.request import JobRequest
@@ -172,7 +172,10 @@ def test_a_row_that_does_not_fit_is_buried_without_being_quoted(kind: Any, value
     with everything_seen() as seen:
         request = JobRequest("Work", json.dumps({"field": value, "another": SECRET}))
         job_id = bench.relayq.dispatch(request).job_id
-        assert bench.run(job_id).ended in {Ended.FAILED, Ended.COMPLETED}  # what it does not know it leaves out
+        assert bench.run(job_id).ended in {
+            RunOutcome.FAILED,
+            RunOutcome.COMPLETED,
+        }  # what it does not know it leaves out
     _is_hidden(bench.relayq.get(job_id), seen, *(_told(event.error) for event in told if event.error))
 
 
@@ -197,7 +200,7 @@ def test_from_payload_that_validates_by_itself_does_not_quote_either(kind: Any, 
         job_id = bench.relayq.dispatch(JobRequest("Work", json.dumps({"field": value}))).job_id
         if exhausted:
             bench.store.jobs[job_id] = bench.store.jobs[job_id].evolve(attempt=1, exhausted=True, error="JobCrashed: x")
-        assert bench.run(job_id).ended is Ended.FAILED
+        assert bench.run(job_id).ended is RunOutcome.FAILED
     _is_hidden(bench.relayq.get(job_id), seen)
 
 
@@ -226,7 +229,7 @@ def test_a_handler_its_failed_and_the_listeners_may_validate_what_they_were_give
         for each in KINDS:
             on(each)(lambda event: validate())
         job_id = bench.relayq.dispatch(Holder(field=value)).job_id
-        assert bench.run(job_id).ended is Ended.FAILED
+        assert bench.run(job_id).ended is RunOutcome.FAILED
     _is_hidden(bench.relayq.get(job_id), seen)
 
 

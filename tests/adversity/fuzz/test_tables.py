@@ -12,7 +12,7 @@ from botocore.exceptions import ClientError
 from relayq_core import job
 from relayq_core.adapters.dynamodb.items import ATTRIBUTES, failed_item, job_item
 from relayq_core.client import RelayQ
-from relayq_core.engine.runner import Ended
+from relayq_core.engine.results import RunOutcome
 from relayq_core.engine.sweeper import Swept
 from relayq_core.errors import RelayQError, StoreError
 from relayq_core.model.record import JobRecord, Status, due_shard
@@ -156,7 +156,7 @@ def test_no_value_of_any_attribute_harms_anybody(
         except StoreError:
             pass  # only before the claim
         else:
-            assert ran.ended is not Ended.UNSETTLED
+            assert ran.ended is not RunOutcome.UNSETTLED
         for ask in (relayq.get, relayq.cancel, relayq.redrive, relayq.forget, relayq.store.get_failed):
             _only_what_is_documented(lambda ask=ask, job_id=job_id: ask(job_id))  # type: ignore[misc]
         _only_what_is_documented(lambda job_id=job_id: relayq.dispatch("send_email", job_id=job_id))  # type: ignore[misc]

@@ -10,7 +10,7 @@ import pytest
 from relayq_core import job
 from relayq_core.client import RelayQ
 from relayq_core.engine.dispatcher import Dispatched
-from relayq_core.engine.runner import Ended, Ran
+from relayq_core.engine.results import RunOutcome, RunResult
 from relayq_core.errors import InvalidOption
 from relayq_core.model.queues import MOST_QUEUES
 from tests.adversity.races.conftest import MOST, Track
@@ -114,8 +114,8 @@ def test_a_key_passes_from_the_job_that_ends_to_one_other(track: Track) -> None:
             partial(runner.run, first, None, lambda: 900_000),
             *(partial(dispatch, relayq) for relayq in callers),
         )
-        assert isinstance(ran, Ran)
-        assert ran.ended is Ended.COMPLETED
+        assert isinstance(ran, RunResult)
+        assert ran.ended is RunOutcome.COMPLETED
         accepted = [answer.job_id for answer in answers if isinstance(answer, Dispatched) and not answer.duplicate]
         assert len(accepted) <= 1
         assert {answer.job_id for answer in answers if isinstance(answer, Dispatched)} <= {first, *accepted}

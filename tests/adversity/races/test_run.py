@@ -12,7 +12,7 @@ import pytest
 
 from relayq_core import Bury, JobContext, Snooze, job
 from relayq_core.client import RelayQ
-from relayq_core.engine.runner import Ended, Ran
+from relayq_core.engine.results import RunOutcome, RunResult
 from relayq_core.engine.sweeper import Scope
 from relayq_core.model.record import JobRecord, Status
 from relayq_core.testing import ManualClock
@@ -27,7 +27,7 @@ CLAIM_ROUNDS = 200
 ROUNDS = 25
 
 
-def _run(relayq: RelayQ, job_id: str) -> Ran:
+def _run(relayq: RelayQ, job_id: str) -> RunResult:
     return relayq.runner.run(job_id, None, lambda: 900_000)
 
 
@@ -45,7 +45,7 @@ def test_of_16_runners_one_starts_the_job_in_each_of_200_rounds(track: Track) ->
 
     relayqs = track.relayqs(RUNNERS)
 
-    def run(relayq: RelayQ, job_id: str) -> Ran:
+    def run(relayq: RelayQ, job_id: str) -> RunResult:
         ran = _run(relayq, job_id)
         left.release()
         return ran
@@ -53,7 +53,7 @@ def test_of_16_runners_one_starts_the_job_in_each_of_200_rounds(track: Track) ->
     for n in range(CLAIM_ROUNDS):
         made = relayqs[0].dispatch(work, {"n": n})
         ran = [each.ended for each in track.at_once(*(partial(run, relayq, made.job_id) for relayq in relayqs))]
-        assert sorted(ran) == sorted([Ended.COMPLETED] + [Ended.NOT_CLAIMED] * (RUNNERS - 1))
+        assert sorted(ran) == sorted([RunOutcome.COMPLETED] + [RunOutcome.NOT_CLAIMED] * (RUNNERS - 1))
         assert left.acquire(timeout=30)  # the winner's own
     assert starts == list(range(CLAIM_ROUNDS))
     tell(f"{CLAIM_ROUNDS} rounds of {RUNNERS} runners for one job: one winner in each")
@@ -78,21 +78,21 @@ def _snooze() -> None:
 @pytest.mark.parametrize(
     ("handler", "ended", "settings"),
     [
-        (_succeed, Ended.COMPLETED, {}),
-        (_succeed, Ended.COMPLETED, {"retention_seconds": 0}),
-        (_fail, Ended.RETRYING, {}),
-        (_bury, Ended.FAILED, {}),
-        (_snooze, Ended.SNOOZED, {}),
+        (_succeed, RunOutcome.COMPLETED, {}),
+        (_succeed, RunOutcome.COMPLETED, {"retention_seconds": 0}),
+        (_fail, RunOutcome.RETRYING, {}),
+        (_bury, RunOutcome.FAILED, {}),
+        (_snooze, RunOutcome.SNOOZED, {}),
     ],
 )
 @pytest.mark.parametrize("max_attempts", [1, 3])
 def test_a_runner_or_the_sweeper_ends_an_attempt_never_both(
-    track: Track, handler: Callable[[], object], ended: Ended, settings: dict[str, Any], max_attempts: int
+    track: Track, handler: Callable[[], object], ended: RunOutcome, settings: dict[str, Any], max_attempts: int
 ) -> None:
     """The lease has run out by the sweeper's clock in the very moment in which its runner settles."""
     job(name="work", max_attempts=max_attempts)(handler)
-    if ended is Ended.RETRYING and max_attempts == 1:
-        ended = Ended.FAILED
+    if ended is RunOutcome.RETRYING and max_attempts == 1:
+        ended = RunOutcome.FAILED
     operator = track.relayq(0)
     won = {"runner": 0, "sweeper": 0}
     for _ in range(ROUNDS):
@@ -107,7 +107,7 @@ def test_a_runner_or_the_sweeper_ends_an_attempt_never_both(
             assert not running.done()
         swept = sweeper.sweeper.sweep(lambda: 150_000, Scope())
         ran = running.result(60)
-        if ran.ended is Ended.LEASE_LOST:
+        if ran.ended is RunOutcome.LEASE_LOST:
             won["sweeper"] += 1
             assert swept.counts == {"released": 1}
             record = _record(operator, made.job_id)
@@ -140,7 +140,7 @@ def test_a_runner_that_was_thought_dead_cannot_settle_beside_the_next(
             assert not first.done()
         assert track.relayq(2, clock=late).sweeper.sweep(lambda: 150_000, Scope()).counts == {"released": 1}
         second = _run(track.relayq(3, clock=late, gate=(line, "settle")), made.job_id)
-        assert first.result(60).ended is Ended.LEASE_LOST
+        assert first.result(60).ended is RunOutcome.LEASE_LOST
         assert second.job is not None
         assert second.job.attempt == (1 if handler is _snooze else 2)
         assert operator.get(made.job_id) == second.job
@@ -182,16 +182,16 @@ def test_a_cancelled_job_was_never_started_and_a_started_one_was_not_cancelled(t
         runs = [partial(_run, relayq, job_id) for relayq in relayqs[:4]]
         cancels = [partial(relayq.cancel, job_id) for relayq in relayqs[4:]]
         answers = track.at_once(*runs, *cancels)
-        ran = [answer.ended for answer in answers if isinstance(answer, Ran)]
+        ran = [answer.ended for answer in answers if isinstance(answer, RunResult)]
         seen = {answer.status for answer in answers if isinstance(answer, JobRecord)}
         record = _record(relayqs[0], job_id)
         told.append(record.status.value)
         if record.status is Status.CANCELLED:
             assert seen == {Status.CANCELLED}
-            assert (starts, set(ran)) == ([], {Ended.NOT_CLAIMED})
+            assert (starts, set(ran)) == ([], {RunOutcome.NOT_CLAIMED})
         else:
             assert seen <= {Status.PROCESSING, Status.COMPLETED}
-            assert (starts, ran.count(Ended.COMPLETED)) == ([job_id], 1)
+            assert (starts, ran.count(RunOutcome.COMPLETED)) == ([job_id], 1)
     tell(f"{len(told)} rounds of 4 runners and 4 cancels of one job: {dict(Counter(told))}")
 
 
@@ -217,12 +217,12 @@ def test_a_cancel_that_was_answered_in_time_counts_and_a_late_one_changes_nothin
         told.append(f"{ran.ended}, cancel was told {answer.status}")
         record = _record(operator, job_id)
         if handler is _succeed:
-            assert (ran.ended, record.status) == (Ended.COMPLETED, Status.COMPLETED)
+            assert (ran.ended, record.status) == (RunOutcome.COMPLETED, Status.COMPLETED)
         elif answer.status is Status.PROCESSING:
-            assert (ran.ended, record.status) == (Ended.CANCELLED, Status.CANCELLED)
+            assert (ran.ended, record.status) == (RunOutcome.CANCELLED, Status.CANCELLED)
         elif answer.status is Status.CANCELLED:  # it had been given back, and was cancelled as one that waits
-            assert (ran.ended in {Ended.RETRYING, Ended.SNOOZED}, record.status) == (True, Status.CANCELLED)
+            assert (ran.ended in {RunOutcome.RETRYING, RunOutcome.SNOOZED}, record.status) == (True, Status.CANCELLED)
         else:
-            assert (ran.ended, record.status) == (Ended.FAILED, Status.FAILED)
+            assert (ran.ended, record.status) == (RunOutcome.FAILED, Status.FAILED)
         _key_is_held_by_who_lives(operator, job_id)
     tell(f"{ROUNDS} rounds of a runner ({handler.__name__[1:]}) and a cancel: {dict(Counter(told))}")

@@ -150,7 +150,9 @@ class Stage:
         """A runner with the code that is deployed now; its clock stops its handlers."""
         clock = self.clock(actor)
         policy = self.policy.evolve(renews=True) if actor.renews else self.policy
-        return Runner(self.store(), self.handoff(), clock, policy, self.deployed, self.events(actor), stop=clock.stop)
+        return Runner(
+            self.store(), self.handoff(), clock, policy, self.deployed, self.events(actor), deadline=clock.stop
+        )
 
     def _allowed(self, actor: Actor, ends: int) -> None:
         record = current_job.get()

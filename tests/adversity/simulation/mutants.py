@@ -9,7 +9,8 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from typing import Any
 
-from relayq_core.engine import dispatcher, runner, settler, sweeper
+from relayq_core.engine import claiming, dispatcher, execution, settler, sweeper
+from relayq_core.engine.results import RunOutcome
 from relayq_core.errors import StoreUnavailable
 from relayq_core.model import bounds, leases, lifecycle, settling, sweeping
 from relayq_core.model.lifecycle import Event, Settlement
@@ -171,7 +172,7 @@ def claim_comes_early() -> list[Patch]:
     """The claim forgets to ask for the time."""
     return [
         (leases, "is_claimable", lambda record, now, name=None: record.status.is_waiting),
-        (runner.Runner, "_wait_and_claim", _claim_without_waiting),
+        (claiming.Claimer, "claim", _claim_without_waiting),
     ]
 
 
@@ -455,10 +456,10 @@ def release_forgives_the_crash() -> list[Patch]:
 def exhausted_job_is_never_buried() -> list[Patch]:
     """After the last crash it is offered for ever."""
 
-    def refused(self: Any, record: JobRecord, *args: Any) -> Any:
-        return None if record.exhausted else _REFUSED(self, record, *args)
+    def refuse(self: Any) -> Any:
+        return None if self._record.exhausted else _REFUSE(self)
 
-    return [(runner.Runner, "_refused", refused)]
+    return [(execution.Execution, "_refuse", refuse)]
 
 
 # --- operations -------------------------------------------------------------------------------------------------
@@ -524,7 +525,7 @@ def redrive_forgets_the_errors() -> list[Patch]:
 @mutant
 def failed_is_never_called() -> list[Patch]:
     """A job is buried, and its failed() hears nothing of it."""
-    return [(runner.Runner, "_tell_failed", lambda self, *args: None)]
+    return [(execution.Execution, "_call_failed_hook", lambda self, error: None)]
 
 
 @mutant
@@ -734,11 +735,11 @@ def claim_moves_the_row_in_the_index() -> list[Patch]:
 def runner_reads_before_it_claims() -> list[Patch]:
     """Each run costs a read."""
 
-    def claim(self: Any, claim: Any, remaining: Any) -> Any:
-        self._store.get(claim.job_id)
-        return _WAIT_AND_CLAIM(self, claim, remaining)
+    def claim(self: Any, candidate: Any, invocation: Any) -> Any:
+        self._store.get(candidate.job_id)
+        return _WAIT_AND_CLAIM(self, candidate, invocation)
 
-    return [(runner.Runner, "_wait_and_claim", claim)]
+    return [(claiming.Claimer, "claim", claim)]
 
 
 # --- workers -----------------------------------------------------------------------------------------------------
@@ -775,11 +776,11 @@ def _burying(**changes: Any) -> Any:
     return bury
 
 
-def _claim_without_waiting(self: Any, claim: Any, remaining: Any) -> Any:
-    job_id = claim.job_id
-    lease = leases.lease(f"lease-{self._clock.now()}-{job_id}", self._clock.now(), remaining(), self._policy)
+def _claim_without_waiting(self: Any, candidate: Any, invocation: Any) -> Any:
+    job_id, now = candidate.job_id, self._clock.now()
+    lease = leases.lease(f"lease-{now}-{job_id}", now, invocation.remaining(), self._policy)
     answer = self._store.claim(job_id, lease)
-    return answer.record if answer.done else runner.Ended.NOT_CLAIMED
+    return answer.record if answer.done else RunOutcome.NOT_CLAIMED
 
 
 _ADD = MemoryStore.add
@@ -795,13 +796,13 @@ _AGAIN = settling.again
 _ENDED = settling._ended
 _LOOK = sweeping.look
 _RELEASE = sweeping.release
-_REFUSED = runner.Runner._refused
+_REFUSE = execution.Execution._refuse
 _LIFE_REDRIVE = settling.redrive
 _CANCEL = settling.cancel
 _LASTS = leases.lease_lasts
 _WITH_ERROR = settling.with_error
 _COMPLETE = settling._complete
 _WRITE = settler.Settler._write
-_WAIT_AND_CLAIM = runner.Runner._wait_and_claim
+_WAIT_AND_CLAIM = claiming.Claimer.claim
 #: So few errors show which of them are kept.
 _FEW = 2

@@ -91,7 +91,7 @@ class SimSlots:
         """Have a job performed, as relayq_core/worker/child.py does."""
 
         def body(actor: Actor) -> None:
-            ran = self.stage.runner(actor).perform(claimed, lambda: _LONGEST_MS)
+            ran = self.stage.runner(actor).run_claimed(claimed, lambda: _LONGEST_MS)
             if slot.process is actor:
                 slot.said = Report(ran.ended)
 

@@ -246,11 +246,11 @@ class Scenarios:
         run("one that dispatches", "parent")
         with self._acting("runner", "an id that is not known"):
             runner.handler({"job_id": "unknown"}, Context())
-        kept = runner._made.runner._policy
-        runner._made.runner._policy = kept.evolve(retention_ms=0)
+        kept = runner._made.runner._settler._policy
+        runner._made.runner._settler._policy = kept.evolve(retention_ms=0)
         run("one that is deleted on success", "fine")
         run("one that is deleted on success, with a key", "fine", unique="r3")
-        runner._made.runner._policy = kept
+        runner._made.runner._settler._policy = kept
         with self._acting("runner", "was it this very write that buried it?"):  # asked where an answer was lost
             runner._made.store.get_failed("unknown")
 
@@ -435,7 +435,7 @@ class _Slots:
         slot = self.slots[0]
         if (claimed := slot.job) is not None:
             slot.job = None
-            yield slot, claimed, Report(self._runner.perform(claimed, lambda: 600_000).ended)
+            yield slot, claimed, Report(self._runner.run_claimed(claimed, lambda: 600_000).ended)
 
 
 if __name__ == "__main__":

@@ -87,7 +87,7 @@ class FakeSlots:
             if claimed.name in self.dies:
                 yield slot, claimed, Died(self.status)
             else:
-                yield slot, claimed, Report(self._runner.perform(claimed, lambda: 24 * HOUR).ended)
+                yield slot, claimed, Report(self._runner.run_claimed(claimed, lambda: 24 * HOUR).ended)
 
 
 def worker(
