@@ -17,7 +17,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, redirect_stdout
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
@@ -246,11 +246,11 @@ class Scenarios:
         run("one that dispatches", "parent")
         with self._acting("runner", "an id that is not known"):
             runner.handler({"job_id": "unknown"}, Context())
-        kept = runner._made.runner._settler._policy
-        runner._made.runner._settler._policy = kept.evolve(retention_ms=0)
+        parts = runner._made.runner._parts
+        runner._made.runner._parts = replace(parts, policy=parts.policy.evolve(retention_ms=0))
         run("one that is deleted on success", "fine")
         run("one that is deleted on success, with a key", "fine", unique="r3")
-        runner._made.runner._settler._policy = kept
+        runner._made.runner._parts = parts
         with self._acting("runner", "was it this very write that buried it?"):  # asked where an answer was lost
             runner._made.store.get_failed("unknown")
 
