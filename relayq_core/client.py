@@ -6,19 +6,18 @@ import functools
 import threading
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager, nullcontext
-from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Unpack
 
 from relayq_core.adapters.aws_lambda import LambdaInvoke, NoHandoff
 from relayq_core.adapters.system_clock import SystemClock
 from relayq_core.engine.dispatcher import Dispatched, Dispatcher
 from relayq_core.engine.registration import Registrations
-from relayq_core.errors import Seconds, SettingsError
+from relayq_core.errors import SettingsError
 from relayq_core.events.listeners import Events
 from relayq_core.events.listeners import events as all_events
 from relayq_core.jobs.habits import add_hints
 from relayq_core.jobs.registry import registry as all_jobs
-from relayq_core.model.options import BackoffLike, Options, iterate_several
+from relayq_core.model.options import DispatchOptions, Options, iterate_several
 from relayq_core.model.record import JobRecord, Status
 from relayq_core.ports import Clock, EventBus, Handoff, History, JobStore, UniqueHint
 from relayq_core.process.concurrency import Spreading, spread_in_threads, spread_serially
@@ -103,35 +102,12 @@ class RelayQ:
 
     @add_hints
     def dispatch(
-        self,
-        job: Any,
-        args: Mapping[str, Any] | None = None,
-        *,
-        job_id: str | None = None,
-        queue: str | None = None,
-        delay: Seconds | None = None,
-        at: datetime | None = None,
-        max_attempts: int | None = None,
-        backoff: BackoffLike | None = None,
-        timeout: Seconds | None = None,
-        unique: str | None = None,
-        unique_for: Seconds | None = None,
+        self, job: Any, args: Mapping[str, Any] | None = None, **options: Unpack[DispatchOptions]
     ) -> Dispatched:
-        """Accept a job and hand it off; see `relayq_core.dispatch`."""
-        given = Options.given(
-            job_id=job_id,
-            queue=queue,
-            delay=delay,
-            at=at,
-            max_attempts=max_attempts,
-            backoff=backoff,
-            timeout=timeout,
-            unique=unique,
-            unique_for=unique_for,
-        )
+        """Accept a job and hand it off; arguments, result and errors are those of `relayq_core.dispatch`."""
         try:
-            return self._dispatcher.dispatch(job, args, given)
-        finally:  # after the handoff: a job does not wait for whoever hears of it
+            return self._dispatcher.dispatch(job, args, Options.validate(**options))
+        finally:  # after the handoff: a job does not wait for its events to be published
             self._publish()
 
     def dispatch_many(self, jobs: Iterable[Any]) -> list[Dispatched]:

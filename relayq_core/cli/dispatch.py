@@ -111,7 +111,7 @@ def dispatch(
     if delay is not None and at is not None:
         raise typer.BadParameter("give either --delay or --at, not both")
     if unique_for is not None and unique is None:
-        raise typer.BadParameter("--unique-for needs --unique KEY, the key that is held for so long")
+        raise typer.BadParameter("--unique-for needs --unique KEY, the key that is held for that long")
     if wait is not None and cli.where.local:
         raise typer.BadParameter("--wait needs a runner, and --local has none: relayq --local run --id ID runs a job")
     data = payload(args)

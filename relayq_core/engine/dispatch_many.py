@@ -56,7 +56,7 @@ class BulkDispatcher:
         for place, entry in enumerate(iterate_several("jobs", jobs, "several jobs")):
             job, args = _split_pair(entry)
             request = resolve_request(job, args, self._registry)
-            ready = self._dispatcher.prepare(request, request.options)
+            ready = self._dispatcher.prepare(request)
             if ready.hand_off and handoffs == BURST:
                 # no runner is offered it, so the sweeper is to look when its time comes and not only once it is overdue
                 due_at = ready.record.available_at + _WRITTEN_BY_MS

@@ -25,7 +25,7 @@ from relayq_core.jobs.context import find_parent_job
 from relayq_core.jobs.registry import JobType, Registry
 from relayq_core.jobs.request import JobRequest, is_same_json, resolve_request
 from relayq_core.model import bounds, budgets, lifecycle
-from relayq_core.model.options import Options, validate_queue
+from relayq_core.model.options import NO_OPTIONS, Options, validate_queue
 from relayq_core.model.policy import Policy
 from relayq_core.model.record import JobRecord, unique_pk
 from relayq_core.model.value import Value
@@ -90,19 +90,17 @@ class Dispatcher:
         Raises InvalidPayload, PayloadTooLarge, InvalidOption, ChainTooDeep, StoreError, DispatchUnknown.
         """
         request = resolve_request(job, args, self._registry)
-        return self.write(self.prepare(request, options.over(request.options)))
+        return self.write(self.prepare(request, options))
 
-    def prepare(self, request: JobRequest, options: Options) -> Prepared:
+    def prepare(self, request: JobRequest, call: Options = NO_OPTIONS) -> Prepared:
         """Check a job and return it as it is to be written. Writes nothing.
 
         Raises PayloadTooLarge, InvalidOption, ChainTooDeep.
         """
         if (size := len(request.payload_json.encode())) > budgets.PAYLOAD_BYTES:
             raise PayloadTooLarge(request.name, size, budgets.PAYLOAD_BYTES)
-        may_exist = options.job_id is not None
-        options = options.checked()
-        if request.job_type is not None:
-            options = options.over(request.job_type.options)
+        job_type = NO_OPTIONS if request.job_type is None else request.job_type.options
+        options = Options.resolve(call, request.options, job_type)
         options.warn_of_unused_backoff()
         now = self._clock.now()
         available_at = _available_at(options, now)
@@ -124,7 +122,7 @@ class Dispatcher:
             unique_for_ms=None if options.unique_for is None else max(1, round(options.unique_for * 1000)),
             **self._build_lineage(),
         )
-        return Prepared(record, hand_off, may_exist)
+        return Prepared(record, hand_off, may_exist=options.job_id is not None)
 
     def _build_lineage(self) -> dict[str, Any]:
         """Return the fields that say which job's handler dispatches this one, if any does. Raises ChainTooDeep."""

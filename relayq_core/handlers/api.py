@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import traceback
 from collections.abc import Mapping
-from datetime import datetime
 from functools import cache
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
@@ -43,8 +42,7 @@ from relayq_core.handlers.http import (
 )
 from relayq_core.handlers.lambda_events import parse_runner_event
 from relayq_core.handlers.telemetry import SERVICE, counted, flushing, own_metrics, structured_logger
-from relayq_core.model import backoff
-from relayq_core.model.options import validate_job_id
+from relayq_core.model.options import OPTIONS, read_json_options, validate_job_id
 from relayq_core.model.record import JobRecord
 from relayq_core.operations.serialize import health_shape, job_shape, queue_shape
 from relayq_core.settings import Settings
@@ -59,7 +57,6 @@ _RUN_FIELDS = frozenset({"job_id", "run_at", "queue", "name"})
 #: A payload may have 300 KB; the rest is for escapes and options.
 _JOB_BYTES = 512 * 1024
 DASHBOARD_PATH = "/dashboard"
-_OPTIONS = ("queue", "delay", "at", "max_attempts", "backoff", "timeout", "unique", "unique_for", "job_id")
 
 metrics = own_metrics()
 counted(events, metrics)
@@ -185,21 +182,16 @@ def dispatch() -> Response[str]:
     event = _event()
     query(event)
     found = json_object(event, _JOB_BYTES)
-    known = ("name", "args", *_OPTIONS)
+    known = ("name", "args", *OPTIONS)
     for field in found:
         if field not in known:
             raise InvalidOption(
                 cut(field, 80), f"there is no such field.{suggest(field, known)} Known: {', '.join(known)}"
             )
-    options = {name: found[name] for name in _OPTIONS if found.get(name) is not None}
-    if "at" in options:
-        options["at"] = _moment(options["at"])
-    if isinstance(options.get("backoff"), str):
-        options["backoff"] = backoff.parse(options["backoff"])
     name = found.get("name")
     if not isinstance(name, str):
         raise InvalidOption("name", "expected the name of a job")
-    dispatched = _made.dispatch(name, found.get("args"), **options)
+    dispatched = _made.dispatch(name, found.get("args"), **read_json_options(found))
     logger.append_keys(job_id=dispatched.job_id)
     return answer(HTTPStatus.ACCEPTED, vars(dispatched))
 
@@ -342,13 +334,6 @@ def _queue_of(job_id: str) -> str:
         if record is not None:
             return record.queue
     return _made.settings.default_queue
-
-
-def _moment(text: Any) -> datetime:
-    try:
-        return datetime.fromisoformat(text)
-    except (TypeError, ValueError):
-        raise InvalidOption("at", "expected a moment such as 2026-12-24T18:00:00+01:00") from None
 
 
 def _job_or_404(record: JobRecord | None) -> Response[str]:

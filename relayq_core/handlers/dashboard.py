@@ -7,7 +7,6 @@ import math
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import timedelta
 from http import HTTPStatus
 from typing import Any
 from urllib.parse import urlencode
@@ -34,7 +33,7 @@ from relayq_core.handlers.http import (
     text_headers,
 )
 from relayq_core.jobs.registry import JobType, explain_unknown_payload
-from relayq_core.model.options import validate_job_id, validate_queue
+from relayq_core.model.options import FORM_FIELDS, read_form_options, validate_job_id, validate_queue
 from relayq_core.operations.bulk import Outcome
 from relayq_core.operations.jobs import Failures
 from relayq_core.operations.serialize import decoded, unique_key
@@ -302,6 +301,7 @@ class Dashboard:
             schema=schema,
             unknown=None if schema is None else explain_unknown_payload(schema),
             fields=[] if schema is None else fields_of(schema),
+            options=FORM_FIELDS,
             typed=typed,
             problem=problem,
             names=sorted(self.jobs),
@@ -314,7 +314,7 @@ class Dashboard:
         typed = {name: values[0] for name, values in self._form().items()}
         name = typed.get("name", "").strip()
         try:
-            dispatched = self.relayq.dispatch(name, self._typed_payload(name, typed), **_typed_options(typed))
+            dispatched = self.relayq.dispatch(name, self._typed_payload(name, typed), **read_form_options(typed))
         except (StoreError, RelayQError) as error:
             if isinstance(error, StoreError):
                 raise
@@ -492,20 +492,6 @@ class Dashboard:
 
     def _now(self) -> int:
         return self.relayq.clock.now()
-
-
-def _typed_options(typed: Mapping[str, str]) -> dict[str, Any]:
-    options: dict[str, Any] = {}
-    if queue := typed.get("queue", "").strip():
-        options["queue"] = queue
-    if delay := typed.get("delay", "").strip():
-        try:
-            options["delay"] = timedelta(seconds=float(delay))
-        except (ValueError, OverflowError):
-            raise InvalidOption("delay", "expected seconds") from None
-    if unique := typed.get("unique", "").strip():
-        options["unique"] = unique
-    return options
 
 
 def _static(name: str) -> Response[str]:

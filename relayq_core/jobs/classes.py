@@ -8,12 +8,12 @@ import json
 import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Unpack
 
 from pydantic import BaseModel, ConfigDict, PydanticUserError, ValidationError
 from pydantic_core import SchemaError
 
-from relayq_core.errors import InvalidJob, InvalidOption, InvalidPayload, Seconds, quote, suggest
+from relayq_core.errors import InvalidJob, InvalidOption, InvalidPayload, quote, suggest
 from relayq_core.jobs.context import JobContext
 from relayq_core.jobs.defining import (
     build_request,
@@ -29,14 +29,15 @@ from relayq_core.jobs.payload import Codec, build_invalid_payload, encode_payloa
 from relayq_core.jobs.registry import Origin, RunnableJob, registry
 from relayq_core.jobs.request import JobRequest, encode_json, is_same_json
 from relayq_core.jobs.signatures import is_context, list_parameters
-from relayq_core.model.options import BackoffLike, Options, validate_name
+from relayq_core.model.options import JOB_OPTIONS, DispatchOptions, JobOptions, Options, validate_name
 
 if TYPE_CHECKING:
-    from datetime import datetime
-    from typing import Unpack
 
-_OPTIONS = ("queue", "max_attempts", "backoff", "timeout")
-_CLASS_KEYWORDS = ("name", *_OPTIONS, "abstract")
+    class _ClassKeywords(JobOptions, ConfigDict, total=False):
+        """What may stand in the line of a class beside `name` and `abstract`."""
+
+
+_CLASS_KEYWORDS = ("name", *JOB_OPTIONS, "abstract")
 #: A field of one of these names would hide what the runner calls.
 _JOB_METHODS = frozenset({"handle", "failed", "with_options", "to_payload", "from_payload"})
 _POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
@@ -123,12 +124,8 @@ class Job(_Model):
             cls,
             *,
             name: str | None = None,
-            queue: str | None = None,
-            max_attempts: int | None = None,
-            backoff: BackoffLike | None = None,
-            timeout: Seconds | None = None,
             abstract: bool = False,
-            **kwargs: Unpack[ConfigDict],
+            **kwargs: Unpack[_ClassKeywords],
         ) -> None: ...
 
     else:
@@ -160,7 +157,7 @@ class Job(_Model):
         abstract = kwargs.pop("abstract", False)
         inherited = cls.__relayq_type__.options if "__relayq_type__" in dir(cls) else Options()
         with name_job_in_errors(where):
-            options = Options.given(**kwargs).over(inherited)
+            options = Options.validate(**kwargs).complete_from(inherited)
             job_type = _ClassType(cls, validate_name(name or cls.__name__), options, abstract=abstract)
         _check_class(cls, where, abstract=abstract)
         cls.__relayq_type__ = job_type
@@ -176,31 +173,12 @@ class Job(_Model):
         """Called once the job has failed for good; override it to tell somebody. May dispatch other jobs."""
 
     @add_hints
-    def with_options(
-        self,
-        *,
-        job_id: str | None = None,
-        queue: str | None = None,
-        delay: Seconds | None = None,
-        at: datetime | None = None,
-        max_attempts: int | None = None,
-        backoff: BackoffLike | None = None,
-        timeout: Seconds | None = None,
-        unique: str | None = None,
-        unique_for: Seconds | None = None,
-    ) -> JobRequest:
-        """A request for this job with these options. Raises InvalidPayload, InvalidOption."""
-        return build_request(_get_type(type(self)), self).with_options(
-            job_id=job_id,
-            queue=queue,
-            delay=delay,
-            at=at,
-            max_attempts=max_attempts,
-            backoff=backoff,
-            timeout=timeout,
-            unique=unique,
-            unique_for=unique_for,
-        )
+    def with_options(self, **options: Unpack[DispatchOptions]) -> JobRequest:
+        """Return a request for this job with these options; see `relayq_core.dispatch`.
+
+        Raises InvalidPayload, InvalidOption.
+        """
+        return build_request(_get_type(type(self)), self).with_options(**options)
 
     __relayq_request__: ClassVar[Any] = _RequestHook()
 

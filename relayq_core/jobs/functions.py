@@ -8,14 +8,25 @@ import inspect
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any, Concatenate, Generic, NotRequired, ParamSpec, TypeVar, get_type_hints, overload
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    Concatenate,
+    Generic,
+    NotRequired,
+    ParamSpec,
+    TypeVar,
+    Unpack,
+    get_type_hints,
+    overload,
+)
 
 from pydantic import ConfigDict, PydanticUserError, TypeAdapter, ValidationError
 from pydantic.fields import FieldInfo
 from pydantic_core import core_schema
 from typing_extensions import TypedDict  # pydantic wants this one before Python 3.12
 
-from relayq_core.errors import InvalidJob, InvalidPayload, Seconds, suggest
+from relayq_core.errors import InvalidJob, InvalidPayload, suggest
 from relayq_core.jobs.context import JobContext
 from relayq_core.jobs.defining import build_request, build_schema, extract_message, name_job_in_errors, refuse_generator
 from relayq_core.jobs.habits import suggest_method, suggest_option
@@ -24,7 +35,7 @@ from relayq_core.jobs.payload import Codec, build_invalid_payload, encode_payloa
 from relayq_core.jobs.registry import Origin, RunnableJob, registry
 from relayq_core.jobs.request import JobRequest, is_same_json
 from relayq_core.jobs.signatures import get_globals, has_context, is_context, list_parameters
-from relayq_core.model.options import BackoffLike, Options, validate_name
+from relayq_core.model.options import JOB_OPTIONS, JobOptions, Options, validate_name
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -262,10 +273,7 @@ def job(function: Callable[P, R], /) -> FunctionJob[P, R]: ...
 def job(
     *,
     name: str | None = None,
-    queue: str | None = None,
-    max_attempts: int | None = None,
-    backoff: BackoffLike | None = None,
-    timeout: Seconds | None = None,
+    **options: Unpack[JobOptions],
 ) -> _Decorator: ...
 
 
@@ -274,11 +282,7 @@ def job(
     /,
     *,
     name: str | None = None,
-    queue: str | None = None,
-    max_attempts: int | None = None,
-    backoff: BackoffLike | None = None,
-    timeout: Seconds | None = None,
-    **unknown: Any,
+    **options: Any,
 ) -> Any:
     """Make a function a job: `@job` or `@job(queue="emails", ...)`. Its signature is the payload.
 
@@ -291,14 +295,15 @@ def job(
             raise InvalidJob(
                 f"@job on {target!r}", "it makes a job of a function; to write a class, derive it from Job"
             )
-        for option in unknown:
-            hint = suggest_option(option, ("name", "queue", "max_attempts", "backoff", "timeout"))
-            raise InvalidJob(f"job {target.__qualname__}", f"@job has no option {option!r}.{hint}")
+        for option in options:
+            if option not in JOB_OPTIONS:
+                hint = suggest_option(option, ("name", *JOB_OPTIONS))
+                raise InvalidJob(f"job {target.__qualname__}", f"@job has no option {option!r}.{hint}")
         with name_job_in_errors(f"job {target.__qualname__}"):
-            options = Options.given(queue=queue, max_attempts=max_attempts, backoff=backoff, timeout=timeout)
+            validated = Options.validate(**options)
             job_name = validate_name(name or target.__name__)
-        options.warn_of_unused_backoff()
-        made: FunctionJob[..., Any] = FunctionJob(target, job_name, options)
+        validated.warn_of_unused_backoff()
+        made: FunctionJob[..., Any] = FunctionJob(target, job_name, validated)
         registry.register(made.__relayq_type__)
         return made
 

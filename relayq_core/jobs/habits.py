@@ -1,4 +1,4 @@
-"""Habits of other systems: what whoever comes from Celery and its like writes, and how RelayQ says it."""
+"""Habits of other systems: what people who know Celery and the like write, and what to write in RelayQ."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable
 from typing import ParamSpec, TypeVar
 
 from relayq_core.errors import suggest
+from relayq_core.model.options import OPTIONS
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -62,34 +63,34 @@ _OPTIONS = {
 
 
 def suggest_method(name: str, job: str, call: str) -> str:
-    """' Write dispatch(...).' for a method that tasks have elsewhere, else ''. `job` is how a request is made of this
-    job, `call` how it is run."""
-    meant = _METHODS.get(name)
-    return "" if meant is None else f" In RelayQ write {meant.format(job, call)}."
+    """Return ' In RelayQ write dispatch(...).' for a method that tasks have in other systems, else ''.
+
+    `job` is the expression that makes a request of this job, `call` the one that runs it here.
+    """
+    replacement = _METHODS.get(name)
+    return "" if replacement is None else f" In RelayQ write {replacement.format(job, call)}."
 
 
 def suggest_option(name: str, known: Iterable[str]) -> str:
-    """What is meant by an option that there is not, as far as it can be guessed, and the options that there are."""
+    """Return what to write instead of an option that does not exist, if that can be guessed, and all known options."""
     names = list(known)
-    meant = _OPTIONS.get(name)
-    guess = f" In RelayQ it is {meant}." if meant else suggest(name, names)
+    replacement = _OPTIONS.get(name)
+    guess = f" In RelayQ it is {replacement}." if replacement else suggest(name, names)
     return f"{guess} Known: {', '.join(names)}"
 
 
 def add_hints(function: Callable[P, R]) -> Callable[P, R]:
-    """Let a function that takes options say which one is meant by a keyword that it has not. It stays a TypeError."""
-    code = function.__code__
-    options = code.co_varnames[code.co_argcount : code.co_argcount + code.co_kwonlyargcount]
-    known = frozenset(code.co_varnames[: code.co_argcount + code.co_kwonlyargcount])
+    """Decorate a function that takes the options of a dispatch: its error for an unknown one suggests a known one."""
+    known = {*function.__code__.co_varnames[: function.__code__.co_argcount], *OPTIONS}
 
     @functools.wraps(function)
-    def checked(*args: P.args, **named: P.kwargs) -> R:
+    def call(*args: P.args, **named: P.kwargs) -> R:
         if not named.keys() <= known:
-            wrong = next(name for name in named if name not in known)
+            unknown = next(name for name in named if name not in known)
             raise TypeError(
-                f"{function.__name__}() has no option {wrong!r}.{suggest_option(wrong, options)}. "
+                f"{function.__name__}() has no option {unknown!r}.{suggest_option(unknown, OPTIONS)}. "
                 "The job's own arguments go into the job: its fields, .job(...), or a mapping beside its name"
             )
         return function(*args, **named)
 
-    return checked
+    return call

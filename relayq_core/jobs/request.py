@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from datetime import datetime
-from typing import Any, Protocol, Self, runtime_checkable
+from typing import Any, Protocol, Self, Unpack, runtime_checkable
 
-from relayq_core.errors import InvalidOption, InvalidPayload, Seconds
+from relayq_core.errors import InvalidOption, InvalidPayload
 from relayq_core.jobs.habits import add_hints
 from relayq_core.jobs.registry import JobType, Registry, registry
-from relayq_core.model.options import BackoffLike, Options, validate_name
+from relayq_core.model.options import DispatchOptions, Options, validate_name
 from relayq_core.model.value import Value, field
 
 
@@ -50,32 +49,9 @@ class JobRequest(Value):
         return self.name, self.payload_json, self.options
 
     @add_hints
-    def with_options(
-        self,
-        *,
-        job_id: str | None = None,
-        queue: str | None = None,
-        delay: Seconds | None = None,
-        at: datetime | None = None,
-        max_attempts: int | None = None,
-        backoff: BackoffLike | None = None,
-        timeout: Seconds | None = None,
-        unique: str | None = None,
-        unique_for: Seconds | None = None,
-    ) -> JobRequest:
-        """A copy with these options over its own; durations in seconds or timedelta. Raises InvalidOption."""
-        given = Options.given(
-            job_id=job_id,
-            queue=queue,
-            delay=delay,
-            at=at,
-            max_attempts=max_attempts,
-            backoff=backoff,
-            timeout=timeout,
-            unique=unique,
-            unique_for=unique_for,
-        )
-        return self.evolve(options=given.over(self.options))
+    def with_options(self, **options: Unpack[DispatchOptions]) -> JobRequest:
+        """Return a copy with these options over its own; see `relayq_core.dispatch`. Raises InvalidOption."""
+        return self.evolve(options=Options.validate(**options).complete_from(self.options))
 
 
 def _rebuild_request(kind: type[JobRequest], name: str, payload_json: str, options: Options) -> JobRequest:

@@ -1,15 +1,20 @@
-"""Options: what a call, a job type or the settings say about one job. Checked where they are given."""
+"""Options: what a call, a request and a job type set for one job, and which of them wins.
+
+A new option goes into JobOptions or DispatchOptions, into Options, and into OPTIONS: HTTP and the dashboard read it
+from there.
+"""
 
 from __future__ import annotations
 
 import re
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
-from datetime import datetime
-from typing import Any, TypeAlias
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from datetime import datetime, timedelta
+from functools import partial
+from typing import Any, NamedTuple, TypeAlias, TypedDict, Unpack, cast
 
 from relayq_core.errors import InvalidOption, Seconds, quote, validate_wait
-from relayq_core.model.backoff import Backoff, backoff_of
+from relayq_core.model.backoff import Backoff, backoff_of, parse
 from relayq_core.model.value import Value
 
 BackoffLike: TypeAlias = Backoff | Seconds | Sequence[Seconds]
@@ -33,8 +38,28 @@ _CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 _LONGEST_KEY = 16_384
 
 
+class JobOptions(TypedDict, total=False):
+    """What a job type may set: the keywords of a Job class and of `@job`. Durations in seconds, or timedelta."""
+
+    queue: str | None
+    max_attempts: int | None
+    backoff: BackoffLike | None
+    timeout: Seconds | None
+
+
+class DispatchOptions(JobOptions, total=False):
+    """What one dispatch may set: the keywords of dispatch() and with_options(). None is the same as left out."""
+
+    job_id: str | None
+    delay: Seconds | None
+    #: an aware datetime; not together with `delay`
+    at: datetime | None
+    unique: str | None
+    unique_for: Seconds | None
+
+
 class Options(Value, kw_only=True):
-    """What was said, and None where nothing was. Durations in seconds; `at` in epoch milliseconds."""
+    """Validated options; None for each that was not set. Durations in seconds, `at` in epoch milliseconds."""
 
     queue: str | None = None
     max_attempts: int | None = None
@@ -47,53 +72,38 @@ class Options(Value, kw_only=True):
     job_id: str | None = None
 
     @classmethod
-    def given(
-        cls,
-        *,
-        queue: str | None = None,
-        max_attempts: int | None = None,
-        backoff: BackoffLike | None = None,
-        timeout: Seconds | None = None,
-        delay: Seconds | None = None,
-        at: datetime | None = None,
-        unique: str | None = None,
-        unique_for: Seconds | None = None,
-        job_id: str | None = None,
-    ) -> Options:
-        """The options as a user writes them, each checked. Raises InvalidOption."""
-        return cls(
-            queue=None if queue is None else validate_queue(queue),
-            max_attempts=None if max_attempts is None else validate_attempts("max_attempts", max_attempts),
-            backoff=None if backoff is None else backoff_of(backoff),
-            timeout=None if timeout is None else validate_duration("timeout", timeout),
-            delay=None if delay is None else validate_wait("delay", delay),
-            at=None if at is None else convert_to_epoch_ms(at),
-            unique=None if unique is None else validate_key(unique),
-            unique_for=None if unique_for is None else validate_duration("unique_for", unique_for),
-            job_id=None if job_id is None else validate_job_id(job_id),
-        )
+    def validate(cls, **options: Unpack[DispatchOptions]) -> Options:
+        """Return the options that a user wrote, each validated. Raises InvalidOption, TypeError for an unknown one."""
+        if not options.keys() <= OPTIONS.keys():
+            raise TypeError(f"there is no option {', '.join(sorted(options.keys() - OPTIONS.keys()))}")
+        return cls(**{name: OPTIONS[name].validate(value) for name, value in options.items() if value is not None})
 
-    def over(self, base: Options) -> Options:
-        """These options, completed by `base` where they say nothing. A delay here overrides an `at` there."""
-        if base == _NOTHING:
+    @classmethod
+    def resolve(cls, call: Options, request: Options, job_type: Options) -> Options:
+        """Return the options of one dispatch: the call's, else those of the request, else those of the job type.
+
+        What none of them sets comes from the settings. Raises InvalidOption where two options contradict each other.
+        """
+        options = call.complete_from(request)
+        if options.delay is not None and options.at is not None:
+            raise InvalidOption("at", "give either delay or at, not both")
+        if options.unique_for is not None and options.unique is None:
+            raise InvalidOption("unique_for", "it needs unique=..., the key that is held for that long")
+        return options.complete_from(job_type)
+
+    def complete_from(self, base: Options) -> Options:
+        """Return these options, with `base`'s where one is not set. A delay here also replaces an `at` there."""
+        if base == NO_OPTIONS:
             return self
-        if self == _NOTHING:
+        if self == NO_OPTIONS:
             return base
-        said = {name: value for name, value in vars(self).items() if value is not None}
+        own = {name: value for name, value in vars(self).items() if value is not None}
         if self.delay is not None or self.at is not None:
             base = base.evolve(delay=None, at=None)
-        return base.evolve(**said)
-
-    def checked(self) -> Options:
-        """These options, if they agree with each other. Raises InvalidOption."""
-        if self.delay is not None and self.at is not None:
-            raise InvalidOption("at", "give either delay or at, not both")
-        if self.unique_for is not None and self.unique is None:
-            raise InvalidOption("unique_for", "it needs unique=..., the key that is held for so long")
-        return self
+        return base.evolve(**own)
 
     def warn_of_unused_backoff(self) -> None:
-        """Say so when a backoff list is longer than max_attempts can ever use."""
+        """Warn if a backoff list is longer than max_attempts can ever use."""
         if self.backoff is None or self.backoff.kind != "list" or self.max_attempts is None:
             return
         retries = self.max_attempts - 1
@@ -105,7 +115,7 @@ class Options(Value, kw_only=True):
             )
 
 
-_NOTHING = Options()
+NO_OPTIONS = Options()
 
 
 def is_queue(queue: str) -> bool:
@@ -225,3 +235,76 @@ def convert_to_epoch_ms(at: Any) -> int:
     if at.tzinfo is None or at.utcoffset() is None:
         raise InvalidOption("at", "expected a datetime with a time zone, e.g. datetime.now(timezone.utc)")
     return round(at.timestamp() * 1000)
+
+
+def _parse_seconds(text: str) -> timedelta:
+    try:
+        return timedelta(seconds=float(text))
+    except (ValueError, OverflowError):
+        raise InvalidOption("delay", "expected seconds") from None
+
+
+def _parse_moment(value: Any) -> datetime:
+    try:
+        return datetime.fromisoformat(value)
+    except (TypeError, ValueError):
+        raise InvalidOption("at", "expected a moment such as 2026-12-24T18:00:00+01:00") from None
+
+
+def _parse_backoff(value: Any) -> Any:
+    return parse(value) if isinstance(value, str) else value
+
+
+def _keep(value: Any) -> Any:
+    return value
+
+
+class FormField(NamedTuple):
+    """How the dashboard's form asks for an option: a text to be typed."""
+
+    label: str
+    unit: str = ""
+    parse: Callable[[str], Any] = str
+
+
+class Option(NamedTuple):
+    """What is done with an option wherever it comes from."""
+
+    #: return the value as Options keeps it. Raises InvalidOption
+    validate: Callable[[Any], Any]
+    #: return the value that JSON stands for, as a caller in Python would write it. Raises InvalidOption
+    from_json: Callable[[Any], Any] = _keep
+    #: None: the dashboard's form does not ask for it
+    form: FormField | None = None
+
+
+#: Every option of a dispatch, in the order in which errors list them.
+OPTIONS: Mapping[str, Option] = {
+    "job_id": Option(validate_job_id),
+    "queue": Option(validate_queue, form=FormField("Queue")),
+    "delay": Option(partial(validate_wait, "delay"), form=FormField("Delay", "seconds", _parse_seconds)),
+    "at": Option(convert_to_epoch_ms, from_json=_parse_moment),
+    "max_attempts": Option(partial(validate_attempts, "max_attempts")),
+    "backoff": Option(backoff_of, from_json=_parse_backoff),
+    "timeout": Option(partial(validate_duration, "timeout")),
+    "unique": Option(validate_key, form=FormField("Unique key")),
+    "unique_for": Option(partial(validate_duration, "unique_for")),
+}
+#: The options that a job type may set.
+JOB_OPTIONS = tuple(JobOptions.__annotations__)
+#: The options that the dashboard's form asks for.
+FORM_FIELDS = {name: option.form for name, option in OPTIONS.items() if option.form is not None}
+
+
+def read_json_options(values: Mapping[str, Any]) -> DispatchOptions:
+    """Return the options among the members of a JSON object; null is the same as left out. Raises InvalidOption."""
+    options = {
+        name: OPTIONS[name].from_json(value) for name, value in values.items() if name in OPTIONS and value is not None
+    }
+    return cast("DispatchOptions", options)
+
+
+def read_form_options(texts: Mapping[str, str]) -> DispatchOptions:
+    """Return the options among the texts of a form; an empty text is the same as left out. Raises InvalidOption."""
+    typed = {name: texts.get(name, "").strip() for name in FORM_FIELDS}
+    return cast("DispatchOptions", {name: FORM_FIELDS[name].parse(text) for name, text in typed.items() if text})

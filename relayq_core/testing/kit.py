@@ -75,7 +75,7 @@ class _RelayQ(RelayQ):
     """RelayQ, for which a moment that is past has come, though the kit's clock stands."""
 
     def dispatch(self, job: Any, args: Mapping[str, Any] | None = None, **options: Any) -> Dispatched:
-        at = Options.given(**options).at if options.get("at") is not None else None
+        at = Options.validate(**options).at if options.get("at") is not None else None
         if at is None and isinstance(job, JobRequest):
             at = job.options.at
         if at is not None and isinstance(self.clock, StandingNow):

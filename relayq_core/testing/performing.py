@@ -38,7 +38,7 @@ def perform(
     request = resolve_request(job, args, registry)
     job_type = request.job_type or registry.find(request.name)
     made, _ = job_type.build(job_type.recheck(request.payload_json))
-    options = request.options.over(job_type.options)
+    options = request.options.complete_from(job_type.options)
     time = clock or SystemClock()
     context = JobContext(
         job_id=options.job_id or new_id(time.now()),

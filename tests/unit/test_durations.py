@@ -27,11 +27,11 @@ from relayq_core.model.options import Options
 from relayq_core.testing import Kit, ManualClock, fake, isolated_registry
 
 TAKERS: dict[str, Callable[[Any], object]] = {
-    "delay": lambda duration: Options.given(delay=duration),
-    "timeout": lambda duration: Options.given(timeout=duration),
-    "unique_for": lambda duration: Options.given(unique="key", unique_for=duration),
-    "backoff": lambda duration: Options.given(backoff=duration),
-    "backoff's list": lambda duration: Options.given(backoff=[duration, 5, duration]),
+    "delay": lambda duration: Options.validate(delay=duration),
+    "timeout": lambda duration: Options.validate(timeout=duration),
+    "unique_for": lambda duration: Options.validate(unique="key", unique_for=duration),
+    "backoff": lambda duration: Options.validate(backoff=duration),
+    "backoff's list": lambda duration: Options.validate(backoff=[duration, 5, duration]),
     "Fixed": lambda duration: Fixed(duration, cap=duration),
     "Linear": lambda duration: Linear(duration, cap=duration),
     "Exponential": lambda duration: Exponential(duration, cap=duration),
@@ -61,7 +61,7 @@ def test_a_duration_is_seconds_or_a_timedelta(take: Callable[[Any], object], sec
 @pytest.mark.parametrize(
     "wrong", ["5", None, True, [5], timedelta(seconds=-1), -1, timedelta.max, float("nan")], ids=str
 )
-@pytest.mark.parametrize("take", [RetryAfter, Snooze, Fixed, lambda wait: Options.given(delay=wait or False)])
+@pytest.mark.parametrize("take", [RetryAfter, Snooze, Fixed, lambda wait: Options.validate(delay=wait or False)])
 def test_what_is_no_duration_is_refused_in_a_sentence(take: Callable[[Any], object], wrong: Any) -> None:
     """And not as a TypeError from somewhere within."""
     with pytest.raises(InvalidOption, match="expected"):

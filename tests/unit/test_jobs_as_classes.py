@@ -64,7 +64,7 @@ def test_a_job_is_registered_where_it_is_defined(jobs: Registry) -> None:
         def handle(self) -> None: ...
 
     assert list(jobs) == ["SendEmail"]
-    assert jobs["SendEmail"].options == Options.given(queue="emails", max_attempts=5, backoff=[30, 120], timeout=60)
+    assert jobs["SendEmail"].options == Options.validate(queue="emails", max_attempts=5, backoff=[30, 120], timeout=60)
 
 
 def test_a_job_may_be_given_a_name(jobs: Registry) -> None:

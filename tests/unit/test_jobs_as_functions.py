@@ -71,7 +71,7 @@ def test_the_decorator_takes_options_or_none(jobs: Registry) -> None:
 
     assert sorted(jobs) == ["mail.send", "plain"]
     assert jobs["plain"].options == Options()
-    assert jobs["mail.send"].options == Options.given(queue="emails", max_attempts=5, backoff=[30, 120], timeout=60)
+    assert jobs["mail.send"].options == Options.validate(queue="emails", max_attempts=5, backoff=[30, 120], timeout=60)
 
 
 def test_arguments_are_bound_as_in_a_call() -> None:

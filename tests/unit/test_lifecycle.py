@@ -192,7 +192,7 @@ def test_the_longest_timeout_is_that_of_all_jobs_or_none(
     timeouts: tuple[float | None, ...], by_settings: int | None, longest: int | None
 ) -> None:
     """One job that may run as long as its runner is enough for a lease as long as that."""
-    types = [Options.given(timeout=timeout) for timeout in timeouts]
+    types = [Options.validate(timeout=timeout) for timeout in timeouts]
     assert bounds.find_longest_timeout(types, policy(timeout_ms=by_settings)).of_all == longest
 
 
@@ -215,7 +215,7 @@ def test_a_waiting_job_can_be_claimed_from_its_time_on(status: Status) -> None:
 def test_the_row_wins_over_the_type_and_the_type_over_the_settings() -> None:
     """The order of the promise, for each option by itself."""
     by = policy(max_attempts=9, backoff=Fixed(9), timeout_ms=9_000)
-    of_type = Options.given(max_attempts=5, backoff=5, timeout=5)
+    of_type = Options.validate(max_attempts=5, backoff=5, timeout=5)
     assert bounds.bounds_of(a_job(max_attempts=2, timeout_ms=2_000), of_type, by) == limits(
         max_attempts=2, backoff=Fixed(5), timeout_ms=2_000, timeout_is_own=True
     )

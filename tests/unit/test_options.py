@@ -1,21 +1,34 @@
 """What a call, a job type or the settings may say about a job, and how they are put together."""
 
+import inspect
 import math
+from dataclasses import fields
 from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 
 import pytest
 
+import relayq_core
 from relayq_core import Fixed, InvalidOption, InvalidPayload, RelayQError
-from relayq_core.model.options import Options, validate_attempts, validate_job_id, validate_name, validate_queue
+from relayq_core.model.options import (
+    JOB_OPTIONS,
+    NO_OPTIONS,
+    OPTIONS,
+    DispatchOptions,
+    Options,
+    validate_attempts,
+    validate_job_id,
+    validate_name,
+    validate_queue,
+)
 
 PARIS = timezone(timedelta(hours=1))
 
 
 def test_durations_may_be_seconds_or_timedelta() -> None:
     """Both are common in Python; inside there are only seconds."""
-    as_numbers = Options.given(delay=90, timeout=1.5, unique="k", unique_for=60)
-    as_deltas = Options.given(
+    as_numbers = Options.validate(delay=90, timeout=1.5, unique="k", unique_for=60)
+    as_deltas = Options.validate(
         delay=timedelta(minutes=1, seconds=30),
         timeout=timedelta(milliseconds=1500),
         unique="k",
@@ -28,14 +41,14 @@ def test_durations_may_be_seconds_or_timedelta() -> None:
 def test_a_time_is_kept_in_epoch_milliseconds() -> None:
     """Two spellings of one moment are one moment."""
     moment = datetime(2026, 1, 1, 1, 0, 0, 500_000, tzinfo=PARIS)
-    assert Options.given(at=moment).at == 1_767_225_600_500
-    assert Options.given(at=moment.astimezone(UTC)).at == 1_767_225_600_500
+    assert Options.validate(at=moment).at == 1_767_225_600_500
+    assert Options.validate(at=moment.astimezone(UTC)).at == 1_767_225_600_500
 
 
 @pytest.mark.parametrize("at", [datetime.max.replace(tzinfo=PARIS), datetime.min.replace(tzinfo=PARIS)])
 def test_the_ends_of_the_calendar_are_moments_too(at: datetime) -> None:
     """No datetime with a time zone may end in an error of arithmetic."""
-    assert Options.given(at=at).at == pytest.approx(at.timestamp() * 1000)
+    assert Options.validate(at=at).at == pytest.approx(at.timestamp() * 1000)
 
 
 @pytest.mark.parametrize(
@@ -80,7 +93,7 @@ def test_the_ends_of_the_calendar_are_moments_too(at: datetime) -> None:
 def test_an_option_that_cannot_be_used_is_refused_in_words(option: str, value: Any, says: str) -> None:
     """Where it is given, with what was expected and what was found; nothing has been written yet."""
     with pytest.raises(InvalidOption) as raised:
-        Options.given(**{option: value})
+        Options.validate(**{option: value})
     assert raised.value.option == option
     assert says in str(raised.value)
 
@@ -102,57 +115,79 @@ def test_an_option_that_cannot_be_used_is_refused_in_words(option: str, value: A
 )
 def test_the_bounds_themselves_are_allowed(option: str, value: Any) -> None:
     """What the sentence of a refusal calls right must be right."""
-    assert getattr(Options.given(**{option: value}), option) == value
+    assert getattr(Options.validate(**{option: value}), option) == value
 
 
 def test_what_was_said_wins_over_what_lies_below_it() -> None:
     """The order of the promise: the call, then the job type, then the settings."""
-    call = Options.given(queue="vip", max_attempts=1)
-    job_type = Options.given(queue="emails", timeout=60, backoff=5)
-    assert call.over(job_type) == Options(queue="vip", max_attempts=1, timeout=60.0, backoff=Fixed(5))
+    call = Options.validate(queue="vip", max_attempts=1)
+    job_type = Options.validate(queue="emails", timeout=60, backoff=5)
+    assert call.complete_from(job_type) == Options(queue="vip", max_attempts=1, timeout=60.0, backoff=Fixed(5))
 
 
 def test_a_delay_overrides_a_time_and_the_other_way_round() -> None:
     """with_options(at=...).with_options(delay=...) means the later of the two words."""
-    at = Options.given(at=datetime(2026, 1, 1, tzinfo=UTC))
-    delay = Options.given(delay=5)
-    assert delay.over(at) == delay
-    assert at.over(delay) == at
+    at = Options.validate(at=datetime(2026, 1, 1, tzinfo=UTC))
+    delay = Options.validate(delay=5)
+    assert delay.complete_from(at) == delay
+    assert at.complete_from(delay) == at
 
 
 def test_a_delay_of_zero_is_something_said() -> None:
     """0 is a value, not the absence of one."""
-    assert Options.given(delay=0).over(Options.given(delay=60)).delay == 0
+    assert Options.validate(delay=0).complete_from(Options.validate(delay=60)).delay == 0
 
 
 def test_delay_and_time_at_once_are_refused() -> None:
     """Nobody can tell which was meant."""
-    both = Options.given(delay=5, at=datetime(2026, 1, 1, tzinfo=UTC))
+    both = Options.validate(delay=5, at=datetime(2026, 1, 1, tzinfo=UTC))
     with pytest.raises(InvalidOption, match="at: give either delay or at, not both"):
-        both.checked()
+        Options.resolve(both, NO_OPTIONS, NO_OPTIONS)
 
 
 def test_a_window_without_a_key_is_refused() -> None:
     """It would silently protect nothing."""
     with pytest.raises(InvalidOption, match="unique_for: it needs unique"):
-        Options.given(unique_for=60).checked()
-    assert Options.given(unique="k", unique_for=60).checked().unique_for == 60
+        Options.resolve(Options.validate(unique_for=60), NO_OPTIONS, NO_OPTIONS)
+    window, key = Options.validate(unique_for=60), Options.validate(unique="k")
+    assert Options.resolve(window, key, NO_OPTIONS).unique_for == 60
+
+
+def test_the_call_wins_over_the_request_and_that_over_the_job_type() -> None:
+    """The order of precedence that the documentation promises; what none of them sets is left to the settings."""
+    call, request = Options.validate(queue="vip"), Options.validate(queue="emails", timeout=5)
+    job_type = Options.validate(queue="default", timeout=60, max_attempts=7)
+    assert Options.resolve(call, request, job_type) == Options(queue="vip", timeout=5.0, max_attempts=7)
+
+
+def test_every_option_is_known_wherever_options_are_written_down() -> None:
+    """The signature of dispatch(), its TypedDict, the validated options and the table have the same names."""
+    signature = inspect.signature(relayq_core.dispatch).parameters
+    keywords = {name for name, parameter in signature.items() if parameter.kind is parameter.KEYWORD_ONLY}
+    assert keywords == set(OPTIONS) == set(DispatchOptions.__annotations__) == {field.name for field in fields(Options)}
+    assert set(JOB_OPTIONS) < set(OPTIONS)
+
+
+def test_an_option_that_there_is_not_is_refused() -> None:
+    """Type checkers see it, and so does whoever runs without one."""
+    with pytest.raises(TypeError, match="there is no option priority"):
+        Options.validate(priority=1)  # type: ignore[call-arg]
 
 
 def test_a_list_of_waits_longer_than_the_retries_is_warned_of() -> None:
     """The user believes in waits that never come; but it is no error, as max_attempts may come from elsewhere."""
     with pytest.warns(UserWarning, match="backoff lists 3 waits, but max_attempts=3 means at most 2 retries"):
-        Options.given(backoff=[1, 2, 3], max_attempts=3).warn_of_unused_backoff()
+        Options.validate(backoff=[1, 2, 3], max_attempts=3).warn_of_unused_backoff()
 
 
 @pytest.mark.parametrize(
     "fitting",
     [
-        Options.given(backoff=[1, 2], max_attempts=3),
-        Options.given(backoff=[1, 2, 3]),
-        Options.given(backoff=5, max_attempts=1),
-        Options.given(backoff=[5], max_attempts=1),
-        Options.given(max_attempts=3),
+        Options.validate(backoff=[1, 2], max_attempts=3),
+        Options.validate(backoff=[1, 2, 3]),
+        Options.validate(backoff=5, max_attempts=1),
+        Options.validate(backoff=[5], max_attempts=1),
+        Options.validate(max_attempts=3),
     ],
 )
 def test_waits_that_can_be_used_are_not_warned_of(fitting: Options) -> None:

@@ -351,6 +351,6 @@ def test_options_of_a_call_and_a_type_go_together_in_every_pair() -> None:
     """What the call says holds; the rest is the type's."""
     ways: list[dict[str, Any]] = [{}, {"delay": 5.0}, {"at": NOW}, {"queue": "a"}, {"unique": "k"}, {"unique_for": 1.0}]
     for call, of_type in itertools.product(ways, repeat=2):
-        made = Options(**call).over(Options(**of_type))
+        made = Options(**call).complete_from(Options(**of_type))
         for option, value in call.items():
             assert getattr(made, option) == value

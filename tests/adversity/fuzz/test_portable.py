@@ -221,7 +221,7 @@ def greet(name: str) -> str:
 
 VALUES: dict[str, Any] = {
     "record": a_job(payload_json='{"name":"Ada"}'),
-    "options": Options.given(delay=timedelta(seconds=5), backoff=[1, 2], unique="key"),
+    "options": Options.validate(delay=timedelta(seconds=5), backoff=[1, 2], unique="key"),
     "settings": Settings(jobs_table="jobs", runner_functions={"reports": "heavy"}),
     "backoff": Exponential(10, cap=60, jitter=0.1),
     "dispatched": Dispatched("job-1", duplicate=False, handed_off=True),

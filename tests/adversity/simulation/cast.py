@@ -19,7 +19,7 @@ from relayq_core.jobs.registry import Registry
 from relayq_core.jobs.request import JobRequest
 from relayq_core.model import record as records
 from relayq_core.model.backoff import Fixed
-from relayq_core.model.options import Options
+from relayq_core.model.options import NO_OPTIONS, Options
 from relayq_core.model.policy import Policy
 from relayq_core.model.record import JobRecord, Status, unique_pk
 from relayq_core.operations.jobs import Operations
@@ -52,8 +52,8 @@ class _Naming(Dispatcher):
         super().__init__(*parts, **options)
         self._names = names
 
-    def prepare(self, request: JobRequest, options: Options) -> Prepared:
-        prepared = super().prepare(request, options)
+    def prepare(self, request: JobRequest, call: Options = NO_OPTIONS) -> Prepared:
+        prepared = super().prepare(request, call)
         return prepared._replace(record=prepared.record.evolve(id=self._names.pop(0)))
 
 
@@ -184,7 +184,7 @@ class Stage:
         self.checker.asks_for(wanted, options_delay)
 
         def body(actor: Actor) -> None:
-            given = Options.given(job_id=wanted, queue=queue, delay=options_delay, **options)
+            given = Options.validate(job_id=wanted, queue=queue, delay=options_delay, **options)
             since = self.world.now
             for _ in range(3 if again else 1):
                 try:
@@ -206,7 +206,9 @@ class Stage:
 
         def body(actor: Actor) -> None:
             requests = [
-                JobRequest("scripted", json.dumps(payload(script)), Options.given(queue=QUEUE), self.known["scripted"])
+                JobRequest(
+                    "scripted", json.dumps(payload(script)), Options.validate(queue=QUEUE), self.known["scripted"]
+                )
                 for script in scripts
             ]
             if unique is not None:
@@ -231,7 +233,7 @@ class Stage:
         """A handler dispatches a job of its own."""
         wanted = f"job{len(self.ids) + 1}"
         self.ids.append(wanted)
-        given = Options.given(job_id=wanted, queue=QUEUE)
+        given = Options.validate(job_id=wanted, queue=QUEUE)
         answer = self.dispatcher(actor).dispatch("scripted", payload([step or "ok"]), given)
         self._answered(wanted, answer, None, self.world.now)
 
