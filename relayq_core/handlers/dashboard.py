@@ -302,6 +302,7 @@ class Dashboard:
             unknown=None if schema is None else explain_unknown_payload(schema),
             fields=[] if schema is None else fields_of(schema),
             options=FORM_FIELDS,
+            has_options=any(typed.get(option) for option in FORM_FIELDS),
             typed=typed,
             problem=problem,
             names=sorted(self.jobs),
