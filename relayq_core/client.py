@@ -38,7 +38,7 @@ _POOL = 25
 #: How often botocore sends a call, and how long its answer may take. A call to DynamoDB is tried again by RelayQ alone
 #: (adapters/dynamodb/calls.py), since two layers of tries multiply; no job needs EventBridge.
 _TRIES = {"dynamodb": 1, "events": 1}
-_READ_SECONDS = {"dynamodb": 3, "events": 1}
+_READ_SECONDS = {"dynamodb": 3, "lambda": 2, "events": 1}
 
 
 class RelayQ:

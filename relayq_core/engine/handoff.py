@@ -8,6 +8,7 @@ from relayq_core.events.listeners import Events, JobEvent
 from relayq_core.jobs.context import log_fields
 from relayq_core.model.record import JobRecord
 from relayq_core.ports import Handoff
+from relayq_core.process.budget import seconds_left
 from relayq_core.process.loggers import logger
 from relayq_core.text import summarize_error
 
@@ -30,6 +31,8 @@ class Handoffs:
     def hand_off(self, record: JobRecord) -> bool:
         """Offer the job for the moment it is available; True if the offer was taken. An error is logged and emitted."""
         try:
+            if seconds_left() <= 0:
+                raise TimeoutError("no time is left for it")
             self._handoff.offer(record.id, record.queue, record.available_at, name=record.name)
         except Exception as error:
             logger.warning(

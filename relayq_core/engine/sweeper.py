@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 from relayq_core.engine.handoff import Handoffs
 from relayq_core.engine.settler import Settler
-from relayq_core.errors import JobCrashed, StoreError, UnreadableRow
+from relayq_core.errors import JobCrashed, StoreError, StoreUnavailable, UnreadableRow
 from relayq_core.events.listeners import Events
 from relayq_core.jobs.registry import Registry
 from relayq_core.model import sweeping
@@ -21,13 +21,17 @@ from relayq_core.model.policy import Policy
 from relayq_core.model.record import JobRecord, shards_of
 from relayq_core.model.sweeping import Leave, Nudge, Postpone
 from relayq_core.ports import Clock, Due, Handoff, JobStore
+from relayq_core.process.budget import calls_within
 from relayq_core.process.concurrency import Spread, Spreading, spread_serially
 from relayq_core.process.loggers import logger
 
 #: A pseudo-random generator would be restored with its state in every clone of a snapshot.
 _dice = random.SystemRandom()
-#: A tick ends with this much of its invocation left.
-_LAST_MS = 5_000
+#: A tick ends its work with this much of its invocation left: a call that is on its way then takes 6 s at most (a
+#: handoff that gets no answer, sent twice), and what the tick did is written down after it.
+_RESERVE_MS = 8_000
+#: With less left it begins nothing more.
+_LAST_MS = 9_000
 #: So many rows are worked on together, then the time and the errors are looked at.
 _AT_A_TIME = 50
 #: DynamoDB's word for a write that can never be, such as of a row that is too large for one attribute more.
@@ -105,7 +109,7 @@ class Sweeper:
         scope = scope or Scope()
         swept = Swept()
         began = self._clock.now()
-        with self._spreading() as spread:
+        with calls_within((remaining() - _RESERVE_MS) / 1000), self._spreading() as spread:
             self._work_through(swept, scope, remaining, spread, began)
         if not scope.dry_run:
             self._store.record_tick(began, dict(swept.counts), self._name)
@@ -162,9 +166,17 @@ class Sweeper:
         # whoever asks for handoffs of a certain age asks for no others: there is nothing to look ahead for
         until = self._overdue_before(scope) + (scope.lookahead_ms if scope.stale_ms is None else 0)
         pages: deque[tuple[str, object | None]] = deque((shard, None) for shard in shards[turn:] + shards[:turn])
+        throttled = set[str]()
         while pages and remaining() >= _LAST_MS:
             shard, cursor = pages.popleft()
-            page = self._store.list_due(shard, until, self._page, cursor)
+            try:
+                page = self._store.list_due(shard, until, self._page, cursor)
+            except StoreUnavailable as error:
+                throttled.add(shard)
+                if len(throttled) == len(shards):
+                    raise
+                logger.warning("shard %s could not be read (%s); the next tick tries again", shard, error)
+                continue
             yield page.rows
             if page.cursor is not None:
                 pages.append((shard, page.cursor))

@@ -14,9 +14,9 @@ _ends_at: ContextVar[float] = ContextVar("relayq_calls_end_at", default=math.inf
 
 @contextmanager
 def calls_within(seconds: float) -> Iterator[None]:
-    """Let calls that are made inside be tried again only while these seconds last; of nested budgets the least holds.
+    """Let calls that are made inside begin, and be tried again, only while these seconds last.
 
-    The first try of a call is always made: with no time left it is the caller who does not make it.
+    Of nested budgets the least holds. A request that is on its way is not cut off: leave it the time of one.
     """
     token = _ends_at.set(min(_ends_at.get(), time.monotonic() + seconds))
     try:

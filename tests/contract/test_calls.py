@@ -18,7 +18,7 @@ from relayq_core.ports import Added, Answer, JobStore, Settled
 from relayq_core.process.budget import calls_within, seconds_left
 from relayq_core.testing import ManualClock, RecordingHandoff
 from tests.contract.conftest import Tables
-from tests.contract.faults import Refusal, answers_lost, never_sent, refusing
+from tests.contract.faults import Refusal, answers_lost, never_sent, recorded, refusing
 from tests.support.factories import a_burial, a_job, a_lease, a_redrive, completion
 
 KEY = "unique#send_email#welcome:7"
@@ -168,7 +168,14 @@ def test_a_client_of_our_own_making_adds_no_tries_to_those_of_the_store(clock: M
     client.close()
 
 
-@pytest.mark.parametrize("seconds", [0, 0.3])
+def test_a_call_does_not_begin_without_time(store: JobStore, tables: Tables) -> None:
+    """Its invocation would end before it does, and with it what is to be written down afterwards."""
+    with calls_within(0), recorded(tables.client) as calls, pytest.raises(StoreUnavailable, match="no time is left"):
+        store.add(a_job())
+    assert calls == []
+
+
+@pytest.mark.parametrize("seconds", [0.1, 0.4])
 def test_a_call_is_not_tried_again_beyond_the_time_that_its_caller_has(
     store: JobStore, tables: Tables, no_waiting: list[float], seconds: float
 ) -> None:

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 
 from relayq_core.engine.sweeper import Scope
-from relayq_core.errors import JobCrashed
+from relayq_core.errors import JobCrashed, StoreUnavailable
 from relayq_core.model import settling
-from relayq_core.model.record import JobRecord, Status, due_shard
+from relayq_core.model.record import JobRecord, Status, due_shard, shards_of
 from relayq_core.ports import Due
+from relayq_core.process.budget import calls_within, seconds_left
 from relayq_core.testing import Bench, Offer
 from tests.stories.faulty import Fault, FaultyBench
 from tests.support.factories import NOW, a_job
@@ -422,6 +424,71 @@ def test_the_age_of_the_oldest_due_row_is_measured(bench: Bench) -> None:
     bench.relayq.dispatch("greet", job_id="a")
     bench.clock.advance(minutes=10)
     assert bench.sweep(Scope()).oldest_due_age_ms == 10 * MINUTE - 30 * SECOND
+
+
+# --- time ---
+
+
+def test_rows_get_the_time_of_their_tick_and_its_record_is_written_after_it(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Calls that a throttle draws out end before Lambda ends the tick; else health says that no sweep has run."""
+    for job_id in ("a", "b"):
+        bench.relayq.dispatch("greet", job_id=job_id)
+    bench.clock.advance(minutes=1)
+    budgets: dict[str, list[float]] = {"nudge": [], "record_tick": []}
+    for verb, budget in budgets.items():
+        original = getattr(bench.store, verb)
+
+        def note(*args: Any, original: Any = original, budget: list[float] = budget) -> Any:
+            budget.append(seconds_left())
+            return original(*args)
+
+        monkeypatch.setattr(bench.store, verb, note)
+    assert bench.relayq.sweeper.sweep(lambda: 20_000).counts == {"nudged": 2}
+    assert all(11 < seconds <= 12 for seconds in budgets["nudge"])
+    assert len(budgets["nudge"]) == 2
+    assert budgets["record_tick"] == [math.inf]
+
+
+def test_nothing_is_begun_that_the_tick_cannot_end(bench: Bench) -> None:
+    """With less time than a call may take, the next tick does it."""
+    bench.relayq.dispatch("greet", job_id="a")
+    bench.clock.advance(minutes=1)
+    offered(bench)
+    assert bench.relayq.sweeper.sweep(lambda: 8_999).counts == {}
+    assert offered(bench) == []
+    assert bench.store.read_last_tick() is not None
+
+
+def test_a_handoff_for_which_no_time_is_left_fails_like_any_other(bench: Bench) -> None:
+    """The row says when it is looked at again."""
+    with calls_within(0):
+        dispatched = bench.relayq.dispatch("greet", job_id="a")
+    assert not dispatched.duplicate
+    assert offered(bench) == []
+
+
+def test_a_throttled_shard_keeps_no_other_from_being_swept(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only where no shard at all can be read has the sweep failed."""
+    for number in range(20):
+        bench.relayq.dispatch("greet", job_id=f"job-{number}")
+    bench.clock.advance(minutes=1)
+    list_due = bench.store.list_due
+    throttled = {due_shard("default", "job-0")}
+
+    def list_due_unless_throttled(shard: str, *args: Any) -> Any:
+        if shard in throttled:
+            raise StoreUnavailable("Query", "ThrottlingException")
+        return list_due(shard, *args)
+
+    monkeypatch.setattr(bench.store, "list_due", list_due_unless_throttled)
+    elsewhere = [number for number in range(20) if due_shard("default", f"job-{number}") not in throttled]
+    assert bench.sweep(Scope()).counts == {"nudged": len(elsewhere)}
+    assert bench.store.read_last_tick() is not None
+    throttled.update(shards_of("default"))
+    with pytest.raises(StoreUnavailable):
+        bench.sweep(Scope())
 
 
 # --- scope ---

@@ -100,6 +100,8 @@ def call(
     """
     failure: StoreUnavailable | None = None
     unanswered = 0
+    if seconds_left() <= 0:
+        raise StoreUnavailable(operation, "no time is left for it")
     for attempt in range(_TRIES):
         if failure is not None:
             wait = _dice.uniform(0, min(_LONGEST_WAIT, _FIRST_WAIT * 2**attempt))
