@@ -13,6 +13,7 @@ from relayq_core.model.lifecycle import Event, Settlement
 from relayq_core.model.policy import Policy
 from relayq_core.model.record import JobRecord
 from relayq_core.ports import Clock, Handoff, JobStore, Settled
+from relayq_core.process.budget import calls_within
 from relayq_core.process.loggers import logger
 from relayq_core.text import locate_error
 
@@ -82,14 +83,16 @@ class Settler:
         The handler's work must not be repeated because DynamoDB was away for a moment, and each try recognises an
         earlier one.
         """
+        if remaining is None:
+            return self._store.settle(before, settlement)
         began = self._clock.now()
+        lease_ends = began + leases.lease_lasts(before, self._policy, now=began)
         while True:
+            left = min(lease_ends - self._clock.now(), remaining())
             try:
-                return self._store.settle(before, settlement)
+                with calls_within(max(left, _RETRY_MS) / 1000):
+                    return self._store.settle(before, settlement)
             except StoreUnavailable as error:
-                if remaining is None:
-                    raise
-                lease_ends = began + leases.lease_lasts(before, self._policy, now=began)
                 if min(lease_ends - self._clock.now(), remaining()) <= _RETRY_MS:
                     raise
                 logger.warning("the job could not be settled yet (%s); trying again", error, extra=log_fields(before))

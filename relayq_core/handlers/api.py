@@ -45,6 +45,7 @@ from relayq_core.handlers.telemetry import SERVICE, counted, flushing, own_metri
 from relayq_core.model.options import OPTIONS, read_json_options, validate_job_id
 from relayq_core.model.record import JobRecord
 from relayq_core.operations.serialize import health_shape, job_shape, queue_shape
+from relayq_core.process.budget import calls_within
 from relayq_core.settings import Settings
 from relayq_core.text import cut, summarize_error
 
@@ -74,9 +75,14 @@ _made = _relayq()
 app = LambdaFunctionUrlResolver(debug=False)  # POWERTOOLS_DEV would show tracebacks to whoever asks
 
 
+#: Kept for a call that is on its way when the budget ends, and for the answer.
+_ANSWER_MS = 5_000
+
+
 def handler(event: Any, context: Any) -> dict[str, Any]:
     """Answer one request of a Function URL. Never raises."""
-    with flushing(metrics), _made.publishing():
+    budget = (context.get_remaining_time_in_millis() - _ANSWER_MS) / 1000
+    with flushing(metrics), _made.publishing(), calls_within(budget):
         try:
             answered = _answered(event, context)
             logger.info("answered", extra={"route": _route(event), "status": answered["statusCode"]})

@@ -21,16 +21,8 @@ from relayq_core.adapters.dynamodb.tables import failed_table, jobs_table
 from relayq_core.events.listeners import events
 from relayq_core.testing import MemoryStore, RecordingHandoff
 from tests.support.factories import a_job
+from tests.support.lambda_context import Context
 from tests.support.paths import ROOT
-
-
-class Context:
-    """Lambda's context object, with plenty of time."""
-
-    aws_request_id = "request-1"
-
-    def get_remaining_time_in_millis(self) -> int:
-        return 900_000
 
 
 @pytest.fixture
@@ -71,7 +63,7 @@ def test_row_05_a_job_is_handed_off_over_http(cold_start: Any, token: str | None
     event = json.loads((ROOT / "events" / "api_run.json").read_text())
     event["headers"] = {"content-type": "application/json", **({"x-relayq-token": token} if token else {})}
     asked = json.loads(event["body"])["job_id"]
-    assert module.handler(event, None)["statusCode"] == status
+    assert module.handler(event, Context())["statusCode"] == status
     assert [offer.job_id for offer in module._made.handoff.offers] == ([asked] if status == 202 else [])
 
 

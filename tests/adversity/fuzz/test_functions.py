@@ -22,6 +22,7 @@ from relayq_core.model.record import Status
 from relayq_core.testing import MemoryStore, RecordingHandoff, isolated_registry
 from tests.adversity.fuzz.evil import unharmed
 from tests.adversity.fuzz.watching import everything_seen
+from tests.support.lambda_context import Context
 
 ENVIRONMENT = {
     "AWS_ACCESS_KEY_ID": "test",
@@ -32,15 +33,6 @@ ENVIRONMENT = {
     "RELAYQ_FAILED_TABLE": "failed",
     "RELAYQ_JOB_MODULES": "tests.adversity.fuzz.no_jobs",
 }
-
-
-class Context:
-    """Lambda's context object, with plenty of time."""
-
-    aws_request_id = "request-1"
-
-    def get_remaining_time_in_millis(self) -> int:
-        return 900_000
 
 
 @pytest.fixture

@@ -32,6 +32,7 @@ from relayq_core.model.policy import Policy
 from relayq_core.ports import JobStore
 from relayq_core.testing import MemoryStore, isolated_registry
 from tests.support.factories import a_burial, a_job, a_lease
+from tests.support.lambda_context import Context
 from tests.support.paths import ROOT
 from tests.surfaces.template.grants import grants, needed
 
@@ -95,7 +96,7 @@ class Api:
 
     def raw(self, event: Any) -> dict[str, Any]:
         """What the function answers, and what holds for every answer."""
-        answer: dict[str, Any] = self.module.handler(event, None)
+        answer: dict[str, Any] = self.module.handler(event, Context())
         assert answer["headers"]["Content-Type"] == "application/json"
         assert answer["headers"]["Cache-Control"] == "no-store"
         assert answer["headers"]["X-Content-Type-Options"] == "nosniff"
@@ -717,7 +718,7 @@ def browsed(api: Api, method: str, address: str, form: Any = None, cookie: str |
         event["headers"]["content-type"] = "application/x-www-form-urlencoded"
         event["body"] = base64.b64encode(urlencode(form).encode()).decode()
         event["isBase64Encoded"] = True
-    answer: dict[str, Any] = api.module.handler(event, None)
+    answer: dict[str, Any] = api.module.handler(event, Context())
     return answer
 
 
@@ -736,7 +737,7 @@ def test_either_token_opens_the_dashboard(api: Api, token: str) -> None:
 @pytest.mark.parametrize("address", ["/dashboard", "/dashboard/failed", "/dashboard/nothing"])
 def test_the_header_does_not_open_the_dashboard(api: Api, address: str) -> None:
     """A browser has a session; a program has the API."""
-    answer = api.module.handler(request("GET", address), None)
+    answer = api.module.handler(request("GET", address), Context())
     assert (answer["statusCode"], answer["headers"]["Location"]) == (303, "/dashboard/login")
 
 
