@@ -67,7 +67,7 @@ def test_a_table_that_does_not_answer_is_told_and_nothing_is_raised() -> None:
     assert bench.relayq.health().problems == ("get_failed was denied; grant it",)
     bench.faults["read_last_tick"] = ["denied"]
     health = bench.relayq.health()
-    assert health.problems == ("last_tick was denied; grant it", "get_failed was denied; grant it")
+    assert health.problems == ("read_last_tick was denied; grant it", "get_failed was denied; grant it")
     assert (health.queues, health.last_sweep_age_ms) == ((), None)
 
 
