@@ -287,7 +287,7 @@ def test_a_call_that_takes_long_never_lets_a_handler_outlive_its_lease() -> None
         bench.clock.sleep(24_000)
         raise StoreUnavailable("UpdateItem", "a test")
 
-    store.heartbeat = slow_heartbeat  # type: ignore[attr-defined]
+    store.renew_lease = slow_heartbeat  # type: ignore[attr-defined]
     late: list[int] = []
     kill = FakeSlot.kill
 
@@ -316,7 +316,7 @@ def test_an_index_that_answers_slowly_never_lets_a_handler_outlive_its_lease() -
             bench.clock.sleep(24_000)
         return due(*args)
 
-    store.due = slow_due  # type: ignore[attr-defined]
+    store.list_due = slow_due  # type: ignore[attr-defined]
     late: list[int] = []
 
     def killing() -> None:
@@ -524,7 +524,7 @@ def test_a_right_that_is_taken_away_lets_the_job_in_hand_end() -> None:
         return 0
 
     made = worker(bench, slots, stopping=stopping)
-    with pytest.raises(StoreError, match="due was denied"):
+    with pytest.raises(StoreError, match="list_due was denied"):
         made.work()
     assert (greeted, made.counts) == (["Ada"], {"completed": 1})
 
