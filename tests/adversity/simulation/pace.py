@@ -97,7 +97,7 @@ def _documented() -> dict[str, dict[str, int]]:
     return {
         "add": units["dispatch"],
         "claim": units["claim"],
-        "progress": units["progress(), each"],
+        "save_progress": units["progress(), each"],
         "nudge": units["a start by the sweeper, more"],
         "settle (complete)": units["complete"],
         **dict.fromkeys(("settle (retry)", "settle (snooze)", "settle (give back)", "settle (release)"), again),
