@@ -213,7 +213,7 @@ class Settings(Value, kw_only=True):
         """The settings that RELAYQ_... variables give. Raises SettingsError for the first that cannot be used."""
         found = os.environ if environ is None else environ
         given = {key: value for key, value in found.items() if key.startswith(PREFIX) and not _is_others(key, value)}
-        names = {PREFIX + name.upper(): name for name in cls._about}
+        names = {PREFIX + name.upper(): name for name in cls.get_fields()}
         values: dict[str, Any] = {}
         for key, text in sorted(given.items()):
             if key not in names:
@@ -221,7 +221,7 @@ class Settings(Value, kw_only=True):
             if text == "":
                 continue  # CloudFormation has no way to leave a variable out of one function; empty says nothing
             try:
-                values[names[key]] = cls._about[names[key]].read(text)
+                values[names[key]] = cls.get_fields()[names[key]].read(text)
             except InvalidOption as error:
                 raise SettingsError(key, str(error).removeprefix(f"{error.option}: ")) from None
         return cls(**values)
@@ -257,4 +257,4 @@ class Settings(Value, kw_only=True):
 
 
 #: Every variable that `from_environ` knows.
-KNOWN = frozenset(PREFIX + name.upper() for name in Settings._about) | _BUILD_ONLY
+KNOWN = frozenset(PREFIX + name.upper() for name in Settings.get_fields()) | _BUILD_ONLY

@@ -177,6 +177,38 @@ class Step:
     text: str = ""
 
 
+#: Fields of a job that have their place on its page; any other that is set stands among the facts by its name.
+PLACED = frozenset(
+    {
+        "id",
+        "name",
+        "queue",
+        "status",
+        "attempt",
+        "max_attempts",
+        "backoff",
+        "timeout_ms",
+        "payload_json",
+        "result_json",
+        "result_problem",
+        "progress_json",
+        "error",
+        "errors_json",
+        "created_at",
+        "updated_at",
+        "available_at",
+        "started_at",
+        "finished_at",
+        "parent_id",
+        "root_id",
+        "depth",
+        "trace_id",
+        "unique_pk",
+        "cancel_requested_at",
+    }
+)
+
+
 def timeline(job: JobRecord) -> list[Step]:
     """What is known of a job's life, in the order it happened; of several starts the row keeps the last."""
     steps = [Step(job.created_at, "dispatched", "begin")]

@@ -36,7 +36,7 @@ from relayq_core.jobs.registry import JobType, explain_unknown_payload
 from relayq_core.model.options import FORM_FIELDS, read_form_options, validate_job_id, validate_queue
 from relayq_core.operations.bulk import Outcome
 from relayq_core.operations.jobs import Failures
-from relayq_core.operations.serialize import decoded, unique_key
+from relayq_core.operations.serialize import decoded, list_other_facts, unique_key
 from relayq_core.ports import History
 from relayq_core.process.loggers import logger
 from relayq_core.text import cut, summarize_error
@@ -256,6 +256,7 @@ class Dashboard:
             result=decoded(job.result_json),
             progress=decoded(job.progress_json) if job.progress_json else None,
             unique=unique_key(job),
+            others=list_other_facts(job, screens.PLACED),
         )
 
     def failed(self) -> Response[str]:

@@ -149,6 +149,25 @@ class JobRecord(Value, kw_only=True):
         return self.unique_pk is not None and self.unique_for_ms is None
 
 
+#: Fields that serve RelayQ's own bookkeeping: no one is shown them. Every other field is shown wherever a job is shown
+#: whole: as JSON, and on the dashboard.
+INTERNAL = frozenset(
+    {
+        "due_at",
+        "lease_id",
+        "lease_until",
+        "settled_by",
+        "nudges",
+        "unique_for_ms",
+        "unknown_since",
+        "exhausted",
+        "expires_at",
+        "needs",
+        "extra",
+    }
+)
+
+
 def due_shard(queue: str, job_id: str) -> str:
     """The index partition of a job."""
     return f"{queue}#{zlib.crc32(job_id.encode()) % SHARDS}"

@@ -8,6 +8,7 @@ dataclasses finds them: `replace()`, `asdict()` and `fields()` take a Value, and
 from __future__ import annotations
 
 import functools
+from collections.abc import Mapping
 from typing import Any, ClassVar, NamedTuple, NoReturn, Self, dataclass_transform
 
 
@@ -95,6 +96,11 @@ class Value:
         if len(values) != len(self._about) or not named.keys() <= self._about.keys():
             self._refuse_fields(values)
         object.__setattr__(self, "__dict__", values)
+
+    @classmethod
+    def get_fields(cls) -> Mapping[str, Field]:
+        """Return what the class says of each of its fields, by name and in their order."""
+        return cls._about
 
     def evolve(self, **changes: Any) -> Self:
         """A copy with these fields changed. Raises TypeError for a name that is no field."""

@@ -3,45 +3,73 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Container
 from dataclasses import asdict
 from typing import Any
 
-from relayq_core.model.record import UNIQUE_PREFIX, JobRecord
+from relayq_core.model.record import INTERNAL, UNIQUE_PREFIX, JobRecord
 from relayq_core.operations.health import Health, QueueView
 from relayq_core.text import format_iso
 
-#: The times of a job: each in ISO 8601, and as `..._ms` in epoch milliseconds.
-_TIMES = ("created_at", "updated_at", "available_at", "started_at", "finished_at", "cancel_requested_at")
+#: What a list of jobs shows of each, before the rest; a time both in ISO 8601, and as `..._ms` in epoch milliseconds.
+_BRIEF = (
+    "id",
+    "name",
+    "queue",
+    "status",
+    "attempt",
+    "max_attempts",
+    "created_at",
+    "updated_at",
+    "available_at",
+    "started_at",
+    "finished_at",
+    "cancel_requested_at",
+    "error",
+    "errors_json",
+)
+_REST = tuple(name for name in JobRecord.get_fields() if name not in INTERNAL and name not in _BRIEF)
 
 
 def job_shape(job: JobRecord, *, whole: bool = False) -> dict[str, Any]:
-    """A job; payload, result, progress and all options only if `whole`."""
-    found: dict[str, Any] = {
-        "id": job.id,
-        "name": job.name,
-        "queue": job.queue,
-        "status": job.status.value,
-        "attempt": job.attempt,
-        "max_attempts": job.max_attempts,
-        **times(**{name: getattr(job, name) for name in _TIMES}),
-        "error": job.error,
-        "errors": [{**error, **times(at=error.get("at"))} for error in job.errors],
-    }
-    if whole:
-        found |= {
-            "payload": decoded(job.payload_json),
-            "result": decoded(job.result_json),
-            "result_problem": job.result_problem,
-            "progress": decoded(job.progress_json),
-            "backoff": None if job.backoff is None else str(job.backoff),
-            "timeout": None if job.timeout_ms is None else job.timeout_ms / 1000,
-            "unique": unique_key(job),
-            "parent_id": job.parent_id,
-            "root_id": job.root_id,
-            "trace_id": job.trace_id,
-            "depth": job.depth,
-        }
-    return found
+    """Return a job as JSON objects; payload, result, progress and all options only if `whole`."""
+    shape: dict[str, Any] = {}
+    for name in (*_BRIEF, *_REST) if whole else _BRIEF:
+        shape |= _serialize_field(job, name)
+    return shape
+
+
+def _serialize_field(job: JobRecord, name: str) -> dict[str, Any]:
+    """Return a field under its key: `..._ms` in seconds and `..._json` decoded, each without its suffix."""
+    value = getattr(job, name)
+    if name == "unique_pk":
+        return {"unique": unique_key(job)}
+    if name == "errors_json":
+        return {"errors": [{**error, **times(at=error.get("at"))} for error in job.errors]}
+    if name.endswith("_at"):
+        return times(**{name: value})
+    if name.endswith("_json"):
+        return {name.removesuffix("_json"): decoded(value)}
+    if name.endswith("_ms"):
+        return {name.removesuffix("_ms"): None if value is None else value / 1000}
+    return {name: value if value is None or type(value) in _PLAIN else str(value)}
+
+
+_PLAIN = frozenset({str, int, float, bool})
+
+
+def list_other_facts(job: JobRecord, shown: Container[str]) -> list[tuple[str, Any]]:
+    """Return the label and value of each field that is set, that is not internal, and is not among those `shown`."""
+    facts: dict[str, Any] = {}
+    for name in JobRecord.get_fields():
+        if name not in INTERNAL and name not in shown:
+            facts |= _serialize_field(job, name)
+    # a time is there twice: in ISO 8601, and in milliseconds
+    return [
+        (key.replace("_", " ").capitalize(), value)
+        for key, value in facts.items()
+        if value not in (None, "") and not key.endswith("_ms")
+    ]
 
 
 def failed_shape(job: JobRecord) -> dict[str, Any]:

@@ -7,8 +7,8 @@ import json
 import pytest
 
 from relayq_core.model.backoff import Fixed
-from relayq_core.model.record import unique_pk
-from relayq_core.operations.serialize import job_shape, times
+from relayq_core.model.record import INTERNAL, JobRecord, unique_pk
+from relayq_core.operations.serialize import job_shape, list_other_facts, times
 from tests.support.factories import NOW, a_job
 
 
@@ -30,6 +30,26 @@ def test_payload_and_options_are_shown_only_of_a_whole_job() -> None:
     assert (whole["payload"], whole["backoff"], whole["timeout"]) == ({"to": "ada"}, "fixed:5", 1.5)
     assert whole["unique"] == "welcome"
     assert "ada" not in json.dumps(job_shape(job))
+
+
+def test_every_field_that_is_not_internal_is_shown_of_a_whole_job() -> None:
+    """A field that is added to the record reaches programs without another line of code."""
+    shape = job_shape(a_job(), whole=True)
+    keys = {"unique" if name == "unique_pk" else name for name in JobRecord.get_fields() if name not in INTERNAL}
+    assert shape.keys() - {f"{name}_ms" for name in shape} == {
+        name.removesuffix("_json").removesuffix("_ms") for name in keys
+    }
+
+
+def test_a_field_without_a_place_on_a_page_is_one_of_its_facts() -> None:
+    """The dashboard shows what a newer record holds before anyone has drawn a place for it."""
+    shown = JobRecord.get_fields().keys() - {"trace_id", "timeout_ms", "started_at", "parent_id", "lease_id"}
+    job = a_job(trace_id="1-2-3", timeout_ms=1_500, started_at=0, lease_id="internal")
+    assert list_other_facts(job, shown) == [
+        ("Timeout", 1.5),
+        ("Started at", "1970-01-01T00:00:00.000Z"),
+        ("Trace id", "1-2-3"),
+    ]
 
 
 @pytest.mark.parametrize("at", ["yesterday", 10**30, -(10**30), [], {}])

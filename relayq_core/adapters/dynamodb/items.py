@@ -22,49 +22,23 @@ JOB_PREFIX = "job#"
 #: What the failed table's index shows of an error: its first bytes.
 _ERROR_HEAD_BYTES = 200
 
+#: Fields that are not attributes of their own.
+_APART = frozenset({"id", "extra"})
+#: Attributes that are built from several fields.
+_DERIVED = frozenset({"pk", "id", "due_shard", "failed_at", "error_head"})
+#: 0 where the next claim does not count: the claim adds this, or 1 where it is absent.
+_NEXT_COUNTS = "next_counts"
 #: field of JobRecord -> (attribute, DynamoDB type). What is None, 0 or False here has no attribute at all.
 ATTRIBUTES: dict[str, tuple[str, str]] = {
-    "name": ("name", "S"),
-    "queue": ("queue", "S"),
-    "status": ("status", "S"),
-    "attempt": ("attempt", "N"),
-    "max_attempts": ("max_attempts", "N"),
-    "backoff": ("backoff", "S"),
-    "timeout_ms": ("timeout_ms", "N"),
-    "payload_json": ("payload", "S"),
-    "result_json": ("result", "S"),
-    "result_problem": ("result_problem", "S"),
-    "progress_json": ("progress", "S"),
-    "error": ("error", "S"),
-    "errors_json": ("errors", "S"),
-    "created_at": ("created_at", "N"),
-    "updated_at": ("updated_at", "N"),
-    "available_at": ("available_at", "N"),
-    "started_at": ("started_at", "N"),
-    "finished_at": ("finished_at", "N"),
-    "parent_id": ("parent_id", "S"),
-    "root_id": ("root_id", "S"),
-    "depth": ("depth", "N"),
-    "trace_id": ("trace_id", "S"),
-    "due_at": ("due_at", "N"),
-    "lease_id": ("lease_id", "S"),
-    "lease_until": ("lease_until", "N"),
-    "settled_by": ("settled_by", "S"),
-    "nudges": ("nudges", "N"),
-    "unique_pk": ("unique_pk", "S"),
-    "unique_for_ms": ("unique_for_ms", "N"),
-    "cancel_requested_at": ("cancel_requested_at", "N"),
-    "unknown_since": ("unknown_since", "N"),
-    # 0 where the next claim does not count: the claim adds this, or 1 where it is absent
-    "exhausted": ("next_counts", "N"),
-    "expires_at": ("expires_at", "N"),
-    "needs": ("needs", "N"),
+    name: (
+        _NEXT_COUNTS if name == "exhausted" else name.removesuffix("_json"),
+        "N" if field.kind in {"int", "int | None", "bool"} else "S",
+    )
+    for name, field in JobRecord.get_fields().items()
+    if name not in _APART
 }
 #: Arithmetic needs it, or a reader does, so it is there even when it is 0.
 _ALWAYS = frozenset({"attempt", "created_at", "updated_at", "available_at", "due_at"})
-#: Fields that are no attributes, and attributes that are made of fields.
-_APART = frozenset({"id", "extra"})
-_DERIVED = frozenset({"pk", "id", "due_shard", "failed_at", "error_head"})
 #: How a status of a newer version may look; anything else is no status.
 _STATUS = re.compile(r"[a-z][a-z_-]{0,31}")
 #: DynamoDB takes no longer key.
@@ -83,7 +57,9 @@ def attribute(field: str, value: Any) -> dict[str, str] | None:
     """The value of a field as DynamoDB has it, or None where it has no attribute."""
     if value is None or (not value and field not in _ALWAYS and not isinstance(value, str)):
         return None
-    return {ATTRIBUTES[field][1]: "0" if field == "exhausted" else str(value)}
+    if isinstance(value, bool):
+        value = 0 if field == "exhausted" else 1
+    return {ATTRIBUTES[field][1]: str(value)}
 
 
 def job_key(job_id: str) -> dict[str, dict[str, str]]:
@@ -216,6 +192,10 @@ _count = _up_to(_LARGEST)
 _duration = _up_to(_LONGEST_MS)
 
 
+def _flag(raw: str) -> bool:
+    return _count(raw) != 0
+
+
 def _status(raw: str) -> Status:
     known = _STATUSES.get(raw)
     if known is None:
@@ -252,6 +232,8 @@ def _checked_unique_pk(raw: str) -> str:
 def _reader(field: str, kind: str) -> Callable[[str], Any]:
     """What turns an attribute into its field. Anybody who may write the table may have written it: it is checked."""
     if kind == "N":
+        if JobRecord.get_fields()[field].kind == "bool":
+            return _CHECKS.get(field, _flag)
         return _CHECKS.get(field) or (_duration if field.endswith("_ms") else _count)
     return _CHECKS.get(field, str)
 
