@@ -10,6 +10,7 @@ from typing import Any
 from relayq_core.client import RelayQ
 from relayq_core.dashboard.history import Window
 from relayq_core.dashboard.masking import masked_text
+from relayq_core.engine.paging import FOREVER
 from relayq_core.errors import InvalidOption
 from relayq_core.model.options import validate_queue
 from relayq_core.model.record import JobRecord, shards_of
@@ -22,7 +23,6 @@ from relayq_core.text import summarize_error
 COUNTED = 1000
 #: Keys read from each of the eight shards for one page of a queue: 56 jobs on a page.
 _PER_SHARD = 7
-_FOR_EVER = 10**15
 _CURSOR_BYTES = 8192
 #: Of a time in milliseconds, far beyond any that is kept.
 _MOMENT_DIGITS = 15
@@ -130,7 +130,7 @@ def queue_page(relayq: RelayQ, queue: str, cursor: str | None) -> QueuePage:
     for shard in shards:
         if shard not in places:
             continue
-        page = relayq.store.list_due(shard, _FOR_EVER, _PER_SHARD, places[shard] or None)
+        page = relayq.store.list_due(shard, FOREVER, _PER_SHARD, places[shard] or None)
         rows += page.rows
         if page.cursor is not None:
             further[shard] = page.cursor

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Literal, TypeVar
 
+from relayq_core.engine.paging import read_pages
 from relayq_core.errors import InvalidOption, RelayQError, StoreError, UnreadableRow
 from relayq_core.model import leases
 from relayq_core.model.options import iterate_several, validate_queue
@@ -26,7 +27,6 @@ _LOOK_MS = 200
 #: A table that refuses so many in a row will refuse the rest.
 ERRORS_IN_A_ROW = 5
 _SLOWEST, _FASTEST = 0.01, 1000
-_FOR_EVER = 10**15
 
 _Job = TypeVar("_Job", str, JobRecord)
 
@@ -135,12 +135,8 @@ class Bulk:
     def _waiting(self, queue: str, before: int) -> Iterator[JobRecord]:
         """The live jobs of a queue that were dispatched before then, read consistently a page at a time."""
         for shard in shards_of(queue):
-            cursor: object | None = None
-            while True:
-                page = self._store.list_due(shard, _FOR_EVER, _PAGE, cursor)
-                yield from self._read(page.rows, queue, before)
-                if (cursor := page.cursor) is None:
-                    break
+            for rows in read_pages(self._store, shard, limit=_PAGE):
+                yield from self._read(rows, queue, before)
 
     def _read(self, rows: Iterable[Due], queue: str, before: int) -> Iterator[JobRecord]:
         for job in self._store.get_many(row.job_id for row in rows):

@@ -5,9 +5,10 @@ from __future__ import annotations
 import heapq
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import islice
+from itertools import chain, islice
 
 from relayq_core.engine.handoff import Handoffs
+from relayq_core.engine.paging import read_pages
 from relayq_core.engine.registration import Registrations
 from relayq_core.engine.settler import Settler
 from relayq_core.errors import InvalidOption, KeyTaken, StoreError, UnreadableRow
@@ -268,18 +269,10 @@ class Operations:
         return views.judged(queues, None if tick is None else tick[0], self._clock.now(), sweepers)
 
     def _due(self, shard: str, page: int) -> Iterator[Due]:
-        """All rows of a shard, oldest first, read `page` at a time, as they are asked for."""
-        cursor: object | None = None
-        while True:
-            found = self._store.list_due(shard, _FOR_EVER, min(page, 1000), cursor)
-            yield from found.rows
-            if (cursor := found.cursor) is None:
-                return
+        """Yield all rows of a shard, oldest first, read `page` at a time as they are asked for."""
+        return chain.from_iterable(read_pages(self._store, shard, limit=min(page, 1000)))
 
     def _rows(self, queue: str, limit: int) -> Iterator[Due]:
         """Rows of each shard in turn, one more than the limit at most: who counts up to it then knows."""
         for shard in shards_of(queue):
             yield from islice(self._due(shard, limit + 1), limit + 1)
-
-
-_FOR_EVER = 10**15

@@ -9,7 +9,7 @@ from typing import Any
 from relayq_core import api
 from relayq_core.client import RelayQ
 from relayq_core.engine.results import RunResult
-from relayq_core.engine.sweeper import Scope, Swept
+from relayq_core.engine.sweeper import Scope, SweepResult
 from relayq_core.ports import EventBus, JobStore, UniqueHint
 from relayq_core.settings import Settings
 from relayq_core.testing.clock import ManualClock
@@ -63,7 +63,7 @@ class Bench:
         with self.installed():
             return self.relayq.runner.run(job_id, run_at, self.clock.countdown(seconds=seconds), name)
 
-    def sweep(self, scope: Scope | None = None, *, seconds: float = 150) -> Swept:
+    def sweep(self, scope: Scope | None = None, *, seconds: float = 150) -> SweepResult:
         """Sweep once, in an invocation of so many seconds; without a scope, as the schedule does."""
         ahead = Scope(lookahead_ms=self.relayq.settings.lookahead_seconds * 1000)
         return self.relayq.sweeper.sweep(self.clock.countdown(seconds=seconds), scope or ahead)

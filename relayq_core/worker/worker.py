@@ -74,7 +74,7 @@ class Worker:
         self._clock = relayq.clock
         self._policy = relayq.policy
         self._settler = Settler(relayq.store, relayq.handoff, relayq.clock, relayq.policy, relayq.events)
-        self._sweeper = relayq.sweeper
+        self._rows = relayq.sweeper.rows
         self._slots = slots
         self._stopping = stopping
         self._tell = tell
@@ -170,10 +170,10 @@ class Worker:
             answer = self._store.claim(row.job_id, lease)
             if answer.done:
                 return self._if_it_lasts(answer.record)
-            self._sweeper.look_after(row, answer.record)
+            self._rows.sweep_running(row, answer.record)
         except UnreadableRow as error:
             logger.error("%s; looked at again in an hour", error, extra={"job_id": row.job_id})
-            self._sweeper.set_aside(row, error.due_at)
+            self._rows.set_aside(row, error.due_at)
         return None
 
     def _if_it_lasts(self, claimed: JobRecord | None) -> JobRecord | None:
@@ -212,7 +212,7 @@ class Worker:
         self._end_hopeless()
         try:
             error = JobCrashed(job.attempt, f"the runner of attempt {job.attempt} {died.how}")
-            self._sweeper.end_crashed(job, error)
+            self._rows.end_crashed(job, error)
         except StoreError:
             logger.exception("the job could not be released; its lease will run out", extra=log_fields(job))
         self._count("crashed", job, took)

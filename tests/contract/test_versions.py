@@ -220,7 +220,7 @@ def test_a_worker_puts_a_job_that_needs_more_out_of_its_way(store: JobStore, clo
     store.add(a_job(needs=CAN + 1, due_at=NOW))
     (row,) = store.list_due(due_shard("emails", "job-1"), NOW, 10).rows
     answer = store.claim("job-1", a_lease())
-    assert relayq_on(store, clock).sweeper.look_after(row, answer.record) == "postponed"
+    assert relayq_on(store, clock).sweeper.rows.sweep_running(row, answer.record) == "postponed"
     assert store.list_due(due_shard("emails", "job-1"), NOW, 10).rows == ()
 
 

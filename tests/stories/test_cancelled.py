@@ -120,5 +120,5 @@ def test_a_marked_job_whose_process_died_is_announced(
         bench.relayq.cancel("a")
     else:
         cancel_before(bench, "settle", monkeypatch)
-    assert bench.relayq.sweeper.end_crashed(claimed, JobCrashed(1)) == "cancelled"
+    assert bench.relayq.sweeper.rows.end_crashed(claimed, JobCrashed(1)) == "cancelled"
     assert_announced(bench, told, lines)

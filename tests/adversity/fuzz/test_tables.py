@@ -13,7 +13,7 @@ from relayq_core import job
 from relayq_core.adapters.dynamodb.items import ATTRIBUTES, failed_item, job_item
 from relayq_core.client import RelayQ
 from relayq_core.engine.results import RunOutcome
-from relayq_core.engine.sweeper import Swept
+from relayq_core.engine.sweeper import SweepResult
 from relayq_core.errors import RelayQError, StoreError
 from relayq_core.model.record import JobRecord, Status, due_shard
 from relayq_core.testing import ManualClock, RecordingHandoff, isolated_registry
@@ -120,7 +120,7 @@ def _good_jobs(tables: Tables, count: int = 3) -> set[str]:
     return {each.id for each in jobs}
 
 
-def _sweep(relayq: RelayQ) -> Swept:
+def _sweep(relayq: RelayQ) -> SweepResult:
     return relayq.sweeper.sweep(lambda: 150_000)
 
 
