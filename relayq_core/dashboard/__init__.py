@@ -1,1 +1,1 @@
-"""The dashboard: what its screens show, how they look, and who may see them. handlers/dashboard.py serves it."""
+"""The dashboard: what its screens show, how they look, and who may see them. handlers/dashboard/ serves it."""

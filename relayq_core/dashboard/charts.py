@@ -22,7 +22,7 @@ class Segment:
 
 @dataclass(frozen=True, slots=True)
 class Bar:
-    """What one step of time holds, from x on, in hundredths of the width."""
+    """One step of time and its counts; `x` and `width` are in hundredths of the chart's width."""
 
     x: float
     width: float
@@ -32,7 +32,7 @@ class Bar:
 
 @dataclass(frozen=True, slots=True)
 class BarChart:
-    """Bars, and what their full height stands for."""
+    """Bars, and the count that their full height stands for."""
 
     bars: tuple[Bar, ...]
     top: float
@@ -40,33 +40,33 @@ class BarChart:
 
 @dataclass(frozen=True, slots=True)
 class LineChart:
-    """Two lines as SVG paths, with gaps where nothing is known, and what the full height stands for."""
+    """Two lines as SVG paths, with gaps where no duration is known; `top`: the milliseconds of the full height."""
 
     p50: str
     p95: str
     top: float
 
 
-def stacked(bins: Sequence[Bin]) -> BarChart:
-    """Completed, retried and failed, one on the other."""
-    top = rounded_up(max((_total(found) for found in bins), default=0))
+def draw_bars(bins: Sequence[Bin]) -> BarChart:
+    """Draw completed, retried and failed as stacked bars."""
+    top = round_up(max((_count_runs(one) for one in bins), default=0))
     width = 100 / max(len(bins), 1)
     bars = tuple(
-        Bar(round(n * width + width * 0.1, 3), round(width * 0.8, 3), found, _segments(found, top))
-        for n, found in enumerate(bins)
+        Bar(round(n * width + width * 0.1, 3), round(width * 0.8, 3), one, _build_segments(one, top))
+        for n, one in enumerate(bins)
     )
     return BarChart(bars, top)
 
 
-def lines(bins: Sequence[Bin]) -> LineChart:
-    """How long runs took: the middle one, and what 95 in 100 did not exceed."""
-    p50, p95 = [_known(found.p50_ms) for found in bins], [_known(found.p95_ms) for found in bins]
-    top = rounded_up(max((value or 0 for value in p95), default=0))
-    return LineChart(_path(p50, top), _path(p95, top), top)
+def draw_lines(bins: Sequence[Bin]) -> LineChart:
+    """Draw the median and the 95th percentile of how long runs took."""
+    p50, p95 = [_drop_non_finite(one.p50_ms) for one in bins], [_drop_non_finite(one.p95_ms) for one in bins]
+    top = round_up(max((value or 0 for value in p95), default=0))
+    return LineChart(_draw_path(p50, top), _draw_path(p95, top), top)
 
 
-def rounded_up(value: float) -> float:
-    """The next round number: an axis that ends there can be read."""
+def round_up(value: float) -> float:
+    """Return the next round number, where an axis can end; 1 for what is below 1 or not finite."""
     if value <= 1 or not math.isfinite(value):
         return 1
     power = 1
@@ -77,23 +77,23 @@ def rounded_up(value: float) -> float:
         power *= 10
 
 
-def _known(value: float | None) -> float | None:
-    """What is no number is not known."""
+def _drop_non_finite(value: float | None) -> float | None:
+    """Return the value, or None for infinity and NaN."""
     return value if value is not None and math.isfinite(value) else None
 
 
-def _segments(found: Bin, top: float) -> tuple[Segment, ...]:
+def _build_segments(counts: Bin, top: float) -> tuple[Segment, ...]:
     segments = []
     filled = 0.0
     for kind in ("completed", "retried", "failed"):
-        height = getattr(found, kind) / top * 100
+        height = getattr(counts, kind) / top * 100
         if height:
             filled += height
             segments.append(Segment(kind, round(100 - filled, 3), round(height, 3)))
     return tuple(segments)
 
 
-def _path(values: Sequence[float | None], top: float) -> str:
+def _draw_path(values: Sequence[float | None], top: float) -> str:
     width = 100 / max(len(values), 1)
     parts = []
     pen_is_up = True
@@ -102,11 +102,11 @@ def _path(values: Sequence[float | None], top: float) -> str:
             pen_is_up = True
             continue
         x, y = round((n + 0.5) * width, 2), round(100 - value / top * 100, 2)
-        # a lone point is drawn as a short line, or nothing would be seen of it
+        # a lone point becomes a short line; a path of one point would be invisible
         parts.append(f"M{x} {y}h0.4" if pen_is_up else f"L{x} {y}")
         pen_is_up = False
     return "".join(parts)
 
 
-def _total(found: Bin) -> int:
-    return found.completed + found.retried + found.failed
+def _count_runs(counts: Bin) -> int:
+    return counts.completed + counts.retried + counts.failed

@@ -1,4 +1,4 @@
-"""Failed jobs a page at a time: each look begins where the last one ended, and ends after so many rows."""
+"""Failed jobs a page at a time: each scan begins where the previous one ended, and reads a bounded number of rows."""
 
 from __future__ import annotations
 
@@ -10,88 +10,89 @@ from relayq_core.errors import InvalidOption
 from relayq_core.model.record import JobRecord
 from relayq_core.operations.jobs import Failures
 
-#: Rows that one look goes through, meant or not, for a page and its groups or for a step of work.
-LOOKED_AT = 1000
+#: Rows that one scan reads, matching or not, for a page and its groups or for one step of a bulk action.
+SCANNED = 1000
 #: Failed jobs on one page.
 PAGE = 50
-#: Rows that are read at a time from each queue.
+#: Rows read at a time from each queue.
 _READ = 100
 
 _Row = tuple[JobRecord, bool]
 
 
 @dataclass(frozen=True, slots=True)
-class Look:
-    """Failures that are meant, newest first, among the rows that were looked at."""
+class FailureScan:
+    """The matching failures among the rows of one scan, newest first."""
 
     jobs: tuple[JobRecord, ...]
-    looked_at: int
-    #: where the next look goes on; None: there is nothing further
+    scanned: int
+    #: where the next scan goes on; None: the list has been read to its end
     place: str | None
 
 
-def look(
-    relayq: RelayQ, meant: Failures, place: str | None, *, wanted: int = LOOKED_AT, looked_at: int = LOOKED_AT
-) -> Look:
-    """The next of those that are meant, at most `wanted`, among the next `looked_at` rows after this place.
+def scan_failures(
+    relayq: RelayQ, selection: Failures, place: str | None, *, limit: int = SCANNED, scanned: int = SCANNED
+) -> FailureScan:
+    """Return the matching failures after a place: at most `limit`, among the next `scanned` rows.
 
-    What comes before the place is not read, but for its very millisecond; of each queue less than a page is read too
-    much. Raises InvalidOption for a place that is none, StoreError.
+    Reads nothing before the place except rows of the same millisecond, and over-reads by less than a page per queue.
+    Raises InvalidOption for text that is not a place, and StoreError.
     """
-    found: list[JobRecord] = []
-    seen = 0
+    jobs: list[JobRecord] = []
+    count = 0
     last: JobRecord | None = None
-    for job, is_meant in _after(relayq, meant, place, min(_READ, 2 * wanted)):
-        if last is not None and (len(found) == wanted or seen == looked_at):
-            return Look(tuple(found), seen, place_of(last))
-        seen, last = seen + 1, job
-        if is_meant:
-            found.append(job)
-    return Look(tuple(found), seen, None)
+    for job, matches in _scan_after(relayq, selection, place, min(_READ, 2 * limit)):
+        if last is not None and (len(jobs) == limit or count == scanned):
+            return FailureScan(tuple(jobs), count, format_place(last))
+        count, last = count + 1, job
+        if matches:
+            jobs.append(job)
+    return FailureScan(tuple(jobs), count, None)
 
 
-def place_of(job: JobRecord) -> str:
-    """Where a failed job stands in the list."""
+def format_place(job: JobRecord) -> str:
+    """Return where a failed job stands in the list: `epoch milliseconds-id`."""
     return f"{job.finished_at or 0}-{job.id}"
 
 
-def moment_of(place: str) -> int:
-    """When what stands there failed, epoch milliseconds. Raises InvalidOption for what is no place."""
+def parse_moment(place: str) -> int:
+    """Return when the job at this place failed, epoch milliseconds. Raises InvalidOption for text that is no place."""
     at = place.partition("-")[0]
     if not at.isdecimal() or not at.isascii() or len(at) > 15:
-        raise InvalidOption("before", "it leads nowhere; begin at the first page again")
+        raise InvalidOption("before", "this is not a place in the list; begin at the first page again")
     return int(at)
 
 
-def _after(relayq: RelayQ, meant: Failures, place: str | None, page: int) -> Iterator[_Row]:
+def _scan_after(relayq: RelayQ, selection: Failures, place: str | None, page: int) -> Iterator[_Row]:
     if not place:
-        return relayq.operations.looked_through(meant, page=page)
-    at = moment_of(place)
-    return _passed(relayq.operations.looked_through(meant, until=at, page=page), at, place.partition("-")[2])
+        return relayq.operations.looked_through(selection, page=page)
+    at = parse_moment(place)
+    rows = relayq.operations.looked_through(selection, until=at, page=page)
+    return _skip_to(rows, at, place.partition("-")[2])
 
 
-def _passed(rows: Iterator[_Row], at: int, job_id: str) -> Iterator[_Row]:
-    """Those of that very millisecond come once: up to the one that bears the id they have been seen."""
-    of_that_moment: list[_Row] = []
-    passed = not job_id
+def _skip_to(rows: Iterator[_Row], at: int, job_id: str) -> Iterator[_Row]:
+    """Skip the rows up to this job. Only rows of its own millisecond can stand before it."""
+    held_back: list[_Row] = []
+    is_past = not job_id
     for row in rows:
         job = row[0]
-        if (job.finished_at or 0) < at or passed:
-            if not passed:  # the one that was to be passed is gone: better once more than never
-                yield from of_that_moment
-                passed = True
+        if (job.finished_at or 0) < at or is_past:
+            if not is_past:  # the job at the place is gone: better to show its millisecond again than to skip a row
+                yield from held_back
+                is_past = True
             yield row
         elif job.id == job_id:
-            passed = True
+            is_past = True
         else:
-            of_that_moment.append(row)
-    if not passed:
-        yield from of_that_moment
+            held_back.append(row)
+    if not is_past:
+        yield from held_back
 
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """Failures of one job with one error."""
+    """Failures of one job type with one error; times in epoch milliseconds."""
 
     name: str
     error: str
@@ -102,37 +103,37 @@ class Group:
 
 @dataclass(frozen=True, slots=True)
 class FailedPage:
-    """A page of failures that are meant, and groups of all that were found among those looked at."""
+    """A page of matching failures, and groups of all matches of the scan."""
 
     jobs: tuple[JobRecord, ...]
     groups: tuple[Group, ...]
     count: int
-    looked_at: int
-    #: there are failures that were not looked at
+    scanned: int
+    #: there are failures that were not scanned
     more: bool
-    #: failed before this, for the next page
+    #: the place where the next page begins
     before: str | None
 
 
-def failed_page(relayq: RelayQ, meant: Failures, before: str | None) -> FailedPage:
-    """A page of failures, newest first, and their groups; LOOKED_AT are looked at. InvalidOption, StoreError."""
-    seen = look(relayq, meant, before)
-    page = seen.jobs[:PAGE]
+def read_failed_page(relayq: RelayQ, selection: Failures, before: str | None) -> FailedPage:
+    """Scan SCANNED rows and return a page of failures, newest first, with groups. Raises InvalidOption, StoreError."""
+    scan = scan_failures(relayq, selection, before)
+    page = scan.jobs[:PAGE]
     return FailedPage(
         jobs=page,
-        groups=tuple(grouped(seen.jobs)),
-        count=len(seen.jobs),
-        looked_at=seen.looked_at,
-        more=seen.place is not None,
-        before=place_of(page[-1]) if len(seen.jobs) > len(page) else seen.place,
+        groups=tuple(group_failures(scan.jobs)),
+        count=len(scan.jobs),
+        scanned=scan.scanned,
+        more=scan.place is not None,
+        before=format_place(page[-1]) if len(scan.jobs) > len(page) else scan.place,
     )
 
 
-def grouped(jobs: Sequence[JobRecord]) -> list[Group]:
-    """By job and the first line of their error; the largest group first."""
-    groups: dict[tuple[str, str], list[int]] = {}
+def group_failures(jobs: Sequence[JobRecord]) -> list[Group]:
+    """Group failures by job type and the first line of their error, the largest group first."""
+    times_by_error: dict[tuple[str, str], list[int]] = {}
     for job in jobs:
         error = (job.error or "").partition("\n")[0]
-        groups.setdefault((job.name, error), []).append(job.finished_at or 0)
-    made = [Group(name, error, len(times), max(times), min(times)) for (name, error), times in groups.items()]
-    return sorted(made, key=lambda group: (-group.count, -group.newest_at))
+        times_by_error.setdefault((job.name, error), []).append(job.finished_at or 0)
+    groups = [Group(name, error, len(times), max(times), min(times)) for (name, error), times in times_by_error.items()]
+    return sorted(groups, key=lambda group: (-group.count, -group.newest_at))

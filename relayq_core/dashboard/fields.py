@@ -1,4 +1,4 @@
-"""A form for a job's payload: fields made of its JSON Schema, and a payload made of what was typed into them."""
+"""A form for a job's payload: fields from its JSON Schema, and a payload from the text typed into them."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 from relayq_core.errors import InvalidOption
 
-#: What a text field can hold as it stands; everything else is typed as JSON.
+#: Types that a text field can hold as typed; every other type is typed as JSON.
 _PLAIN = {"string": "text", "integer": "number", "number": "number", "boolean": "choice"}
 
 
@@ -19,59 +19,59 @@ class Field:
 
     name: str
     kind: str
-    needed: bool
+    required: bool
     hint: str
     choices: tuple[str, ...] = ()
     value: str = ""
 
 
-def fields_of(schema: Mapping[str, Any]) -> list[Field]:
-    """The fields that a payload of this schema has."""
-    needed = schema.get("required", ())
-    return [_field(name, found, name in needed, schema) for name, found in schema.get("properties", {}).items()]
+def list_fields(schema: Mapping[str, Any]) -> list[Field]:
+    """Return a field for each property of a payload's JSON Schema."""
+    required = schema.get("required", ())
+    return [_build_field(name, one, required=name in required) for name, one in schema.get("properties", {}).items()]
 
 
-def _field(name: str, found: Mapping[str, Any], needed: bool, schema: Mapping[str, Any]) -> Field:
-    hint = str(found.get("description", ""))
-    default = found.get("default")
-    kind = _kind(found)
+def _build_field(name: str, schema: Mapping[str, Any], *, required: bool) -> Field:
+    hint = str(schema.get("description", ""))
+    default = schema.get("default")
+    kind = _choose_kind(schema)
     if kind == "choice":
-        choices = tuple(map(json.dumps, found.get("enum", (True, False))))
-        return Field(name, kind, needed, hint, choices, "" if default is None else json.dumps(default))
+        choices = tuple(map(json.dumps, schema.get("enum", (True, False))))
+        return Field(name, kind, required, hint, choices, "" if default is None else json.dumps(default))
     if kind in {"text", "number"}:
-        return Field(name, kind, needed, hint, (), "" if default is None else str(default))
-    return Field(name, "json", needed, hint or "JSON", (), "" if default is None else json.dumps(default))
+        return Field(name, kind, required, hint, (), "" if default is None else str(default))
+    return Field(name, "json", required, hint or "JSON", (), "" if default is None else json.dumps(default))
 
 
-def _kind(found: Mapping[str, Any]) -> str:
-    if isinstance(found.get("enum"), list):
+def _choose_kind(schema: Mapping[str, Any]) -> str:
+    if isinstance(schema.get("enum"), list):
         return "choice"
-    return _PLAIN.get(str(found.get("type")), "json")
+    return _PLAIN.get(str(schema.get("type")), "json")
 
 
-def payload_of(fields: list[Field], typed: Mapping[str, str]) -> dict[str, Any]:
-    """The payload that was typed; what was left empty is left out, unless it is a needed text. InvalidOption."""
+def parse_fields(fields: list[Field], texts: Mapping[str, str]) -> dict[str, Any]:
+    """Return the payload for these texts. An empty text is left out, unless a required text field. InvalidOption."""
     payload: dict[str, Any] = {}
     for field in fields:
-        text = typed.get(field.name, "")
+        text = texts.get(field.name, "")
         if field.kind == "text":
-            if text or field.needed:
+            if text or field.required:
                 payload[field.name] = text
         elif text.strip():
-            payload[field.name] = _json(text, field.name)
+            payload[field.name] = _parse_json(text, field.name)
     return payload
 
 
-def json_payload(text: str) -> dict[str, Any]:
-    """A payload typed as one JSON object. Raises InvalidOption."""
-    found = _json(text.strip() or "{}", "payload")
-    if not isinstance(found, dict):
+def parse_json_payload(text: str) -> dict[str, Any]:
+    """Return the payload typed as one JSON object; no text is an empty one. Raises InvalidOption."""
+    payload = _parse_json(text.strip() or "{}", "payload")
+    if not isinstance(payload, dict):
         raise InvalidOption("payload", 'expected a JSON object, such as {"to": "ada@example.com"}')
-    return found
+    return payload
 
 
-def _json(text: str, name: str) -> Any:
+def _parse_json(text: str, name: str) -> Any:
     try:
         return json.loads(text)
     except (ValueError, RecursionError):
-        raise InvalidOption(name, "expected JSON: a text stands in double quotes") from None
+        raise InvalidOption(name, "expected JSON; put text in double quotes") from None

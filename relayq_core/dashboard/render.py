@@ -1,4 +1,4 @@
-"""Pages made of templates: everything is escaped, and a name that is not there is an error, not a blank."""
+"""Render pages from templates: everything is escaped, and an undefined name is an error, not a blank."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from relayq_core.dashboard import words
-from relayq_core.dashboard.masking import before_secrets, masked_text, shown_json
+from relayq_core.dashboard.masking import cut_before_secrets, format_json, mask_text
 from relayq_core.extras import extra
 from relayq_core.operations.serialize import share
 
@@ -16,7 +16,7 @@ with extra("api"):
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 _HERE = Path(__file__).parent
-#: What browsers may fetch, and as what.
+#: The files that browsers may fetch, and their content types.
 STATIC = {
     "app.css": "text/css; charset=utf-8",
     "app.js": "text/javascript; charset=utf-8",
@@ -26,43 +26,43 @@ STATIC = {
 
 
 @cache
-def _environment() -> Environment:
-    made = Environment(
+def _build_environment() -> Environment:
+    environment = Environment(
         loader=FileSystemLoader(_HERE / "templates"),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    made.filters |= {
-        "span": words.span,
-        "ago": words.ago,
-        "moment": words.moment,
+    environment.filters |= {
+        "span": words.format_span,
+        "ago": words.format_ago,
+        "moment": words.format_moment,
         "share": share,
-        "count": words.counted,
-        "clock_time": words.clock_time,
-        "json": shown_json,
-        "without_secrets": masked_text,
-        "before_secrets": before_secrets,
+        "count": words.format_count,
+        "clock_time": words.format_clock_time,
+        "json": format_json,
+        "without_secrets": mask_text,
+        "before_secrets": cut_before_secrets,
     }
-    made.globals["static"] = _address
-    return made
+    environment.globals["static"] = _build_address
+    return environment
 
 
-def page(template: str, **shown: Any) -> str:
-    """The HTML of a template."""
-    return _environment().get_template(template).render(shown)
+def render(template: str, **values: Any) -> str:
+    """Return a template's HTML with these values."""
+    return _build_environment().get_template(template).render(values)
 
 
 @cache
-def static_file(name: str) -> str:
-    """The text of a static file. Raises KeyError for what browsers may not fetch."""
+def read_static(name: str) -> str:
+    """Return the text of a static file. Raises KeyError for a file that browsers may not fetch."""
     if name not in STATIC:
         raise KeyError(name)
     return (_HERE / "static" / name).read_text(encoding="utf-8")
 
 
 @cache
-def _address(name: str) -> str:
-    """A path that changes with what the file holds, so that it may be kept for ever."""
-    return f"/dashboard/static/{name}?v={hashlib.sha256(static_file(name).encode()).hexdigest()[:12]}"
+def _build_address(name: str) -> str:
+    """Return a path that changes with the file's content, so that browsers may cache it without end."""
+    return f"/dashboard/static/{name}?v={hashlib.sha256(read_static(name).encode()).hexdigest()[:12]}"

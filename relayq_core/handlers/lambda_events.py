@@ -1,4 +1,4 @@
-"""The events that invoke the functions: read and checked, so that a malformed one is refused in plain words."""
+"""Read the Lambda events that invoke the functions, and refuse a malformed one with a clear message."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any, Protocol
 from relayq_core.errors import InvalidOption
 from relayq_core.model.options import validate_job_id, validate_name, validate_queue
 
-#: A moment further ahead than this, in epoch milliseconds, is not one (the year 2286).
+#: The latest `run_at` that is accepted, epoch milliseconds (the year 2286).
 _LAST_MOMENT = 9_999_999_999_999
 
 
@@ -25,9 +25,9 @@ class LambdaContext(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class RunnerEvent:
-    """`{"job_id": "...", "run_at": epoch milliseconds, "queue": "...", "name": "..."}`; only job_id has to be there.
+    """`{"job_id": "...", "run_at": epoch milliseconds, "queue": "...", "name": "..."}`; only job_id is required.
 
-    Queue and name are hints: one that cannot be one counts as left out, so that no version's is refused.
+    Queue and name are hints: an invalid one is ignored, so that the event of another version is not refused.
     """
 
     job_id: str
@@ -37,7 +37,7 @@ class RunnerEvent:
 
 
 def parse_runner_event(event: object) -> RunnerEvent:
-    """The event of a handoff. Raises InvalidOption."""
+    """Return the event of a handoff. Raises InvalidOption."""
     if not isinstance(event, Mapping):
         raise InvalidOption("event", f'expected {{"job_id": "...", "run_at": ms}}, got {type(event).__name__}')
     run_at: Any = event.get("run_at")
@@ -53,8 +53,8 @@ def parse_runner_event(event: object) -> RunnerEvent:
     )
 
 
-def _parse_hint(checked: Callable[[Any], str], given: object) -> str | None:
+def _parse_hint(check: Callable[[Any], str], hint: object) -> str | None:
     try:
-        return checked(given)
+        return check(hint)
     except InvalidOption:
         return None

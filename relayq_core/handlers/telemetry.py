@@ -1,4 +1,4 @@
-"""Logs and metrics of the Lambda functions: structured lines, and EMF metrics made of the core's events."""
+"""Logs and metrics of the Lambda functions: structured lines, and EMF metrics from the core's events."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import logging
 import os
 from collections.abc import Callable
 from contextlib import AbstractContextManager, contextmanager
+from functools import partial
 from typing import TYPE_CHECKING
 
 from relayq_core.events.listeners import Events, JobEvent, Listener
@@ -21,20 +22,20 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 NAMESPACE = "RelayQ"
-#: The stack's name in the template: runner and sweeper count together, stacks apart.
+#: The stack's name, from the template: runner and sweeper share their metrics, stacks do not.
 SERVICE = os.environ.get("POWERTOOLS_SERVICE_NAME") or "relayq"
 
 
-def structured_logger(*others: str) -> Logger:
-    """A Powertools Logger that the core's own loggers, and those of these names, write through.
+def build_logger(*others: str) -> Logger:
+    """Return a Powertools Logger through which the core's loggers, and those of these names, write.
 
-    The level is POWERTOOLS_LOG_LEVEL's, if it is stricter than what Lambda itself filters by.
+    Its level is POWERTOOLS_LOG_LEVEL if that is stricter than the level by which Lambda itself filters.
     """
     logger = Logger(service=SERVICE, log_uncaught_exceptions=False)
-    asked = logging.getLevelNamesMapping().get(os.environ.get("POWERTOOLS_LOG_LEVEL", "").upper(), logging.NOTSET)
-    if asked > logger.log_level:
-        # Powertools itself, setLevel included, lets Lambda's level win; by that one Lambda would filter the metrics too
-        logging.getLogger(logger.name).setLevel(asked)
+    level = logging.getLevelNamesMapping().get(os.environ.get("POWERTOOLS_LOG_LEVEL", "").upper(), logging.NOTSET)
+    if level > logger.log_level:
+        # Powertools itself, setLevel included, prefers Lambda's level; with that level Lambda would filter metrics too
+        logging.getLogger(logger.name).setLevel(level)
     for name in ("relayq", *others):
         write_by(logger.registered_handler, make_lasting(name))
         make_lasting(name).setLevel(logger.log_level)
@@ -42,30 +43,31 @@ def structured_logger(*others: str) -> Logger:
     return logger
 
 
-def own_metrics() -> EphemeralMetrics:
-    """RelayQ's metrics. Powertools' `Metrics` share one set: those of a job's own code would be counted as ours."""
+def build_metrics() -> EphemeralMetrics:
+    """Return RelayQ's own metrics. Powertools' `Metrics` share one set: a job's own metrics would count as RelayQ's."""
     return EphemeralMetrics(namespace=NAMESPACE, service=SERVICE)
 
 
-def counted(events: Events, metrics: EphemeralMetrics) -> None:
-    """Count every event of the core: one metric each."""
-    lock = Lock()  # the sweeper works in threads, and Powertools' metrics are not made for them
-    for kind, listener in {
-        "dispatched": _counter(metrics, "Dispatched"),
-        "started": _on_started(metrics),
-        "processed": _on_processed(metrics),
-        "failed": _on_failed(metrics),
-        "snoozed": _counter(metrics, "Snoozed"),
-        "cancelled": _counter(metrics, "Cancelled"),
-        "lease_lost": _counter(metrics, "LeaseLost"),
-        "handoff_failed": _counter(metrics, "HandoffFailed"),
-        "hint_failed": _counter(metrics, "HintFailed"),
-        "publish_failed": _counter(metrics, "PublishFailed"),
-    }.items():
-        events.on(kind)(_one_at_a_time(listener, lock))
+def count_events(events: Events, metrics: EphemeralMetrics) -> None:
+    """Count every event of the core in a metric."""
+    lock = Lock()  # the sweeper works in threads, and Powertools' metrics are not thread-safe
+    listeners: dict[str, Listener] = {
+        "dispatched": _make_counter(metrics, "Dispatched"),
+        "started": partial(_add_started, metrics),
+        "processed": partial(_add_processed, metrics),
+        "failed": partial(_add_failed, metrics),
+        "snoozed": _make_counter(metrics, "Snoozed"),
+        "cancelled": _make_counter(metrics, "Cancelled"),
+        "lease_lost": _make_counter(metrics, "LeaseLost"),
+        "handoff_failed": _make_counter(metrics, "HandoffFailed"),
+        "hint_failed": _make_counter(metrics, "HintFailed"),
+        "publish_failed": _make_counter(metrics, "PublishFailed"),
+    }
+    for kind, listener in listeners.items():
+        events.on(kind)(_lock_listener(listener, lock))
 
 
-def _one_at_a_time(listener: Listener, lock: Lock) -> Listener:
+def _lock_listener(listener: Listener, lock: Lock) -> Listener:
     def listen(event: JobEvent) -> None:
         with lock:
             listener(event)
@@ -73,40 +75,31 @@ def _one_at_a_time(listener: Listener, lock: Lock) -> Listener:
     return listen
 
 
-def _counter(metrics: EphemeralMetrics, name: str) -> Callable[[JobEvent], None]:
+def _make_counter(metrics: EphemeralMetrics, name: str) -> Callable[[JobEvent], None]:
     def count(event: JobEvent) -> None:
         metrics.add_metric(name, MetricUnit.Count, 1)
 
     return count
 
 
-def _on_started(metrics: EphemeralMetrics) -> Callable[[JobEvent], None]:
-    def started(event: JobEvent) -> None:
-        metrics.add_metric("Started", MetricUnit.Count, 1)
-        metrics.add_metric("Wait", MetricUnit.Milliseconds, event.wait_ms or 0)
-
-    return started
+def _add_started(metrics: EphemeralMetrics, event: JobEvent) -> None:
+    metrics.add_metric("Started", MetricUnit.Count, 1)
+    metrics.add_metric("Wait", MetricUnit.Milliseconds, event.wait_ms or 0)
 
 
-def _on_processed(metrics: EphemeralMetrics) -> Callable[[JobEvent], None]:
-    def processed(event: JobEvent) -> None:
-        metrics.add_metric("Completed", MetricUnit.Count, 1)
-        metrics.add_metric("Duration", MetricUnit.Milliseconds, event.duration_ms or 0)
-
-    return processed
+def _add_processed(metrics: EphemeralMetrics, event: JobEvent) -> None:
+    metrics.add_metric("Completed", MetricUnit.Count, 1)
+    metrics.add_metric("Duration", MetricUnit.Milliseconds, event.duration_ms or 0)
 
 
-def _on_failed(metrics: EphemeralMetrics) -> Callable[[JobEvent], None]:
-    def failed(event: JobEvent) -> None:
-        metrics.add_metric("Retried" if event.will_retry else "Failed", MetricUnit.Count, 1)
-        if event.duration_ms is not None:
-            metrics.add_metric("Duration", MetricUnit.Milliseconds, event.duration_ms)
-
-    return failed
+def _add_failed(metrics: EphemeralMetrics, event: JobEvent) -> None:
+    metrics.add_metric("Retried" if event.will_retry else "Failed", MetricUnit.Count, 1)
+    if event.duration_ms is not None:
+        metrics.add_metric("Duration", MetricUnit.Milliseconds, event.duration_ms)
 
 
-def flushing(metrics: EphemeralMetrics) -> AbstractContextManager[None]:
-    """Write the metrics of one invocation at its end, also when it raised; nothing where there are none."""
+def flush_at_end(metrics: EphemeralMetrics) -> AbstractContextManager[None]:
+    """Write the metrics of one invocation at the end of the block, if there are any, even if the block raises."""
 
     @contextmanager
     def flush() -> Iterator[None]:
@@ -116,8 +109,8 @@ def flushing(metrics: EphemeralMetrics) -> AbstractContextManager[None]:
             if metrics.metric_set:
                 try:
                     metrics.flush_metrics()
-                except Exception:  # a job may have closed or replaced stdout: its invocation has not failed for that
+                except Exception:  # a job may have closed or replaced stdout; its invocation must not fail for that
                     logger.exception("the metrics could not be written")
-                metrics.clear_metrics()  # a flush keeps them where POWERTOOLS_METRICS_DISABLED is set
+                metrics.clear_metrics()  # a flush does not clear them if POWERTOOLS_METRICS_DISABLED is set
 
     return flush()

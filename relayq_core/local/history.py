@@ -59,7 +59,7 @@ class LogHistory:
                 if metric in own:
                     self._memory.count(at, what, round(sum(_values(found[metric]))))
             for duration in _values(found["Duration"]) if "Duration" in own else ():
-                self._memory.lasted(at, duration)
+                self._memory.record_duration(at, duration)
         except (ValueError, KeyError, TypeError, OverflowError, RecursionError):
             return  # a job may print what it likes
 

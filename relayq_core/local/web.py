@@ -13,7 +13,8 @@ from urllib.parse import parse_qsl, urlsplit
 
 from relayq_core.client import RelayQ
 from relayq_core.dashboard.session import Sessions
-from relayq_core.handlers.dashboard import ROOT, Dashboard
+from relayq_core.handlers.dashboard.app import Dashboard
+from relayq_core.handlers.dashboard.responses import ROOT
 from relayq_core.jobs.registry import JobType
 from relayq_core.local.server import LOOPBACK_NAMES
 from relayq_core.ports import History
@@ -68,7 +69,7 @@ class DashboardServer:
     def know(self, jobs: Mapping[str, JobType]) -> None:
         """Show these jobs from now on."""
         with self._server.lock:
-            self._server.dashboard.jobs = jobs
+            self._server.dashboard.show_jobs(jobs)
 
     def close(self) -> None:
         """Stop listening."""

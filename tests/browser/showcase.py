@@ -52,7 +52,7 @@ class Showcase:
             history.count(at, "retried", self._chance.choice([0, 0, 0, 1, 3]))
             history.count(at, "failed", self._chance.choice([0, 0, 0, 0, 0, 1]))
             for _ in range(runs):
-                history.lasted(at, self._chance.lognormvariate(5.6, 0.5))
+                history.record_duration(at, self._chance.lognormvariate(5.6, 0.5))
         return history
 
     def _live(self) -> None:

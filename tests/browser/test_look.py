@@ -231,5 +231,5 @@ def test_another_browser_gets_in_by_the_token_alone(watched: Watched, server: Da
     page.get_by_label("Token").fill(server.token)
     page.get_by_role("button", name="Open the dashboard").click()
     expect(page.locator("h1")).to_have_text("Overview")
-    page.get_by_role("button", name="Leave").click()
+    page.get_by_role("button", name="Log out").click()
     expect(page.get_by_label("Token")).to_be_visible()

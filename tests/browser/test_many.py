@@ -63,7 +63,7 @@ def test_a_table_that_refuses_is_told_and_the_work_goes_on_from_there(
         _keep(page, "refused")
     expect(_redriven(page)).to_have_text("30")
     expect(page.locator("progress")).to_have_count(0)
-    page.get_by_role("button", name="Go on").click()
+    page.get_by_role("button", name="Continue").click()
     expect(page.get_by_text("Done.")).to_be_visible()
     expect(_redriven(page)).to_have_text("65")
     assert showcase.store.failures == {}
@@ -93,7 +93,7 @@ def test_a_step_without_an_answer_is_told_and_the_work_goes_on_from_there(
     _keep(page, how.replace(" ", "-"))
     expect(page.locator("progress")).to_be_hidden()
     expect(_redriven(page)).to_have_text("25")
-    page.get_by_role("button", name="Go on").click()
+    page.get_by_role("button", name="Continue").click()
     expect(page.get_by_text("Done.")).to_be_visible()
     expect(_redriven(page)).to_have_text("65")
     assert showcase.store.failures == {}

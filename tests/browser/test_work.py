@@ -103,7 +103,7 @@ def test_failed_jobs_are_understood_mended_and_brought_back(
     expect(page.get_by_text("there is no van").first).to_be_visible()
     (shop / "van").touch()
     page.get_by_role("button", name="Redrive").click()
-    expect(page.get_by_text("Brought back")).to_be_visible()
+    expect(page.get_by_text("Redriven: its attempts")).to_be_visible()
     expect(page.locator(".badge.completed")).to_be_visible()
     page.get_by_role("link", name="Failed", exact=True).click()
     page.get_by_label("Error").fill("no van")

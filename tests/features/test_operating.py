@@ -47,7 +47,7 @@ def cold_start(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
         for module in ("telemetry", name):
             monkeypatch.delitem(sys.modules, f"relayq_core.handlers.{module}", raising=False)
         loaded = importlib.import_module(f"relayq_core.handlers.{name}")
-        loaded._made.store, loaded._made.handoff = MemoryStore(), RecordingHandoff()
+        loaded._relayq.store, loaded._relayq.handoff = MemoryStore(), RecordingHandoff()
         return loaded
 
     yield load
@@ -64,7 +64,7 @@ def test_row_05_a_job_is_handed_off_over_http(cold_start: Any, token: str | None
     event["headers"] = {"content-type": "application/json", **({"x-relayq-token": token} if token else {})}
     asked = json.loads(event["body"])["job_id"]
     assert module.handler(event, Context())["statusCode"] == status
-    assert [offer.job_id for offer in module._made.handoff.offers] == ([asked] if status == 202 else [])
+    assert [offer.job_id for offer in module._relayq.handoff.offers] == ([asked] if status == 202 else [])
 
 
 def test_row_41_the_tables_are_made_by_the_template_or_by_a_command() -> None:
@@ -87,8 +87,8 @@ def test_row_45_each_line_of_the_log_says_which_job_it_is_about(cold_start: Any)
     log = io.StringIO()
     module.logger.registered_handler.setStream(log)
     job = a_job(id="job-1", name="nobody_knows_it")
-    module._made.store.register_queue(job.queue)
-    module._made.store.add(job)
+    module._relayq.store.register_queue(job.queue)
+    module._relayq.store.add(job)
     module.handler({"job_id": "job-1"}, Context())
     lines = [json.loads(line) for line in log.getvalue().splitlines()]
     assert lines

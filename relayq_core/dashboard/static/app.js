@@ -1,10 +1,10 @@
-// The little that a page does by itself: its theme, its refreshing, copying, and ticking all.
+// The few things that a page does in the browser: its theme, refreshing, copying, and selecting all rows.
 "use strict";
 
 const SECONDS = 3;
 const root = document.documentElement;
 
-// ---- the theme: the system's, unless one was chosen here
+// ---- the theme: the system's, unless the user chose one
 const THEMES = ["auto", "light", "dark"];
 const chosenTheme = () => (THEMES.includes(localStorage.relayqTheme) ? localStorage.relayqTheme : "auto");
 const showTheme = () => {
@@ -16,20 +16,20 @@ const showTheme = () => {
 };
 showTheme();
 
-// ---- refreshing: only while somebody can see it and something can change, and for a tenth of the time at most
+// ---- refreshing: only while the page is visible and its data can change, for at most a tenth of the time
 let timer = null;
-let asked = 0;
+let requestedAt = 0;
 const isWatched = () => !document.hidden && document.querySelector("[data-live]:not(:has([data-rest]))");
 const plan = (milliseconds) => {
   clearTimeout(timer);
   timer = isWatched() ? setTimeout(refresh, milliseconds) : null;
 };
 const refresh = () => {
-  plan(60 * 1000); // for when no answer comes
+  plan(60 * 1000); // in case no response arrives
   document.body.dispatchEvent(new Event("refresh"));
 };
-document.addEventListener("htmx:beforeRequest", () => (asked = performance.now()));
-document.addEventListener("htmx:afterRequest", () => plan(Math.max(SECONDS * 1000, 10 * (performance.now() - asked))));
+document.addEventListener("htmx:beforeRequest", () => (requestedAt = performance.now()));
+document.addEventListener("htmx:afterRequest", () => plan(Math.max(SECONDS * 1000, 10 * (performance.now() - requestedAt))));
 document.addEventListener("visibilitychange", () => (isWatched() ? refresh() : plan(0)));
 
 document.addEventListener("DOMContentLoaded", () => {
@@ -51,12 +51,12 @@ document.addEventListener("click", async (event) => {
   }
 });
 
-// ---- work on many: where a step has no answer, or one that is no page, people are told and can go on
+// ---- bulk actions: if a step fails or its response is not a page, say so and offer to continue
 for (const failure of ["htmx:responseError", "htmx:sendError", "htmx:timeout"]) {
   document.addEventListener(failure, (event) => {
-    const work = event.target.closest("#work");
-    for (const element of work?.querySelectorAll("[data-no-answer]") ?? []) element.hidden = false;
-    for (const element of work?.querySelectorAll("[data-under-way]") ?? []) element.hidden = true;
+    const action = event.target.closest("#bulk-action");
+    for (const element of action?.querySelectorAll("[data-no-answer]") ?? []) element.hidden = false;
+    for (const element of action?.querySelectorAll("[data-under-way]") ?? []) element.hidden = true;
   });
 }
 

@@ -53,7 +53,7 @@ def runner(monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleType]:
     try:
         with isolated_registry():
             module = importlib.import_module("relayq_core.handlers.runner")
-            module._made.store, module._made.handoff = MemoryStore(), RecordingHandoff()
+            module._relayq.store, module._relayq.handoff = MemoryStore(), RecordingHandoff()
             yield module
     finally:
         api.use(former)
@@ -140,7 +140,7 @@ def _claims_nothing(runner: ModuleType, event: Any) -> None:
     with everything_seen() as seen:
         answer = unharmed(lambda: runner.handler(event, Context()))
     assert answer.get("ended", "not claimed") == "not claimed"
-    assert runner._made.store.jobs == {}
+    assert runner._relayq.store.jobs == {}
     assert all(len(line) < 5_000 for line in seen.lines)
     assert CARD not in str(seen)
 
@@ -197,11 +197,11 @@ def test_a_handler_may_replace_what_is_written_to(
             monkeypatch.setattr(sys, name, STREAMS[stream]())
         return text
 
-    job_ids = [runner._made.dispatch(work, {"text": "ünïcödé \u2028"}).job_id for _ in range(2)]
+    job_ids = [runner._relayq.dispatch(work, {"text": "ünïcödé \u2028"}).job_id for _ in range(2)]
     answers = [unharmed(lambda job_id=job_id: runner.handler({"job_id": job_id}, Context())) for job_id in job_ids]  # type: ignore[misc]
     monkeypatch.undo()
     assert [answer["ended"] for answer in answers] == ["completed", "completed"]
-    assert {record.status for record in runner._made.store.jobs.values()} == {Status.COMPLETED}
+    assert {record.status for record in runner._relayq.store.jobs.values()} == {Status.COMPLETED}
 
 
 def test_a_handler_may_take_all_logging_away(runner: ModuleType) -> None:
@@ -213,7 +213,7 @@ def test_a_handler_may_take_all_logging_away(runner: ModuleType) -> None:
         logging.getLogger("relayq").handlers.clear()
         logging.getLogger("relayq").addFilter(lambda record: False)
 
-    job_id = runner._made.dispatch(work).job_id
+    job_id = runner._relayq.dispatch(work).job_id
     try:
         assert unharmed(lambda: runner.handler({"job_id": job_id}, Context()))["ended"] == "completed"
     finally:
@@ -231,7 +231,7 @@ def test_a_handler_may_change_the_environment(runner: ModuleType, monkeypatch: p
         monkeypatch.setenv("AWS_LAMBDA_FUNCTION_NAME", "")
 
     for _ in range(2):
-        job_id = runner._made.dispatch(work).job_id
+        job_id = runner._relayq.dispatch(work).job_id
         assert unharmed(lambda job_id=job_id: runner.handler({"job_id": job_id}, Context()))["ended"] == "completed"  # type: ignore[misc]
 
 
@@ -248,6 +248,6 @@ def test_a_handler_may_run_out_of_stack(runner: ModuleType) -> None:
 
     ended = []
     for deep in (True, False):
-        job_id = runner._made.dispatch(work, {"deep": deep}).job_id
+        job_id = runner._relayq.dispatch(work, {"deep": deep}).job_id
         ended.append(unharmed(lambda job_id=job_id: runner.handler({"job_id": job_id}, Context()))["ended"])  # type: ignore[misc]
     assert ended == ["failed", "completed"]

@@ -87,7 +87,7 @@ class Api:
 
     def __init__(self, module: ModuleType, store: JobStore | None) -> None:
         self.module = module
-        self.relayq = module._made
+        self.relayq = module._relayq
         self.relayq.store = store or self.relayq.store
         self.log = io.StringIO()
         module.logger.registered_handler.setStream(self.log)
@@ -259,7 +259,7 @@ def test_a_token_anywhere_else_is_no_token(api: Api) -> None:
 def test_a_token_in_the_query_is_refused_even_beside_the_header(api: Api, method: str, path: str) -> None:
     """So that the mistake is noticed before the logs are full of it."""
     status, told = api.ask(method, path, query={"token": TOKEN})
-    assert (status, "The token goes into X-RelayQ-Token" in told["message"]) == (400, True)
+    assert (status, "Send the token in the header X-RelayQ-Token" in told["message"]) == (400, True)
     assert TOKEN not in json.dumps(told)
     assert api.ask(method, path, rawQueryString=TOKEN)[0] == 400
 
@@ -290,7 +290,7 @@ def test_a_token_that_cannot_be_read_opens_nothing(load: Load) -> None:
     answers = [api.ask("GET", "/queues") for _ in range(3)]
     assert [status for status, _ in answers] == [503] * 3
     assert {told["message"] for _, told in answers} == {
-        "the tokens cannot be read at the moment, so nobody is let in; ask again in some seconds"
+        "the tokens cannot be read at the moment, so every request is refused; try again in a few seconds"
     }
     told = [line for line in api.log.getvalue().splitlines() if "cannot be read" in line]
     assert len(told) == 1

@@ -14,7 +14,7 @@ import pytest
 from relayq_core import JobRecord, RelayQ, Settings
 from relayq_core.dashboard.history import MemoryHistory
 from relayq_core.dashboard.session import Sessions
-from relayq_core.handlers.dashboard import Dashboard
+from relayq_core.handlers.dashboard.app import Dashboard
 from relayq_core.jobs.registry import Registry, registry
 from relayq_core.testing import ManualClock, MemoryStore, RecordingHandoff, isolated_registry
 from tests.support.factories import a_burial, a_job, a_lease
@@ -67,7 +67,7 @@ class Browser:
 
     def change(self, address: str, **form: Any) -> Answer:
         """Send a form of this session, and go where it leads."""
-        token = self.dashboard.sessions.form_token(self.cookies[self.dashboard._cookie_name])
+        token = self.dashboard.access.sessions.make_form_token(self.cookies[self.dashboard.access.cookie_name])
         answer = self.post(address, {"form_token": token, **form})
         return self.get(answer.headers["Location"]) if answer.status == 303 else answer
 

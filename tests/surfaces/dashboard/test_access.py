@@ -116,7 +116,7 @@ def test_a_guess_at_the_token_is_dear_and_a_request_is_not(monkeypatch: pytest.M
     sessions = Sessions(lambda: (token,), ManualClock())
     cookie = sessions.begin(token)
     assert cookie is not None
-    assert all(sessions.is_open(cookie) and sessions.form_token(cookie) for _ in range(50))
+    assert all(sessions.is_open(cookie) and sessions.make_form_token(cookie) for _ in range(50))
     assert [cost["n"] * cost["r"] for cost in made] == [2**17]
     until, nonce, signature = cookie.split(".")
     plain = hmac.new(token.encode(), "\n".join(("relayq", "session", until, nonce)).encode(), hashlib.sha256)

@@ -47,7 +47,7 @@ def test_a_form_dispatches_a_job_with_its_types(world: World, browser: Browser) 
     [
         ({"field.to": "a@b.c", "field.copies": "many"}, "expected JSON"),
         ({"field.to": "a@b.c", "field.copies": "1.5"}, "copies"),
-        ({"field.to": "a@b.c", "delay": "soon"}, "expected seconds"),
+        ({"field.to": "a@b.c", "delay": "soon"}, "expected a number of seconds"),
         ({"field.to": "a@b.c", "delay": "-5"}, "delay"),
         ({"field.to": "a@b.c", "queue": "no such name"}, "queue"),
     ],
@@ -92,10 +92,10 @@ def test_a_failed_job_is_redriven_or_forgotten(world: World, browser: Browser) -
     """Each once; whoever comes second is told."""
     world.failed("job-1")
     world.failed("job-2")
-    assert "Brought back" in browser.change("/dashboard/redrive", id="job-1").text
+    assert "Redriven: its attempts restart at 1" in browser.change("/dashboard/redrive", id="job-1").text
     assert world.store.jobs["job-1"].attempt == 0
     assert "Forgotten" in browser.change("/dashboard/forget", id="job-2").text
-    assert "Somebody was faster" in browser.change("/dashboard/forget", id="job-2").text
+    assert "no longer in the failed table" in browser.change("/dashboard/forget", id="job-2").text
     assert world.store.failures == {}
 
 
@@ -104,7 +104,7 @@ def test_after_the_last_failure_is_forgotten_nothing_has_failed(world: World, br
     world.failed("job-1")
     text = browser.change("/dashboard/forget", id="job-1").text
     assert "Nothing has failed" in text
-    assert "fits this filter" not in text
+    assert "matches this filter" not in text
 
 
 def test_a_key_that_another_job_has_is_a_sentence(world: World, browser: Browser) -> None:

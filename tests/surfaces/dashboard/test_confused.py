@@ -10,7 +10,7 @@ from urllib.parse import urlencode
 import pytest
 
 from relayq_core import job
-from relayq_core.dashboard.screens import queue_page
+from relayq_core.dashboard.screens import read_queue_page
 from relayq_core.errors import InvalidOption
 from relayq_core.ports import Page
 from tests.surfaces.dashboard.conftest import Browser, World
@@ -49,8 +49,8 @@ TEXTS = [
     "../..",
 ]
 PARAMETERS = [
-    *("name", "cursor", "id", "said", "queue", "job", "error", "hours", "before", "window", "verb", "scope", "rate"),
-    *("place", "done", "gone", "refused", "troubles", "payload", "delay", "unique", "field.to", "form_token"),
+    *("name", "cursor", "id", "notice", "queue", "job", "error", "hours", "before", "window", "verb", "scope", "rate"),
+    *("place", "done", "gone", "refused", "table_errors", "payload", "delay", "unique", "field.to", "form_token"),
 ]
 
 
@@ -99,7 +99,7 @@ def test_no_field_of_a_form_is_taken_for_what_it_is_not(full: Browser, change: s
 def test_a_cursor_that_no_page_wrote_leads_nowhere(world: World, place: Any) -> None:
     """It is refused before a table is asked: DynamoDB's own words for it are no answer to a user."""
     with pytest.raises(InvalidOption, match="begin at the first page again"):
-        queue_page(world.relayq, "emails", cursor({"emails#0": place}))
+        read_queue_page(world.relayq, "emails", cursor({"emails#0": place}))
     assert world.browser().get(f"/dashboard/queue?name=emails&cursor={cursor({'emails#0': place})}").status == 400
 
 
@@ -114,7 +114,7 @@ def test_a_cursor_that_a_store_wrote_is_taken(world: World, place: Any, monkeypa
         return due(shard, until, limit)
 
     monkeypatch.setattr(world.store, "list_due", spied)
-    queue_page(world.relayq, "emails", cursor({"emails#0": place}))
+    read_queue_page(world.relayq, "emails", cursor({"emails#0": place}))
     assert seen == [tuple(place) if isinstance(place, list) else place]
 
 

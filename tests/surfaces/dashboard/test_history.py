@@ -17,7 +17,7 @@ from moto import mock_aws
 from relayq_core import Settings
 from relayq_core.adapters.cloudwatch import CloudWatchHistory
 from relayq_core.client import RelayQ
-from relayq_core.dashboard.charts import lines, rounded_up, stacked
+from relayq_core.dashboard.charts import draw_bars, draw_lines, round_up
 from relayq_core.dashboard.history import HOUR_MS, MINUTE_MS, WINDOWS, MemoryHistory
 from relayq_core.errors import HistoryUnknown
 from relayq_core.events.listeners import Events, JobEvent
@@ -33,7 +33,7 @@ def test_what_happened_is_counted_in_the_step_it_happened_in(clock: ManualClock)
     history.count(NOW, "completed", 3)
     history.count(NOW + MINUTE_MS, "failed")
     for duration in range(1, 101):
-        history.lasted(NOW + MINUTE_MS, duration)
+        history.record_duration(NOW + MINUTE_MS, duration)
     assert history.bins(NOW, MINUTE_MS, 3) == [
         Bin(at=NOW, completed=3),
         Bin(at=NOW + MINUTE_MS, failed=1, p50_ms=51, p95_ms=96),
@@ -55,7 +55,7 @@ def test_memory_keeps_a_day_and_no_more(clock: ManualClock) -> None:
 def test_a_window_ends_with_the_step_that_is_now(window: Any) -> None:
     """And its steps begin at full minutes, as CloudWatch's do."""
     for now in (NOW, NOW + 1, NOW + 59_999, NOW + 7 * HOUR_MS):
-        begins = window.begins(now)
+        begins = window.find_start(now)
         assert begins % window.step_ms == 0
         last = begins + window.length_ms - window.step_ms
         assert last <= now < last + window.step_ms
@@ -111,11 +111,11 @@ def test_a_line_that_is_nested_without_end_is_let_be(tmp_path: Path, clock: Manu
 
 def test_the_logs_hold_what_the_functions_write(tmp_path: Path, clock: ManualClock) -> None:
     """The names are those of the real metrics."""
-    from relayq_core.handlers.telemetry import counted, flushing, own_metrics
+    from relayq_core.handlers.telemetry import build_metrics, count_events, flush_at_end
 
-    events, metrics, out = Events(), own_metrics(), io.StringIO()
-    counted(events, metrics)
-    with redirect_stdout(out), flushing(metrics):
+    events, metrics, out = Events(), build_metrics(), io.StringIO()
+    count_events(events, metrics)
+    with redirect_stdout(out), flush_at_end(metrics):
         events.emit(JobEvent(kind="processed", job=a_job(), duration_ms=30))
         events.emit(JobEvent(kind="failed", job=a_job(), duration_ms=50, will_retry=True))
         events.emit(JobEvent(kind="failed", job=a_job(), duration_ms=70, will_retry=False))
@@ -171,7 +171,7 @@ def test_a_watched_page_asks_cloudwatch_twice_a_minute_at_most(clock: ManualCloc
     history = CloudWatchHistory(lambda: cloudwatch, "shop", clock)
     window = WINDOWS["1h"]
     for _ in range(200):
-        history.bins(window.begins(clock.now()), window.step_ms, 60)
+        history.bins(window.find_start(clock.now()), window.step_ms, 60)
         clock.advance(seconds=3)
     assert len(cloudwatch.asked) == 20
 
@@ -224,7 +224,7 @@ def test_the_real_client_takes_what_is_asked() -> None:
 
 def test_bars_stand_on_one_another_and_fill_no_more_than_the_chart() -> None:
     """The highest fits, and every part is as high as its share."""
-    chart = stacked([Bin(at=0, completed=6, retried=3, failed=1), Bin(at=1)])
+    chart = draw_bars([Bin(at=0, completed=6, retried=3, failed=1), Bin(at=1)])
     assert chart.top == 10
     first, second = chart.bars
     assert [(part.kind, part.top, part.height) for part in first.segments] == [
@@ -237,7 +237,7 @@ def test_bars_stand_on_one_another_and_fill_no_more_than_the_chart() -> None:
 
 def test_a_line_has_a_gap_where_nothing_is_known() -> None:
     """Not a fall to zero."""
-    chart = lines([Bin(at=0, p50_ms=10, p95_ms=10), Bin(at=1), Bin(at=2, p50_ms=5, p95_ms=10)])
+    chart = draw_lines([Bin(at=0, p50_ms=10, p95_ms=10), Bin(at=1), Bin(at=2, p50_ms=5, p95_ms=10)])
     assert chart.p50.count("M") == 2
     assert "100" not in chart.p50
 
@@ -245,13 +245,13 @@ def test_a_line_has_a_gap_where_nothing_is_known() -> None:
 @pytest.mark.parametrize(("value", "top"), [(0, 1), (1, 1), (1.5, 2), (41, 50), (61, 80), (100, 100), (101, 200)])
 def test_an_axis_ends_at_a_round_number(value: float, top: float) -> None:
     """Never below what it has to hold."""
-    assert rounded_up(value) == top
+    assert round_up(value) == top
 
 
 @pytest.mark.parametrize("value", [float("inf"), float("nan"), 10.0**300])
 def test_an_axis_has_an_end_whatever_it_has_to_hold(value: float) -> None:
     """What is no number takes no room."""
-    assert rounded_up(value) >= 1
-    chart = lines([Bin(at=0, p50_ms=value, p95_ms=value), Bin(at=1, p50_ms=1, p95_ms=1)])
+    assert round_up(value) >= 1
+    chart = draw_lines([Bin(at=0, p50_ms=value, p95_ms=value), Bin(at=1, p50_ms=1, p95_ms=1)])
     assert "nan" not in chart.p50 + chart.p95
     assert "inf" not in chart.p50 + chart.p95

@@ -59,12 +59,12 @@ def rows(world: World, monkeypatch: pytest.MonkeyPatch) -> Rows:
 def test_a_page_of_failures_reads_no_further_than_it_says(browser: Browser, rows: Rows, asked: str) -> None:
     """Whatever the filter fits."""
     assert browser.get(f"/dashboard/failed{asked}").status == 200
-    assert rows.read <= failures.LOOKED_AT + 1
+    assert rows.read <= failures.SCANNED + 1
 
 
 def test_a_later_page_reads_nothing_of_those_before_it(world: World, rows: Rows) -> None:
     """It begins at its place, and not at the newest."""
-    found = failures.look(world.relayq, Failures(), failures.place_of(rows.rows[15_000]), wanted=50)
+    found = failures.scan_failures(world.relayq, Failures(), failures.format_place(rows.rows[15_000]), limit=50)
     assert found.jobs[0].id == "job-15001"
     assert rows.read <= 52
 
@@ -90,7 +90,7 @@ def test_forgetting_few_among_many_reads_the_list_once(browser: Browser, rows: R
     """Every step goes on where the last one ended."""
     plan = browser.change("/dashboard/failed/plan", verb="forget", scope="all", rate="50", error="rare")
     assert "Forget 10+ jobs?" in plan.text
-    assert "of the newest 1,000 failures" in plan.text
+    assert "among the newest 1,000 failures" in plan.text
     rows.read = steps = 0
     page = plan
     while "failed/step" in page.html:
@@ -107,9 +107,9 @@ def test_a_plan_whose_filter_fits_only_older_ones_can_be_carried_out(browser: Br
     rows.rows = [row.evolve(error="E: no") if n < 1500 else row for n, row in enumerate(rows.rows)]
     plan = browser.change("/dashboard/failed/plan", verb="forget", scope="all", rate="50", error="rare")
     assert "Forget all that match?" in plan.text
-    assert "None of the newest 1,000 fits" in plan.text
+    assert "None of the newest 1,000 matches" in plan.text
     page = browser.post(STEP, plan.hidden())
-    assert "It has come to what failed" in page.text
+    assert "It has reached the jobs that failed" in page.text
     assert "Forgotten 0" in page.text
     assert "Forgotten 5" in browser.post(STEP, page.hidden()).text
 
@@ -165,12 +165,12 @@ def test_a_step_that_the_table_refuses_tells_it_and_goes_on_when_asked(
     assert "Refused 0" in page.text
     assert 'hx-trigger="submit"' in page.html
     assert "<progress" not in page.html
-    assert '<button class="first">Go on' in page.html
+    assert '<button class="first">Continue' in page.html
     trouble.after = None
     while "failed/step" in page.html:
         page = browser.post(STEP, page.hidden(), hx_request="true")
     assert f"{'Redriven' if verb == 'redrive' else 'Forgotten'} 60" in page.text
-    assert "Gone meanwhile 0 Refused 0" in page.text
+    assert "Already gone 0 Refused 0" in page.text
     assert world.store.failures == {}
 
 
@@ -183,7 +183,7 @@ def test_without_scripts_the_page_of_a_step_that_was_refused_has_a_way_on_as_wel
     page = _begun(browser)
     trouble.after = 4
     page = browser.post(STEP, page.hidden())
-    assert (page.status, "Forgotten 4" in page.text, "Go on" in page.text) == (503, True, True)
+    assert (page.status, "Forgotten 4" in page.text, "Continue" in page.text) == (503, True, True)
     trouble.after = None
     assert "Forgotten 10" in browser.post(STEP, page.hidden()).text
 
@@ -213,7 +213,7 @@ def test_refusals_in_a_row_are_counted_over_steps(world: World, browser: Browser
     page = _begun(browser, rate="1")
     trouble.after = 2
     steps = 0
-    while "Go on" not in page.html.replace("hidden>Go on", "").replace("<noscript><button>Go on", ""):
+    while "Continue" not in page.html.replace("hidden>Continue", "").replace("<noscript><button>Continue", ""):
         page = browser.post(STEP, page.hidden(), hx_request="true")
         steps += 1
         assert steps < 5

@@ -13,7 +13,7 @@ from moto import mock_aws
 from relayq_core import RelayQ, Settings, job
 from relayq_core.adapters.dynamodb.tables import jobs_table
 from relayq_core.dashboard import screens
-from relayq_core.dashboard.masking import MASK, masked, masked_text, shown_json
+from relayq_core.dashboard.masking import MASK, format_json, mask_secrets, mask_text
 from relayq_core.model.record import SHARDS
 from relayq_core.ports import Bin
 from tests.surfaces.dashboard.conftest import Browser, World
@@ -43,7 +43,7 @@ def test_the_overview_counts_each_queue_and_says_when_the_oldest_was_due(world: 
 def test_a_queue_that_was_never_used_is_not_said_to_have_had_jobs(browser: Browser) -> None:
     """It may be a typing error."""
     text = browser.get("/dashboard/queue?name=nosuch").text
-    assert "No job of this queue waits or runs." in text
+    assert "No job in this queue is waiting or running." in text
     assert "has ended" not in text
 
 
@@ -72,7 +72,7 @@ def test_the_history_is_drawn_and_summed(world: World, browser: Browser) -> None
     now = world.clock.now()
     for _ in range(3):
         world.history.count(now, "completed")
-        world.history.lasted(now, 250)
+        world.history.record_duration(now, 250)
     world.history.count(now - 120_000, "failed")
     world.history.count(now - 7_200_000, "completed")
     html = browser.get("/dashboard").html
@@ -88,7 +88,7 @@ class _Broken:
 
 
 @pytest.mark.parametrize(
-    ("history", "said"), [(None, "No history is at hand"), (_Broken(), "cannot be read right now")]
+    ("history", "said"), [(None, "There is no history here"), (_Broken(), "cannot be read right now")]
 )
 def test_without_a_history_the_page_says_so_and_shows_the_rest(world: World, history: Any, said: str) -> None:
     """The tables are what matters."""
@@ -133,10 +133,10 @@ def test_a_queue_in_dynamodb_is_paged_through_as_well(monkeypatch: pytest.Monkey
         boto3.client("dynamodb").create_table(**jobs_table("jobs"))
         relayq = RelayQ(Settings(jobs_table="jobs", handoff="none"))
         ids = {relayq.dispatch("far_away", {"n": n}, queue="emails", delay=n).job_id for n in range(90)}
-        page = screens.queue_page(relayq, "emails", None)
+        page = screens.read_queue_page(relayq, "emails", None)
         seen = [job.id for job in page.jobs]
         while page.cursor is not None:
-            page = screens.queue_page(relayq, "emails", page.cursor)
+            page = screens.read_queue_page(relayq, "emails", page.cursor)
             seen += [job.id for job in page.jobs]
     assert (len(seen), set(seen)) == (90, ids)
 
@@ -227,7 +227,7 @@ def test_what_is_asked_for_is_escaped_where_it_is_repeated(browser: Browser) -> 
         "/dashboard/failed?error=",
         "/dashboard/failed?job=",
         "/dashboard/dispatch?name=",
-        "/dashboard?said=",
+        "/dashboard?notice=",
     ):
         page = browser.get(address + "%3Cscript%3Ealert(1)%3C/script%3E%22")
         assert (page.status, "<script>alert" in page.html) == (200, False)
@@ -257,7 +257,7 @@ def test_what_is_asked_for_is_escaped_where_it_is_repeated(browser: Browser) -> 
 )
 def test_values_under_names_of_secrets_are_masked(name: str) -> None:
     """However they are written, and however deep they lie."""
-    assert "hunter2" not in json.dumps(masked({"a": [{name: "hunter2"}, {name: {"b": "hunter2"}}]}))
+    assert "hunter2" not in json.dumps(mask_secrets({"a": [{name: "hunter2"}, {name: {"b": "hunter2"}}]}))
 
 
 @pytest.mark.parametrize(
@@ -266,13 +266,13 @@ def test_values_under_names_of_secrets_are_masked(name: str) -> None:
 )
 def test_what_looks_like_a_secret_is_masked_under_any_name(text: str) -> None:
     """In payloads and in errors."""
-    assert "hunter2" not in masked_text(f"it was {text} there").lower().replace("ahvudgvymmh1bnrlcji", "hunter2")
+    assert "hunter2" not in mask_text(f"it was {text} there").lower().replace("ahvudgvymmh1bnrlcji", "hunter2")
 
 
 @pytest.mark.parametrize("name", ["auth", "basic_auth", "oauth", "sig", "X-Auth"])
 def test_short_names_of_secrets_are_masked_too(name: str) -> None:
     """Where they stand alone or as a word of a name."""
-    assert masked({name: "hunter2"}) == {name: MASK}
+    assert mask_secrets({name: "hunter2"}) == {name: MASK}
 
 
 @pytest.mark.parametrize(
@@ -330,7 +330,7 @@ def test_short_names_of_secrets_are_masked_too(name: str) -> None:
 )
 def test_secrets_within_a_text_are_masked_and_what_stands_beside_them_is_shown(text: str, left: str) -> None:
     """Addresses, JSON within a string, a dict in an error's message, headers."""
-    shown = masked_text(text)
+    shown = mask_text(text)
     assert "hunter2" not in shown.lower()
     assert "1234567" not in shown
     assert "eyJ" not in shown
@@ -357,21 +357,25 @@ def test_secrets_within_a_text_are_masked_and_what_stands_beside_them_is_shown(t
 )
 def test_a_text_that_only_speaks_of_secrets_is_shown(text: str) -> None:
     """Names alone are none."""
-    assert masked_text(text) == text
+    assert mask_text(text) == text
 
 
 def test_a_value_beside_the_name_of_a_secret_is_masked() -> None:
     """As headers and variables are often written: as pairs, and as name and value."""
     value = [["Authorization", "hunter2"], {"name": "API_KEY", "value": "hunter2"}, {"key": "to", "value": "ada"}]
-    assert masked(value) == [["Authorization", MASK], {"name": "API_KEY", "value": MASK}, {"key": "to", "value": "ada"}]
+    assert mask_secrets(value) == [
+        ["Authorization", MASK],
+        {"name": "API_KEY", "value": MASK},
+        {"key": "to", "value": "ada"},
+    ]
     for naming in ("name", "Name", "NAME", "key", "Key", "k", "K", "header", "Header", "n", "field"):
         for named in ("value", "Value", "VALUE", "v", "V", "val"):
             for name in ("Authorization", "DB_PASSWORD", "x-api-key"):
-                assert masked([{naming: name, named: "hunter2"}]) == [{naming: name, named: MASK}]
-                assert masked({named: {"deep": "hunter2"}, naming: name}) == {named: MASK, naming: name}
-            assert masked({naming: "to", named: "ada"}) == {naming: "to", named: "ada"}
-    assert masked(["Authorization", "hunter2", "accept", "*/*"]) == ["Authorization", MASK, "accept", "*/*"]
-    assert masked(["token", "to", "subject"]) == ["token", "to", "subject"]
+                assert mask_secrets([{naming: name, named: "hunter2"}]) == [{naming: name, named: MASK}]
+                assert mask_secrets({named: {"deep": "hunter2"}, naming: name}) == {named: MASK, naming: name}
+            assert mask_secrets({naming: "to", named: "ada"}) == {naming: "to", named: "ada"}
+    assert mask_secrets(["Authorization", "hunter2", "accept", "*/*"]) == ["Authorization", MASK, "accept", "*/*"]
+    assert mask_secrets(["token", "to", "subject"]) == ["token", "to", "subject"]
 
 
 @pytest.mark.parametrize(
@@ -405,7 +409,7 @@ def test_a_value_beside_the_name_of_a_secret_is_masked() -> None:
 def test_the_time_that_masking_takes_grows_with_the_text_and_not_with_its_square(pattern: str) -> None:
     """A payload may have 300 KB, and comes from anybody."""
     # with the square of it this would take minutes, and whoever runs it would give up
-    assert len(masked_text(pattern * (500_000 // len(pattern)))) > 0
+    assert len(mask_text(pattern * (500_000 // len(pattern)))) > 0
 
 
 @pytest.mark.parametrize(
@@ -426,7 +430,7 @@ def test_the_time_that_masking_takes_grows_with_the_text_and_not_with_its_square
 )
 def test_other_names_are_shown(name: str) -> None:
     """Masking everything would show nothing."""
-    assert masked({name: "plain"}) == {name: "plain"}
+    assert mask_secrets({name: "plain"}) == {name: "plain"}
 
 
 def test_a_payload_nested_deeper_than_anybody_reads_is_cut() -> None:
@@ -434,7 +438,7 @@ def test_a_payload_nested_deeper_than_anybody_reads_is_cut() -> None:
     value: Any = "hunter2"
     for _ in range(500):
         value = [value]
-    assert "hunter2" not in json.dumps(masked(value))
+    assert "hunter2" not in json.dumps(mask_secrets(value))
 
 
 def _nested(value: Any, depth: int) -> Any:
@@ -477,12 +481,12 @@ def test_a_result_that_is_not_kept_is_told_with_the_reason(world: World, browser
 
 def test_json_that_is_cut_says_so_and_where_the_whole_is() -> None:
     """Nobody may take the beginning for all."""
-    shown = shown_json([0] * 100_000)
+    shown = format_json([0] * 100_000)
     assert shown.startswith("[\n  0,\n  0,")
     assert "only the first 200,000 characters" in shown
     assert "relayq status ID --json" in shown
     value = {"n": list(range(1000)), "é": {"a": None}}
-    assert shown_json(value) == json.dumps(value, indent=2, ensure_ascii=False)
+    assert format_json(value) == json.dumps(value, indent=2, ensure_ascii=False)
 
 
 def test_health_says_what_is_wrong(world: World, browser: Browser) -> None:
@@ -521,7 +525,7 @@ def test_a_job_whose_payload_is_unknown_is_shown_with_the_reason(world: World, b
     assert "welcome queue default" in text
     assert "Its payload is unknown: " in text
     form = browser.get("/dashboard/dispatch?name=fetch")
-    assert (form.status, "What it takes is unknown: " in form.text) == (200, True)
+    assert (form.status, "Its payload is unknown: " in form.text) == (200, True)
     assert form.hidden()[-1] == ("name", "fetch")
     browser.change("/dashboard/dispatch", name="fetch", payload='{"url": "x"}')
     assert [(row.name, row.payload) for row in world.store.jobs.values()] == [("fetch", {"url": "x"})]

@@ -136,7 +136,7 @@ def test_the_link_opens_a_session_and_the_form_works(server: DashboardServer, wo
         Cookie=cookie,
         Content_Type="application/x-www-form-urlencoded",
     )
-    assert (status, location) == (303, "/dashboard/job?id=job-1&said=cancelled")
+    assert (status, location) == (303, "/dashboard/job?id=job-1&notice=cancelled")
     assert world.store.jobs["job-1"].status == "cancelled"
     connection.close()
 

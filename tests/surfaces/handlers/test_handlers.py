@@ -526,9 +526,9 @@ def test_a_job_module_that_fails_to_import_fails_the_start_and_claims_nothing(
 
 def test_the_runner_needs_no_name_of_itself_but_takes_one(lambdas: Lambdas) -> None:
     """A function that runs jobs for another stack may hand off to that one."""
-    assert lambdas.load("runner")._made.settings.runner_function == "the-runner"
+    assert lambdas.load("runner")._relayq.settings.runner_function == "the-runner"
     named = lambdas.load("runner", RELAYQ_RUNNER_FUNCTION="another")
-    assert named._made.settings.runner_function == "another"
+    assert named._relayq.settings.runner_function == "another"
 
 
 def test_the_shipped_jobs_are_found(lambdas: Lambdas, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -670,4 +670,4 @@ def test_a_sweeper_knows_no_jobs(lambdas: Lambdas) -> None:
     """It has none of their code: its function needs no dependency of theirs."""
     sweeper = lambdas.load("sweeper", RELAYQ_RUNNER_FUNCTION="the-runner")
     with pytest.raises(UnknownJob):
-        sweeper._made.runner._registry.find("send")
+        sweeper._relayq.runner._registry.find("send")

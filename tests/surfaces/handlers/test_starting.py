@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from relayq_core.handlers.starting import starting
+from relayq_core.handlers.starting import pause_gc
 
 
 @pytest.fixture(autouse=True)
@@ -20,7 +20,7 @@ def unfrozen() -> Iterator[None]:
 
 def test_no_garbage_is_looked_for_while_a_function_starts() -> None:
     """What is there then stays, and is left out of every later look."""
-    with starting():
+    with pause_gc():
         assert not gc.isenabled()
     assert gc.isenabled()
     assert gc.get_freeze_count() > 0
@@ -29,13 +29,13 @@ def test_no_garbage_is_looked_for_while_a_function_starts() -> None:
 def test_a_process_without_collection_stays_without() -> None:
     """Whoever has switched it off has a reason."""
     gc.disable()
-    with starting():
+    with pause_gc():
         pass
     assert not gc.isenabled()
 
 
 def test_a_start_that_fails_leaves_the_collection_on() -> None:
     """A module of jobs that cannot be imported."""
-    with pytest.raises(ImportError), starting():
+    with pytest.raises(ImportError), pause_gc():
         raise ImportError
     assert gc.isenabled()

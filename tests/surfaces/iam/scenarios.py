@@ -180,7 +180,7 @@ class Scenarios:
         self._dynamodb.create_table(**jobs_table(JOBS))
         self._dynamodb.create_table(**failed_table(FAILED))
         self._new = RelayQ
-        self._made = RelayQ()
+        self._relayq = RelayQ()
         self._leases = map(str, itertools.count(1))
 
     def play(self) -> None:
@@ -233,7 +233,7 @@ class Scenarios:
 
         def run(what: str, name: str, **options: Any) -> None:
             for principal in ("runner", "own-runner"):
-                job_id = self._made.dispatch(name, {}, queue="q", **options).job_id
+                job_id = self._relayq.dispatch(name, {}, queue="q", **options).job_id
                 with self._acting(principal, what):
                     runner.handler({"job_id": job_id}, Context())
 
@@ -246,13 +246,13 @@ class Scenarios:
         run("one that dispatches", "parent")
         with self._acting("runner", "an id that is not known"):
             runner.handler({"job_id": "unknown"}, Context())
-        parts = runner._made.runner._parts
-        runner._made.runner._parts = replace(parts, policy=parts.policy.evolve(retention_ms=0))
+        parts = runner._relayq.runner._parts
+        runner._relayq.runner._parts = replace(parts, policy=parts.policy.evolve(retention_ms=0))
         run("one that is deleted on success", "fine")
         run("one that is deleted on success, with a key", "fine", unique="r3")
-        runner._made.runner._parts = parts
+        runner._relayq.runner._parts = parts
         with self._acting("runner", "was it this very write that buried it?"):  # asked where an answer was lost
-            runner._made.store.get_failed("unknown")
+            runner._relayq.store.get_failed("unknown")
 
     def _mail(self) -> None:
         from jobs import email
@@ -267,13 +267,13 @@ class Scenarios:
 
         at = int(time.time() * 1000) - 600_000
         times = {"created_at": at, "updated_at": at, "available_at": at, "due_at": at}
-        self._made.store.register_queue(more.get("queue", "q"))
-        self._made.store.add(a_job(**{"id": job_id, "name": "bad", "queue": "q", **times, **more}))
+        self._relayq.store.register_queue(more.get("queue", "q"))
+        self._relayq.store.add(a_job(**{"id": job_id, "name": "bad", "queue": "q", **times, **more}))
 
     def _crashed(self, job_id: str, *, exhausted: bool = False, **more: Any) -> None:
         """A job whose runner died; `exhausted`: after its last attempt, and the one that was to bury it died too."""
         self._late(job_id, **more)
-        self._made.store.claim(job_id, self._lease(500_000))
+        self._relayq.store.claim(job_id, self._lease(500_000))
         self._dynamodb.update_item(
             TableName=JOBS,
             Key={"pk": {"S": f"job#{job_id}"}},
@@ -301,7 +301,7 @@ class Scenarios:
         with self._acting("sweeper", "a tick"):
             sweeper.handler({}, Context())
         with self._acting("sweeper", "was it this very write that buried it?"):
-            sweeper._made.store.get_failed("swept-exhausted")
+            sweeper._relayq.store.get_failed("swept-exhausted")
 
     def _worker(self) -> None:
         from relayq_core.worker.worker import Worker
@@ -397,9 +397,9 @@ class Scenarios:
         from tests.support.factories import a_burial
 
         self._late(job_id, **more)
-        claimed = self._made.store.claim(job_id, self._lease()).record
+        claimed = self._relayq.store.claim(job_id, self._lease()).record
         assert claimed is not None
-        self._made.store.settle(claimed, a_burial(claimed, now=int(time.time() * 1000)))
+        self._relayq.store.settle(claimed, a_burial(claimed, now=int(time.time() * 1000)))
 
 
 class _Slot:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from relayq_core.handlers.starting import refuse_another_python
+from relayq_core.handlers.starting import check_python
 from tests.support.paths import ROOT
 
 MAKEFILE = (ROOT / "relayq_core/Makefile").read_text()
@@ -81,7 +81,7 @@ def test_the_runtime_that_samconfig_names_is_the_layers_too(tmp_path: Path) -> N
 
 def test_a_runner_with_a_layer_for_another_python_says_so(tmp_path: Path) -> None:
     """Instead of a module of pydantic's that cannot be found."""
-    refuse_another_python(tmp_path)
+    check_python(tmp_path)
     (tmp_path / "built_for").write_text("3.9\n")
     with pytest.raises(ImportError, match=r"built for Python 3\.9, and this function runs on 3\.1\d: build"):
-        refuse_another_python(tmp_path)
+        check_python(tmp_path)
