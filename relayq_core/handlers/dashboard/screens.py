@@ -104,9 +104,10 @@ class Screens:
 
     def list_job_types(self) -> Response[str]:
         """Show the job types whose code is available, with their fields."""
-        jobs = self.site.jobs
-        schemas = [(name, jobs[name], jobs[name].build_schema()) for name in sorted(jobs)]
-        types = [(name, job_type, list_fields(schema), explain_unknown_payload(schema)) for name, job_type, schema in schemas]
+        types = []
+        for name, job_type in sorted(self.site.jobs.items()):
+            schema = job_type.build_schema()
+            types.append((name, job_type, list_fields(schema), explain_unknown_payload(schema)))
         return self.site.show("jobs.html", types=types, settings=self.site.relayq.settings)
 
     def show_health(self) -> Response[str]:

@@ -50,7 +50,7 @@ def rows(world: World, monkeypatch: pytest.MonkeyPatch) -> Rows:
     """20,000 failures, each hundredth of them rare."""
     made = Rows(world, 20_000, rare=100)
     world.store.register_queue("emails")
-    monkeypatch.setattr(world.store, "failed", made.failed)
+    monkeypatch.setattr(world.store, "list_failed", made.failed)
     monkeypatch.setattr(world.store, "forget", made.forget)
     return made
 
@@ -200,7 +200,7 @@ def test_a_list_that_cannot_be_read_is_told_too(
         raise StoreError("the table is throttled", "wait a moment")
 
     with monkeypatch.context() as patched:
-        patched.setattr(world.store, "failed", failed)
+        patched.setattr(world.store, "list_failed", failed)
         page = browser.post(STEP, page.hidden(), hx_request="true")
     assert (page.status, "Forgotten 25" in page.text, "throttled" in page.text) == (200, True, True)
     assert "Forgotten 30" in browser.post(STEP, page.hidden()).text
