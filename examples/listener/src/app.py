@@ -1,10 +1,10 @@
-"""Tells somebody that a job was given up; here, whoever reads the log."""
+"""React to a job that has failed for good; here by writing a line to the log."""
 
 from typing import Any
 
 
 def handler(event: dict[str, Any], context: Any) -> dict[str, str]:
-    """One event of the rule in template.yaml. EventBridge may deliver it twice: `id` and `attempt` say so."""
+    """Handle one event of the rule in template.yaml. EventBridge may deliver it twice, with the same `id` and `attempt`."""
     job = event["detail"]
-    print(f"{job['name']} {job['id']} was given up after {job['attempt']} tries: {job.get('error', 'no error')}")
-    return {"told": job["id"]}
+    print(f"{job['name']} {job['id']} failed after {job['attempt']} attempts: {job.get('error', 'no error')}")
+    return {"reported": job["id"]}
