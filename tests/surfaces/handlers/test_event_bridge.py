@@ -99,8 +99,8 @@ def test_the_rule_of_the_example_hears_of_jobs_that_are_given_up(
     capsys.readouterr()
     handler: dict[str, Any] = {}
     exec(compile((EXAMPLE / "src/app.py").read_text(), "app.py", "exec"), handler)
-    assert handler["handler"](event, None) == {"told": job_id}
-    assert capsys.readouterr().out == f"fail {job_id} was given up after 2 tries: ValueError: no such mailbox\n"
+    assert handler["handler"](event, None) == {"reported": job_id}
+    assert capsys.readouterr().out == f"fail {job_id} failed after 2 attempts: ValueError: no such mailbox\n"
 
 
 def test_a_bus_that_is_not_there_is_a_line_and_a_metric(lambdas: Lambdas, invocations: Stub) -> None:
