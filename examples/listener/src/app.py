@@ -4,7 +4,7 @@ from typing import Any
 
 
 def handler(event: dict[str, Any], context: Any) -> dict[str, str]:
-    """Handle one event of the rule in template.yaml. EventBridge may deliver it twice, with the same `id` and `attempt`."""
+    """Handle one event of the rule in template.yaml. EventBridge may deliver the same event twice."""
     job = event["detail"]
     print(f"{job['name']} {job['id']} failed after {job['attempt']} attempts: {job.get('error', 'no error')}")
     return {"reported": job["id"]}
