@@ -130,3 +130,12 @@ def test_the_readmes_settings_are_the_reference_pages() -> None:
     few = rows(README, "Variable")
     every = rows(ROOT / "docs/reference/environment.md", "Variable")
     assert {name: cells[0] for name, cells in few.items()} == {name: every[name][0] for name in few}
+
+
+def test_the_map_names_every_room() -> None:
+    """A newcomer looks for a folder on the map of CONTRIBUTING; one that is missing there is not found."""
+    rooms = [path for path in (ROOT / "relayq_core").iterdir() if (path / "__init__.py").exists()]
+    modules = [path for path in (ROOT / "relayq_core").glob("*.py") if not path.name.startswith("__")]
+    names = [f"{path.name}/" for path in rooms] + [path.name for path in modules if path.name != "pytest_plugin.py"]
+    text = (ROOT / "CONTRIBUTING.md").read_text()
+    assert [name for name in names if f" {name}" not in text] == []
