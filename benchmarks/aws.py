@@ -121,7 +121,7 @@ def sent_by(made: RelayQ, *services: str) -> Iterator[list[tuple[str, dict[str, 
         if model.name in methods:
             seen.append((methods[model.name], dict(params)))
 
-    events = [made._client(service).meta.events for service in services]
+    events = [made.clients.get(service).meta.events for service in services]
     for each in events:
         each.register("provide-client-params", note)
     try:

@@ -157,7 +157,7 @@ def test_a_client_of_our_own_making_adds_no_tries_to_those_of_the_store(clock: M
     """Two layers multiply: one throttled call used to send 32 requests, at the very moment of a throttle."""
     session = boto3.Session("test", "test", region_name="eu-central-1")
     relayq = RelayQ(Settings(jobs_table="jobs", failed_table="failed"), session=session)
-    client = relayq._client("dynamodb")
+    client = relayq.clients.get("dynamodb")
     store = DynamoStore(lambda: client, "jobs", "failed", now=clock.now)
     with refusing(client, "PutItem", Refusal(code)) as sent, pytest.raises(StoreUnavailable):
         store.add(a_job())

@@ -138,17 +138,17 @@ def test_a_child_begins_anew_with_all_that_connects() -> None:
     handoff, hint = relayq.handoff, relayq.hint
     assert isinstance(handoff, HttpHandoff)
     assert isinstance(hint, RedisHint)
-    relayq._clients["dynamodb"] = of_parent = object()
+    relayq.clients.by_service["dynamodb"] = of_parent = object()
     pool, line, tokens = handoff._connections, hint._line, relayq.http_tokens
-    relayq._lock.acquire()
+    relayq.clients._lock.acquire()
     hint._lock.acquire()
     tokens._lock.__enter__()
-    for one in (relayq, handoff, hint, tokens._lock, relayq._publisher):
+    for one in (relayq, relayq.clients, handoff, hint, tokens._lock, relayq._publisher):
         one.reset_after_fork()  # type: ignore[union-attr]
-    assert of_parent not in relayq._clients.values()
+    assert of_parent not in relayq.clients.by_service.values()
     assert handoff._connections is not pool
     assert hint._line is not line
-    assert not relayq._lock.locked()
+    assert not relayq.clients._lock.locked()
     assert not hint._lock.locked()
     assert tokens.first() == "a" * 32
     with tokens._lock:

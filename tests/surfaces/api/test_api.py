@@ -92,7 +92,7 @@ class Api:
         self.log = io.StringIO()
         module.logger.registered_handler.setStream(self.log)
         self.lambda_ = Lambda()
-        self.relayq._clients["lambda"] = self.lambda_
+        self.relayq.clients.by_service["lambda"] = self.lambda_
 
     def raw(self, event: Any) -> dict[str, Any]:
         """What the function answers, and what holds for every answer."""
@@ -685,7 +685,7 @@ def test_the_function_is_granted_what_it_calls_and_no_more(load: Load) -> None:
         recorded.update(needed(model.name, params, jobs_table="jobs-table", failed_table="failed-table"))
 
     for service in ("dynamodb", "events", "cloudwatch"):
-        api.relayq._client(service).meta.events.register(f"before-parameter-build.{service}", record)
+        api.relayq.clients.get(service).meta.events.register(f"before-parameter-build.{service}", record)
     body = {"name": "send_email", "queue": "emails", "unique": "k", "delay": 3600}
     job_id = api.ask("POST", "/jobs", body)[1]["job_id"]
     assert api.ask("POST", "/_relayq/run", {"job_id": job_id})[0] == 202

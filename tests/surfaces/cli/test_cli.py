@@ -19,6 +19,7 @@ import boto3.session
 import pytest
 
 from relayq_core import RelayQ, job
+from relayq_core.adapters.clients import Clients
 from relayq_core.cli.main import main
 from relayq_core.cli.render import show_ended, show_job
 from relayq_core.local.aws import FAILED_TABLE, JOBS_TABLE, EmbeddedAws
@@ -109,7 +110,7 @@ def relayq(
         monkeypatch.setenv(key, value)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(boto3, "Session", _session)
-    monkeypatch.setattr(RelayQ, "_new_client", property(lambda self: _session().client))
+    monkeypatch.setattr(Clients, "create", property(lambda self: _session().client))
     monkeypatch.delitem(sys.modules, "cli_jobs", raising=False)
     aws.create_tables()
 

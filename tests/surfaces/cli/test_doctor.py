@@ -12,7 +12,7 @@ import boto3.session
 import pytest
 from botocore.stub import ANY, Stubber
 
-from relayq_core import RelayQ
+from relayq_core.adapters.clients import Clients
 from relayq_core.adapters.system_clock import SystemClock
 from relayq_core.cli.doctor.checks import CHECKS
 from relayq_core.testing import isolated_registry
@@ -111,7 +111,7 @@ def stack(relayq: Relayq, clients: Aws, monkeypatch: pytest.MonkeyPatch) -> Iter
         monkeypatch.delenv(name)
     clients.begin()
     monkeypatch.setattr(boto3, "Session", lambda: clients)
-    monkeypatch.setattr(RelayQ, "_new_client", staticmethod(clients.client))
+    monkeypatch.setattr(Clients, "create", staticmethod(clients.client))
     yield clients
     clients.begin()
 

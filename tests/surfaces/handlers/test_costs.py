@@ -175,13 +175,13 @@ def test_every_other_path_costs_what_the_design_says(bill: tuple[RelayQ, Bill]) 
 def test_a_client_is_made_when_it_is_needed(bill: tuple[RelayQ, Bill]) -> None:
     """Each costs a tenth of a second of a cold start: a status page needs no Lambda client."""
     relayq, _ = bill
-    assert sorted(relayq._clients) == []
+    assert sorted(relayq.clients.by_service) == []
     relayq.get("nobody")
-    assert sorted(relayq._clients) == ["dynamodb"]
+    assert sorted(relayq.clients.by_service) == ["dynamodb"]
     relayq.dispatch("nothing", delay=3600)
-    assert sorted(relayq._clients) == ["dynamodb"]
+    assert sorted(relayq.clients.by_service) == ["dynamodb"]
     relayq.dispatch("nothing")
-    assert sorted(relayq._clients) == ["dynamodb", "lambda"]
+    assert sorted(relayq.clients.by_service) == ["dynamodb", "lambda"]
 
 
 # --- connections ---

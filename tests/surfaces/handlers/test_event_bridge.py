@@ -137,13 +137,13 @@ def test_the_call_that_tells_is_the_one_that_is_granted(lambdas: Lambdas, ear: E
     def record(params: dict[str, Any], model: Any, **_: Any) -> None:
         recorded.update(needed(model.name, params, jobs_table="jobs-table", failed_table="failed-table"))
 
-    runner._relayq._client("events").meta.events.register("before-parameter-build.events", record)
+    runner._relayq.clients.get("events").meta.events.register("before-parameter-build.events", record)
     runner.handler({"job_id": lambdas.dispatch("send", {"to": "x"})}, Context())
     assert recorded == {("bus", "events:PutEvents")}
     assert recorded <= grants("runner")
     silent = lambdas.load("runner", RELAYQ_EVENT_BUS="")
     silent.handler({"job_id": lambdas.dispatch("send", {"to": "x"})}, Context())
-    assert "events" not in silent._relayq._clients
+    assert "events" not in silent._relayq.clients.by_service
     assert len(ear.heard()) == 2
 
 
@@ -170,6 +170,6 @@ def test_an_entry_that_is_refused_is_told_by_its_code() -> None:
 
 def test_a_call_is_sent_once_and_waits_a_second(lambdas: Lambdas) -> None:
     """No job is to be billed for minutes of a bus that does not answer."""
-    config = lambdas.load("runner", RELAYQ_EVENT_BUS="jobs")._relayq._client("events").meta.config
+    config = lambdas.load("runner", RELAYQ_EVENT_BUS="jobs")._relayq.clients.get("events").meta.config
     assert (config.connect_timeout, config.read_timeout) == (1, 1)
     assert config.retries["total_max_attempts"] == 1

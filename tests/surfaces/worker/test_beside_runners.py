@@ -75,7 +75,7 @@ def test_a_worker_beside_four_runners_starts_no_job_twice(dynamodb_local: str, t
     try:
         settings = Settings.from_environ({key: value for key, value in environ.items() if key.startswith("RELAYQ_")})
         relayq = RelayQ(settings)
-        relayq._clients["dynamodb"] = client
+        relayq.clients.by_service["dynamodb"] = client
         ids = [
             relayq.dispatch("note", {"number": number}, queue=_QUEUES[number % 3]).job_id
             for number in range(JOBS_COUNT)
