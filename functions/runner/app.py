@@ -1,4 +1,4 @@
-"""The runner's entry point. Jobs are the modules in `jobs/`."""
+"""The runner's entry point. Its jobs are the modules in `jobs/`."""
 
 from relayq_core.handlers.runner import handler
 
