@@ -10,8 +10,8 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from relayq_core.local.web import DashboardServer, serve
-from tests.browser.conftest import Watched
 from tests.browser.showcase import FAILED_JOB, RUNNING_JOB, Showcase
+from tests.browser.watching import Watched
 from tests.support.factories import completion
 
 pytestmark = pytest.mark.browser

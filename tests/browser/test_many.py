@@ -12,8 +12,8 @@ from playwright.sync_api import Page, Route, expect
 
 from relayq_core.errors import StoreError
 from relayq_core.local.web import DashboardServer
-from tests.browser.conftest import Watched
 from tests.browser.showcase import Showcase
+from tests.browser.watching import Watched
 
 pytestmark = pytest.mark.browser
 

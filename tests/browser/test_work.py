@@ -14,7 +14,7 @@ from relayq_core.local.history import LogHistory
 from relayq_core.local.stack import RUNNER, Stack
 from relayq_core.local.web import DashboardServer, serve
 from relayq_core.testing import isolated_registry
-from tests.browser.conftest import Watched
+from tests.browser.watching import Watched
 
 pytestmark = pytest.mark.browser
 

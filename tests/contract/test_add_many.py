@@ -11,7 +11,7 @@ from relayq_core.model.backoff import Exponential
 from relayq_core.model.record import JobRecord, Status, due_shard
 from relayq_core.ports import Added, JobStore
 from relayq_core.testing import ManualClock
-from tests.contract.conftest import Tables
+from tests.contract.engines import Tables
 from tests.contract.faults import Refusal, answers_lost, never_sent, recorded, refusing
 from tests.support.factories import NOW, a_job, completion
 

@@ -11,7 +11,7 @@ from relayq_core.model.lifecycle import Settlement
 from relayq_core.model.record import JobRecord, Status, due_shard
 from relayq_core.ports import Added, Answer, JobStore, Settled
 from relayq_core.testing import ManualClock
-from tests.contract.conftest import Tables
+from tests.contract.engines import Tables
 from tests.support.factories import (
     NOW,
     a_burial,

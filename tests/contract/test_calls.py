@@ -17,7 +17,7 @@ from relayq_core.errors import StoreError, StoreUnavailable
 from relayq_core.ports import Added, Answer, JobStore, Settled
 from relayq_core.process.budget import calls_within, seconds_left
 from relayq_core.testing import ManualClock, RecordingHandoff
-from tests.contract.conftest import Tables
+from tests.contract.engines import Tables
 from tests.contract.faults import Refusal, answers_lost, never_sent, recorded, refusing
 from tests.support.factories import a_burial, a_job, a_lease, a_redrive, completion
 

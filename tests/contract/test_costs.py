@@ -12,7 +12,7 @@ from relayq_core import RelayQ, RetryAfter, Settings, job
 from relayq_core.model.leases import Lease
 from relayq_core.ports import Due, JobStore
 from relayq_core.testing import ManualClock, RecordingHandoff, isolated_registry
-from tests.contract.conftest import Tables
+from tests.contract.engines import Tables
 from tests.contract.faults import recorded
 from tests.support.factories import NOW, a_cancellation, a_job, a_lease, completion
 

@@ -6,7 +6,7 @@ import pytest
 
 from relayq_core.ports import Added, JobStore
 from relayq_core.testing import ManualClock
-from tests.contract.conftest import Tables
+from tests.contract.engines import Tables
 from tests.contract.faults import Refusal, recorded, refusing
 from tests.support.factories import NOW, a_cancellation, a_job
 

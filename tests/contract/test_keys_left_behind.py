@@ -12,7 +12,7 @@ from relayq_core.model.record import JobRecord, Status
 from relayq_core.ports import Added, JobStore, Settled
 from relayq_core.testing import ManualClock, MemoryStore
 from relayq_core.testing.memory import _Key
-from tests.contract.conftest import Engine, Tables
+from tests.contract.engines import Engine, Tables
 from tests.contract.faults import Refusal, recorded, refusing
 from tests.support.factories import NOW, a_burial, a_cancellation, a_deletion, a_job, a_lease, a_redrive, completion
 

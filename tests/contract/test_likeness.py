@@ -16,7 +16,7 @@ from relayq_core.model.lifecycle import Settlement
 from relayq_core.model.record import JobRecord, due_shard
 from relayq_core.ports import Due, JobStore
 from relayq_core.testing import ManualClock, MemoryStore
-from tests.contract.conftest import Tables
+from tests.contract.engines import Tables
 from tests.support.factories import (
     NOW,
     a_burial,

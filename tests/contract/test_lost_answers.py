@@ -11,7 +11,7 @@ from relayq_core.model.lifecycle import Settlement
 from relayq_core.model.record import JobRecord, Status
 from relayq_core.ports import Added, Answer, Due, JobStore, Settled
 from relayq_core.testing import ManualClock
-from tests.contract.conftest import Tables
+from tests.contract.engines import Tables
 from tests.contract.faults import answers_lost, never_sent
 from tests.support.factories import (
     NOW,

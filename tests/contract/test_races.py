@@ -13,7 +13,7 @@ from relayq_core.model.lifecycle import Settlement
 from relayq_core.model.record import JobRecord, Status
 from relayq_core.ports import Added, Due, JobStore, Settled
 from relayq_core.testing import ManualClock, MemoryStore
-from tests.contract.conftest import LOCAL, Tables
+from tests.contract.engines import LOCAL, Tables
 from tests.support.factories import (
     NOW,
     a_burial,

@@ -14,7 +14,7 @@ from relayq_core.model.record import JobRecord
 from relayq_core.model.settling import Failed, Succeeded
 from relayq_core.ports import JobStore, Settled
 from relayq_core.testing import ManualClock
-from tests.contract.conftest import Tables
+from tests.contract.engines import Tables
 from tests.support.factories import LIMITS, NOW, POLICY, a_job, a_lease, a_redrive
 
 #: DynamoDB's limit for an item, names and values together.

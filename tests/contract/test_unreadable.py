@@ -11,7 +11,7 @@ from relayq_core.errors import UnreadableRow
 from relayq_core.model.record import due_shard
 from relayq_core.ports import Due
 from relayq_core.testing import ManualClock, Offer, RecordingHandoff
-from tests.contract.conftest import Tables
+from tests.contract.engines import Tables
 from tests.support.factories import NOW, a_job, a_lease
 
 HOUR = 3_600_000

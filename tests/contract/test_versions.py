@@ -13,7 +13,7 @@ from relayq_core.model.lifecycle import Settlement
 from relayq_core.model.record import CAN, JobRecord, Status, due_shard
 from relayq_core.ports import Added, JobStore, Settled
 from relayq_core.testing import ManualClock, MemoryStore, RecordingHandoff
-from tests.contract.conftest import Tables
+from tests.contract.engines import Tables
 from tests.support.factories import (
     NOW,
     a_burial,

@@ -6,7 +6,7 @@ import shutil
 import signal
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,45 +15,14 @@ import pytest
 from relayq_core import Dispatched, JobRecord, RelayQ, Status
 from relayq_core.settings import Settings
 from tests.e2e import harness
-from tests.e2e.harness import REGION, Emulator, copied
+from tests.e2e.deployment import API_TOKEN, OWN_QUEUES, Deployment
+from tests.e2e.harness import REGION, copied
 from tests.support.paths import ROOT
-
-OWN_QUEUES = {"reports": "own-jobs-runner"}
-API_TOKEN = "the-token-of-the-end-to-end-tests"
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
     """These tests take minutes and environments of their own: they run when they are asked for by `-m e2e`."""
     return None if config.getoption("-m") == "e2e" else True
-
-
-@dataclass(frozen=True)
-class Deployment:
-    """What was deployed, and what a process that dispatches knows of it."""
-
-    emulator: Emulator
-    folder: Path
-    outputs: dict[str, str]
-    caller: str
-    own_runner: str
-
-    @property
-    def project(self) -> Path:
-        """The copy of this repository that was built and deployed."""
-        return self.folder / "relayq"
-
-    def told(self) -> str:
-        """The last of what the emulator and the functions logged, for a test that fails."""
-        lines = (self.folder / "ministack.log").read_text().splitlines()[-40:]
-        logs = self.emulator.client("logs")
-        for group in ("/relayq/relayq/runner", "/relayq/relayq/sweeper", "/relayq/own-jobs/runner"):
-            lines.append(f"---- {group}")
-            lines += [event["message"].rstrip() for event in logs.filter_log_events(logGroupName=group)["events"]][-40:]
-        return "\n".join(lines)
-
-    def log(self, name: str) -> Path:
-        """A file for a job to leave traces in."""
-        return self.folder / f"{name}.log"
 
 
 @pytest.fixture(scope="session")

@@ -17,7 +17,7 @@ import pytest
 
 from relayq_core import JobRecord, RelayQ
 from relayq_core.adapters.http_handoff import HttpHandoff
-from tests.e2e.conftest import API_TOKEN, Deployment
+from tests.e2e.deployment import API_TOKEN, Deployment
 from tests.support.paths import ROOT
 from tests.surfaces.docs.blocks import blocks
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.conftest import Deployment
+from tests.e2e.deployment import Deployment
 from tests.e2e.harness import PYTHON, copied, runtime
 from tests.support import pythons
 from tests.support.paths import ROOT

@@ -13,7 +13,7 @@ import pytest
 
 from relayq_core import JobRecord, RelayQ
 from relayq_core.cli.doctor.checks import CHECKS
-from tests.e2e.conftest import Deployment
+from tests.e2e.deployment import Deployment
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(400)]
 

@@ -17,7 +17,7 @@ import pytest
 from botocore.exceptions import ClientError
 
 from relayq_core import Dispatched, JobRecord, RelayQ, Status
-from tests.e2e.conftest import Deployment
+from tests.e2e.deployment import Deployment
 from tests.support.paths import ROOT
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(400)]

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from relayq_core import JobRecord, RelayQ
-from tests.e2e.conftest import Deployment
+from tests.e2e.deployment import Deployment
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(400)]
 

@@ -12,7 +12,7 @@ from relayq_core.model.settling import unfinished
 from relayq_core.testing import Bench, fake, inline
 from relayq_core.worker.worker import Worker
 from tests.support.factories import a_lease
-from tests.surfaces.worker.test_worker import FakeSlots
+from tests.support.slots import FakeSlots
 
 
 def working(bench: Bench, stopping: int = 0) -> Worker:

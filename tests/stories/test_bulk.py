@@ -13,8 +13,8 @@ from relayq_core.model.record import JobRecord, Status
 from relayq_core.operations.bulk import Outcome, Tally
 from relayq_core.operations.jobs import Failures
 from relayq_core.testing import Bench
-from tests.stories.faulty import FaultyBench
 from tests.support.factories import NOW
+from tests.support.faulty_bench import FaultyBench
 
 Crash = Callable[[str], JobRecord]
 

@@ -11,8 +11,8 @@ import pytest
 from relayq_core import DispatchUnknown, Exponential, Fixed, InvalidOption, Job, StoreError, job
 from relayq_core.model.record import JobRecord, Status
 from relayq_core.testing import Bench, Offer
-from tests.stories.faulty import FaultyBench
 from tests.support.factories import NOW, a_burial, a_lease
+from tests.support.faulty_bench import FaultyBench
 
 SECOND = 1_000
 

@@ -14,7 +14,7 @@ from relayq_core.errors import DispatchUnknown
 from relayq_core.model.record import JobRecord
 from relayq_core.process.concurrency import spread_in_threads
 from relayq_core.testing import Bench
-from tests.stories.faulty import FaultyBench
+from tests.support.faulty_bench import FaultyBench
 
 
 def row(bench: Bench, job_id: str) -> JobRecord:

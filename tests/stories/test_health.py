@@ -8,8 +8,8 @@ from relayq_core import RelayQ, Settings
 from relayq_core.operations.health import QueueView
 from relayq_core.operations.serialize import health_shape
 from relayq_core.testing import Bench
-from tests.stories.faulty import FaultyBench
 from tests.support.factories import NOW
+from tests.support.faulty_bench import FaultyBench
 
 
 def test_a_system_that_ticks_with_nothing_overdue_is_healthy(bench: Bench) -> None:

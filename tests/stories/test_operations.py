@@ -14,8 +14,8 @@ from relayq_core.model.record import JobRecord, Status
 from relayq_core.operations import jobs as operations
 from relayq_core.operations.health import QueueView
 from relayq_core.testing import Bench, Offer
-from tests.stories.faulty import FaultyBench
 from tests.support.factories import NOW
+from tests.support.faulty_bench import FaultyBench
 
 SECOND = 1_000
 MINUTE = 60_000

@@ -28,8 +28,8 @@ from relayq_core.model.leases import Lease
 from relayq_core.model.record import JobRecord, Status
 from relayq_core.ports import Answer
 from relayq_core.testing import Bench, Offer
-from tests.stories.faulty import Fault, FaultyBench
 from tests.support.factories import NOW, a_job, a_lease
+from tests.support.faulty_bench import Fault, FaultyBench
 
 SECOND = 1_000
 MINUTE = 60_000

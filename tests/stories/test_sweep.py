@@ -15,8 +15,8 @@ from relayq_core.model.record import JobRecord, Status, due_shard, shards_of
 from relayq_core.ports import Due
 from relayq_core.process.budget import calls_within, seconds_left
 from relayq_core.testing import Bench, Offer
-from tests.stories.faulty import Fault, FaultyBench
 from tests.support.factories import NOW, a_job
+from tests.support.faulty_bench import Fault, FaultyBench
 
 SECOND = 1_000
 MINUTE = 60_000

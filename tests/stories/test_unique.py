@@ -10,8 +10,8 @@ from relayq_core import Bury, Dispatched, Job, RetryAfter, Snooze, job
 from relayq_core.engine.results import RunOutcome
 from relayq_core.model.record import JobRecord
 from relayq_core.testing import Bench
-from tests.stories.faulty import FaultyBench
 from tests.support.factories import NOW
+from tests.support.faulty_bench import FaultyBench
 
 
 def define_welcome() -> None:

@@ -13,7 +13,7 @@ from relayq_core.engine.dispatcher import Dispatched
 from relayq_core.engine.results import RunOutcome, RunResult
 from relayq_core.errors import InvalidOption
 from relayq_core.model.queues import MOST_QUEUES
-from tests.adversity.races.conftest import MOST, Track
+from tests.adversity.races.track import MOST, Track
 from tests.support.figures import tell
 
 pytestmark = [pytest.mark.dynamodb_local, pytest.mark.timeout(300)]

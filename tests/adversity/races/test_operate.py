@@ -11,7 +11,7 @@ from relayq_core.engine.dispatcher import Dispatched
 from relayq_core.engine.sweeper import Scope
 from relayq_core.errors import KeyTaken
 from relayq_core.model.record import JobRecord, Status
-from tests.adversity.races.conftest import Track
+from tests.adversity.races.track import Track
 from tests.support.factories import a_burial, a_lease
 from tests.support.figures import tell
 

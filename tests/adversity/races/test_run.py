@@ -16,7 +16,7 @@ from relayq_core.engine.results import RunOutcome, RunResult
 from relayq_core.engine.sweeper import Scope
 from relayq_core.model.record import JobRecord, Status
 from relayq_core.testing import ManualClock
-from tests.adversity.races.conftest import Track
+from tests.adversity.races.track import Track
 from tests.support.figures import tell
 
 pytestmark = [pytest.mark.dynamodb_local, pytest.mark.timeout(300)]

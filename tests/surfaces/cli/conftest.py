@@ -1,5 +1,5 @@
 """The `relayq` command in an empty folder, with fresh tables, as the tests of all commands have it."""
 
-from tests.surfaces.cli.test_cli import aws, relayq
+from tests.surfaces.cli.commands import aws, job_folder, project, relayq
 
-__all__ = ["aws", "relayq"]
+__all__ = ["aws", "job_folder", "project", "relayq"]

@@ -17,7 +17,7 @@ from relayq_core.adapters.system_clock import SystemClock
 from relayq_core.cli.doctor.checks import CHECKS
 from relayq_core.testing import isolated_registry
 from tests.support.paths import ROOT
-from tests.surfaces.cli.test_cli import Relayq
+from tests.surfaces.cli.commands import Relayq
 
 SERVICES = ("cloudformation", "lambda", "dynamodb", "scheduler", "ssm", "iam")
 PLACE = "eu-west-1:123456789012"

@@ -21,7 +21,7 @@ from relayq_core.local.environ import isolated
 from relayq_core.testing import isolated_registry
 from tests.support.clone import copy_functions
 from tests.support.paths import ROOT
-from tests.surfaces.cli.test_dev import Dev
+from tests.surfaces.cli.dev_process import Dev
 
 TOOLS = Path(sys.executable).parent
 

@@ -17,7 +17,7 @@ from relayq_core.local.environ import isolated
 from relayq_core.local.state import kept
 from tests.support.clone import copy_functions
 from tests.support.paths import ROOT
-from tests.surfaces.cli.test_dev import CLIENT, JOB, Dev
+from tests.surfaces.cli.dev_process import CLIENT, JOB, Dev
 from tests.surfaces.docs.blocks import Way, blocks
 
 SHELLS = [shell for shell in ("sh", "bash", "zsh") if shutil.which(shell)]

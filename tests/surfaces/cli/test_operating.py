@@ -20,7 +20,7 @@ from relayq_core.client import RelayQ
 from relayq_core.errors import StoreError
 from relayq_core.operations.bulk import Bulk, Outcome
 from tests.support.factories import a_burial, a_job, a_lease
-from tests.surfaces.cli.test_cli import Relayq, dispatched
+from tests.surfaces.cli.commands import Relayq, dispatched
 
 
 @pytest.fixture

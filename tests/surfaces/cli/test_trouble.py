@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from relayq_core.local.server import Server
-from tests.surfaces.cli.test_cli import Relayq
+from tests.surfaces.cli.commands import Relayq
 
 HTML = b"<!doctype html><title>500 Internal Server Error</title>"
 

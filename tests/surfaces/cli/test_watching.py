@@ -26,7 +26,7 @@ from relayq_core.model.record import JobRecord
 from relayq_core.ports import JobStore
 from tests.support.factories import a_burial, a_deletion, a_lease, completion
 from tests.support.harmless import is_harmless
-from tests.surfaces.cli.test_cli import Relayq, dispatched
+from tests.surfaces.cli.commands import Relayq, dispatched
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ import pytest
 
 from relayq_core.dashboard.session import LIFETIME_MS, Sessions
 from relayq_core.testing import ManualClock
-from tests.surfaces.dashboard.conftest import TOKEN, World
+from tests.surfaces.dashboard.browsing import TOKEN, World
 
 SCREENS = [
     "/dashboard",

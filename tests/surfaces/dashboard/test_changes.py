@@ -7,7 +7,7 @@ from typing import Literal
 import pytest
 
 from relayq_core import Status, job
-from tests.surfaces.dashboard.conftest import Answer, Browser, World
+from tests.surfaces.dashboard.browsing import Answer, Browser, World
 
 
 @pytest.fixture

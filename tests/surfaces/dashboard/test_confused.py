@@ -13,7 +13,7 @@ from relayq_core import job
 from relayq_core.dashboard.screens import read_queue_page
 from relayq_core.errors import InvalidOption
 from relayq_core.ports import Page
-from tests.surfaces.dashboard.conftest import Browser, World
+from tests.surfaces.dashboard.browsing import Browser, World
 
 ODD: list[Any] = [
     *(None, True, 0, -1, 1.5, 10**400, "", "x", "1", "\x1b[31m", [], [None], [1, "x"], ["x", 1], [[]], {}),

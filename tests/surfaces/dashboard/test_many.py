@@ -13,7 +13,7 @@ from relayq_core.model.record import JobRecord, Status
 from relayq_core.operations.jobs import Failures
 from relayq_core.testing import MemoryStore
 from tests.support.factories import a_job
-from tests.surfaces.dashboard.conftest import Answer, Browser, World
+from tests.surfaces.dashboard.browsing import Answer, Browser, World
 
 STEP = "/dashboard/failed/step"
 

@@ -16,7 +16,7 @@ from relayq_core.dashboard import screens
 from relayq_core.dashboard.masking import MASK, format_json, mask_secrets, mask_text
 from relayq_core.model.record import SHARDS
 from relayq_core.ports import Bin
-from tests.surfaces.dashboard.conftest import Browser, World
+from tests.surfaces.dashboard.browsing import Browser, World
 
 EVIL = "<script>alert('x')</script>\"'&"
 

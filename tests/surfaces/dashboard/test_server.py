@@ -14,7 +14,7 @@ import pytest
 from relayq_core.cli import dashboard
 from relayq_core.cli.main import main
 from relayq_core.local.web import DashboardServer, serve
-from tests.surfaces.dashboard.conftest import World
+from tests.surfaces.dashboard.browsing import World
 
 
 @pytest.fixture

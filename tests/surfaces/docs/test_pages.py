@@ -10,7 +10,7 @@ import pytest
 
 from tests.support.paths import ROOT
 from tests.surfaces.docs.blocks import PAGES
-from tests.surfaces.docs.test_reference import rows, table
+from tests.surfaces.docs.tables import rows, table
 
 README = ROOT / "README.md"
 WRITTEN = [*PAGES, ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "examples").rglob("README.md"))]

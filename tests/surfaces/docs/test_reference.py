@@ -4,7 +4,6 @@ import json
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import fields
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,27 +15,10 @@ from relayq_core.cli.main import app
 from relayq_core.events.publisher import TITLES
 from relayq_core.settings import PREFIX, Settings
 from tests.support.paths import ROOT
+from tests.surfaces.docs.tables import rows
 from tests.surfaces.template import translate
 
 REFERENCE = ROOT / "docs/reference"
-
-
-def table(page: Path, heading: str) -> list[list[str]]:
-    """The cells of each row of the table whose first column bears this heading."""
-    found: list[list[str]] = []
-    inside = False
-    for line in page.read_text().splitlines():
-        cells = [cell.strip() for cell in line.strip().strip("|").split("|")] if line.startswith("|") else []
-        if inside and cells and not set(cells[0]) <= {"-", ":"}:
-            found.append(cells)
-        inside = bool(cells) and (inside or cells[0] == heading)
-    assert found, f"{page.relative_to(ROOT)} has no table headed {heading}"
-    return found
-
-
-def rows(page: Path, heading: str) -> dict[str, list[str]]:
-    """The same by the name in the first cell, with the other cells."""
-    return {name.strip("`"): cells for name, *cells in table(page, heading)}
 
 
 def test_the_table_of_variables_names_every_setting_once() -> None:

@@ -10,10 +10,8 @@ import pytest
 
 from relayq_core.events.listeners import KINDS, JobEvent, events
 from tests.support.factories import a_job
-from tests.surfaces.handlers.test_handlers import Context, Lambdas, invocations, lambdas, logs_of
+from tests.surfaces.handlers.lambdas import Context, Lambdas, logs_of
 from tests.surfaces.template.grants import translated
-
-__all__ = ["invocations", "lambdas"]
 
 RESOURCES = translated()["Resources"]
 ALARMS = {name: found for name, found in RESOURCES.items() if found["Type"] == "AWS::CloudWatch::Alarm"}

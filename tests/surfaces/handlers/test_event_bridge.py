@@ -14,19 +14,15 @@ from relayq_core.adapters.event_bridge import EventBridge
 from relayq_core.ports import Announcement
 from tests.support.aws_stub import Stub
 from tests.support.paths import ROOT
-from tests.surfaces.handlers.test_handlers import (
+from tests.surfaces.handlers.lambdas import (
     SECRET,
     Context,
     Lambdas,
-    invocations,
-    lambdas,
     logs_of,
     metrics_of,
 )
 from tests.surfaces.template.grants import grants, needed
 from tests.surfaces.template.translate import read
-
-__all__ = ["invocations", "lambdas"]
 
 SCHEMA = json.loads((ROOT / "docs/reference/job-event.schema.json").read_text())
 EXAMPLE = ROOT / "examples/listener"
