@@ -13,7 +13,7 @@ from typing import Any
 from benchmarks.rows import Row
 from benchmarks.scale import Scale
 from relayq_core import JobContext, RelayQ, RetryAfter, job
-from relayq_core.model.record import shards_of
+from relayq_core.model.record import list_shards
 from relayq_core.testing import ManualClock, RecordingHandoff, isolated_registry
 from tests.support import dynamo, engines
 
@@ -198,7 +198,7 @@ def swept_reads(tables: dynamo.Tables, *, due: int, waiting: int) -> float:
 
 def _fill(tables: dynamo.Tables, prefix: str, count: int, due_at: int) -> None:
     """Rows as a dispatch by name leaves them, so many in all, spread over the shards."""
-    shards = shards_of(_QUEUE)
+    shards = list_shards(_QUEUE)
     now = {"N": str(due_at)}
     items = (
         {

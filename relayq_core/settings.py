@@ -10,7 +10,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from relayq_core.errors import InvalidOption, SettingsError, suggest
-from relayq_core.model.backoff import DEFAULT_BACKOFF, Backoff, backoff_of, parse
+from relayq_core.model.backoff import DEFAULT_BACKOFF, Backoff, build_backoff, parse
 from relayq_core.model.options import parse_tokens, validate_attempts, validate_queue, validate_queue_pattern
 from relayq_core.model.policy import Policy
 from relayq_core.model.value import Value, field
@@ -145,7 +145,7 @@ def _here() -> str:
 
 def _as_kept(name: str, value: Any) -> Any:
     if name == "backoff":
-        return backoff_of(value)
+        return build_backoff(value)
     return round(value.total_seconds()) if isinstance(value, timedelta) else value
 
 

@@ -13,7 +13,7 @@ from relayq_core.dashboard.masking import mask_text
 from relayq_core.engine.paging import FOREVER
 from relayq_core.errors import InvalidOption
 from relayq_core.model.options import validate_queue
-from relayq_core.model.record import JobRecord, shards_of
+from relayq_core.model.record import JobRecord, list_shards
 from relayq_core.operations.health import QueueView
 from relayq_core.ports import Bin, Due, History
 from relayq_core.process.loggers import logger
@@ -122,7 +122,7 @@ class QueuePage:
 
 def read_queue_page(relayq: RelayQ, queue: str, cursor: str | None) -> QueuePage:
     """Read the next few jobs of each shard: eight queries and a batch of reads. Raises InvalidOption, StoreError."""
-    shards = shards_of(validate_queue(queue))
+    shards = list_shards(validate_queue(queue))
     # None: that shard has been read to its end
     places: dict[str, Any] = _decode_cursor(cursor) if cursor else dict.fromkeys(shards, "")
     rows: list[Due] = []

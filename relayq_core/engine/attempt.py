@@ -13,7 +13,7 @@ from relayq_core.errors import RetryAfter, Snooze, is_a, validate_wait
 from relayq_core.jobs.context import log_fields
 from relayq_core.model import budgets
 from relayq_core.model.record import JobRecord
-from relayq_core.model.settling import Failed, Outcome, Snoozed, Succeeded
+from relayq_core.model.settling import AttemptOutcome, Failed, Snoozed, Succeeded
 from relayq_core.process.loggers import logger
 from relayq_core.text import describe_error, summarize_error
 
@@ -22,31 +22,33 @@ from relayq_core.text import describe_error, summarize_error
 class Attempt:
     """How an attempt went: its outcome, the exception behind it, and how long the handler ran, in milliseconds."""
 
-    outcome: Outcome
+    outcome: AttemptOutcome
     error: BaseException | None = None
     duration_ms: float = 0.0
 
 
-def outcome_of(raised: BaseException, final: tuple[type[BaseException], ...]) -> tuple[Outcome, BaseException | None]:
+def classify_error(
+    raised: BaseException, final: tuple[type[BaseException], ...]
+) -> tuple[AttemptOutcome, BaseException | None]:
     """What is to be done about what a handler raised, and the error behind it, if it is one.
 
     In a group each member means what it means alone. One that is final ends the job; else one that failed makes it a
     failure, with the longest wait that a RetryAfter asks for; only where all snooze the job does, for the longest.
     """
-    members = [member for member in _members(raised) if not _is_cancellation(member)] or [raised]
+    members = [member for member in _flatten(raised) if not _is_cancellation(member)] or [raised]
     error = members[0] if len(members) == 1 else raised
     try:
         if any(any(is_a(member, kind) for kind in final) for member in members):
-            return failure(error, final=True), error
-        snoozes = _waits("Snooze", Snooze, members)
+            return build_failure(error, final=True), error
+        snoozes = _collect_waits("Snooze", Snooze, members)
         if len(snoozes) == len(members):
             return Snoozed(max(snoozes)), None
-        return failure(error, wait=max(_waits("RetryAfter", RetryAfter, members), default=None)), error
+        return build_failure(error, wait=max(_collect_waits("RetryAfter", RetryAfter, members), default=None)), error
     except BaseException as odd:  # seconds that are none
-        return failure(odd), odd
+        return build_failure(odd), odd
 
 
-def _members(error: BaseException) -> Iterator[BaseException]:
+def _flatten(error: BaseException) -> Iterator[BaseException]:
     """The exceptions of a group and of the groups in it."""
     group: Any = BaseExceptionGroup.exceptions
     waiting = [error]  # and no recursion: groups may be nested deeper than Python recurses
@@ -64,16 +66,16 @@ def _is_cancellation(error: BaseException) -> bool:
     return asyncio is not None and type(error) is asyncio.CancelledError
 
 
-def _waits(option: str, kind: type[BaseException], members: Iterable[BaseException]) -> list[float]:
+def _collect_waits(option: str, kind: type[BaseException], members: Iterable[BaseException]) -> list[float]:
     found: list[Any] = [member for member in members if is_a(member, kind)]
     return [validate_wait(option, getattr(member, "seconds", None)) for member in found]  # type: ignore[arg-type]
 
 
-def failure(error: BaseException, *, wait: float | None = None, final: bool = False) -> Failed:
+def build_failure(error: BaseException, *, wait: float | None = None, final: bool = False) -> Failed:
     return Failed(describe_error(error, budgets.ERROR_BYTES), summarize_error(error), wait, final)
 
 
-def ran(action: Callable[[], Any]) -> Any:
+def run_to_completion(action: Callable[[], Any]) -> Any:
     """What a handler returned; an async one is run to its end, in the event loop that this process keeps."""
     # not loaded for it: much to load in a start, and only async handlers need it
     if "asyncio" in sys.modules:
@@ -91,7 +93,7 @@ def ran(action: Callable[[], Any]) -> Any:
     return loops.run(value)
 
 
-def success(value: Any, record: JobRecord) -> Succeeded:
+def build_success(value: Any, record: JobRecord) -> Succeeded:
     """The handler's return value as JSON, if it is JSON and within its budget; else why not, which a log line says."""
     if value is None:
         return Succeeded()

@@ -63,13 +63,13 @@ class Claimer:
             longest = self._find_longest_timeout(job_type)
             if (ended := self._wait(candidate, longest.of_bounded, invocation)) is not None:
                 return ended
-            lease = leases.lease(
+            lease = leases.request_lease(
                 lease_id,
-                self._clock.now(),
-                invocation.remaining(),
                 self._policy,
-                longest.of_all,
-                None if job_type is None else job_type.name,
+                now=self._clock.now(),
+                remaining_ms=invocation.remaining(),
+                longest_ms=longest.of_all,
+                name=None if job_type is None else job_type.name,
             )
             try:
                 answer = self._store.claim(candidate.job_id, lease)
@@ -94,7 +94,7 @@ class Claimer:
         if early:
             self._clock.sleep(early)
             invocation.waited_ms += early
-        if bounds.is_better_fresh(longest_ms, waited_ms=invocation.waited_ms, remaining_ms=invocation.remaining()):
+        if bounds.would_fit_fresh(longest_ms, waited_ms=invocation.waited_ms, remaining_ms=invocation.remaining()):
             return self._hand_on(candidate, invocation.total_ms)
         return None
 

@@ -27,7 +27,7 @@ from relayq_core.jobs.request import JobRequest, is_same_json, resolve_request
 from relayq_core.model import bounds, budgets, lifecycle
 from relayq_core.model.options import NO_OPTIONS, Options, validate_queue
 from relayq_core.model.policy import Policy
-from relayq_core.model.record import JobRecord, unique_pk
+from relayq_core.model.record import JobRecord, build_unique_pk
 from relayq_core.model.value import Value
 from relayq_core.ports import Added, Clock, Handoff, JobStore, UniqueHint
 
@@ -104,7 +104,7 @@ class Dispatcher:
         options.warn_of_unused_backoff()
         now = self._clock.now()
         available_at = _available_at(options, now)
-        due_at, hand_off = lifecycle.next_look(available_at, now, self._policy)
+        due_at, hand_off = lifecycle.plan_start(available_at, self._policy, now=now)
         record = JobRecord(
             id=options.job_id or new_id(now),
             name=request.name,
@@ -112,13 +112,13 @@ class Dispatcher:
             queue=validate_queue(options.queue or self._default_queue),
             max_attempts=options.max_attempts,
             backoff=options.backoff,
-            timeout_ms=bounds.timeout_ms(options),
+            timeout_ms=bounds.convert_timeout(options),
             payload_json=request.payload_json,
             created_at=now,
             updated_at=now,
             available_at=available_at,
             due_at=due_at,
-            unique_pk=None if options.unique is None else unique_pk(request.name, options.unique),
+            unique_pk=None if options.unique is None else build_unique_pk(request.name, options.unique),
             unique_for_ms=None if options.unique_for is None else max(1, round(options.unique_for * 1000)),
             **self._build_lineage(),
         )
@@ -204,7 +204,7 @@ class Dispatcher:
         if not is_same_dispatch(record, row, self._registry.get(record.name)):
             raise InvalidOption("job_id", _describe_conflict(record, row))
         starts_soon = (
-            row.status.is_waiting and lifecycle.next_look(row.available_at, self._clock.now(), self._policy)[1]
+            row.status.is_waiting and lifecycle.plan_start(row.available_at, self._policy, now=self._clock.now())[1]
         )
         return Dispatched(record.id, duplicate=False, handed_off=starts_soon and self._handoffs.hand_off(row))
 

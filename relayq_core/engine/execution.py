@@ -9,7 +9,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from relayq_core.engine.attempt import Attempt, failure, outcome_of, ran, success
+from relayq_core.engine.attempt import Attempt, build_failure, build_success, classify_error, run_to_completion
 from relayq_core.engine.claiming import Invocation
 from relayq_core.engine.results import RunOutcome, RunResult
 from relayq_core.engine.settler import Settler
@@ -18,10 +18,10 @@ from relayq_core.events.listeners import Events
 from relayq_core.jobs.context import JobContext, enter_job, isolate, log_fields
 from relayq_core.jobs.registry import JobType, RunnableJob
 from relayq_core.model import bounds, leases, settling, sweeping
-from relayq_core.model.lifecycle import Event, Settlement
+from relayq_core.model.lifecycle import Settlement, Transition
 from relayq_core.model.policy import Policy
 from relayq_core.model.record import JobRecord
-from relayq_core.model.settling import Outcome
+from relayq_core.model.settling import AttemptOutcome
 from relayq_core.ports import Clock, JobStore
 from relayq_core.process.deadline import OuterAlarm
 from relayq_core.process.loggers import logger
@@ -67,20 +67,20 @@ class Execution:
         self._policy = parts.policy
         self._invocation = invocation
         self._job_type = job_type
-        self._bounds = bounds.bounds_of(claimed, job_type.options, parts.policy)
+        self._bounds = bounds.resolve_bounds(claimed, job_type.options, parts.policy)
         #: as the row has it, so that a settlement writes what was capped
         self._claimed = claimed
-        self._record = bounds.bounded(claimed, self._bounds)
+        self._record = bounds.cap_attempts(claimed, self._bounds)
         #: the job as an object of its type, once it has been built
         self._job: RunnableJob | None = None
 
     def run(self) -> RunResult:
         """Call the handler unless something speaks against it, and settle the job. Raises StoreError."""
         now = self._clock.now()
-        resumed = settling.resumed(self._claimed, self._bounds, self._policy, now=now, luck=_dice.random())
+        resumed = settling.resume(self._claimed, self._bounds, self._policy, now=now, draw=_dice.random())
         if resumed is not None:
             return self._settle(resumed)
-        if not self._record.exhausted and bounds.is_better_fresh(
+        if not self._record.exhausted and bounds.would_fit_fresh(
             self._bounds.timeout_ms,
             waited_ms=self._invocation.waited_ms,
             remaining_ms=self._invocation.remaining(),
@@ -93,7 +93,7 @@ class Execution:
         if can_build and settling.will_bury(self._record, attempt.outcome, self._bounds):
             self._call_failed_hook(attempt.error)
         settlement = settling.settle(
-            self._record, attempt.outcome, self._bounds, self._policy, now=self._clock.now(), luck=_dice.random()
+            self._record, attempt.outcome, self._bounds, self._policy, now=self._clock.now(), draw=_dice.random()
         )
         return self._settle(settlement, attempt)
 
@@ -102,7 +102,7 @@ class Execution:
 
     def _pass_on(self) -> RunResult:
         """Give a job back, uncounted, whose own timeout lacks the time that was spent waiting for it here."""
-        result = self._settle(settling.unfinished(self._record, self._policy, now=self._clock.now()))
+        result = self._settle(settling.return_unfinished(self._record, self._policy, now=self._clock.now()))
         return RunResult(RunOutcome.HANDED_ON, result.job) if result.ended is RunOutcome.GIVEN_BACK else result
 
     # --- the handler ---
@@ -115,11 +115,11 @@ class Execution:
         error: Exception
         if self._record.exhausted:
             error = JobCrashed(self._record.attempt, _read_crash(self._record))
-        elif (problem := bounds.never_fits(self._bounds, self._policy.runner_ms)) is not None:
+        elif (problem := bounds.explain_misfit(self._bounds, self._policy.runner_ms)) is not None:
             error = Bury(problem)
         else:
             return None
-        return Attempt(failure(error, final=True), error)
+        return Attempt(build_failure(error, final=True), error)
 
     def _attempt(self) -> Attempt:
         """Build the job and call its handler: the one place where whatever that raises becomes an outcome.
@@ -127,13 +127,13 @@ class Execution:
         All code that is not RelayQ's runs inside its time, the listeners too: none of it may outlive the lease.
         """
         started = self._clock.now()
-        deadline_ms = leases.handler_deadline(
-            self._record, self._bounds, self._policy, started, self._invocation.remaining()
+        deadline_ms = leases.compute_handler_deadline(
+            self._record, self._bounds, self._policy, now=started, remaining_ms=self._invocation.remaining()
         )
         seconds = (deadline_ms - started) / 1000
         last_words = functools.partial(self._write_last_words, seconds)
         error: BaseException | None = None
-        outcome: Outcome
+        outcome: AttemptOutcome
         try:
             with (
                 enter_job(self._record),
@@ -150,16 +150,18 @@ class Execution:
         except BaseException as raised:
             # its own payload will not be better next time; one that the handler dispatched may be
             final = (Bury, InvalidPayload) if self._job is None else (Bury,)
-            outcome, error = outcome_of(raised, final=final)
+            outcome, error = classify_error(raised, final=final)
         return Attempt(outcome, error, float(self._clock.now() - started))
 
-    def _handle(self, deadline_ms: int) -> Outcome:
+    def _handle(self, deadline_ms: int) -> AttemptOutcome:
         job, ignored = self._job_type.build(self._record.payload_json)
         self._job = job
         if ignored:
             names = cut(", ".join(ignored), _LOGGED_BYTES)
             logger.warning("unknown fields ignored: %s", names, extra=log_fields(self._record))
-        return success(ran(lambda: job.handle(functools.partial(self._build_context, deadline_ms))), self._record)
+        return build_success(
+            run_to_completion(lambda: job.handle(functools.partial(self._build_context, deadline_ms))), self._record
+        )
 
     def _build_context(self, deadline_ms: int) -> JobContext:
         record = self._record
@@ -193,8 +195,8 @@ class Execution:
             f"the runner of attempt {record.attempt} was ended: "
             f"its handler overran its time of {seconds:g} s and did not stop",
         )
-        settlement = sweeping.overrun(
-            record, error, self._bounds, self._policy, now=self._clock.now(), luck=_dice.random()
+        settlement = sweeping.release_overrun(
+            record, error, self._bounds, self._policy, now=self._clock.now(), draw=_dice.random()
         )
         try:
             self._parts.settler.settle_silently(record, settlement)
@@ -206,7 +208,7 @@ class Execution:
     def _call_failed_hook(self, error: BaseException | None) -> None:
         """Call the job's failed(), inside the lease. What it raises is logged and changes nothing."""
         record = self._record
-        seconds = leases.failed_hook_seconds(
+        seconds = leases.compute_hook_seconds(
             record, self._policy, now=self._clock.now(), remaining_ms=self._invocation.remaining()
         )
         cause = JobCrashed(record.attempt) if error is None else error
@@ -214,7 +216,7 @@ class Execution:
         def call() -> None:
             job = self._build_for_hook() if self._job is None else self._job
             if job is not None:
-                ran(lambda: job.failed(cause))
+                run_to_completion(lambda: job.failed(cause))
 
         try:
             with enter_job(record), self._parts.deadline(seconds, patience=self._patience / 5):
@@ -237,7 +239,7 @@ class Execution:
     @property
     def _patience(self) -> float:
         """Seconds that a handler may ignore its timeout: always inside the lease's grace."""
-        return leases.patience(self._policy) / 1000
+        return leases.compute_patience(self._policy) / 1000
 
 
 def settle_run(
@@ -250,7 +252,7 @@ def settle_run(
     """Settle a job that was claimed in this invocation, and return how its run ended. Raises StoreError."""
     about: dict[str, Any] = {} if attempt is None else {"error": attempt.error, "duration_ms": attempt.duration_ms}
     written = settler.settle(claimed, settlement, remaining=invocation.remaining, **about)
-    return discard_run(settler, claimed) if written is None else RunResult(_OUTCOMES[written.event], written.after)
+    return discard_run(settler, claimed) if written is None else RunResult(_OUTCOMES[written.transition], written.after)
 
 
 def discard_run(settler: Settler, claimed: JobRecord) -> RunResult:
@@ -266,10 +268,10 @@ def _read_crash(record: JobRecord) -> str | None:
 
 
 _OUTCOMES = {
-    Event.COMPLETE: RunOutcome.COMPLETED,
-    Event.RETRY: RunOutcome.RETRYING,
-    Event.SNOOZE: RunOutcome.SNOOZED,
-    Event.GIVE_BACK: RunOutcome.GIVEN_BACK,
-    Event.BURY: RunOutcome.FAILED,
-    Event.CANCEL: RunOutcome.CANCELLED,
+    Transition.COMPLETE: RunOutcome.COMPLETED,
+    Transition.RETRY: RunOutcome.RETRYING,
+    Transition.SNOOZE: RunOutcome.SNOOZED,
+    Transition.GIVE_BACK: RunOutcome.GIVEN_BACK,
+    Transition.BURY: RunOutcome.FAILED,
+    Transition.CANCEL: RunOutcome.CANCELLED,
 }

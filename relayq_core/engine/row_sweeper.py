@@ -11,7 +11,7 @@ from relayq_core.errors import JobCrashed, StoreError, UnreadableRow
 from relayq_core.events.listeners import Events
 from relayq_core.jobs.registry import Registry
 from relayq_core.model import sweeping
-from relayq_core.model.lifecycle import Event, Settlement
+from relayq_core.model.lifecycle import Settlement, Transition
 from relayq_core.model.options import Options
 from relayq_core.model.policy import Policy
 from relayq_core.model.record import JobRecord
@@ -87,9 +87,9 @@ class RowSweeper:
         settlement = sweeping.release(
             record,
             self._policy,
-            _make_token(),
+            token=_make_token(),
             now=self._clock.now(),
-            luck=_dice.random(),
+            draw=_dice.random(),
             of_type=self._find_type_options(record),
             error=error,
         )
@@ -110,7 +110,7 @@ class RowSweeper:
 
     def _sweep(self, row: Due, claimed_before_ms: int) -> str:
         """Try a first nudge without reading the row, as most rows wait for one; a refusal returns the row."""
-        due_at = sweeping.nudge_due_at(0, self._policy, self._clock.now())
+        due_at = sweeping.plan_nudge(0, self._policy, now=self._clock.now())
         answer = self._store.nudge(row, 0, due_at)
         if answer.done and answer.record is not None:
             return self._hand_off(answer.record)
@@ -127,21 +127,21 @@ class RowSweeper:
             case Settlement(event):
                 return _ACTIONS[event]
 
-    def _decide(self, row: Due, record: JobRecord | None, claimed_before_ms: int = 0) -> sweeping.Look:
+    def _decide(self, row: Due, record: JobRecord | None, claimed_before_ms: int = 0) -> sweeping.Decision:
         now = self._clock.now()
-        decision = sweeping.look(
+        decision = sweeping.decide(
             record,
             row.due_at,
             self._policy,
-            _make_token(),
+            token=_make_token(),
             now=now,
-            luck=_dice.random(),
+            draw=_dice.random(),
             of_type=self._find_type_options(record),
         )
         is_young = record is not None and (record.started_at or 0) > now - claimed_before_ms
         return Leave() if isinstance(decision, Settlement) and is_young else decision
 
-    def _apply(self, row: Due, record: JobRecord | None, decision: sweeping.Look) -> str:
+    def _apply(self, row: Due, record: JobRecord | None, decision: sweeping.Decision) -> str:
         match decision:
             case Leave():
                 return "left"
@@ -161,7 +161,7 @@ class RowSweeper:
     def _end_lease(self, record: JobRecord, settlement: Settlement, error: JobCrashed | None = None) -> str:
         """End a lease whose runner is gone, if it is still the one that ran out."""
         written = self._settler.settle(record, settlement, error=error or JobCrashed(record.attempt))
-        return "left" if written is None else _ACTIONS[written.event]
+        return "left" if written is None else _ACTIONS[written.transition]
 
     def _find_type_options(self, record: JobRecord | None) -> Options | None:
         job_type = None if record is None else self._registry.get(record.name)
@@ -173,4 +173,4 @@ def _make_token() -> str:
     return f"sweep-{secrets.token_hex(8)}"
 
 
-_ACTIONS = {Event.RELEASE: "released", Event.BURY: "buried", Event.CANCEL: "cancelled"}
+_ACTIONS = {Transition.RELEASE: "released", Transition.BURY: "buried", Transition.CANCEL: "cancelled"}

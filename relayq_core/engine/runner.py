@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from relayq_core.engine.attempt import Attempt, failure
+from relayq_core.engine.attempt import Attempt, build_failure
 from relayq_core.engine.claiming import Candidate, Claimer, Invocation
 from relayq_core.engine.execution import Execution, HandlerDeadline, Parts, discard_run, settle_run
 from relayq_core.engine.results import RunOutcome, RunResult
@@ -65,7 +65,7 @@ class Runner:
         return self._execute(claimed, Invocation(remaining))
 
     def _execute(self, claimed: JobRecord, invocation: Invocation) -> RunResult:
-        if self._clock.now() >= leases.latest_deadline(claimed, self._policy):
+        if self._clock.now() >= leases.compute_latest_deadline(claimed, self._policy):
             return discard_run(self._settler, claimed)  # the claim's answer came when its lease was as good as over
         try:
             return isolate(self._execute_apart, claimed, invocation)
@@ -86,9 +86,9 @@ class Runner:
     def _give_back_unknown(self, claimed: JobRecord, invocation: Invocation) -> RunResult:
         """Give a job back for a while whose name is not registered here: a deploy may be under way. Then bury it."""
         error = UnknownJob(claimed.name, self._registry)
-        outcome = failure(error, final=True)
+        outcome = build_failure(error, final=True)
         now = self._clock.now()
         settlement = settling.give_back(claimed, self._policy, now=now) or settling.bury_with(
-            claimed, outcome.error, outcome.headline, self._policy, now=now
+            claimed, outcome.error, outcome.summary, self._policy, now=now
         )
         return settle_run(self._settler, claimed, settlement, invocation, Attempt(outcome, error))

@@ -9,7 +9,7 @@ from relayq_core.errors import LeaseLost, StoreUnavailable
 from relayq_core.events.listeners import Events, JobEvent
 from relayq_core.jobs.context import log_fields
 from relayq_core.model import leases, settling
-from relayq_core.model.lifecycle import Event, Settlement
+from relayq_core.model.lifecycle import Settlement, Transition
 from relayq_core.model.policy import Policy
 from relayq_core.model.record import JobRecord
 from relayq_core.ports import Clock, Handoff, JobStore, Settled
@@ -86,7 +86,7 @@ class Settler:
         if remaining is None:
             return self._store.settle(before, settlement)
         began = self._clock.now()
-        lease_ends = began + leases.lease_lasts(before, self._policy, now=began)
+        lease_ends = began + leases.measure_lease(before, self._policy, now=began)
         while True:
             left = min(lease_ends - self._clock.now(), remaining())
             try:
@@ -102,25 +102,25 @@ class Settler:
         """Write one log line and emit one event; a job that was given back has no event."""
         job = settlement.after
         fields = log_fields(job) if duration_ms is None else {**log_fields(job), "duration_ms": duration_ms}
-        match settlement.event:
-            case Event.COMPLETE:
+        match settlement.transition:
+            case Transition.COMPLETE:
                 logger.info("job completed", extra=fields)
                 self._events.notify("processed", job, duration_ms=duration_ms)
-            case Event.RETRY | Event.RELEASE | Event.BURY:
+            case Transition.RETRY | Transition.RELEASE | Transition.BURY:
                 problem = "no error" if error is None else locate_error(error)
                 logger.warning("job failed: %s; %s", problem, _describe_next(settlement), extra=fields)
-                will_retry = settlement.event is not Event.BURY
+                will_retry = settlement.transition is not Transition.BURY
                 self._events.emit(
                     JobEvent(kind="failed", job=job, duration_ms=duration_ms, error=error, will_retry=will_retry)
                 )
-            case Event.SNOOZE:
+            case Transition.SNOOZE:
                 logger.info("job snoozed; %s", _describe_next(settlement), extra=fields)
                 self._events.emit(JobEvent(kind="snoozed", job=job, duration_ms=duration_ms))
-            case Event.GIVE_BACK if error is not None:
+            case Transition.GIVE_BACK if error is not None:
                 logger.warning("%s; given back, %s", error, _describe_next(settlement), extra=fields)
-            case Event.GIVE_BACK:
+            case Transition.GIVE_BACK:
                 logger.info("job given back; %s", _describe_next(settlement), extra=fields)
-            case Event.CANCEL:
+            case Transition.CANCEL:
                 logger.info("job cancelled", extra=fields)
                 self._events.emit(JobEvent(kind="cancelled", job=job, duration_ms=duration_ms))
 
@@ -128,7 +128,7 @@ class Settler:
 def _describe_next(settlement: Settlement) -> str:
     """Say what happens to the job after this, as the end of a log line."""
     job = settlement.after
-    if settlement.event is Event.BURY:
+    if settlement.transition is Transition.BURY:
         return "it is in the failed table"
     again = f"it is tried again in {(job.available_at - job.updated_at) / 1000:g} s"
     return f"{again}, only to call failed()" if job.exhausted else again

@@ -14,7 +14,7 @@ from relayq_core.errors import StoreUnavailable
 from relayq_core.events.listeners import Events
 from relayq_core.jobs.registry import Registry
 from relayq_core.model.policy import Policy
-from relayq_core.model.record import shards_of
+from relayq_core.model.record import list_shards
 from relayq_core.ports import Clock, Due, Handoff, JobStore
 from relayq_core.process.budget import calls_within
 from relayq_core.process.concurrency import Spread, Spreading, spread_serially
@@ -181,7 +181,7 @@ class _Tick:
     def _pages(self) -> Iterator[tuple[Due, ...]]:
         """Yield all rows of the index up to the horizon: a page of each shard in turn, from a random shard on."""
         queues = self._store.list_queues() if self._scope.queues is None else self._scope.queues
-        shards = [shard for queue in queues for shard in shards_of(queue)]
+        shards = [shard for queue in queues for shard in list_shards(queue)]
         first = random.randrange(len(shards)) if shards else 0
         # a sweep of handoffs of a certain age has nothing to look ahead for
         ahead_ms = self._scope.lookahead_ms if self._scope.stale_ms is None else 0

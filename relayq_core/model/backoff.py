@@ -50,11 +50,11 @@ class Backoff(Value):
         """A copy with these fields changed, and checked. Raises InvalidOption."""
         return Backoff(**{**vars(self), **changes})
 
-    def delay(self, retry: int, luck: float = 0.5) -> float:
-        """Seconds before retry number `retry` (>= 1). `luck` in [0, 1): 0.5 is the middle of the jitter."""
+    def delay(self, retry: int, draw: float = 0.5) -> float:
+        """Seconds before retry number `retry` (>= 1). `draw` in [0, 1): 0.5 is the middle of the jitter."""
         ceiling = LONGEST_DELAY if self.cap is None else self.cap
         middle = min(self._exact(retry), ceiling)
-        return min(middle * (1 + self.jitter * (2 * luck - 1)), ceiling)
+        return min(middle * (1 + self.jitter * (2 * draw - 1)), ceiling)
 
     def _exact(self, retry: int) -> float:
         base = self.values[0]
@@ -99,7 +99,7 @@ def Exponential(base: Seconds, *, cap: Seconds | None = None, jitter: float = 0.
     return Backoff("exponential", (base,), cap, jitter)
 
 
-def backoff_of(value: Backoff | Seconds | Sequence[Seconds]) -> Backoff:
+def build_backoff(value: Backoff | Seconds | Sequence[Seconds]) -> Backoff:
     """The Backoff that a duration (fixed), a list of durations, or a Backoff stands for."""
     if isinstance(value, Backoff):
         return value

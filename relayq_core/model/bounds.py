@@ -1,4 +1,4 @@
-"""Bounds: how often a job is tried, how long it waits and may run, once row, type and settings are put together."""
+"""Bounds: how often a job is tried, how long it waits and may run, by its row, its type and the settings."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ SETTLE_BUDGET_MS = 10_000
 WORTH_A_START_MS = 1_000
 
 
-def timeout_ms(options: Options) -> int | None:
-    """The timeout that the options name, in milliseconds."""
+def convert_timeout(options: Options) -> int | None:
+    """Return the timeout that the options name, in milliseconds, or None."""
     return None if options.timeout is None else max(1, round(options.timeout * 1000))
 
 
-def timeout_of(known: Options, policy: Policy) -> int | None:
-    """The timeout of a job type with these options, milliseconds; None if it may run as long as its runner."""
-    own = timeout_ms(known)
+def find_timeout(options: Options, policy: Policy) -> int | None:
+    """Return the timeout of a type with these options, in milliseconds; None if it may run as long as its runner."""
+    own = convert_timeout(options)
     return policy.timeout_ms if own is None else own
 
 
@@ -39,25 +39,25 @@ class LongestTimeout(NamedTuple):
 
 def find_longest_timeout(types: Iterable[Options], policy: Policy) -> LongestTimeout:
     """Return the longest timeout of job types with these options."""
-    timeouts = [timeout_of(options, policy) for options in types]
+    timeouts = [find_timeout(options, policy) for options in types]
     longest = max((timeout for timeout in timeouts if timeout is not None), default=None)
     return LongestTimeout(of_all=None if None in timeouts else longest, of_bounded=longest)
 
 
 class Bounds(NamedTuple):
-    """A job's options, completed: by the row, else its type, else the settings."""
+    """A job's options, completed: each is the row's, else its type's, else the settings'."""
 
     max_attempts: int
     backoff: Backoff
     timeout_ms: int | None
-    #: the timeout was asked for by the job, not only the settings' default
+    #: the timeout is the row's or the type's, not only the settings' default
     timeout_is_own: bool
 
 
-def bounds_of(record: JobRecord, of_type: Options | None, policy: Policy) -> Bounds:
-    """What holds for this job. The sweeper has no type at hand: for it the settings fill the gaps."""
+def resolve_bounds(record: JobRecord, of_type: Options | None, policy: Policy) -> Bounds:
+    """Return what holds for this job. `of_type` is None in the sweeper function, which has no job's code."""
     known = of_type or Options()
-    own = timeout_ms(known) if record.timeout_ms is None else record.timeout_ms
+    own = convert_timeout(known) if record.timeout_ms is None else record.timeout_ms
     return Bounds(
         max_attempts=record.max_attempts or known.max_attempts or policy.max_attempts,
         backoff=record.backoff or known.backoff or policy.backoff,
@@ -66,29 +66,29 @@ def bounds_of(record: JobRecord, of_type: Options | None, policy: Policy) -> Bou
     )
 
 
-def bounded(record: JobRecord, bounds: Bounds) -> JobRecord:
-    """A claimed job, exhausted if its claim went past its tries.
+def cap_attempts(record: JobRecord, bounds: Bounds) -> JobRecord:
+    """Cap a claimed job at its max_attempts; mark it exhausted if the claim exceeded them.
 
-    The sweeper releases a crashed job by the settings where the row does not say how many tries its type allows.
+    The sweeper may have released it by the settings' max_attempts, because the row does not have the type's.
     """
     if record.attempt <= bounds.max_attempts:
         return record
     return record.evolve(attempt=bounds.max_attempts, exhausted=True)
 
 
-def is_better_fresh(timeout_ms: int | None, *, waited_ms: int, remaining_ms: int) -> bool:
-    """A fresh invocation would give a handler with this timeout more time than this one, which has waited.
+def would_fit_fresh(timeout_ms: int | None, *, waited_ms: int, remaining_ms: int) -> bool:
+    """Whether a fresh invocation would give a handler with this timeout more time than this one, which has waited.
 
     One that has not waited runs the job with what is left, however little that is: another would have no more. So a
-    job is handed on once for each wait, and never to and fro.
+    job is handed on once for each wait, and not back and forth.
     """
     return waited_ms > WORTH_A_START_MS and timeout_ms is not None and timeout_ms > remaining_ms - SETTLE_BUDGET_MS
 
 
-def never_fits(bounds: Bounds, runner_ms: int | None) -> str | None:
-    """Why the job's own timeout fits no invocation of a runner that may live so long, or None if it can.
+def explain_misfit(bounds: Bounds, runner_ms: int | None) -> str | None:
+    """Return why the job's own timeout fits no invocation of a runner that lives `runner_ms`, or None if it fits.
 
-    Not what one invocation has left: a slow start would bury a job that fits the next one.
+    What one invocation has left does not count: a slow start would bury a job that fits the next one.
     """
     if runner_ms is None or not bounds.timeout_is_own or bounds.timeout_ms is None:
         return None

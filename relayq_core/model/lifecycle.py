@@ -27,8 +27,8 @@ from relayq_core.model.policy import Policy
 from relayq_core.model.record import JobRecord, Status
 
 
-class Event(StrEnum):
-    """What can happen to a job."""
+class Transition(StrEnum):
+    """What can happen to a job that is stored."""
 
     CLAIM = "claim"
     COMPLETE = "complete"
@@ -43,67 +43,65 @@ class Event(StrEnum):
     __hash__ = str.__hash__  # as Status has it
 
 
-#: (status, event) -> status. What is not here cannot happen.
-TRANSITIONS: dict[tuple[Status, Event], Status] = {
-    (Status.PENDING, Event.CLAIM): Status.PROCESSING,
-    (Status.PENDING, Event.CANCEL): Status.CANCELLED,
-    (Status.RETRYING, Event.CLAIM): Status.PROCESSING,
-    (Status.RETRYING, Event.CANCEL): Status.CANCELLED,
-    (Status.PROCESSING, Event.COMPLETE): Status.COMPLETED,
-    (Status.PROCESSING, Event.RETRY): Status.RETRYING,
-    (Status.PROCESSING, Event.SNOOZE): Status.RETRYING,
-    (Status.PROCESSING, Event.GIVE_BACK): Status.RETRYING,
-    (Status.PROCESSING, Event.RELEASE): Status.RETRYING,
-    (Status.PROCESSING, Event.BURY): Status.FAILED,
-    (Status.PROCESSING, Event.CANCEL): Status.CANCELLED,
-    (Status.FAILED, Event.REDRIVE): Status.PENDING,
+#: (status, transition) -> status. What is not here cannot happen.
+TRANSITIONS: dict[tuple[Status, Transition], Status] = {
+    (Status.PENDING, Transition.CLAIM): Status.PROCESSING,
+    (Status.PENDING, Transition.CANCEL): Status.CANCELLED,
+    (Status.RETRYING, Transition.CLAIM): Status.PROCESSING,
+    (Status.RETRYING, Transition.CANCEL): Status.CANCELLED,
+    (Status.PROCESSING, Transition.COMPLETE): Status.COMPLETED,
+    (Status.PROCESSING, Transition.RETRY): Status.RETRYING,
+    (Status.PROCESSING, Transition.SNOOZE): Status.RETRYING,
+    (Status.PROCESSING, Transition.GIVE_BACK): Status.RETRYING,
+    (Status.PROCESSING, Transition.RELEASE): Status.RETRYING,
+    (Status.PROCESSING, Transition.BURY): Status.FAILED,
+    (Status.PROCESSING, Transition.CANCEL): Status.CANCELLED,
+    (Status.FAILED, Transition.REDRIVE): Status.PENDING,
 }
 
-#: A settle of these kinds gives way to a cancel that came meanwhile; a success counts all the same.
-YIELDS_TO_CANCEL = frozenset({Event.RETRY, Event.SNOOZE, Event.GIVE_BACK, Event.RELEASE, Event.BURY})
+#: These give way to a cancel that was requested while the job ran; a success counts all the same.
+YIELDS_TO_CANCEL = frozenset(
+    {Transition.RETRY, Transition.SNOOZE, Transition.GIVE_BACK, Transition.RELEASE, Transition.BURY}
+)
 
 
 class Settlement(NamedTuple):
-    """A job as it is to be, and whether a runner is to be told of it.
+    """A job as it is to be written, and whether to offer it to a runner afterwards.
 
     `keeps_row` is False for a job that completed and is not to be kept: its row is deleted instead of written.
     """
 
-    event: Event
+    transition: Transition
     after: JobRecord
     hand_off: bool = False
     keeps_row: bool = True
 
-    @property
-    def run_at(self) -> int:
-        """When it may next be started."""
-        return self.after.available_at
 
-
-#: The sweeper may have moved due_at since the row was read; and who settles always leaves its name.
+#: The sweeper may have moved due_at since the row was read, and every settle leaves its mark.
 _ALWAYS_WRITTEN = frozenset({"due_at", "settled_by"})
 
 
-def written(before: JobRecord, after: JobRecord) -> dict[str, Any]:
-    """The fields that are written to turn the one record into the other; what others wrote meanwhile stays."""
-    were = vars(before)
-    return {name: value for name, value in vars(after).items() if value != were[name] or name in _ALWAYS_WRITTEN}
+def find_changes(before: JobRecord, after: JobRecord) -> dict[str, Any]:
+    """Return the fields to write, with their values; the others may have been changed since `before` was read."""
+    old = vars(before)
+    return {name: value for name, value in vars(after).items() if value != old[name] or name in _ALWAYS_WRITTEN}
 
 
-def next_look(available_at: int, now: int, policy: Policy) -> tuple[int, bool]:
-    """`due_at`, when the sweeper should look, and whether to hand the job off now.
+def plan_start(available_at: int, policy: Policy, *, now: int) -> tuple[int, bool]:
+    """Return `due_at`, when the sweeper should look at the job, and whether to hand it off now.
 
-    A wait that a runner can sleep is handed off at once, and the sweeper looks only if that came to nothing; a
-    longer one is the sweeper's, at its very moment.
+    A wait that a runner can sleep is handed off at once, and the sweeper looks only if no runner has come; after a
+    longer wait the sweeper hands it off at its moment.
     """
     if policy.hands_off and available_at - now <= policy.max_wait_ms:
         return max(available_at, now) + policy.stale_ms, True
     return max(available_at, now), False
 
 
-def reached(record: JobRecord, event: Event) -> Status:
+def resolve_status(record: JobRecord, transition: Transition) -> Status:
+    """Return the job's status after this transition. Raises AssertionError for one that cannot happen."""
     try:
-        return TRANSITIONS[record.status, event]
+        return TRANSITIONS[record.status, transition]
     except KeyError:
-        msg = f"job {record.id!r} is {record.status}: it cannot {event}"
+        msg = f"job {record.id!r} is {record.status}: it cannot {transition}"
         raise AssertionError(msg) from None

@@ -14,7 +14,7 @@ from functools import partial
 from typing import Any, NamedTuple, TypeAlias, TypedDict, Unpack, cast
 
 from relayq_core.errors import InvalidOption, Seconds, quote, validate_wait
-from relayq_core.model.backoff import Backoff, backoff_of, parse
+from relayq_core.model.backoff import Backoff, build_backoff, parse
 from relayq_core.model.value import Value
 
 BackoffLike: TypeAlias = Backoff | Seconds | Sequence[Seconds]
@@ -285,7 +285,7 @@ OPTIONS: Mapping[str, Option] = {
     "delay": Option(partial(validate_wait, "delay"), form=FormField("Delay", "seconds", _parse_seconds)),
     "at": Option(convert_to_epoch_ms, from_json=_parse_moment),
     "max_attempts": Option(partial(validate_attempts, "max_attempts")),
-    "backoff": Option(backoff_of, from_json=_parse_backoff),
+    "backoff": Option(build_backoff, from_json=_parse_backoff),
     "timeout": Option(partial(validate_duration, "timeout")),
     "unique": Option(validate_key, form=FormField("Unique key")),
     "unique_for": Option(partial(validate_duration, "unique_for")),

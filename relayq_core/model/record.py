@@ -37,7 +37,7 @@ class Status(StrEnum):
     __hash__ = str.__hash__  # Enum's own is written in Python, and asked at every transition
 
     @classmethod
-    def of_newer(cls, text: str) -> Status:
+    def make_unknown(cls, text: str) -> Status:
         """Return a status that this version does not know, as a newer one wrote it; it is no member."""
         status = str.__new__(cls, text)
         status._name_ = text.upper()
@@ -168,17 +168,17 @@ INTERNAL = frozenset(
 )
 
 
-def due_shard(queue: str, job_id: str) -> str:
+def compute_shard(queue: str, job_id: str) -> str:
     """The index partition of a job."""
     return f"{queue}#{zlib.crc32(job_id.encode()) % SHARDS}"
 
 
-def shards_of(queue: str) -> list[str]:
+def list_shards(queue: str) -> list[str]:
     """All index partitions of a queue."""
     return [f"{queue}#{n}" for n in range(SHARDS)]
 
 
-def unique_pk(name: str, key: str) -> str:
+def build_unique_pk(name: str, key: str) -> str:
     """The key of a unique key's item. DynamoDB takes 2 KB of key; a long one is stored as its hash."""
     pk = f"{UNIQUE_PREFIX}{name}#{key}"
     # a key that looks like a hash is hashed too: then no key can be that of another

@@ -12,7 +12,7 @@ from relayq_core.engine.paging import read_pages
 from relayq_core.errors import InvalidOption, RelayQError, StoreError, UnreadableRow
 from relayq_core.model import leases
 from relayq_core.model.options import iterate_several, validate_queue
-from relayq_core.model.record import JobRecord, Status, shards_of
+from relayq_core.model.record import JobRecord, Status, list_shards
 from relayq_core.operations.jobs import Operations
 from relayq_core.ports import Clock, Due, JobStore
 from relayq_core.text import cut
@@ -134,7 +134,7 @@ class Bulk:
 
     def _waiting(self, queue: str, before: int) -> Iterator[JobRecord]:
         """The live jobs of a queue that were dispatched before then, read consistently a page at a time."""
-        for shard in shards_of(queue):
+        for shard in list_shards(queue):
             for rows in read_pages(self._store, shard, limit=_PAGE):
                 yield from self._read(rows, queue, before)
 

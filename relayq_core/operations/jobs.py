@@ -17,7 +17,7 @@ from relayq_core.jobs.context import log_fields
 from relayq_core.model import settling
 from relayq_core.model.options import validate_job_id, validate_queue
 from relayq_core.model.policy import Policy
-from relayq_core.model.record import JobRecord, Status, shards_of
+from relayq_core.model.record import JobRecord, Status, list_shards
 from relayq_core.operations import health as views
 from relayq_core.operations.health import Health, LiveJobs, QueueView
 from relayq_core.ports import Answer, Clock, Due, Handoff, JobStore
@@ -216,7 +216,7 @@ class Operations:
         """
         queues = self._store.list_queues() if queue is None else [validate_queue(queue)]
         step = limit if status is None else max(limit, _LOOKED_AT_ONCE)
-        rows = heapq.merge(*(self._due(shard, step) for name in queues for shard in shards_of(name)))
+        rows = heapq.merge(*(self._due(shard, step) for name in queues for shard in list_shards(name)))
         most, looked_at = max(limit, LIVE_LOOKED_AT), 0
         found: dict[str, JobRecord] = {}
         while len(found) < limit and (some := list(islice(rows, min(step, most - looked_at)))):
@@ -240,7 +240,7 @@ class Operations:
         overdue = [row.due_at for row in rows if row.due_at <= now]
         # shard after shard was counted, up to the limit; the oldest may be in one that was not reached
         first = (
-            [row.due_at for shard in shards_of(queue) for row in self._store.list_due(shard, now, 1).rows]
+            [row.due_at for shard in list_shards(queue) for row in self._store.list_due(shard, now, 1).rows]
             if capped
             else []
         )
@@ -274,5 +274,5 @@ class Operations:
 
     def _rows(self, queue: str, limit: int) -> Iterator[Due]:
         """Rows of each shard in turn, one more than the limit at most: who counts up to it then knows."""
-        for shard in shards_of(queue):
+        for shard in list_shards(queue):
             yield from islice(self._due(shard, limit + 1), limit + 1)

@@ -10,8 +10,8 @@ from relayq_core.adapters.system_clock import SystemClock
 from relayq_core.errors import UnreadableRow, refuse_queue
 from relayq_core.model import leases, lifecycle, queues, settling
 from relayq_core.model.leases import Lease
-from relayq_core.model.lifecycle import Event, Settlement
-from relayq_core.model.record import CAN, JobRecord, Status, due_shard
+from relayq_core.model.lifecycle import Settlement, Transition
+from relayq_core.model.record import CAN, JobRecord, Status, compute_shard
 from relayq_core.ports import Added, Answer, Clock, Due, Page, Settled
 from relayq_core.text import take_head
 
@@ -106,7 +106,7 @@ class MemoryStore:
         self._spoilt.discard(record.id)
         if record.unique_pk is not None:
             window = record.unique_for_ms
-            ends = None if window is None else settling.expiry(self._clock.now() + window)
+            ends = None if window is None else settling.compute_expiry(self._clock.now() + window)
             self._keys[record.unique_pk] = _Key(record.id, ends)
 
     # --- claim ---
@@ -119,9 +119,9 @@ class MemoryStore:
             row = self._read(found)
             if not self._is_able(row):
                 return Answer(False, row)
-            if not leases.is_claimable(row, lease.now, lease.name):
+            if not leases.is_claimable(row, now=lease.now, name=lease.name):
                 return Answer(row.lease_id == lease.id, row)
-            self.jobs[job_id] = leases.claimed(row, lease)
+            self.jobs[job_id] = leases.claim(row, lease)
             return Answer(True, self.jobs[job_id])
 
     def renew_lease(self, before: JobRecord, lease_until: int) -> bool:
@@ -137,17 +137,17 @@ class MemoryStore:
     def settle(self, before: JobRecord, settlement: Settlement) -> Settled:
         after = settlement.after
         with self._lock:
-            if settlement.event is Event.BURY:
+            if settlement.transition is Transition.BURY:
                 return self._bury(before, after)
             if not settlement.keeps_row:
                 return self._complete_and_delete(before)
-            refusal = self._refusal(before, settlement.event, after.settled_by)
+            refusal = self._refusal(before, settlement.transition, after.settled_by)
             return refusal or self._write(before, after)
 
     def _complete_and_delete(self, before: JobRecord) -> Settled:
         if before.id not in self.jobs:
             return Settled.DONE  # an earlier try of this very write
-        if (refusal := self._refusal(before, Event.COMPLETE, None)) is not None:
+        if (refusal := self._refusal(before, Transition.COMPLETE, None)) is not None:
             return refusal
         self._release_key(before)
         self._delete(before.id)
@@ -158,7 +158,7 @@ class MemoryStore:
             buried = self.get_failed(before.id)
             mine = buried is not None and buried.settled_by == after.settled_by
             return Settled.DONE if mine else Settled.LOST
-        if (refusal := self._refusal(before, Event.BURY, after.settled_by)) is not None:
+        if (refusal := self._refusal(before, Transition.BURY, after.settled_by)) is not None:
             return refusal
         self._release_key(before)
         row = self.jobs[before.id]
@@ -166,12 +166,12 @@ class MemoryStore:
         self.failures[before.id] = (
             after.evolve(progress_json=row.progress_json, extra=row.extra)
             if row.id in self._spoilt
-            else row.evolve(**lifecycle.written(before, after))
+            else row.evolve(**lifecycle.find_changes(before, after))
         )
         self._delete(before.id)
         return Settled.DONE
 
-    def _refusal(self, before: JobRecord, event: Event, settled_by: str | None) -> Settled | None:
+    def _refusal(self, before: JobRecord, event: Transition, settled_by: str | None) -> Settled | None:
         """Why the holder of `before.lease_id` may not settle, if it may not: only the holder of the lease may, and
         once a cancel was asked for only a success counts."""
         row = self.jobs.get(before.id)
@@ -196,7 +196,7 @@ class MemoryStore:
 
     def _write(self, before: JobRecord, after: JobRecord) -> Settled:
         """Change what the settlement changes; what others wrote meanwhile stays."""
-        changes = lifecycle.written(before, after)
+        changes = lifecycle.find_changes(before, after)
         self.jobs[before.id] = self.jobs[before.id].evolve(**changes)
         if "attempt" in changes:
             self._spoilt.discard(before.id)
@@ -230,7 +230,7 @@ class MemoryStore:
             rows = sorted(
                 Due(row.due_at, row.id, row.queue)
                 for row in self.jobs.values()
-                if row.due_at is not None and row.due_at <= until and due_shard(row.queue, row.id) == shard
+                if row.due_at is not None and row.due_at <= until and compute_shard(row.queue, row.id) == shard
             )
         rest = rows if cursor is None else [row for row in rows if (row.due_at, row.job_id) > cursor]  # type: ignore[operator]
         page = tuple(rest[:limit])

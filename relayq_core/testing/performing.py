@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
 from relayq_core.adapters.system_clock import SystemClock
-from relayq_core.engine.attempt import ran
+from relayq_core.engine.attempt import run_to_completion
 from relayq_core.engine.ids import new_id
 from relayq_core.jobs.context import JobContext, isolate
 from relayq_core.jobs.registry import registry
@@ -51,7 +51,7 @@ def perform(
         _report=lambda progress_json: True,
     )
 
-    return apart_from_loops(lambda: isolate(ran, lambda: made.handle(lambda: context)))
+    return apart_from_loops(lambda: isolate(run_to_completion, lambda: made.handle(lambda: context)))
 
 
 def apart_from_loops(action: Callable[[], T]) -> T:

@@ -15,7 +15,7 @@ from relayq_core.errors import JobCrashed, StoreError, StoreUnavailable, Unreada
 from relayq_core.jobs.context import log_fields
 from relayq_core.model import leases, settling
 from relayq_core.model.options import iterate_several
-from relayq_core.model.record import JobRecord, shards_of
+from relayq_core.model.record import JobRecord, list_shards
 from relayq_core.ports import Due
 from relayq_core.process.loggers import logger
 from relayq_core.text import summarize_error
@@ -144,7 +144,7 @@ class Worker:
     def _due(self, queues: Sequence[str], wanted: int) -> Iterator[Due]:
         """Rows that are due, queue by queue; of each the oldest first."""
         for queue in queues or self._all_queues():
-            shards = shards_of(queue)
+            shards = list_shards(queue)
             _dice.shuffle(shards)
             limit = wanted + len(self._held)
             pages = [self._page(shard, limit) for shard in shards]
@@ -165,7 +165,7 @@ class Worker:
     def _claimed(self, row: Due) -> JobRecord | None:
         """Take a row that waits; what does not is looked after as the sweeper does."""
         self._end_hopeless()
-        lease = leases.renewed_lease(secrets.token_hex(8), self._clock.now(), self._policy)
+        lease = leases.request_renewed_lease(secrets.token_hex(8), self._policy, now=self._clock.now())
         try:
             answer = self._store.claim(row.job_id, lease)
             if answer.done:
@@ -246,7 +246,7 @@ class Worker:
             now = self._clock.now()
             if now < held.renew_at or held.job.id not in self._held:
                 continue
-            until = leases.renewed_until(now, self._policy)
+            until = leases.extend_lease(self._policy, now=now)
             try:
                 kept = self._store.renew_lease(held.job, until)
             except StoreError as error:
@@ -297,7 +297,7 @@ class Worker:
     def _give_back(self, job: JobRecord) -> None:
         held = self._held.pop(job.id)
         now = self._clock.now()
-        settlement = settling.unfinished(job, self._policy, now=now)
+        settlement = settling.return_unfinished(job, self._policy, now=now)
         try:
             self._settler.settle(job, settlement)
         except StoreError:

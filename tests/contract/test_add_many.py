@@ -8,7 +8,7 @@ import pytest
 
 from relayq_core.errors import JobTimeout
 from relayq_core.model.backoff import Exponential
-from relayq_core.model.record import JobRecord, Status, due_shard
+from relayq_core.model.record import JobRecord, Status, compute_shard
 from relayq_core.ports import Added, JobStore
 from relayq_core.testing import ManualClock
 from tests.contract.engines import Tables
@@ -48,7 +48,7 @@ def test_jobs_read_back_as_they_were_given(store: JobStore) -> None:
         records, key=lambda record: record.id
     )
     assert [
-        row.job_id for row in store.list_due(due_shard("emails", "job-1"), NOW + 60_000, 30).rows if row.job_id
+        row.job_id for row in store.list_due(compute_shard("emails", "job-1"), NOW + 60_000, 30).rows if row.job_id
     ] != []
 
 

@@ -8,7 +8,7 @@ from itertools import islice
 import pytest
 
 from relayq_core.model.lifecycle import Settlement
-from relayq_core.model.record import JobRecord, Status, due_shard
+from relayq_core.model.record import JobRecord, Status, compute_shard
 from relayq_core.ports import Added, Answer, JobStore, Settled
 from relayq_core.testing import ManualClock
 from tests.contract.engines import Tables
@@ -160,7 +160,7 @@ def test_a_waiting_job_is_cancelled_and_leaves_the_index(store: JobStore) -> Non
     cancellation = a_cancellation(job)
     assert store.cancel_waiting(job, cancellation)
     assert store.get(job.id) == cancellation.after
-    assert store.list_due(due_shard(job.queue, job.id), 10**15, 10).rows == ()
+    assert store.list_due(compute_shard(job.queue, job.id), 10**15, 10).rows == ()
 
 
 def test_a_cancel_of_a_waiting_job_is_refused_once_it_runs(store: JobStore) -> None:
@@ -186,10 +186,10 @@ def test_a_cancel_survives_a_nudge_that_came_between(store: JobStore) -> None:
     """The sweeper only moved its next look."""
     job = a_job()
     store.add(job)
-    (row,) = store.list_due(due_shard(job.queue, job.id), 10**15, 10).rows
+    (row,) = store.list_due(compute_shard(job.queue, job.id), 10**15, 10).rows
     store.nudge(row, 0, NOW + 60_000)
     assert store.cancel_waiting(job, a_cancellation(job))
-    assert store.list_due(due_shard(job.queue, job.id), 10**15, 10).rows == ()
+    assert store.list_due(compute_shard(job.queue, job.id), 10**15, 10).rows == ()
 
 
 def test_a_cancel_of_a_job_that_is_not_there_makes_no_row(store: JobStore) -> None:
@@ -225,7 +225,7 @@ def test_a_redriven_job_is_new_but_for_its_id(store: JobStore, buried: Claimed) 
     assert store.redrive(failed, settlement) == Added()
     assert store.get(failed.id) == settlement.after
     assert store.get_failed(failed.id) is None
-    assert store.list_due(due_shard(failed.queue, failed.id), 10**15, 10).rows[0].due_at == settlement.after.due_at
+    assert store.list_due(compute_shard(failed.queue, failed.id), 10**15, 10).rows[0].due_at == settlement.after.due_at
 
 
 def test_a_redriven_job_runs_and_fails_again(store: JobStore, buried: Claimed) -> None:

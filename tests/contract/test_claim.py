@@ -8,7 +8,7 @@ import pytest
 
 from relayq_core.model.leases import Lease
 from relayq_core.model.lifecycle import Settlement
-from relayq_core.model.record import JobRecord, Status, due_shard
+from relayq_core.model.record import JobRecord, Status, compute_shard
 from relayq_core.ports import Answer, JobStore, Settled
 from relayq_core.testing import ManualClock
 from tests.support.factories import (
@@ -130,7 +130,7 @@ def test_each_counted_start_raises_the_attempt_by_one(
     before = claimed()
     settlement = make(before)
     store.settle(before, settlement)
-    answer = store.claim("job-1", a_lease("next", now=settlement.run_at))
+    answer = store.claim("job-1", a_lease("next", now=settlement.after.available_at))
     assert answer.record is not None
     assert answer.record.attempt == attempt
 
@@ -156,7 +156,7 @@ def test_a_renewed_lease_is_short_whatever_the_job_may_take(store: JobStore, tim
     answer = store.claim("job-1", Lease("mine", NOW, 60_000, 10_000, renewed=True))
     assert answer.record is not None
     assert (answer.record.lease_until, answer.record.due_at) == (NOW + 70_000, NOW + 72_000)
-    shard = due_shard(answer.record.queue, "job-1")
+    shard = compute_shard(answer.record.queue, "job-1")
     assert store.list_due(shard, NOW + 71_999, 10).rows == ()
     assert [row.due_at for row in store.list_due(shard, NOW + 72_000, 10).rows] == [NOW + 72_000]
     assert store.claim("job-1", Lease("mine", NOW, 60_000, 10_000, renewed=True)).done

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from relayq_core.model.lifecycle import Settlement
-from relayq_core.model.record import JobRecord, due_shard
+from relayq_core.model.record import JobRecord, compute_shard
 from relayq_core.ports import Due, JobStore
 from relayq_core.testing import ManualClock, MemoryStore
 from tests.contract.engines import Tables
@@ -162,7 +162,7 @@ class Story:
         return (
             [self.store.get(job_id) for job_id in "ab"],
             [self.store.get_failed(job_id) for job_id in "ab"],
-            [self.store.list_due(due_shard(QUEUE, job_id), 10**15, 10).rows for job_id in "ab"],
+            [self.store.list_due(compute_shard(QUEUE, job_id), 10**15, 10).rows for job_id in "ab"],
             sorted(record.id for record in self.store.list_failed(QUEUE, 10)),
         )
 

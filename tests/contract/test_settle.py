@@ -8,7 +8,7 @@ import pytest
 
 from relayq_core.model import settling
 from relayq_core.model.lifecycle import Settlement
-from relayq_core.model.record import JobRecord, Status, due_shard
+from relayq_core.model.record import JobRecord, Status, compute_shard
 from relayq_core.ports import Added, JobStore, Settled
 from relayq_core.testing import ManualClock
 from tests.support.factories import (
@@ -37,7 +37,7 @@ YIELDING: list[Make] = [a_retry, a_snooze, a_return, a_release]
 
 def index_of(store: JobStore, record: JobRecord) -> list[int]:
     """Where the index shows this job."""
-    shard = due_shard(record.queue, record.id)
+    shard = compute_shard(record.queue, record.id)
     return [row.due_at for row in store.list_due(shard, 10**15, 100).rows if row.job_id == record.id]
 
 
@@ -45,7 +45,7 @@ def take_over(store: JobStore, before: JobRecord) -> JobRecord:
     """The sweeper releases the lease, and another runner claims the job."""
     released = a_release(before, "sweep-0")
     assert store.settle(before, released) is Settled.DONE
-    answer = store.claim(before.id, a_lease("another", now=released.run_at))
+    answer = store.claim(before.id, a_lease("another", now=released.after.available_at))
     assert answer.record is not None
     return answer.record
 
@@ -104,7 +104,7 @@ def test_a_settle_keeps_why_there_is_no_result(store: JobStore, claimed: Claimed
 def test_a_settle_overwrites_what_the_sweeper_moved_meanwhile(store: JobStore, claimed: Claimed) -> None:
     """The sweeper postponed a live lease; the retry's own time must stand in the index all the same."""
     before = claimed()
-    rows = store.list_due(due_shard(before.queue, before.id), 10**15, 10).rows
+    rows = store.list_due(compute_shard(before.queue, before.id), 10**15, 10).rows
     assert store.postpone(rows[0], NOW + 500_000)
     settlement = a_retry(before, wait=0)
     assert settlement.after.due_at == before.due_at  # what did not change by the decision has changed in the row
@@ -117,7 +117,7 @@ def test_a_success_takes_the_error_of_the_earlier_try_away(store: JobStore, clai
     before = claimed()
     retry = a_retry(before)
     store.settle(before, retry)
-    again = store.claim(before.id, a_lease("next", now=retry.run_at)).record
+    again = store.claim(before.id, a_lease("next", now=retry.after.available_at)).record
     assert again is not None
     store.settle(again, completion(again))
     after = store.get(before.id)
@@ -369,4 +369,4 @@ def test_only_ended_rows_expire(store: JobStore, claimed: Claimed) -> None:
     store.settle(before, completion(before))
     after = store.get(before.id)
     assert after is not None
-    assert after.expires_at == settling.expiry(NOW + POLICY.retention_ms)
+    assert after.expires_at == settling.compute_expiry(NOW + POLICY.retention_ms)

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from relayq_core.model import bounds, budgets, settling
-from relayq_core.model.backoff import backoff_of
+from relayq_core.model.backoff import build_backoff
 from relayq_core.model.lifecycle import Settlement
 from relayq_core.model.record import JobRecord
 from relayq_core.model.settling import Failed, Succeeded
@@ -38,7 +38,7 @@ def the_largest_job(**changes: object) -> JobRecord:
             "name": "n" * 128,
             "queue": "q" * 64,
             "max_attempts": 1000,
-            "backoff": backoff_of([123_456.789] * 50),
+            "backoff": build_backoff([123_456.789] * 50),
             "timeout_ms": 900_000,
             "payload_json": payload,
             "parent_id": "p" * 64,
@@ -54,8 +54,8 @@ def the_largest_job(**changes: object) -> JobRecord:
 def a_long_failure(claimed: JobRecord, *, final: bool = False) -> Settlement:
     """An error of the greatest length that is kept."""
     failed = Failed(SNOWMAN * 10_000, SNOWMAN * 500, 1, final)
-    limits = bounds.bounds_of(claimed, None, POLICY)
-    return settling.settle(claimed, failed, limits, POLICY, now=claimed.updated_at, luck=0.5)
+    limits = bounds.resolve_bounds(claimed, None, POLICY)
+    return settling.settle(claimed, failed, limits, POLICY, now=claimed.updated_at, draw=0.5)
 
 
 @pytest.fixture
@@ -82,7 +82,7 @@ def test_the_largest_job_can_fail_until_it_is_buried_and_be_brought_back(store: 
         store.save_progress(running, json.dumps({"fraction": 0.1234, "note": SNOWMAN * 66}))
         retry = a_long_failure(running)
         assert store.settle(running, retry) is Settled.DONE
-        now = retry.run_at
+        now = retry.after.available_at
     assert size(tables.item(job.id)) < ITEM_BYTES
     running = claim(store, job.id, now)
     burial = a_long_failure(running, final=True)
@@ -94,7 +94,7 @@ def test_the_largest_job_can_fail_until_it_is_buried_and_be_brought_back(store: 
     assert store.redrive(failed, a_redrive(failed, now=now)) is not None
     running = claim(store, job.id, now)
     result = json.dumps("x" * (budgets.RESULT_BYTES - 2))
-    done = settling.settle(running, Succeeded(result), LIMITS, POLICY, now=now, luck=0.5)
+    done = settling.settle(running, Succeeded(result), LIMITS, POLICY, now=now, draw=0.5)
     assert store.settle(running, done) is Settled.DONE
     assert size(tables.item(job.id)) < ITEM_BYTES
 
@@ -105,6 +105,6 @@ def test_a_plain_job_costs_one_write_unit_each_time(store: JobStore, tables: Tab
     store.add(job)
     running = claim(store, job.id, NOW)
     assert size(tables.item(job.id)) < 1024
-    done = settling.settle(running, Succeeded('{"message_id":"0102018"}'), LIMITS, POLICY, now=NOW, luck=0.5)
+    done = settling.settle(running, Succeeded('{"message_id":"0102018"}'), LIMITS, POLICY, now=NOW, draw=0.5)
     store.settle(running, done)
     assert size(tables.item(job.id)) < 1024

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from relayq_core.errors import InvalidOption, UnreadableRow
-from relayq_core.model.record import JobRecord, due_shard, shards_of
+from relayq_core.model.record import JobRecord, compute_shard, list_shards
 from relayq_core.ports import Answer, Due, JobStore
 from relayq_core.testing import ManualClock
 from tests.support.factories import NOW, a_job, a_lease, completion
@@ -29,7 +29,7 @@ def pages(store: JobStore, shard: str, until: int, limit: int) -> Iterator[tuple
 def ids_in(shard: str, count: int) -> list[str]:
     """Ids of jobs that fall into one shard."""
     queue = shard.rpartition("#")[0]
-    found = (f"job-{n}" for n in range(10_000) if due_shard(queue, f"job-{n}") == shard)
+    found = (f"job-{n}" for n in range(10_000) if compute_shard(queue, f"job-{n}") == shard)
     return [next(found) for _ in range(count)]
 
 
@@ -56,7 +56,7 @@ def test_a_shard_shows_only_its_own_rows(store: JobStore) -> None:
     """Every job is in exactly one shard of its queue."""
     for n in range(30):
         store.add(a_job(id=f"job-{n}", queue="emails" if n % 2 else "reports"))
-    found = {queue: [row.job_id for s in shards_of(queue) for row in store.list_due(s, NOW + MINUTE, 100).rows]
+    found = {queue: [row.job_id for s in list_shards(queue) for row in store.list_due(s, NOW + MINUTE, 100).rows]
              for queue in ("emails", "reports")}  # fmt: skip
     assert {queue: len(ids) for queue, ids in found.items()} == {"emails": 15, "reports": 15}
     assert set(found["emails"]).isdisjoint(found["reports"])
@@ -96,7 +96,7 @@ def test_an_empty_shard_is_one_empty_page(store: JobStore) -> None:
 def test_a_running_job_stays_in_the_index(store: JobStore, claimed: Claimed) -> None:
     """Its runner may die: the sweeper has to come across it."""
     before = claimed()
-    assert store.list_due(due_shard("emails", before.id), 10**15, 10).rows == (seen(before),)
+    assert store.list_due(compute_shard("emails", before.id), 10**15, 10).rows == (seen(before),)
 
 
 # --- nudge ---
@@ -107,7 +107,7 @@ def test_a_nudge_moves_the_next_look_and_is_counted(store: JobStore) -> None:
     job = a_job()
     store.add(job)
     assert store.nudge(seen(job), 0, NOW + MINUTE) == Answer(True, job.evolve(due_at=NOW + MINUTE, nudges=1))
-    assert store.list_due(due_shard(job.queue, job.id), 10**15, 10).rows == (Due(NOW + MINUTE, job.id, job.queue),)
+    assert store.list_due(compute_shard(job.queue, job.id), 10**15, 10).rows == (Due(NOW + MINUTE, job.id, job.queue),)
 
 
 def test_a_second_nudge_names_the_first(store: JobStore) -> None:
@@ -191,7 +191,7 @@ def test_a_row_that_makes_no_sense_says_where_the_index_has_it(store: JobStore, 
         store.nudge(seen(job), 0, NOW + MINUTE)
     assert refused.value.due_at is not None
     assert store.postpone(Due(refused.value.due_at, job.id, job.queue), NOW + 60 * MINUTE)
-    (row,) = store.list_due(due_shard(job.queue, job.id), 10**15, 10).rows
+    (row,) = store.list_due(compute_shard(job.queue, job.id), 10**15, 10).rows
     assert row.due_at == NOW + 60 * MINUTE
 
 

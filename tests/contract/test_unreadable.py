@@ -8,7 +8,7 @@ import pytest
 
 from relayq_core import RelayQ, Settings
 from relayq_core.errors import UnreadableRow
-from relayq_core.model.record import due_shard
+from relayq_core.model.record import compute_shard
 from relayq_core.ports import Due
 from relayq_core.testing import ManualClock, Offer, RecordingHandoff
 from tests.contract.engines import Tables
@@ -55,7 +55,7 @@ def test_it_is_refused_in_plain_words_wherever_it_is_read(edited: Tables, clock:
 
 def test_the_index_shows_it_all_the_same(edited: Tables, clock: ManualClock) -> None:
     """The sweeper is to come across it and say so."""
-    rows = edited.store(clock).list_due(due_shard("emails", "job-1"), NOW + HOUR, 10).rows
+    rows = edited.store(clock).list_due(compute_shard("emails", "job-1"), NOW + HOUR, 10).rows
     assert "job-1" in [row.job_id for row in rows]
 
 
@@ -68,7 +68,7 @@ def test_the_sweeper_sets_it_aside_and_goes_on(edited: Tables, clock: ManualCloc
     swept = relayq.sweeper.sweep(clock.countdown(seconds=150))
     assert swept.counts == {"unreadable": 1, "nudged": 1}
     assert handoff.offers == [Offer("good", "emails", NOW)]
-    (row,) = (r for r in store.list_due(due_shard("emails", "job-1"), 10**15, 10).rows if r.job_id == "job-1")
+    (row,) = (r for r in store.list_due(compute_shard("emails", "job-1"), 10**15, 10).rows if r.job_id == "job-1")
     assert row == Due(clock.now() + HOUR, "job-1", "emails")
     assert relayq.sweeper.sweep(clock.countdown(seconds=150)).counts == {}
     assert edited.item("job-1")["pk"]

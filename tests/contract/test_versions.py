@@ -10,7 +10,7 @@ import pytest
 from relayq_core import RelayQ, Settings
 from relayq_core.errors import StoreError, UnreadableRow
 from relayq_core.model.lifecycle import Settlement
-from relayq_core.model.record import CAN, JobRecord, Status, due_shard
+from relayq_core.model.record import CAN, JobRecord, Status, compute_shard
 from relayq_core.ports import Added, JobStore, Settled
 from relayq_core.testing import ManualClock, MemoryStore, RecordingHandoff
 from tests.contract.engines import Tables
@@ -218,10 +218,10 @@ def test_a_lease_that_ran_out_on_a_job_that_needs_more_is_looked_at_in_a_minute(
 def test_a_worker_puts_a_job_that_needs_more_out_of_its_way(store: JobStore, clock: ManualClock) -> None:
     """It would meet the same row at each look, and never what is due after it."""
     store.add(a_job(needs=CAN + 1, due_at=NOW))
-    (row,) = store.list_due(due_shard("emails", "job-1"), NOW, 10).rows
+    (row,) = store.list_due(compute_shard("emails", "job-1"), NOW, 10).rows
     answer = store.claim("job-1", a_lease())
     assert relayq_on(store, clock).sweeper.rows.sweep_running(row, answer.record) == "postponed"
-    assert store.list_due(due_shard("emails", "job-1"), NOW, 10).rows == ()
+    assert store.list_due(compute_shard("emails", "job-1"), NOW, 10).rows == ()
 
 
 # --- a status that is not known here ---

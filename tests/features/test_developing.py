@@ -8,7 +8,7 @@ from relayq_core import Job, Status, dispatch, job
 from relayq_core.cli.main import app
 from relayq_core.cli.scaffold import files, layout, names
 from relayq_core.engine.sweeper import Scope
-from relayq_core.model.settling import unfinished
+from relayq_core.model.settling import return_unfinished
 from relayq_core.testing import Bench, fake, inline
 from relayq_core.worker.worker import Worker
 from tests.support.factories import a_lease
@@ -81,7 +81,7 @@ def test_row_42_a_worker_finishes_what_it_has_in_hand(bench: Bench) -> None:
     assert working(bench, stopping=1).work() == {}
     claimed = bench.store.claim(job_id, a_lease("mine", now=bench.clock.now())).record
     assert claimed is not None
-    back = unfinished(claimed, bench.relayq.policy, now=bench.clock.now()).after
+    back = return_unfinished(claimed, bench.relayq.policy, now=bench.clock.now()).after
     assert (back.status, back.attempt) == (Status.RETRYING, 0)
 
 

@@ -11,7 +11,7 @@ import pytest
 from relayq_core.engine.sweeper import Scope
 from relayq_core.errors import JobCrashed, StoreUnavailable
 from relayq_core.model import settling
-from relayq_core.model.record import JobRecord, Status, due_shard, shards_of
+from relayq_core.model.record import JobRecord, Status, compute_shard, list_shards
 from relayq_core.ports import Due
 from relayq_core.process.budget import calls_within, seconds_left
 from relayq_core.testing import Bench, Offer
@@ -258,7 +258,7 @@ def test_a_job_that_settles_in_the_middle_of_a_look_is_left(
 def test_a_row_that_the_index_shows_late_is_left(bench: Bench, stale: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """An index may be seconds behind: acting on what it says would run finished jobs again."""
     bench.relayq.dispatch("greet", job_id="a")
-    seen = bench.store.list_due(due_shard("default", "a"), 10**15, 10)
+    seen = bench.store.list_due(compute_shard("default", "a"), 10**15, 10)
     if stale == "ended":
         bench.relayq.cancel("a")
     elif stale == "gone":
@@ -267,7 +267,7 @@ def test_a_row_that_the_index_shows_late_is_left(bench: Bench, stale: str, monke
         bench.store.postpone(seen.rows[0], NOW + 600 * SECOND)
     offered(bench)
     monkeypatch.setattr(
-        bench.store, "list_due", lambda shard, *_: seen if shard == due_shard("default", "a") else EMPTY
+        bench.store, "list_due", lambda shard, *_: seen if shard == compute_shard("default", "a") else EMPTY
     )
     bench.clock.advance(minutes=1)
     assert bench.sweep(Scope()).counts == {"left": 1}
@@ -362,8 +362,8 @@ def test_a_table_in_trouble_ends_the_sweep_instead_of_the_invocation(caplog: pyt
 def test_it_pages_past_rows_that_nothing_can_be_done_about(bench: Bench, crash: Crash) -> None:
     """A full page of running jobs must not hide the lost one behind it."""
     bench = Bench(sweep_limit=3)
-    shard_of_all = due_shard("emails", "job-0")
-    ids = [f"job-{n}" for n in range(400) if due_shard("emails", f"job-{n}") == shard_of_all][:20]
+    shard_of_all = compute_shard("emails", "job-0")
+    ids = [f"job-{n}" for n in range(400) if compute_shard("emails", f"job-{n}") == shard_of_all][:20]
     for job_id in ids[:-1]:
         bench.store.add(
             a_job(id=job_id, status=Status.PROCESSING, lease_id="l", lease_until=NOW + 60 * MINUTE, due_at=NOW)
@@ -475,7 +475,7 @@ def test_a_throttled_shard_keeps_no_other_from_being_swept(bench: Bench, monkeyp
         bench.relayq.dispatch("greet", job_id=f"job-{number}")
     bench.clock.advance(minutes=1)
     list_due = bench.store.list_due
-    throttled = {due_shard("default", "job-0")}
+    throttled = {compute_shard("default", "job-0")}
 
     def list_due_unless_throttled(shard: str, *args: Any) -> Any:
         if shard in throttled:
@@ -483,10 +483,10 @@ def test_a_throttled_shard_keeps_no_other_from_being_swept(bench: Bench, monkeyp
         return list_due(shard, *args)
 
     monkeypatch.setattr(bench.store, "list_due", list_due_unless_throttled)
-    elsewhere = [number for number in range(20) if due_shard("default", f"job-{number}") not in throttled]
+    elsewhere = [number for number in range(20) if compute_shard("default", f"job-{number}") not in throttled]
     assert bench.sweep(Scope()).counts == {"nudged": len(elsewhere)}
     assert bench.store.read_last_tick() is not None
-    throttled.update(shards_of("default"))
+    throttled.update(list_shards("default"))
     with pytest.raises(StoreUnavailable):
         bench.sweep(Scope())
 

@@ -43,22 +43,22 @@ def completion(
     claimed: JobRecord, result_json: str | None = None, *, problem: str | None = None, now: int = NOW
 ) -> Settlement:
     """The handler returned."""
-    return settling.settle(claimed, Succeeded(result_json, problem), LIMITS, POLICY, now=now, luck=0.5)
+    return settling.settle(claimed, Succeeded(result_json, problem), LIMITS, POLICY, now=now, draw=0.5)
 
 
 def a_deletion(claimed: JobRecord, *, now: int = NOW) -> Settlement:
     """The handler returned, and completed jobs are not kept."""
-    return settling.settle(claimed, Succeeded(), LIMITS, POLICY.evolve(retention_ms=0), now=now, luck=0.5)
+    return settling.settle(claimed, Succeeded(), LIMITS, POLICY.evolve(retention_ms=0), now=now, draw=0.5)
 
 
 def a_retry(claimed: JobRecord, error: str = "ValueError: no", *, wait: float = 10, now: int = NOW) -> Settlement:
     """The handler raised, and may try again."""
-    return settling.settle(claimed, Failed(error, error, wait), LIMITS, POLICY, now=now, luck=0.5)
+    return settling.settle(claimed, Failed(error, error, wait), LIMITS, POLICY, now=now, draw=0.5)
 
 
 def a_snooze(claimed: JobRecord, *, wait: float = 10, now: int = NOW) -> Settlement:
     """The handler asked to be run later."""
-    return settling.settle(claimed, Snoozed(wait), LIMITS, POLICY, now=now, luck=0.5)
+    return settling.settle(claimed, Snoozed(wait), LIMITS, POLICY, now=now, draw=0.5)
 
 
 def a_return(claimed: JobRecord, *, now: int = NOW) -> Settlement:
@@ -70,12 +70,12 @@ def a_return(claimed: JobRecord, *, now: int = NOW) -> Settlement:
 
 def a_release(claimed: JobRecord, token: str = "sweep-1", *, now: int = NOW) -> Settlement:
     """The lease ran out, and the sweeper ends it."""
-    return sweeping.release(claimed, POLICY, token, now=now, luck=0.5)
+    return sweeping.release(claimed, POLICY, token=token, now=now, draw=0.5)
 
 
 def a_burial(claimed: JobRecord, error: str = "ValueError: no", *, now: int = NOW) -> Settlement:
     """The handler raised, and no try is left."""
-    return settling.settle(claimed, Failed(error, error, final=True), LIMITS, POLICY, now=now, luck=0.5)
+    return settling.settle(claimed, Failed(error, error, final=True), LIMITS, POLICY, now=now, draw=0.5)
 
 
 def a_cancellation(record: JobRecord, *, now: int = NOW) -> Settlement:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from relayq_core import Backoff, Exponential, Fixed, InvalidOption, Linear
 from relayq_core.errors import LONGEST_DELAY
-from relayq_core.model.backoff import DEFAULT_BACKOFF, backoff_of, parse
+from relayq_core.model.backoff import DEFAULT_BACKOFF, build_backoff, parse
 
 #: What a settings file or a person would write: no more than three decimals.
 seconds = st.integers(0, 100_000_000).map(lambda ms: ms / 1000)
@@ -27,7 +27,7 @@ backoffs = st.builds(
     cap=st.none() | seconds,
     jitter=st.integers(0, 100).map(lambda percent: percent / 100),
 )
-luck = st.floats(0, 1, exclude_max=True)
+draw = st.floats(0, 1, exclude_max=True)
 
 
 @pytest.mark.parametrize(
@@ -36,7 +36,7 @@ luck = st.floats(0, 1, exclude_max=True)
         (Fixed(7), [7, 7, 7, 7]),
         (Linear(7), [7, 14, 21, 28]),
         (Exponential(7), [7, 14, 28, 56]),
-        (backoff_of([30, 120]), [30, 120, 120, 120]),
+        (build_backoff([30, 120]), [30, 120, 120, 120]),
         (Exponential(10, cap=25), [10, 20, 25, 25]),
     ],
     ids=str,
@@ -54,19 +54,19 @@ def test_the_default_is_exponential_from_ten_seconds_to_an_hour() -> None:
 def test_jitter_moves_the_wait_to_either_side_by_its_share() -> None:
     """Jobs that failed together must not return together."""
     backoff = Fixed(100, jitter=0.1)
-    assert [backoff.delay(1, luck=luck) for luck in (0, 0.5)] == [90, 100]
-    assert backoff.delay(1, luck=0.999999) == pytest.approx(110)
+    assert [backoff.delay(1, draw=draw) for draw in (0, 0.5)] == [90, 100]
+    assert backoff.delay(1, draw=0.999999) == pytest.approx(110)
 
 
 def test_jitter_does_not_pass_the_cap() -> None:
     """A cap is a promise, jitter is a detail."""
-    assert Fixed(100, cap=100, jitter=1).delay(1, luck=0.999) == 100
+    assert Fixed(100, cap=100, jitter=1).delay(1, draw=0.999) == 100
 
 
-@given(backoffs, st.integers(1, 10**9), luck)
-def test_a_wait_is_never_negative_nor_past_the_bound(backoff: Backoff, retry: int, luck: float) -> None:
+@given(backoffs, st.integers(1, 10**9), draw)
+def test_a_wait_is_never_negative_nor_past_the_bound(backoff: Backoff, retry: int, draw: float) -> None:
     """Whatever is configured, the time of the next start fits the table."""
-    wait = backoff.delay(retry, luck)
+    wait = backoff.delay(retry, draw)
     assert 0 <= wait <= (LONGEST_DELAY if backoff.cap is None else backoff.cap)
 
 
@@ -94,7 +94,7 @@ def test_a_number_with_many_digits_can_be_written_down(seconds: float) -> None:
     ("text", "backoff"),
     [
         ("10", Fixed(10)),
-        ("10,30,60", backoff_of([10, 30, 60])),
+        ("10,30,60", build_backoff([10, 30, 60])),
         ("fixed:5", Fixed(5)),
         ("linear:0.5", Linear(0.5)),
         ("exponential:10,cap=3600,jitter=0.1", DEFAULT_BACKOFF),
@@ -143,7 +143,7 @@ def test_a_text_that_is_no_backoff_is_refused_in_words(text: str, says: str) -> 
 def test_a_value_that_is_no_backoff_is_refused(value: Any) -> None:
     """Options are checked where they are given, not when the job first fails."""
     with pytest.raises(InvalidOption, match=r"^backoff: expected "):
-        backoff_of(value)
+        build_backoff(value)
 
 
 @pytest.mark.parametrize("jitter", [-0.1, 1.1, math.nan, True, "0.1"])

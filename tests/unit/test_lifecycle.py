@@ -13,11 +13,11 @@ from relayq_core.engine.dispatcher import is_same_dispatch
 from relayq_core.model import bounds, leases, lifecycle, settling, sweeping
 from relayq_core.model.backoff import Backoff
 from relayq_core.model.bounds import Bounds
-from relayq_core.model.lifecycle import TRANSITIONS, Event, Settlement
+from relayq_core.model.lifecycle import TRANSITIONS, Settlement, Transition
 from relayq_core.model.options import Options
 from relayq_core.model.policy import Policy
 from relayq_core.model.record import JobRecord
-from relayq_core.model.settling import Failed, Outcome, Snoozed, Succeeded
+from relayq_core.model.settling import AttemptOutcome, Failed, Snoozed, Succeeded
 from relayq_core.model.sweeping import Leave, Nudge, Postpone
 from tests.support.factories import LIMITS, NOW, POLICY, a_job, a_lease
 
@@ -30,19 +30,19 @@ def policy(**changes: Any) -> Policy:
     return Policy(**{"max_attempts": 3, "backoff": Fixed(10), **changes})
 
 
-def limits(**changes: Any) -> Bounds:
-    """The tests' limits, but for these."""
+def some_bounds(**changes: Any) -> Bounds:
+    """The tests' bounds, with these changes."""
     return Bounds(**{"max_attempts": 3, "backoff": Fixed(10), "timeout_ms": None, "timeout_is_own": False, **changes})
 
 
 def a_claimed_job(**changes: Any) -> JobRecord:
     """A job whose first attempt runs."""
-    return leases.claimed(a_job(), a_lease()).evolve(**changes)
+    return leases.claim(a_job(), a_lease()).evolve(**changes)
 
 
-def settle(job: JobRecord, outcome: Outcome, of: Bounds = LIMITS, by: Policy = POLICY) -> Settlement:
+def settle(job: JobRecord, outcome: AttemptOutcome, of: Bounds = LIMITS, by: Policy = POLICY) -> Settlement:
     """Settle it a second later, with the jitter in the middle."""
-    return settling.settle(job, outcome, of, by, now=NOW + SECOND, luck=0.5)
+    return settling.settle(job, outcome, of, by, now=NOW + SECOND, draw=0.5)
 
 
 def told_once(attempt: int, at: int, error: str) -> str:
@@ -63,37 +63,39 @@ def test_every_status_can_be_reached_and_left_as_it_should() -> None:
 
 def test_every_event_happens_somewhere() -> None:
     """An event that is in no transition is dead code."""
-    assert {event for _, event in TRANSITIONS} == set(Event)
+    assert {event for _, event in TRANSITIONS} == set(Transition)
 
 
 def test_only_a_claimed_job_can_be_settled() -> None:
     """Settling is for the holder of the lease; waiting jobs have none."""
     elsewhere = {event for status, event in TRANSITIONS if status is not Status.PROCESSING}
-    assert elsewhere == {Event.CLAIM, Event.CANCEL, Event.REDRIVE}
+    assert elsewhere == {Transition.CLAIM, Transition.CANCEL, Transition.REDRIVE}
 
 
 def test_an_ended_job_is_only_ever_brought_back_from_the_failed_table() -> None:
     """Completed and cancelled are final."""
-    assert [move for move in TRANSITIONS if move[0].is_ended] == [(Status.FAILED, Event.REDRIVE)]
+    assert [move for move in TRANSITIONS if move[0].is_ended] == [(Status.FAILED, Transition.REDRIVE)]
 
 
 def test_the_drawing_names_every_status_and_every_event() -> None:
     """It is the first thing a newcomer sees, and must not grow old."""
     drawing = lifecycle.__doc__ or ""
-    assert [word for word in (*Status, *Event) if word.value not in drawing] == []
+    assert [word for word in (*Status, *Transition) if word.value not in drawing] == []
 
 
 @pytest.mark.parametrize("status", Status)
-@pytest.mark.parametrize("event", [Event.CLAIM, Event.COMPLETE, Event.CANCEL, Event.REDRIVE, Event.BURY])
-def test_what_is_not_in_the_table_cannot_be_decided(status: Status, event: Event) -> None:
+@pytest.mark.parametrize(
+    "event", [Transition.CLAIM, Transition.COMPLETE, Transition.CANCEL, Transition.REDRIVE, Transition.BURY]
+)
+def test_what_is_not_in_the_table_cannot_be_decided(status: Status, event: Transition) -> None:
     """A decision on a job in the wrong state is a defect, and says so."""
     job = a_job(status=status)
-    decisions: dict[Event, Callable[[], Status]] = {
-        Event.CLAIM: lambda: leases.claimed(job, a_lease()).status,
-        Event.COMPLETE: lambda: settle(job, Succeeded()).after.status,
-        Event.CANCEL: lambda: settling.cancel(job, POLICY, now=NOW).after.status,
-        Event.REDRIVE: lambda: settling.redrive(job, POLICY, now=NOW).after.status,
-        Event.BURY: lambda: settling.bury(job, POLICY, NOW).after.status,
+    decisions: dict[Transition, Callable[[], Status]] = {
+        Transition.CLAIM: lambda: leases.claim(job, a_lease()).status,
+        Transition.COMPLETE: lambda: settle(job, Succeeded()).after.status,
+        Transition.CANCEL: lambda: settling.cancel(job, POLICY, now=NOW).after.status,
+        Transition.REDRIVE: lambda: settling.redrive(job, POLICY, now=NOW).after.status,
+        Transition.BURY: lambda: settling.bury(job, POLICY, now=NOW).after.status,
     }
     decide = decisions[event]
     if (status, event) in TRANSITIONS:
@@ -124,7 +126,7 @@ def test_a_short_wait_is_slept_in_a_runner_and_a_long_one_is_the_sweepers(
     wait: int, by: Policy, due_at: int, hand_off: bool
 ) -> None:
     """The sweeper looks at what was handed off only when that came to nothing."""
-    assert lifecycle.next_look(NOW + wait, NOW, by) == (due_at, hand_off)
+    assert lifecycle.plan_start(NOW + wait, by, now=NOW) == (due_at, hand_off)
 
 
 def test_the_same_job_with_the_same_payload_is_the_same_dispatch() -> None:
@@ -141,7 +143,7 @@ def test_a_claim_counts_the_attempt_and_takes_the_lease() -> None:
     """And leaves due_at alone: that is what makes the happy path cheap."""
     job = a_job(nudges=4, attempt=1, status=Status.RETRYING)
     lease = a_lease("mine", now=NOW + 5, budget_ms=60_000)
-    assert leases.claimed(job, lease) == job.evolve(
+    assert leases.claim(job, lease) == job.evolve(
         status=Status.PROCESSING,
         attempt=2,
         lease_id="mine",
@@ -154,28 +156,36 @@ def test_a_claim_counts_the_attempt_and_takes_the_lease() -> None:
 
 def test_a_lease_lasts_as_long_as_the_jobs_own_timeout_and_the_grace() -> None:
     """A crash of a short job is noticed soon, whatever the runner's own timeout is."""
-    assert leases.claimed(a_job(timeout_ms=5_000), a_lease()).lease_until == NOW + 15_000
+    assert leases.claim(a_job(timeout_ms=5_000), a_lease()).lease_until == NOW + 15_000
 
 
 def test_a_lease_that_is_renewed_lasts_for_another_while_however_long_its_job_has_run() -> None:
     """Else failed(), and a settle that is not answered at once, would have no time left after a long handler."""
-    claimed = leases.claimed(a_job(), leases.renewed_lease("mine", NOW, POLICY))
+    claimed = leases.claim(a_job(), leases.request_renewed_lease("mine", POLICY, now=NOW))
     later = NOW + 600_000
-    assert leases.lease_lasts(claimed, POLICY, now=later) < 0
-    assert leases.lease_lasts(claimed, policy(renews=True), now=later) == leases.RENEWED_MS
+    assert leases.measure_lease(claimed, POLICY, now=later) < 0
+    assert leases.measure_lease(claimed, policy(renews=True), now=later) == leases.RENEWED_MS
 
 
 def test_a_lease_leaves_the_end_of_the_invocation_for_the_settle() -> None:
     """Or a handler that used up all of its time could not say how it went."""
-    assert leases.lease("mine", NOW, 60_000, POLICY) == leases.Lease("mine", NOW, 50_000, 10_000)
-    assert leases.lease("mine", NOW, 5_000, POLICY).budget_ms == 0
+    assert leases.request_lease("mine", POLICY, now=NOW, remaining_ms=60_000) == leases.Lease(
+        "mine", NOW, 50_000, 10_000
+    )
+    assert leases.request_lease("mine", POLICY, now=NOW, remaining_ms=5_000).budget_ms == 0
 
 
 def test_a_lease_is_no_longer_than_any_job_of_this_runner_may_run() -> None:
     """A row dispatched by name does not say how long its job may run, but the runner knows the most it can be."""
-    assert leases.lease("mine", NOW, 900_000, POLICY, 30_000).until(None) == NOW + 40_000
-    assert leases.lease("mine", NOW, 900_000, POLICY, 30_000).until(600_000) == NOW + 610_000
-    assert leases.lease("mine", NOW, 60_000, POLICY, 600_000).budget_ms == 50_000
+    assert (
+        leases.request_lease("mine", POLICY, now=NOW, remaining_ms=900_000, longest_ms=30_000).until(None)
+        == NOW + 40_000
+    )
+    assert (
+        leases.request_lease("mine", POLICY, now=NOW, remaining_ms=900_000, longest_ms=30_000).until(600_000)
+        == NOW + 610_000
+    )
+    assert leases.request_lease("mine", POLICY, now=NOW, remaining_ms=60_000, longest_ms=600_000).budget_ms == 50_000
 
 
 @pytest.mark.parametrize(
@@ -198,37 +208,39 @@ def test_the_longest_timeout_is_that_of_all_jobs_or_none(
 
 def test_the_claim_of_an_exhausted_job_is_not_counted() -> None:
     """It starts no handler: it only tells failed() and buries."""
-    assert leases.claimed(a_job(attempt=3, exhausted=True), a_lease()).attempt == 3
+    assert leases.claim(a_job(attempt=3, exhausted=True), a_lease()).attempt == 3
 
 
 @pytest.mark.parametrize("status", Status)
 def test_a_waiting_job_can_be_claimed_from_its_time_on(status: Status) -> None:
     """Never early by the runner's clock."""
     job = a_job(status=status, available_at=NOW)
-    assert leases.is_claimable(job, NOW) is status.is_waiting
-    assert not leases.is_claimable(job, NOW - 1)
+    assert leases.is_claimable(job, now=NOW) is status.is_waiting
+    assert not leases.is_claimable(job, now=NOW - 1)
 
 
-# --- limits ---
+# --- bounds ---
 
 
 def test_the_row_wins_over_the_type_and_the_type_over_the_settings() -> None:
     """The order of the promise, for each option by itself."""
     by = policy(max_attempts=9, backoff=Fixed(9), timeout_ms=9_000)
     of_type = Options.validate(max_attempts=5, backoff=5, timeout=5)
-    assert bounds.bounds_of(a_job(max_attempts=2, timeout_ms=2_000), of_type, by) == limits(
+    assert bounds.resolve_bounds(a_job(max_attempts=2, timeout_ms=2_000), of_type, by) == some_bounds(
         max_attempts=2, backoff=Fixed(5), timeout_ms=2_000, timeout_is_own=True
     )
-    assert bounds.bounds_of(a_job(), of_type, by) == limits(
+    assert bounds.resolve_bounds(a_job(), of_type, by) == some_bounds(
         max_attempts=5, backoff=Fixed(5), timeout_ms=5_000, timeout_is_own=True
     )
-    assert bounds.bounds_of(a_job(), None, by) == limits(max_attempts=9, backoff=Fixed(9), timeout_ms=9_000)
+    assert bounds.resolve_bounds(a_job(), None, by) == some_bounds(max_attempts=9, backoff=Fixed(9), timeout_ms=9_000)
 
 
 def test_a_claim_past_the_tries_of_the_type_is_exhausted() -> None:
     """The sweeper does not know the type: it may have released a job once too often."""
-    assert bounds.bounded(a_claimed_job(attempt=4), limits(max_attempts=3)) == a_claimed_job(attempt=3, exhausted=True)
-    assert bounds.bounded(a_claimed_job(attempt=3), limits(max_attempts=3)) == a_claimed_job(attempt=3)
+    assert bounds.cap_attempts(a_claimed_job(attempt=4), some_bounds(max_attempts=3)) == a_claimed_job(
+        attempt=3, exhausted=True
+    )
+    assert bounds.cap_attempts(a_claimed_job(attempt=3), some_bounds(max_attempts=3)) == a_claimed_job(attempt=3)
 
 
 @pytest.mark.parametrize(
@@ -246,7 +258,12 @@ def test_a_handler_is_stopped_at_its_timeout_or_while_there_is_time_to_settle(
 ) -> None:
     """Whichever comes first; and before its lease ends, should the claim's answer have come late."""
     job = a_claimed_job(lease_until=lease_until)
-    assert leases.handler_deadline(job, limits(timeout_ms=timeout_ms), POLICY, NOW, remaining_ms) == stops_at
+    assert (
+        leases.compute_handler_deadline(
+            job, some_bounds(timeout_ms=timeout_ms), POLICY, now=NOW, remaining_ms=remaining_ms
+        )
+        == stops_at
+    )
 
 
 @given(
@@ -264,12 +281,15 @@ def test_no_handler_outlives_its_lease(
     by = policy(grace_ms=grace_ms)
     row_timeout = timeout_ms if own else None
     longest = None if others is None or timeout_ms is None else max(others, timeout_ms)
-    job = leases.claimed(a_job(timeout_ms=row_timeout), leases.lease("mine", NOW, remaining_ms, by, longest))
-    stops_at = leases.handler_deadline(
-        job, limits(timeout_ms=timeout_ms), by, NOW + late_ms, max(0, remaining_ms - late_ms)
+    job = leases.claim(
+        a_job(timeout_ms=row_timeout),
+        leases.request_lease("mine", by, now=NOW, remaining_ms=remaining_ms, longest_ms=longest),
+    )
+    stops_at = leases.compute_handler_deadline(
+        job, some_bounds(timeout_ms=timeout_ms), by, now=NOW + late_ms, remaining_ms=max(0, remaining_ms - late_ms)
     )
     assert job.lease_until is not None
-    assert stops_at + leases.patience(by) < job.lease_until
+    assert stops_at + leases.compute_patience(by) < job.lease_until
 
 
 @pytest.mark.parametrize(
@@ -289,7 +309,7 @@ def test_a_timeout_that_can_never_fit_is_told_in_words(
 
     A runner that does not know how long it may live calls no timeout too long.
     """
-    problem = bounds.never_fits(limits(timeout_ms=timeout_ms, timeout_is_own=own), whole_ms)
+    problem = bounds.explain_misfit(some_bounds(timeout_ms=timeout_ms, timeout_is_own=own), whole_ms)
     assert (problem is None) is fits
     if problem:
         assert problem.startswith("its timeout of 890.001 s can never fit: this runner lives 900 s and needs 10 s")
@@ -302,7 +322,7 @@ def test_a_success_completes_the_job() -> None:
     """With its result, without its lease, and off the index."""
     job = a_claimed_job(error="ValueError: earlier", errors_json="[]")
     assert settle(job, Succeeded('{"sent":3}')) == Settlement(
-        Event.COMPLETE,
+        Transition.COMPLETE,
         job.evolve(
             status=Status.COMPLETED,
             result_json='{"sent":3}',
@@ -322,7 +342,7 @@ def test_a_failure_is_tried_again_after_its_backoff() -> None:
     """The error is kept, and the history of errors grows by one."""
     job = a_claimed_job()
     assert settle(job, Failed("ValueError: no\n  at app.py:3", "ValueError: no")) == Settlement(
-        Event.RETRY,
+        Transition.RETRY,
         job.evolve(
             status=Status.RETRYING,
             error="ValueError: no\n  at app.py:3",
@@ -342,20 +362,22 @@ def test_a_failure_is_tried_again_after_its_backoff() -> None:
 
 def test_the_nth_failure_waits_for_the_nth_backoff() -> None:
     """Attempt 2 failed, so the second wait comes."""
-    of = limits(max_attempts=9, backoff=Exponential(10))
-    waits = [settle(a_claimed_job(attempt=n), Failed("E", "E"), of).run_at - NOW - SECOND for n in (1, 2, 3)]
+    of = some_bounds(max_attempts=9, backoff=Exponential(10))
+    waits = [
+        settle(a_claimed_job(attempt=n), Failed("E", "E"), of).after.available_at - NOW - SECOND for n in (1, 2, 3)
+    ]
     assert waits == [10_000, 20_000, 40_000]
 
 
 def test_the_wait_of_the_handler_wins_over_the_backoff() -> None:
     """RetryAfter(3) means three seconds, not the backoff's ten."""
-    assert settle(a_claimed_job(), Failed("E", "E", wait=3)).run_at == NOW + 4 * SECOND
+    assert settle(a_claimed_job(), Failed("E", "E", wait=3)).after.available_at == NOW + 4 * SECOND
 
 
 def test_a_long_wait_is_left_to_the_sweeper() -> None:
     """No runner sleeps for an hour."""
     settlement = settle(a_claimed_job(), Failed("E", "E", wait=3600))
-    assert (settlement.hand_off, settlement.after.due_at) == (False, settlement.run_at)
+    assert (settlement.hand_off, settlement.after.due_at) == (False, settlement.after.available_at)
 
 
 @pytest.mark.parametrize("outcome", [Failed("E", "E"), Failed("E", "E", wait=3)])
@@ -363,7 +385,7 @@ def test_the_last_failure_buries_the_job(outcome: Failed) -> None:
     """With its errors, and for as long as failed jobs are kept."""
     job = a_claimed_job(attempt=3)
     settlement = settle(job, outcome)
-    assert settlement.event is Event.BURY
+    assert settlement.transition is Transition.BURY
     assert settlement.after == job.evolve(
         status=Status.FAILED,
         error="E",
@@ -380,14 +402,18 @@ def test_the_last_failure_buries_the_job(outcome: Failed) -> None:
 
 def test_a_final_failure_buries_the_job_at_its_first_attempt() -> None:
     """Bury means: do not try again."""
-    assert settle(a_claimed_job(attempt=1), Failed("E", "E", final=True)).event is Event.BURY
+    assert settle(a_claimed_job(attempt=1), Failed("E", "E", final=True)).transition is Transition.BURY
 
 
 def test_a_snooze_uses_up_no_attempt() -> None:
     """Nor does it count as an error."""
     job = a_claimed_job(attempt=2, error="E", errors_json="[1]")
     settlement = settle(job, Snoozed(5))
-    assert (settlement.event, settlement.after.attempt, settlement.run_at) == (Event.SNOOZE, 1, NOW + 6 * SECOND)
+    assert (settlement.transition, settlement.after.attempt, settlement.after.available_at) == (
+        Transition.SNOOZE,
+        1,
+        NOW + 6 * SECOND,
+    )
     assert (settlement.after.error, settlement.after.errors_json) == ("E", "[1]")
 
 
@@ -396,12 +422,12 @@ def test_failed_is_told_exactly_when_the_job_is_buried(
     attempt: int, most: int, final: bool, wait: float | None
 ) -> None:
     """It is asked before the settle: the two must agree."""
-    job, outcome, of = a_claimed_job(attempt=attempt), Failed("E", "E", wait, final), limits(max_attempts=most)
-    assert settling.will_bury(job, outcome, of) is (settle(job, outcome, of).event is Event.BURY)
+    job, outcome, of = a_claimed_job(attempt=attempt), Failed("E", "E", wait, final), some_bounds(max_attempts=most)
+    assert settling.will_bury(job, outcome, of) is (settle(job, outcome, of).transition is Transition.BURY)
 
 
 @pytest.mark.parametrize("outcome", [Succeeded(), Snoozed(5)])
-def test_failed_is_not_told_of_what_is_no_failure(outcome: Outcome) -> None:
+def test_failed_is_not_told_of_what_is_no_failure(outcome: AttemptOutcome) -> None:
     """Not even at the last attempt."""
     assert not settling.will_bury(a_claimed_job(attempt=3), outcome, LIMITS)
 
@@ -419,8 +445,10 @@ def test_the_last_five_errors_are_kept_oldest_first() -> None:
     """A row has a budget; the last ones say most."""
     job = a_claimed_job()
     for attempt in range(1, 9):
-        told = settle(job.evolve(attempt=attempt), Failed(f"E{attempt}", f"E{attempt}"), limits(max_attempts=99)).after
-        job = leases.claimed(told, a_lease())
+        told = settle(
+            job.evolve(attempt=attempt), Failed(f"E{attempt}", f"E{attempt}"), some_bounds(max_attempts=99)
+        ).after
+        job = leases.claim(told, a_lease())
     assert [error["error"] for error in job.errors] == ["E4", "E5", "E6", "E7", "E8"]
     assert [error["attempt"] for error in job.errors] == [4, 5, 6, 7, 8]
 
@@ -430,7 +458,9 @@ def test_errors_are_bounded_whatever_they_say(text: str, times: int) -> None:
     """Settling can never fail on size, nor on a character that cannot be stored."""
     job = a_claimed_job()
     for _ in range(7):
-        job = leases.claimed(settle(job, Failed(text * times, text * times), limits(max_attempts=99)).after, a_lease())
+        job = leases.claim(
+            settle(job, Failed(text * times, text * times), some_bounds(max_attempts=99)).after, a_lease()
+        )
     assert len((job.error or "").encode()) <= 8192
     assert [len(error["error"].encode()) <= 500 for error in job.errors] == [True] * 5
     assert len((job.errors_json or "").encode()) < 10_000
@@ -460,9 +490,9 @@ def test_a_name_nobody_knows_is_given_back_uncounted() -> None:
     """A deploy may be under way: it is tried again in a minute."""
     settlement = settling.give_back(a_claimed_job(attempt=2), POLICY, now=NOW)
     assert settlement is not None
-    assert (settlement.event, settlement.after.status) == (Event.GIVE_BACK, Status.RETRYING)
+    assert (settlement.transition, settlement.after.status) == (Transition.GIVE_BACK, Status.RETRYING)
     assert (settlement.after.attempt, settlement.after.unknown_since) == (1, NOW)
-    assert settlement.run_at == NOW + MINUTE
+    assert settlement.after.available_at == NOW + MINUTE
 
 
 @pytest.mark.parametrize(("minutes", "given_back"), [(0, True), (14, True), (14.99, True), (15, False), (60, False)])
@@ -484,7 +514,7 @@ def test_an_exhausted_job_that_is_given_back_stays_exhausted() -> None:
 def test_a_reason_of_relayqs_own_buries_with_that_reason() -> None:
     """Such as a name that stayed unknown."""
     settlement = settling.bury_with(a_claimed_job(), "UnknownJob: no job", "UnknownJob", POLICY, now=NOW)
-    assert (settlement.event, settlement.after.error) == (Event.BURY, "UnknownJob: no job")
+    assert (settlement.transition, settlement.after.error) == (Transition.BURY, "UnknownJob: no job")
     assert settlement.after.errors == [{"attempt": 1, "at": NOW, "error": "UnknownJob"}]
 
 
@@ -496,7 +526,7 @@ def test_a_redriven_job_begins_anew_under_its_own_id() -> None:
     ).after
     later = NOW + 5 * MINUTE
     assert settling.redrive(failed, POLICY, now=later) == Settlement(
-        Event.REDRIVE,
+        Transition.REDRIVE,
         a_job(errors_json=failed.errors_json, available_at=later, updated_at=later, due_at=later + 30_000),
         hand_off=True,
     )
@@ -511,16 +541,16 @@ def test_a_redriven_job_is_left_to_the_sweeper_where_nothing_is_handed_off() -> 
 @pytest.mark.parametrize(("at", "seconds"), [(1000, 1), (1001, 2), (1999, 2), (2000, 2)])
 def test_an_expiry_is_never_before_its_moment(at: int, seconds: int) -> None:
     """TTL counts in seconds: a window of 1.5 s must not end after 1."""
-    assert settling.expiry(at) == seconds
+    assert settling.compute_expiry(at) == seconds
 
 
 # --- sweep ---
 
 
-def look(job: JobRecord | None, seen: int | None = None, *, now: int = NOW, by: Policy = POLICY) -> sweeping.Look:
+def look(job: JobRecord | None, seen: int | None = None, *, now: int = NOW, by: Policy = POLICY) -> sweeping.Decision:
     """What the sweeper makes of a row that the index had at `seen`."""
     due_at = seen if seen is not None else (job.due_at if job and job.due_at else NOW)
-    return sweeping.look(job, due_at, by, "sweep-1", now=now, luck=0.5)
+    return sweeping.decide(job, due_at, by, token="sweep-1", now=now, draw=0.5)
 
 
 @pytest.mark.parametrize(
@@ -558,13 +588,13 @@ def test_a_running_row_without_a_lease_is_released() -> None:
 def test_a_crash_spends_its_attempt_and_waits_for_the_backoff() -> None:
     """As any other failure; the write is marked as the sweeper's."""
     job = a_claimed_job(attempt=2)
-    settlement = sweeping.release(job, POLICY, "sweep-1", now=NOW, luck=0.5)
+    settlement = sweeping.release(job, POLICY, token="sweep-1", now=NOW, draw=0.5)
     crash = (
         "JobCrashed: the runner of attempt 2 ended without settling "
         "(it overran its time, was killed, or ran out of memory)"
     )
     assert settlement == Settlement(
-        Event.RELEASE,
+        Transition.RELEASE,
         job.evolve(
             status=Status.RETRYING,
             error=crash,
@@ -582,17 +612,21 @@ def test_a_crash_spends_its_attempt_and_waits_for_the_backoff() -> None:
 
 def test_the_crash_of_the_last_attempt_still_lets_failed_be_told() -> None:
     """At once, by a claim that starts no handler."""
-    settlement = sweeping.release(a_claimed_job(attempt=3), POLICY, "sweep-1", now=NOW, luck=0.5)
-    assert (settlement.event, settlement.after.exhausted, settlement.run_at) == (Event.RELEASE, True, NOW)
-    assert leases.claimed(settlement.after, a_lease()).attempt == 3
+    settlement = sweeping.release(a_claimed_job(attempt=3), POLICY, token="sweep-1", now=NOW, draw=0.5)
+    assert (settlement.transition, settlement.after.exhausted, settlement.after.available_at) == (
+        Transition.RELEASE,
+        True,
+        NOW,
+    )
+    assert leases.claim(settlement.after, a_lease()).attempt == 3
 
 
 def test_a_crash_while_failed_was_told_buries_the_job() -> None:
     """With the error of its last attempt: nobody may be told twice."""
     job = a_claimed_job(attempt=3, max_attempts=3, exhausted=True, error="JobCrashed: attempt 3", errors_json="[1]")
-    settlement = sweeping.release(job, POLICY, "sweep-1", now=NOW, luck=0.5)
-    assert (settlement.event, settlement.after.error, settlement.after.errors_json) == (
-        Event.BURY,
+    settlement = sweeping.release(job, POLICY, token="sweep-1", now=NOW, draw=0.5)
+    assert (settlement.transition, settlement.after.error, settlement.after.errors_json) == (
+        Transition.BURY,
         "JobCrashed: attempt 3",
         "[1]",
     )
@@ -603,11 +637,13 @@ def test_a_sweeper_that_knows_no_attempts_ends_a_job_that_keeps_crashing_at_last
     """Only the runner knows how many its type allows; where each of them dies in failed(), five are enough."""
     job = a_claimed_job(attempt=3, exhausted=False)
     events = []
-    while (settlement := sweeping.release(job, POLICY, "sweep", now=NOW, luck=0.5)).event is Event.RELEASE:
+    while (
+        settlement := sweeping.release(job, POLICY, token="sweep", now=NOW, draw=0.5)
+    ).transition is Transition.RELEASE:
         events.append(settlement.after.exhausted)
-        job = leases.claimed(settlement.after, leases.lease("next", NOW, 60_000, POLICY))
+        job = leases.claim(settlement.after, leases.request_lease("next", POLICY, now=NOW, remaining_ms=60_000))
         assert job.attempt == 3
-    assert (settlement.event, events) == (Event.BURY, [True] * 4)
+    assert (settlement.transition, events) == (Transition.BURY, [True] * 4)
 
 
 @pytest.mark.parametrize("exhausted", [False, True])
@@ -616,15 +652,15 @@ def test_a_sweeper_that_knows_no_attempts_ends_a_job_that_keeps_crashing_at_last
 def test_whatever_crashed_and_is_to_be_cancelled_is_cancelled(exhausted: bool, attempt: int, policy_says: int) -> None:
     """The mark lets nothing but a cancel or a success through: to bury it would be refused at each tick."""
     job = a_claimed_job(attempt=attempt, exhausted=exhausted, cancel_requested_at=NOW, error="JobCrashed: 3")
-    settlement = sweeping.release(job, policy(max_attempts=policy_says), "sweep-1", now=NOW, luck=0.5)
-    assert (settlement.event, settlement.after.status) == (Event.CANCEL, Status.CANCELLED)
+    settlement = sweeping.release(job, policy(max_attempts=policy_says), token="sweep-1", now=NOW, draw=0.5)
+    assert (settlement.transition, settlement.after.status) == (Transition.CANCEL, Status.CANCELLED)
 
 
 @pytest.mark.parametrize("allows", [1, 2, 3, 4, 10])
 def test_a_crash_is_judged_by_the_type_where_it_is_known(allows: int) -> None:
     """A worker and the test kit have the job's code beside the sweeper."""
     job = a_claimed_job(attempt=3)
-    after = sweeping.release(job, POLICY, "s", now=NOW, luck=0.5, of_type=Options(max_attempts=allows)).after
+    after = sweeping.release(job, POLICY, token="s", now=NOW, draw=0.5, of_type=Options(max_attempts=allows)).after
     assert after.exhausted is (allows <= 3)
 
 
@@ -634,8 +670,8 @@ def test_a_job_taken_for_exhausted_goes_on_while_its_type_allows_more(
 ) -> None:
     """Only where the row does not say it: the row's own number is no guess of the sweeper's."""
     job = a_claimed_job(attempt=attempt, max_attempts=own, exhausted=crashed)
-    known = bounds.bounds_of(job, Options(max_attempts=allows), POLICY)
-    settlement = settling.resumed(job, known, POLICY, now=NOW, luck=0.5)
+    known = bounds.resolve_bounds(job, Options(max_attempts=allows), POLICY)
+    settlement = settling.resume(job, known, POLICY, now=NOW, draw=0.5)
     if crashed and own is None and attempt < allows:
         assert settlement is not None
         assert (settlement.after.exhausted, settlement.after.attempt) == (False, attempt)
@@ -647,21 +683,21 @@ def test_a_job_taken_for_exhausted_goes_on_while_its_type_allows_more(
 @given(kept=st.integers(0, 10**7))
 def test_a_completed_job_is_kept_for_ten_minutes_whatever_the_retention(kept: int) -> None:
     """A late try of its dispatch must find it, and not begin it again. (With 0 it is deleted instead.)"""
-    after = settling.settle(a_claimed_job(), Succeeded(), LIMITS, policy(retention_ms=kept), now=NOW, luck=0.5).after
-    assert after.expires_at == settling.expiry(NOW + max(kept, 600_000))
+    after = settling.settle(a_claimed_job(), Succeeded(), LIMITS, policy(retention_ms=kept), now=NOW, draw=0.5).after
+    assert after.expires_at == settling.compute_expiry(NOW + max(kept, 600_000))
 
 
 @given(kept=st.integers(0, 10**7))
 def test_a_cancelled_job_is_kept_for_an_hour_whatever_the_retention(kept: int) -> None:
     """A dispatch that is repeated within it must not bring the job back."""
     after = settling.cancel(a_job(), policy(retention_ms=kept), now=NOW).after
-    assert after.expires_at == settling.expiry(NOW + max(kept, 3_600_000))
+    assert after.expires_at == settling.compute_expiry(NOW + max(kept, 3_600_000))
 
 
 def test_a_crash_of_a_job_that_was_to_be_cancelled_cancels_it() -> None:
     """Anything but success ends it as cancelled."""
     job = a_claimed_job(cancel_requested_at=NOW)
-    assert sweeping.release(job, POLICY, "sweep-1", now=NOW, luck=0.5).after.status is Status.CANCELLED
+    assert sweeping.release(job, POLICY, token="sweep-1", now=NOW, draw=0.5).after.status is Status.CANCELLED
 
 
 def test_the_row_says_how_many_tries_a_crashed_job_has() -> None:
@@ -671,7 +707,7 @@ def test_the_row_says_how_many_tries_a_crashed_job_has() -> None:
         (a_claimed_job(attempt=3, max_attempts=9), False),
         (a_claimed_job(attempt=3), True),
     ]:
-        assert sweeping.release(job, POLICY, "sweep-1", now=NOW, luck=0.5).after.exhausted is exhausted
+        assert sweeping.release(job, POLICY, token="sweep-1", now=NOW, draw=0.5).after.exhausted is exhausted
 
 
 # --- whatever happens ---
@@ -683,24 +719,24 @@ def step(job: JobRecord, choice: str, by: Policy, of: Bounds, now: int, wait: fl
     if job.status.is_waiting:
         if choice == "cancel":
             return settling.cancel(job, by, now=now).after
-        return leases.claimed(job, leases.lease(f"lease-{now}", now, 60_000, by))
+        return leases.claim(job, leases.request_lease(f"lease-{now}", by, now=now, remaining_ms=60_000))
     if job.status is Status.FAILED:
         return settling.redrive(job, by, now=now).after
     if job.status.is_ended:
         return job
-    job = bounds.bounded(job, of)
+    job = bounds.cap_attempts(job, of)
     match choice:
         case "succeed":
-            return settling.settle(job, Succeeded(), of, by, now=now, luck=0.5).after
+            return settling.settle(job, Succeeded(), of, by, now=now, draw=0.5).after
         case "fail":
-            return settling.settle(job, failed, of, by, now=now, luck=0.5).after
+            return settling.settle(job, failed, of, by, now=now, draw=0.5).after
         case "snooze":
-            return settling.settle(job, Snoozed(wait), of, by, now=now, luck=0.5).after
+            return settling.settle(job, Snoozed(wait), of, by, now=now, draw=0.5).after
         case "give back":
             back = settling.give_back(job, by, now=now) or settling.bury_with(job, "E", "E", by, now=now)
             return back.after
         case "crash":
-            return sweeping.release(job, by, f"sweep-{now}", now=now, luck=0.5).after
+            return sweeping.release(job, by, token=f"sweep-{now}", now=now, draw=0.5).after
         case "mark":
             return job.evolve(cancel_requested_at=now)
         case _:
@@ -741,9 +777,9 @@ def test_whatever_happens_to_a_job_it_stays_whole(
     steps: list[tuple[str, int, float]], by: Policy, own_tries: int | None
 ) -> None:
     """Any story at all: on the index while it lives, off it when it has ended, never below zero tries."""
-    due_at, _ = lifecycle.next_look(NOW, NOW, by)
+    due_at, _ = lifecycle.plan_start(NOW, by, now=NOW)
     job, now = a_job(due_at=due_at, max_attempts=own_tries), NOW
-    of = bounds.bounds_of(job, None, by)
+    of = bounds.resolve_bounds(job, None, by)
     for choice, passed, wait in steps:
         now += passed
         job = step(job, choice, by, of, now, wait)
@@ -753,7 +789,7 @@ def test_whatever_happens_to_a_job_it_stays_whole(
 @given(st.lists(choices, min_size=1, max_size=60), st.integers(1, 5))
 def test_counted_starts_are_never_more_than_max_attempts(choices: list[str], most: int) -> None:
     """The promise: a snooze and an unknown name give their count back, nothing else does."""
-    by, of = policy(max_attempts=most), limits(max_attempts=most)
+    by, of = policy(max_attempts=most), some_bounds(max_attempts=most)
     job, now, counted = a_job(), NOW, 0
     for choice in choices:
         if job.status is Status.FAILED:
@@ -769,9 +805,9 @@ def test_counted_starts_are_never_more_than_max_attempts(choices: list[str], mos
 
 
 @given(st.integers(1, 10**6), st.floats(0, 1, exclude_max=True))
-def test_a_decision_depends_on_nothing_but_its_arguments(attempt: int, luck: float) -> None:
-    """The same job, time and luck: the same answer, as often as one asks."""
+def test_a_decision_depends_on_nothing_but_its_arguments(attempt: int, draw: float) -> None:
+    """The same job, time and draw: the same answer, as often as one asks."""
     backoff: Backoff = Exponential(10, cap=3600, jitter=0.5)
-    job, of = a_claimed_job(attempt=attempt), limits(max_attempts=10**9, backoff=backoff)
-    first, second = (settling.settle(job, Failed("E", "E"), of, POLICY, now=NOW, luck=luck) for _ in range(2))
+    job, of = a_claimed_job(attempt=attempt), some_bounds(max_attempts=10**9, backoff=backoff)
+    first, second = (settling.settle(job, Failed("E", "E"), of, POLICY, now=NOW, draw=draw) for _ in range(2))
     assert first == second

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from relayq_core import Status
 from relayq_core.engine.ids import new_id
-from relayq_core.model.record import SHARDS, due_shard, shards_of, unique_pk
+from relayq_core.model.record import SHARDS, build_unique_pk, compute_shard, list_shards
 from tests.support.factories import NOW, a_job
 
 
@@ -75,35 +75,35 @@ def test_a_key_without_a_window_is_held_until_the_job_ends() -> None:
 
 def test_a_unique_key_belongs_to_a_job_name() -> None:
     """Two kinds of job may use the same key."""
-    assert unique_pk("welcome", "user:7") == "unique#welcome#user:7"
-    assert unique_pk("goodbye", "user:7") != unique_pk("welcome", "user:7")
+    assert build_unique_pk("welcome", "user:7") == "unique#welcome#user:7"
+    assert build_unique_pk("goodbye", "user:7") != build_unique_pk("welcome", "user:7")
 
 
 @given(st.text(min_size=1, max_size=6000))
 def test_a_unique_key_of_any_length_fits_a_dynamodb_key(key: str) -> None:
     """DynamoDB takes 2,048 bytes; anything longer would fail the dispatch."""
-    assert len(unique_pk("n" * 128, key).encode()) <= 1024
+    assert len(build_unique_pk("n" * 128, key).encode()) <= 1024
 
 
 def test_long_keys_are_told_apart_by_their_hash() -> None:
     """Cutting would make one key of two."""
-    assert unique_pk("a", "k" * 5000 + "1") != unique_pk("a", "k" * 5000 + "2")
+    assert build_unique_pk("a", "k" * 5000 + "1") != build_unique_pk("a", "k" * 5000 + "2")
 
 
 @given(st.text("0123456789ABCDEFGHJKMNPQRSTVWXYZ", min_size=1, max_size=26))
 def test_every_job_is_in_one_of_its_queues_shards(job_id: str) -> None:
     """The sweeper asks these shards and no other."""
-    assert due_shard("emails", job_id) in shards_of("emails")
+    assert compute_shard("emails", job_id) in list_shards("emails")
 
 
 def test_the_jobs_of_a_queue_spread_over_all_its_shards() -> None:
     """DynamoDB bounds what one partition key can take."""
-    assert len({due_shard("emails", new_id(NOW)) for _ in range(1000)}) == SHARDS == 8
+    assert len({compute_shard("emails", new_id(NOW)) for _ in range(1000)}) == SHARDS == 8
 
 
 def test_a_shard_is_the_same_for_every_version_of_python() -> None:
     """Rows outlive deploys: the shard is crc32, not hash()."""
-    assert due_shard("emails", "01KAM3ZJ5Y8W4T9Q2N6R7B1C0D") == "emails#0"
+    assert compute_shard("emails", "01KAM3ZJ5Y8W4T9Q2N6R7B1C0D") == "emails#0"
 
 
 def test_a_status_is_its_word() -> None:

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from relayq_core import Exponential, Fixed, Settings, SettingsError
-from relayq_core.model.backoff import DEFAULT_BACKOFF, backoff_of
+from relayq_core.model.backoff import DEFAULT_BACKOFF, build_backoff
 from relayq_core.model.options import find_function
 from relayq_core.model.policy import Policy
 from relayq_core.settings import KNOWN
@@ -38,7 +38,7 @@ GOOD: dict[str, tuple[str, str, Any]] = {
     "RELAYQ_RETENTION_SECONDS": ("0", "retention_seconds", 0),
     "RELAYQ_FAILED_RETENTION_SECONDS": ("60", "failed_retention_seconds", 60),
     "RELAYQ_MAX_ATTEMPTS": ("1000", "max_attempts", 1000),
-    "RELAYQ_BACKOFF": ("10,30,60", "backoff", backoff_of([10.0, 30.0, 60.0])),
+    "RELAYQ_BACKOFF": ("10,30,60", "backoff", build_backoff([10.0, 30.0, 60.0])),
     "RELAYQ_TIMEOUT": ("0", "timeout", 0),
     "RELAYQ_RUNNER_TIMEOUT_SECONDS": ("900", "runner_timeout_seconds", 900),
     "RELAYQ_MAX_DEPTH": ("1", "max_depth", 1),

@@ -7,7 +7,7 @@ import json
 import pytest
 
 from relayq_core.model.backoff import Fixed
-from relayq_core.model.record import INTERNAL, JobRecord, unique_pk
+from relayq_core.model.record import INTERNAL, JobRecord, build_unique_pk
 from relayq_core.operations.serialize import job_shape, list_other_facts, times
 from tests.support.factories import NOW, a_job
 
@@ -24,7 +24,10 @@ def test_a_job_is_shown_with_its_times_in_both_forms() -> None:
 def test_payload_and_options_are_shown_only_of_a_whole_job() -> None:
     """A list of jobs holds nobody's data."""
     job = a_job(
-        payload_json='{"to": "ada"}', backoff=Fixed(5), timeout_ms=1_500, unique_pk=unique_pk("send_email", "welcome")
+        payload_json='{"to": "ada"}',
+        backoff=Fixed(5),
+        timeout_ms=1_500,
+        unique_pk=build_unique_pk("send_email", "welcome"),
     )
     whole = job_shape(job, whole=True)
     assert (whole["payload"], whole["backoff"], whole["timeout"]) == ({"to": "ada"}, "fixed:5", 1.5)

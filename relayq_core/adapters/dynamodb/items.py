@@ -13,7 +13,7 @@ from relayq_core.errors import LONGEST_DELAY, RelayQError, UnreadableRow
 from relayq_core.events.tracing import is_trace
 from relayq_core.model.backoff import parse
 from relayq_core.model.options import validate_job_id, validate_name, validate_queue
-from relayq_core.model.record import UNIQUE_PREFIX, JobRecord, Status, due_shard
+from relayq_core.model.record import UNIQUE_PREFIX, JobRecord, Status, compute_shard
 from relayq_core.text import cut, take_head
 
 Item: TypeAlias = Mapping[str, Mapping[str, Any]]
@@ -71,7 +71,7 @@ def job_item(record: JobRecord) -> dict[str, dict[str, str]]:
     """A row of the jobs table."""
     item = {**job_key(record.id), **_attributes(record)}
     if record.due_at is not None:
-        item["due_shard"] = {"S": due_shard(record.queue, record.id)}
+        item["due_shard"] = {"S": compute_shard(record.queue, record.id)}
     return item
 
 
@@ -201,7 +201,7 @@ def _status(raw: str) -> Status:
     if known is None:
         if not _STATUS.fullmatch(raw):
             raise ValueError(f"its status {raw[:40]!r} cannot be one")
-        return Status.of_newer(raw)
+        return Status.make_unknown(raw)
     return known
 
 

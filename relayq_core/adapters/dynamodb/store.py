@@ -29,10 +29,10 @@ from relayq_core.adapters.dynamodb.items import (
 from relayq_core.adapters.dynamodb.tables import BY_QUEUE_INDEX, DUE_INDEX
 from relayq_core.errors import JobTimeout, SettingsError, StoreError, StoreUnavailable, UnreadableRow, refuse_queue
 from relayq_core.model.leases import Lease
-from relayq_core.model.lifecycle import YIELDS_TO_CANCEL, Event, Settlement, written
+from relayq_core.model.lifecycle import YIELDS_TO_CANCEL, Settlement, Transition, find_changes
 from relayq_core.model.options import is_queue
 from relayq_core.model.queues import FORGOTTEN_MS, MOST_QUEUES
-from relayq_core.model.record import CAN, JobRecord, Status, due_shard
+from relayq_core.model.record import CAN, JobRecord, Status, compute_shard
 from relayq_core.ports import Added, Answer, Due, Page, Settled
 from relayq_core.process.loggers import logger
 from relayq_core.text import summarize_error
@@ -269,12 +269,12 @@ class DynamoStore:
     # --- claim ---
 
     def claim(self, job_id: str, lease: Lease) -> Answer:
-        if lease.look_at is None:
+        if lease.sweep_at is None:
             until = " lease_until = :grace_ends + if_not_exists(timeout_ms, :budget),"
             times = {":grace_ends": _number(lease.now + lease.grace_ms), ":budget": _number(lease.budget_ms)}
         else:
             until = " lease_until = :until, due_at = :look,"
-            times = {":until": _number(lease.until(None)), ":look": _number(lease.look_at)}
+            times = {":until": _number(lease.until(None)), ":look": _number(lease.sweep_at)}
         named = {} if lease.name is None else {":name": {"S": lease.name}}
         try:
             answer = self._update(
@@ -312,20 +312,20 @@ class DynamoStore:
     # --- settle ---
 
     def settle(self, before: JobRecord, settlement: Settlement) -> Settled:
-        if settlement.event is Event.BURY:
+        if settlement.transition is Transition.BURY:
             return self._move_to_failed(before, settlement.after)
         if not settlement.keeps_row:
-            return self._settle("Delete", self._delete_held(before, settlement.event), before, None, ends=True)
+            return self._settle("Delete", self._delete_held(before, settlement.transition), before, None, ends=True)
         after = settlement.after
         update = {
             "TableName": self._jobs,
             "Key": job_key(before.id),
-            **_changes(before, after, _fence(before, settlement.event)),
+            **_changes(before, after, _fence(before, settlement.transition)),
             "ReturnValuesOnConditionCheckFailure": "ALL_OLD",
         }
         return self._settle("Update", update, before, after.settled_by, ends=after.status.is_ended)
 
-    def _delete_held(self, before: JobRecord, event: Event) -> dict[str, Any]:
+    def _delete_held(self, before: JobRecord, event: Transition) -> dict[str, Any]:
         return {
             "TableName": self._jobs,
             "Key": job_key(before.id),
@@ -361,7 +361,7 @@ class DynamoStore:
     def _move_to_failed(self, before: JobRecord, after: JobRecord) -> Settled:
         after = self._as_it_is(before, after)
         actions = [
-            {"Delete": self._delete_held(before, Event.BURY)},
+            {"Delete": self._delete_held(before, Transition.BURY)},
             {"Put": {"TableName": self._failed, "Item": failed_item(after)}},
         ]
         return self._bury(actions, before, after, with_key=before.holds_key)
@@ -375,7 +375,7 @@ class DynamoStore:
         if item is None:
             return after
         try:
-            return read_job(item).evolve(**written(before, after))
+            return read_job(item).evolve(**find_changes(before, after))
         except UnreadableRow:
             return after.evolve(**read_beside(item))  # it must end all the same
 
@@ -680,7 +680,7 @@ class DynamoStore:
         return call(operation, send, request)
 
 
-def _fence(before: JobRecord, event: Event) -> dict[str, Any]:
+def _fence(before: JobRecord, event: Transition) -> dict[str, Any]:
     """Only the holder of the lease may settle; and only a success counts once a cancel was asked for."""
     unmarked = f" AND {_UNMARKED}" if event in YIELDS_TO_CANCEL else ""
     return {
@@ -712,7 +712,7 @@ def _changes(before: JobRecord, after: JobRecord, condition: dict[str, Any]) -> 
     values = dict(condition["ExpressionAttributeValues"])
     sets: list[str] = []
     removes: list[str] = []
-    for field, value in written(before, after).items():
+    for field, value in find_changes(before, after).items():
         name, new = ATTRIBUTES[field][0], attribute(field, value)
         alias = f"#{name}"
         names[alias] = name
@@ -725,7 +725,7 @@ def _changes(before: JobRecord, after: JobRecord, condition: dict[str, Any]) -> 
         removes.append("due_shard")
     else:
         sets.append("due_shard = :due_shard_")
-        values[":due_shard_"] = {"S": due_shard(after.queue, after.id)}
+        values[":due_shard_"] = {"S": compute_shard(after.queue, after.id)}
     remove = f" REMOVE {', '.join(removes)}" if removes else ""
     return {
         "UpdateExpression": f"SET {', '.join(sets)}{remove}",

@@ -22,7 +22,7 @@ def main() -> int:
     """Compare, print, judge."""
     parser = argparse.ArgumentParser(prog="python -m tests.adversity.differential", description=__doc__)
     parser.add_argument("--examples", type=int, default=10_000, help="sequences of calls to compare (10000)")
-    chosen = 1 if "CI" in os.environ else random.randrange(10**6)  # CI fails for what a change did, not by luck
+    chosen = 1 if "CI" in os.environ else random.randrange(10**6)  # CI fails for what a change did, not by draw
     parser.add_argument("--seed", type=int, default=chosen, help="the first seed (a random one; 1 in CI)")
     parser.add_argument("--processes", type=int, default=min(4, os.cpu_count() or 1), help="processes (one a core)")
     asked = parser.parse_args()

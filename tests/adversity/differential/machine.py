@@ -204,7 +204,7 @@ class StoresAgree(RuleBasedStateMachine):
     ) -> None:
         """A new job, or one whose id is taken."""
         now = self.clock.now()
-        due_at, _ = lifecycle.next_look(now + delay, now, policy)
+        due_at, _ = lifecycle.plan_start(now + delay, policy, now=now)
         record = JobRecord(
             id=self.twins.ids[job],
             name="send_email",
@@ -249,7 +249,7 @@ class StoresAgree(RuleBasedStateMachine):
     def complete(self, pick: int, policy: Policy, text: str) -> None:
         """The newest runner succeeds."""
         record = self._known(pick, 0, _runs)
-        made = settling.settle(record, Succeeded(f'"{text}"'), _limits(policy), policy, now=self.clock.now(), luck=0.5)
+        made = settling.settle(record, Succeeded(f'"{text}"'), _limits(policy), policy, now=self.clock.now(), draw=0.5)
         self._settle(record, made)
 
     @knows(_runs)
@@ -299,7 +299,7 @@ class StoresAgree(RuleBasedStateMachine):
         record = self._held(pick, age, twist)
         now = self.clock.now() + skew
         read = record.evolve(cancel_requested_at=now) if marked else record
-        self._settle(record, sweeping.release(read, policy, token, now=now, luck=0.5))
+        self._settle(record, sweeping.release(read, policy, token=token, now=now, draw=0.5))
 
     @knows(_any)
     @rule(queue=st.integers(0, 1), ahead=st.sampled_from([-1, 0, 75_000, 10**12]), limit=limits)
@@ -452,11 +452,11 @@ def _outcome(outcome: str, record: JobRecord, policy: Policy, now: int, wait: fl
         case "delete":
             return _outcome("complete", record, policy.evolve(retention_ms=0), now, wait, text)
         case "complete":
-            return settling.settle(record, Succeeded(), _limits(policy), policy, now=now, luck=0.5)
+            return settling.settle(record, Succeeded(), _limits(policy), policy, now=now, draw=0.5)
         case "fail":
-            return settling.settle(record, Failed(text, text, wait), _limits(policy), policy, now=now, luck=0.5)
+            return settling.settle(record, Failed(text, text, wait), _limits(policy), policy, now=now, draw=0.5)
         case "snooze":
-            return settling.settle(record, Snoozed(wait), _limits(policy), policy, now=now, luck=0.5)
+            return settling.settle(record, Snoozed(wait), _limits(policy), policy, now=now, draw=0.5)
         case "cancel":
             return settling.cancel(record.evolve(error=text), policy, now=now)
         case "give back" if (given_back := settling.give_back(record, policy, now=now)) is not None:

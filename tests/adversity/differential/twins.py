@@ -12,8 +12,8 @@ from typing import Any
 from relayq_core.adapters.dynamodb.items import Item, job_key, read_failed, read_job
 from relayq_core.adapters.dynamodb.store import DynamoStore
 from relayq_core.errors import RelayQError, UnreadableRow
-from relayq_core.model.lifecycle import Event, Settlement
-from relayq_core.model.record import JobRecord, due_shard
+from relayq_core.model.lifecycle import Settlement, Transition
+from relayq_core.model.record import JobRecord, compute_shard
 from relayq_core.ports import Added, Answer, Due, Page, Settled
 from relayq_core.testing import ManualClock, MemoryStore
 from tests.support import dynamo
@@ -155,7 +155,7 @@ class Twins:
                 assert item["attempt"] == {"S": "many"}
             else:
                 assert read_job(item) == row
-            shard = {"S": due_shard(row.queue, job_id)} if row.due_at is not None else None
+            shard = {"S": compute_shard(row.queue, job_id)} if row.due_at is not None else None
             assert item.get("due_shard") == shard
         held = {pk: item for pk, item in items.items() if pk.startswith("unique#")}
         assert {pk: (item["job_id"]["S"], _seconds(item)) for pk, item in held.items()} == {
@@ -213,7 +213,7 @@ def _told(verb: str, answer: Any) -> Any:
 def _name_call(verb: str, args: tuple[Any, ...]) -> str:
     """Return the name under which a call is counted: a settle that buries or deletes has one of its own."""
     match args:
-        case (_, Settlement(event=Event.BURY)):
+        case (_, Settlement(transition=Transition.BURY)):
             return f"{verb} (bury)"
         case (_, Settlement(keeps_row=False)):
             return f"{verb} (delete)"

@@ -22,7 +22,7 @@ from relayq_core.adapters.dynamodb.items import job_item, read_job
 from relayq_core.errors import InvalidOption, InvalidPayload, PayloadTooLarge, RelayQError
 from relayq_core.model.backoff import parse
 from relayq_core.model.options import Options
-from relayq_core.model.record import JobRecord, unique_pk
+from relayq_core.model.record import JobRecord, build_unique_pk
 from relayq_core.testing import Bench, isolated_registry
 from tests.support.factories import NOW
 from tests.support.figures import tell
@@ -230,7 +230,7 @@ keys = st.one_of(
 @settings(max_examples=1_000)
 def test_different_keys_never_share_an_item(name: str, key: str, other_name: str, other_key: str) -> None:
     """Nor do those of different jobs, whatever separators stand in them."""
-    one, other = unique_pk(name, key), unique_pk(other_name, other_key)
+    one, other = build_unique_pk(name, key), build_unique_pk(other_name, other_key)
     assert (one == other) == ((name, key) == (other_name, other_key))
     assert len(one.encode()) <= 2_048
 
@@ -286,12 +286,12 @@ backoffs = st.builds(
 
 @given(backoffs, st.integers(1, 10**15), st.floats(0, 1, exclude_max=True))
 @settings(max_examples=500)
-def test_a_backoff_is_within_its_bounds_and_survives_the_table(backoff: Backoff, retry: int, luck: float) -> None:
+def test_a_backoff_is_within_its_bounds_and_survives_the_table(backoff: Backoff, retry: int, draw: float) -> None:
     """However extreme: a number from 0 to its cap, and the same (to 15 digits) once read again."""
     most = 315_360_000 if backoff.cap is None else backoff.cap
-    assert 0 <= backoff.delay(retry, luck) <= most
+    assert 0 <= backoff.delay(retry, draw) <= most
     back = parse(str(backoff))
-    assert back.delay(retry, luck) == pytest.approx(backoff.delay(retry, luck), rel=1e-9, abs=1e-6)
+    assert back.delay(retry, draw) == pytest.approx(backoff.delay(retry, draw), rel=1e-9, abs=1e-6)
 
 
 @given(st.text(max_size=30) | st.from_regex(r"\A[a-z]{0,12}:?[0-9.,e+-]{0,20}(,(cap|jitter|x)=[0-9.e-]{0,8}){0,2}\Z"))

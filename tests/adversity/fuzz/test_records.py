@@ -25,7 +25,7 @@ from relayq_core.model.leases import Lease
 from relayq_core.model.lifecycle import Settlement
 from relayq_core.model.policy import Policy
 from relayq_core.model.record import JobRecord, Status
-from relayq_core.model.settling import Failed, Outcome, Snoozed, Succeeded
+from relayq_core.model.settling import AttemptOutcome, Failed, Snoozed, Succeeded
 from relayq_core.model.sweeping import Leave, Nudge, Postpone
 from relayq_core.testing import Bench, isolated_registry
 from tests.support.factories import NOW, a_job
@@ -142,28 +142,28 @@ def test_a_row_is_read_or_refused(row: Item) -> None:
 
 @given(rows(), st.floats(0, 1, exclude_max=True), st.sampled_from([1, NOW, 4 * NOW]))
 @settings(max_examples=600, deadline=None)
-def test_what_can_be_read_can_be_worked_on(row: Item, luck: float, now: int) -> None:
+def test_what_can_be_read_can_be_worked_on(row: Item, draw: float, now: int) -> None:
     """Every decision about it can be made, and what comes of it can be written and read again."""
     record = _read(row)
     if record is None:
         return
-    limits = bounds.bounds_of(record, None, POLICY)
+    effective = bounds.resolve_bounds(record, None, POLICY)
     made: list[JobRecord] = []
-    match sweeping.look(record, record.due_at or 0, POLICY, "sweep-1", now=now, luck=luck):
+    match sweeping.decide(record, record.due_at or 0, POLICY, token="sweep-1", now=now, draw=draw):
         case Settlement(after=after):
             made.append(after)
         case Nudge(due_at) | Postpone(due_at):
             assert due_at > now
         case Leave():
             pass
-    if leases.is_claimable(record, now):
+    if leases.is_claimable(record, now=now):
         made.append(settling.cancel(record, POLICY, now=now).after)
-        claimed = bounds.bounded(leases.claimed(record, Lease("l", now, 60_000, 10_000)), limits)
+        claimed = bounds.cap_attempts(leases.claim(record, Lease("l", now, 60_000, 10_000)), effective)
         made.append(claimed)
-        leases.handler_deadline(claimed, limits, POLICY, now, 900_000)
-        bounds.never_fits(limits, 900_000)
-        outcomes: list[Outcome] = [Succeeded(), Failed("no", "no"), Failed("no", "no", final=True), Snoozed(5)]
-        made += [settling.settle(claimed, outcome, limits, POLICY, now=now, luck=luck).after for outcome in outcomes]
+        leases.compute_handler_deadline(claimed, effective, POLICY, now=now, remaining_ms=900_000)
+        bounds.explain_misfit(effective, 900_000)
+        outcomes: list[AttemptOutcome] = [Succeeded(), Failed("no", "no"), Failed("no", "no", final=True), Snoozed(5)]
+        made += [settling.settle(claimed, outcome, effective, POLICY, now=now, draw=draw).after for outcome in outcomes]
         if (given_back := settling.give_back(claimed, POLICY, now=now)) is not None:
             made.append(given_back.after)
     for after in made:
@@ -235,6 +235,6 @@ def test_a_payload_from_the_table_is_never_trusted(payload: str) -> None:
     st.integers(-(10**15), 10**15),
     st.floats(0, 1, exclude_max=True),
 )
-def test_no_backoff_leaves_its_bounds(make: Any, base: float, retry: int, luck: float) -> None:
+def test_no_backoff_leaves_its_bounds(make: Any, base: float, retry: int, draw: float) -> None:
     """However often it was tried: a number from 0 to ten years."""
-    assert 0 <= make(base, jitter=1.0).delay(max(1, retry), luck) <= 315_360_000
+    assert 0 <= make(base, jitter=1.0).delay(max(1, retry), draw) <= 315_360_000

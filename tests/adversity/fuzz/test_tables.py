@@ -15,7 +15,7 @@ from relayq_core.client import RelayQ
 from relayq_core.engine.results import RunOutcome
 from relayq_core.engine.sweeper import SweepResult
 from relayq_core.errors import RelayQError, StoreError
-from relayq_core.model.record import JobRecord, Status, due_shard
+from relayq_core.model.record import JobRecord, Status, compute_shard
 from relayq_core.testing import ManualClock, RecordingHandoff, isolated_registry
 from tests.support.dynamo import Tables
 from tests.support.factories import NOW, a_job
@@ -208,8 +208,8 @@ def test_rows_that_dynamodb_refuses_to_write_do_not_keep_the_sweeper_from_the_re
     tables: Tables, relayq: RelayQ, clock: ManualClock, handoff: RecordingHandoff
 ) -> None:
     """They are too large for one attribute more: forty of them, oldest of all, in the shard of a job that is well."""
-    shard = due_shard("emails", "good-0")
-    ids = [f"odd-{n:04}" for n in range(2_000) if due_shard("emails", f"odd-{n:04}") == shard][:40]
+    shard = compute_shard("emails", "good-0")
+    ids = [f"odd-{n:04}" for n in range(2_000) if compute_shard("emails", f"odd-{n:04}") == shard][:40]
     running = {"status": Status.PROCESSING, "attempt": 1, "lease_id": "lease-1", "lease_until": 1}
     for whole in ({}, running):
         rows: list[dict[str, Any]] = [{**job_item(a_job(id=job_id, due_at=NOW, **whole))} for job_id in ids[:20]]

@@ -21,7 +21,7 @@ from relayq_core.model import record as records
 from relayq_core.model.backoff import Fixed
 from relayq_core.model.options import NO_OPTIONS, Options
 from relayq_core.model.policy import Policy
-from relayq_core.model.record import JobRecord, Status, unique_pk
+from relayq_core.model.record import JobRecord, Status, build_unique_pk
 from relayq_core.operations.jobs import Operations
 from relayq_core.process.concurrency import spread_serially
 from relayq_core.testing import MemoryStore
@@ -194,7 +194,7 @@ class Stage:
                     continue
                 except StoreError:
                     return
-                self._answered(wanted, answer, None if key is None else unique_pk(name, key), since)
+                self._answered(wanted, answer, None if key is None else build_unique_pk(name, key), since)
                 return
 
         self.world.spawn("dispatcher", body, delay=delay, skew=self.skew(), lives=120_000)
@@ -225,7 +225,9 @@ class Stage:
                 return
             for job_id, outcome in zip(wanted, outcomes, strict=True):
                 if isinstance(outcome, Dispatched):
-                    self._answered(job_id, outcome, None if unique is None else unique_pk("scripted", unique), since)
+                    self._answered(
+                        job_id, outcome, None if unique is None else build_unique_pk("scripted", unique), since
+                    )
 
         self.world.spawn("dispatcher", body, delay=delay, skew=self.skew(), lives=120_000)
 

@@ -9,7 +9,7 @@ from typing import Any
 from relayq_core.errors import StoreError, StoreUnavailable, UnreadableRow
 from relayq_core.model.leases import Lease
 from relayq_core.model.lifecycle import Settlement
-from relayq_core.model.record import JobRecord, due_shard, shards_of
+from relayq_core.model.record import JobRecord, compute_shard, list_shards
 from relayq_core.ports import Added, Answer, Due, Page, Settled
 from relayq_core.testing import MemoryStore
 from tests.adversity.simulation.checker import Checker
@@ -72,7 +72,7 @@ class LaggingIndex:
         version = self._versions
         entry = None
         if record is not None and record.due_at is not None:
-            entry = (due_shard(record.queue, record.id), record.due_at)
+            entry = (compute_shard(record.queue, record.id), record.due_at)
 
         def apply() -> None:
             if self._seen.get(job_id, (0, None))[0] < version:
@@ -192,7 +192,7 @@ class FaultyStore:
 
     def list_queues(self) -> list[str]:
         found: list[str] = self._read("list_queues", self._memory.list_queues)
-        self._listed = [shard for queue in found for shard in shards_of(queue)]
+        self._listed = [shard for queue in found for shard in list_shards(queue)]
         return found
 
     def add(self, record: JobRecord) -> Added:
@@ -231,7 +231,7 @@ class FaultyStore:
         return self._write("renew_lease", before.id, lambda: self._memory.renew_lease(before, lease_until))  # type: ignore[no-any-return]
 
     def settle(self, before: JobRecord, settlement: Settlement) -> Settled:
-        verb = f"settle ({settlement.event})" if settlement.keeps_row else "settle (delete)"
+        verb = f"settle ({settlement.transition})" if settlement.keeps_row else "settle (delete)"
         return self._write(verb, before.id, lambda: self._memory.settle(before, settlement))  # type: ignore[no-any-return]
 
     def save_progress(self, before: JobRecord, progress_json: str) -> bool:

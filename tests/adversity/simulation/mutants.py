@@ -13,7 +13,7 @@ from relayq_core.engine import claiming, dispatcher, execution, settler, sweeper
 from relayq_core.engine.results import RunOutcome
 from relayq_core.errors import StoreUnavailable
 from relayq_core.model import bounds, leases, lifecycle, settling, sweeping
-from relayq_core.model.lifecycle import Event, Settlement
+from relayq_core.model.lifecycle import Settlement, Transition
 from relayq_core.model.record import JobRecord, Status
 from relayq_core.model.sweeping import Leave, Nudge
 from relayq_core.operations.jobs import Operations
@@ -129,11 +129,11 @@ def queue_is_not_registered() -> list[Patch]:
 def dispatch_fails_with_its_handoff() -> list[Patch]:
     """The row is not in the index: only the handoff could start it."""
 
-    def next_look(available_at: int, now: int, policy: Any) -> tuple[int, bool]:
-        due_at, hand_off = _NEXT_LOOK(available_at, now, policy)
+    def plan_start(available_at: int, policy: Any, *, now: int) -> tuple[int, bool]:
+        due_at, hand_off = _PLAN_START(available_at, policy, now=now)
         return due_at + 10**9, hand_off
 
-    return [(lifecycle, "next_look", next_look)]
+    return [(lifecycle, "plan_start", plan_start)]
 
 
 # --- claim ------------------------------------------------------------------------------------------------------
@@ -146,7 +146,7 @@ def claim_takes_a_running_job() -> list[Patch]:
     def claim(self: MemoryStore, job_id: str, lease: Any) -> Answer:
         row = self.jobs.get(job_id)
         if row is not None and row.status is Status.PROCESSING and row.lease_id != lease.id:
-            self.jobs[job_id] = leases.claimed(replace(row, status=Status.RETRYING), lease)
+            self.jobs[job_id] = leases.claim(replace(row, status=Status.RETRYING), lease)
             return Answer(True, self.jobs[job_id])
         return _CLAIM(self, job_id, lease)
 
@@ -160,7 +160,7 @@ def claim_takes_an_ended_job() -> list[Patch]:
     def claim(self: MemoryStore, job_id: str, lease: Any) -> Answer:
         row = self.jobs.get(job_id)
         if row is not None and row.status.is_ended:
-            self.jobs[job_id] = leases.claimed(replace(row, status=Status.RETRYING), lease)
+            self.jobs[job_id] = leases.claim(replace(row, status=Status.RETRYING), lease)
             return Answer(True, self.jobs[job_id])
         return _CLAIM(self, job_id, lease)
 
@@ -195,20 +195,20 @@ def own_claim_is_not_recognised() -> list[Patch]:
 def claim_does_not_count() -> list[Patch]:
     """Attempts never rise."""
 
-    def claimed(record: JobRecord, lease: Any) -> JobRecord:
-        return _CLAIMED(record, lease).evolve(attempt=record.attempt)
+    def claim(record: JobRecord, lease: Any) -> JobRecord:
+        return _CLAIM_DECISION(record, lease).evolve(attempt=record.attempt)
 
-    return [(leases, "claimed", claimed)]
+    return [(leases, "claim", claim)]
 
 
 @mutant
 def exhausted_claim_counts() -> list[Patch]:
     """The claim that only tells failed() counts as an attempt."""
 
-    def claimed(record: JobRecord, lease: Any) -> JobRecord:
-        return _CLAIMED(record, lease).evolve(attempt=record.attempt + 1)
+    def claim(record: JobRecord, lease: Any) -> JobRecord:
+        return _CLAIM_DECISION(record, lease).evolve(attempt=record.attempt + 1)
 
-    return [(leases, "claimed", claimed)]
+    return [(leases, "claim", claim)]
 
 
 @mutant
@@ -259,18 +259,18 @@ def cancel_mark_is_not_looked_at() -> list[Patch]:
 @mutant
 def release_does_not_yield_to_a_cancel() -> list[Patch]:
     """A job whose runner died is tried again, although it was marked a moment before."""
-    return [(lifecycle, "YIELDS_TO_CANCEL", lifecycle.YIELDS_TO_CANCEL - {Event.RELEASE})]
+    return [(lifecycle, "YIELDS_TO_CANCEL", lifecycle.YIELDS_TO_CANCEL - {Transition.RELEASE})]
 
 
 @mutant
 def type_goes_before_the_row() -> list[Patch]:
     """What a dispatch asks for is less than what the type says."""
 
-    def limits(record: JobRecord, of_type: Any, policy: Any) -> Any:
-        found = _LIMITS(record, of_type, policy)
+    def resolve(record: JobRecord, of_type: Any, policy: Any) -> Any:
+        found = _RESOLVE_BOUNDS(record, of_type, policy)
         return found if of_type is None or of_type.backoff is None else found._replace(backoff=of_type.backoff)
 
-    return [(bounds, "bounds_of", limits)]
+    return [(bounds, "resolve_bounds", resolve)]
 
 
 @mutant
@@ -284,7 +284,7 @@ def bury_is_two_writes() -> list[Patch]:
     """The row goes first; a failure between the two loses the job."""
 
     def bury(self: MemoryStore, before: JobRecord, after: JobRecord) -> Settled:
-        if before.id in self.jobs and self._refusal(before, Event.BURY, None) is None:
+        if before.id in self.jobs and self._refusal(before, Transition.BURY, None) is None:
             self._release_key(before)
             del self.jobs[before.id]
             return Settled.DONE
@@ -311,8 +311,8 @@ def bury_keeps_the_row() -> list[Patch]:
 def bury_forgets_the_error() -> list[Patch]:
     """The failed table does not say why."""
 
-    def bury(record: JobRecord, policy: Any, now: int) -> Settlement:
-        found = _LIFE_BURY(record, policy, now)
+    def bury(record: JobRecord, policy: Any, *, now: int) -> Settlement:
+        found = _LIFE_BURY(record, policy, now=now)
         return found._replace(after=found.after.evolve(error=None))
 
     return [(settling, "bury", bury)]
@@ -322,10 +322,10 @@ def bury_forgets_the_error() -> list[Patch]:
 def attempts_are_not_bounded() -> list[Patch]:
     """A failed job is retried for ever."""
 
-    def limits(record: JobRecord, of_type: Any, policy: Any) -> Any:
-        return _LIMITS(record, of_type, policy)._replace(max_attempts=10**6)
+    def resolve(record: JobRecord, of_type: Any, policy: Any) -> Any:
+        return _RESOLVE_BOUNDS(record, of_type, policy)._replace(max_attempts=10**6)
 
-    return [(bounds, "bounds_of", limits)]
+    return [(bounds, "resolve_bounds", resolve)]
 
 
 @mutant
@@ -353,32 +353,32 @@ def key_of_another_is_released() -> list[Patch]:
 def retry_leaves_the_index() -> list[Patch]:
     """A retried job is not in the index any more."""
 
-    def again(*args: Any, **kwargs: Any) -> Settlement:
-        found = _AGAIN(*args, **kwargs)
+    def reschedule(*args: Any, **kwargs: Any) -> Settlement:
+        found = _RESCHEDULE(*args, **kwargs)
         return found._replace(after=found.after.evolve(due_at=None), hand_off=True)
 
-    return [(settling, "again", again)]
+    return [(settling, "reschedule", reschedule)]
 
 
 @mutant
 def ended_rows_stay_in_the_index() -> list[Patch]:
     """A completed job is still due."""
 
-    def ended(record: JobRecord, *args: Any) -> JobRecord:
-        return _ENDED(record, *args).evolve(due_at=record.due_at)
+    def end(record: JobRecord, *args: Any, **kwargs: Any) -> JobRecord:
+        return _END(record, *args, **kwargs).evolve(due_at=record.due_at)
 
-    return [(settling, "_ended", ended)]
+    return [(settling, "_end", end)]
 
 
 @mutant
 def live_rows_expire() -> list[Patch]:
     """A retried job bears a time to live."""
 
-    def again(*args: Any, **kwargs: Any) -> Settlement:
-        found = _AGAIN(*args, **kwargs)
+    def reschedule(*args: Any, **kwargs: Any) -> Settlement:
+        found = _RESCHEDULE(*args, **kwargs)
         return found._replace(after=found.after.evolve(expires_at=1))
 
-    return [(settling, "again", again)]
+    return [(settling, "reschedule", reschedule)]
 
 
 # --- sweep ------------------------------------------------------------------------------------------------------
@@ -388,35 +388,35 @@ def live_rows_expire() -> list[Patch]:
 def sweeper_believes_the_index() -> list[Patch]:
     """Whatever the index nominates is started again, running or not."""
 
-    def look(record: Any, seen: int, policy: Any, token: str, *, now: int, luck: float) -> Any:
+    def decide(record: Any, seen: int, policy: Any, **kwargs: Any) -> Any:
         if record is not None and record.status is Status.PROCESSING:
-            return sweeping.release(record, policy, token, now=now, luck=luck)
-        return _LOOK(record, seen, policy, token, now=now, luck=luck)
+            return sweeping.release(record, policy, **kwargs)
+        return _DECIDE(record, seen, policy, **kwargs)
 
-    return [(sweeping, "look", look)]
+    return [(sweeping, "decide", decide)]
 
 
 @mutant
 def sweeper_never_releases() -> list[Patch]:
     """A crashed job is left where it is."""
 
-    def look(*args: Any, **kwargs: Any) -> Any:
-        found = _LOOK(*args, **kwargs)
+    def decide(*args: Any, **kwargs: Any) -> Any:
+        found = _DECIDE(*args, **kwargs)
         return Leave() if isinstance(found, Settlement) else found
 
-    return [(sweeping, "look", look)]
+    return [(sweeping, "decide", decide)]
 
 
 @mutant
 def sweeper_never_nudges() -> list[Patch]:
     """A lost handoff is final."""
 
-    def look(*args: Any, **kwargs: Any) -> Any:
-        found = _LOOK(*args, **kwargs)
+    def decide(*args: Any, **kwargs: Any) -> Any:
+        found = _DECIDE(*args, **kwargs)
         return Leave() if isinstance(found, Nudge) else found
 
     return [
-        (sweeping, "look", look),
+        (sweeping, "decide", decide),
         (MemoryStore, "nudge", lambda self, row, n, due: Answer(False, self._row(row.job_id))),
     ]
 
@@ -425,18 +425,18 @@ def sweeper_never_nudges() -> list[Patch]:
 def release_is_not_fenced() -> list[Patch]:
     """The sweeper ends whatever lease there is, though the one it saw has been settled since."""
 
-    def refusal(self: MemoryStore, before: JobRecord, event: Event, settled_by: str | None) -> Settled | None:
+    def refusal(self: MemoryStore, before: JobRecord, event: Transition, settled_by: str | None) -> Settled | None:
         row = self.jobs.get(before.id)
-        if event is Event.RELEASE and row is not None and row.status is Status.PROCESSING:
+        if event is Transition.RELEASE and row is not None and row.status is Status.PROCESSING:
             return None
         return _REFUSAL(self, before, event, settled_by)
 
-    def look(record: Any, seen: int, policy: Any, token: str, *, now: int, luck: float) -> Any:
+    def decide(record: Any, seen: int, policy: Any, **kwargs: Any) -> Any:
         if record is not None and record.lease_until is not None:
             record = record.evolve(lease_until=record.lease_until - 60_000)
-        return _LOOK(record, seen, policy, token, now=now, luck=luck)
+        return _DECIDE(record, seen, policy, **kwargs)
 
-    return [(MemoryStore, "_refusal", refusal), (sweeping, "look", look)]
+    return [(MemoryStore, "_refusal", refusal), (sweeping, "decide", decide)]
 
 
 @mutant
@@ -445,7 +445,7 @@ def release_forgives_the_crash() -> list[Patch]:
 
     def release(record: JobRecord, *args: Any, **kwargs: Any) -> Settlement:
         found = _RELEASE(record, *args, **kwargs)
-        if found.event is Event.RELEASE:
+        if found.transition is Transition.RELEASE:
             return found._replace(after=found.after.evolve(attempt=record.attempt - 1, exhausted=False))
         return found
 
@@ -531,17 +531,17 @@ def failed_is_never_called() -> list[Patch]:
 @mutant
 def failed_is_called_after_every_failure() -> list[Patch]:
     """failed() is called although another attempt follows."""
-    return [(settling, "will_bury", lambda record, outcome, limits: isinstance(outcome, settling.Failed))]
+    return [(settling, "will_bury", lambda record, outcome, bounds: isinstance(outcome, settling.Failed))]
 
 
 @mutant
 def failed_outlives_its_lease() -> list[Patch]:
     """failed() may run to the end of the lease and beyond: the burial is refused, and failed() runs again."""
 
-    def lasts(record: JobRecord, policy: Any, *, now: int) -> int:
-        return _LASTS(record, policy, now=now) + int(policy.grace_ms) // 5
+    def measure(record: JobRecord, policy: Any, *, now: int) -> int:
+        return _MEASURE_LEASE(record, policy, now=now) + int(policy.grace_ms) // 5
 
-    return [(leases, "lease_lasts", lasts)]
+    return [(leases, "measure_lease", measure)]
 
 
 @mutant
@@ -560,20 +560,20 @@ def options_are_lost_at_burial() -> list[Patch]:
 def retry_forgets_the_errors() -> list[Patch]:
     """The last five errors are never more than none."""
 
-    def with_error(*args: Any) -> JobRecord:
-        return _WITH_ERROR(*args).evolve(errors_json=None)
+    def add_error(*args: Any, **kwargs: Any) -> JobRecord:
+        return _ADD_ERROR(*args, **kwargs).evolve(errors_json=None)
 
-    return [(settling, "with_error", with_error)]
+    return [(settling, "add_error", add_error)]
 
 
 @mutant
 def payload_reaches_an_error() -> list[Patch]:
     """An error quotes what the job was given."""
 
-    def with_error(record: JobRecord, error: str, headline: str, *args: Any) -> JobRecord:
-        return _WITH_ERROR(record, f"{error} {record.payload_json}", headline, *args)
+    def add_error(record: JobRecord, error: str, summary: str, *, now: int) -> JobRecord:
+        return _ADD_ERROR(record, f"{error} {record.payload_json}", summary, now=now)
 
-    return [(settling, "with_error", with_error)]
+    return [(settling, "add_error", add_error)]
 
 
 @mutant
@@ -590,19 +590,19 @@ def cancel_forgets_the_error() -> list[Patch]:
 def oldest_errors_are_kept() -> list[Patch]:
     """Of many errors the first five are kept, and not the last."""
 
-    def with_error(record: JobRecord, *args: Any) -> JobRecord:
-        after = _WITH_ERROR(record, *args)
+    def add_error(record: JobRecord, *args: Any, **kwargs: Any) -> JobRecord:
+        after = _ADD_ERROR(record, *args, **kwargs)
         return after.evolve(errors_json=record.errors_json) if len(record.errors) >= _FEW else after
 
-    return [(settling, "with_error", with_error)]
+    return [(settling, "add_error", add_error)]
 
 
 @mutant
 def result_is_of_another() -> list[Patch]:
     """What is kept is not what the handler returned."""
 
-    def complete(*args: Any) -> Settlement:
-        found = _COMPLETE(*args)
+    def complete(*args: Any, **kwargs: Any) -> Settlement:
+        found = _COMPLETE(*args, **kwargs)
         return found._replace(after=found.after.evolve(result_json='"forged"'))
 
     return [(settling, "_complete", complete)]
@@ -612,11 +612,11 @@ def result_is_of_another() -> list[Patch]:
 def job_fails_an_attempt_early() -> list[Patch]:
     """It has one attempt less than it was promised."""
 
-    def limits(record: JobRecord, *args: Any) -> Any:
-        found = _LIMITS(record, *args)
+    def resolve(record: JobRecord, *args: Any) -> Any:
+        found = _RESOLVE_BOUNDS(record, *args)
         return found._replace(max_attempts=max(1, found.max_attempts - 1))
 
-    return [(bounds, "bounds_of", limits)]
+    return [(bounds, "resolve_bounds", resolve)]
 
 
 @mutant
@@ -629,20 +629,20 @@ def unknown_job_is_buried_at_once() -> list[Patch]:
 def snooze_waits_nothing() -> list[Patch]:
     """Whatever a settle asks for, the job may start at once."""
 
-    def again(record: JobRecord, event: Event, wait: float, *args: Any, **kwargs: Any) -> Settlement:
-        return _AGAIN(record, event, 0, *args, **kwargs)
+    def reschedule(record: JobRecord, transition: Transition, wait: float, *args: Any, **kwargs: Any) -> Settlement:
+        return _RESCHEDULE(record, transition, 0, *args, **kwargs)
 
-    return [(settling, "again", again)]
+    return [(settling, "reschedule", reschedule)]
 
 
 @mutant
 def wait_is_taken_for_milliseconds() -> list[Patch]:
     """Seconds and their thousandths are confused."""
 
-    def again(record: JobRecord, event: Event, wait: float, *args: Any, **kwargs: Any) -> Settlement:
-        return _AGAIN(record, event, wait * 1000, *args, **kwargs)
+    def reschedule(record: JobRecord, transition: Transition, wait: float, *args: Any, **kwargs: Any) -> Settlement:
+        return _RESCHEDULE(record, transition, wait * 1000, *args, **kwargs)
 
-    return [(settling, "again", again)]
+    return [(settling, "reschedule", reschedule)]
 
 
 @mutant
@@ -655,11 +655,11 @@ def delay_is_forgotten() -> list[Patch]:
 def settle_forgets_the_progress() -> list[Patch]:
     """A retry empties what the handler has reported."""
 
-    def again(*args: Any, **kwargs: Any) -> Settlement:
-        found = _AGAIN(*args, **kwargs)
+    def reschedule(*args: Any, **kwargs: Any) -> Settlement:
+        found = _RESCHEDULE(*args, **kwargs)
         return found._replace(after=found.after.evolve(progress_json=""))
 
-    return [(settling, "again", again)]
+    return [(settling, "reschedule", reschedule)]
 
 
 @mutant
@@ -702,33 +702,33 @@ def sweep_stays_with_one_shard() -> list[Patch]:
 def all_is_ten_minutes_late() -> list[Patch]:
     """The sweeper looks late at what it should save."""
 
-    def next_look(available_at: int, now: int, policy: Any) -> tuple[int, bool]:
-        due_at, hand_off = _NEXT_LOOK(available_at, now, policy)
+    def plan_start(available_at: int, policy: Any, *, now: int) -> tuple[int, bool]:
+        due_at, hand_off = _PLAN_START(available_at, policy, now=now)
         return due_at + 600_000, hand_off
 
-    return [(lifecycle, "next_look", next_look)]
+    return [(lifecycle, "plan_start", plan_start)]
 
 
 @mutant
 def leases_end_an_hour_late() -> list[Patch]:
     """A crash is noticed in the end, and much too late."""
 
-    def look(record: Any, *args: Any, now: int, **kwargs: Any) -> Any:
+    def decide(record: Any, *args: Any, now: int, **kwargs: Any) -> Any:
         late = record is not None and record.lease_until is not None
-        return _LOOK(record, *args, now=now - 3_000_000 if late else now, **kwargs)
+        return _DECIDE(record, *args, now=now - 3_000_000 if late else now, **kwargs)
 
-    return [(sweeping, "look", look)]
+    return [(sweeping, "decide", decide)]
 
 
 @mutant
 def claim_moves_the_row_in_the_index() -> list[Patch]:
     """Each claim costs three units instead of one."""
 
-    def claimed(record: JobRecord, lease: Any) -> JobRecord:
-        after = _CLAIMED(record, lease)
+    def claim(record: JobRecord, lease: Any) -> JobRecord:
+        after = _CLAIM_DECISION(record, lease)
         return after.evolve(due_at=(after.due_at or 0) + 1)
 
-    return [(leases, "claimed", claimed)]
+    return [(leases, "claim", claim)]
 
 
 @mutant
@@ -762,15 +762,15 @@ def worker_waits_for_the_leases_of_the_dead() -> list[Patch]:
     """A process that died is taken for one that was never claimed by the worker: its attempt is given back."""
 
     def end_crashed(self: Any, job: JobRecord, *args: Any) -> None:
-        settlement = settling.unfinished(job, self._policy, now=self._clock.now())
+        settlement = settling.return_unfinished(job, self._policy, now=self._clock.now())
         self._store.settle(job, settlement._replace(after=settlement.after.evolve(attempt=job.attempt + 1)))
 
     return [(worker.Worker, "_end_crashed", end_crashed)]
 
 
 def _burying(**changes: Any) -> Any:
-    def bury(record: JobRecord, policy: Any, now: int) -> Settlement:
-        found = _LIFE_BURY(record, policy, now)
+    def bury(record: JobRecord, policy: Any, *, now: int) -> Settlement:
+        found = _LIFE_BURY(record, policy, now=now)
         return found._replace(after=found.after.evolve(**changes))
 
     return bury
@@ -778,7 +778,7 @@ def _burying(**changes: Any) -> Any:
 
 def _claim_without_waiting(self: Any, candidate: Any, invocation: Any) -> Any:
     job_id, now = candidate.job_id, self._clock.now()
-    lease = leases.lease(f"lease-{now}-{job_id}", now, invocation.remaining(), self._policy)
+    lease = leases.request_lease(f"lease-{now}-{job_id}", self._policy, now=now, remaining_ms=invocation.remaining())
     answer = self._store.claim(job_id, lease)
     return answer.record if answer.done else RunOutcome.NOT_CLAIMED
 
@@ -788,19 +788,19 @@ _CLAIM = MemoryStore.claim
 _BURY = MemoryStore._bury
 _REDRIVE = MemoryStore.redrive
 _REFUSAL = MemoryStore._refusal
-_NEXT_LOOK = lifecycle.next_look
-_CLAIMED = leases.claimed
-_LIMITS = bounds.bounds_of
+_PLAN_START = lifecycle.plan_start
+_CLAIM_DECISION = leases.claim
+_RESOLVE_BOUNDS = bounds.resolve_bounds
 _LIFE_BURY = settling.bury
-_AGAIN = settling.again
-_ENDED = settling._ended
-_LOOK = sweeping.look
+_RESCHEDULE = settling.reschedule
+_END = settling._end
+_DECIDE = sweeping.decide
 _RELEASE = sweeping.release
 _REFUSE = execution.Execution._refuse
 _LIFE_REDRIVE = settling.redrive
 _CANCEL = settling.cancel
-_LASTS = leases.lease_lasts
-_WITH_ERROR = settling.with_error
+_MEASURE_LEASE = leases.measure_lease
+_ADD_ERROR = settling.add_error
 _COMPLETE = settling._complete
 _WRITE = settler.Settler._write
 _WAIT_AND_CLAIM = claiming.Claimer.claim

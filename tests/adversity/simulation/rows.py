@@ -219,7 +219,7 @@ class Rows:
     def _backed_off(self, verb: str, old: JobRecord, new: JobRecord) -> tuple[int, int]:
         promised = self._book.promised(old)
         backoffs = [promised.backoff, *([promised.backoff_without_type] if "release" in verb else [])]
-        waits = [round(backoff.delay(old.attempt, luck) * 1000) for backoff in backoffs for luck in (0.0, 1.0)]
+        waits = [round(backoff.delay(old.attempt, draw) * 1000) for backoff in backoffs for draw in (0.0, 1.0)]
         # one that is exhausted waits for failed() alone: at once, or as its crashes in failed() ask for
         return 0 if new.exhausted else min(waits), max(waits)
 

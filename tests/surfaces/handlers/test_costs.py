@@ -223,7 +223,7 @@ def test_a_hundred_runs_open_one_connection(aws: Stub) -> None:
     def claimed(request: Request) -> tuple[int, bytes]:
         if "available_at" not in request.body.get("ConditionExpression", ""):
             return at_once(request)
-        record = leases.claimed(a_job(name="nothing"), a_lease(now=NOW)).evolve(
+        record = leases.claim(a_job(name="nothing"), a_lease(now=NOW)).evolve(
             lease_id=request.body["ExpressionAttributeValues"][":lease"]["S"], lease_until=10**13
         )
         return 200, json.dumps({"Attributes": job_item(record)}).encode()
@@ -339,19 +339,19 @@ def size_of(item: Mapping[str, Mapping[str, str]]) -> int:
 
 def life_of(dispatched: JobRecord) -> dict[str, JobRecord]:
     """The row at each of its writes."""
-    claimed = leases.claimed(dispatched, a_lease("0123456789abcdef"))
+    claimed = leases.claim(dispatched, a_lease("0123456789abcdef"))
     failure = Failed(
         "ValueError: no such mailbox\n  at /var/task/jobs/email.py:31 in send", "ValueError: no such mailbox"
     )
-    retrying = settling.settle(claimed, failure, LIMITS, POLICY, now=NOW, luck=0.5).after
-    again = leases.claimed(retrying, a_lease("0123456789abcdef"))
+    retrying = settling.settle(claimed, failure, LIMITS, POLICY, now=NOW, draw=0.5).after
+    again = leases.claim(retrying, a_lease("0123456789abcdef"))
     return {
         "dispatched": dispatched,
         "claimed": claimed,
-        "completed": settling.settle(claimed, Succeeded('{"sent":1}'), LIMITS, POLICY, now=NOW, luck=0.5).after,
+        "completed": settling.settle(claimed, Succeeded('{"sent":1}'), LIMITS, POLICY, now=NOW, draw=0.5).after,
         "retrying": retrying,
         "claimed again": again,
-        "completed after all": settling.settle(again, Succeeded(), LIMITS, POLICY, now=NOW, luck=0.5).after,
+        "completed after all": settling.settle(again, Succeeded(), LIMITS, POLICY, now=NOW, draw=0.5).after,
     }
 
 
