@@ -163,6 +163,7 @@ class SettingsError(RelayQError, ValueError):
 
     def __init__(self, variable: str, problem: str) -> None:
         self.variable = variable
+        self.problem = problem
         super().__init__(f"{variable}: {problem}")
 
 

@@ -1,4 +1,4 @@
-"""AWS as a command asks it: by one session, so that credentials are got once and a code of MFA is asked for once."""
+"""Access AWS through one session per command, so that credentials and an MFA code are asked for once."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ class DescribedStack:
     outputs: Mapping[str, str]
     created_at: datetime | None
 
-    def checked(self, *outputs: str) -> DescribedStack:
-        """This stack, if it has these outputs. Raises Stop."""
+    def require_outputs(self, *outputs: str) -> DescribedStack:
+        """Return this stack if it has these outputs. Raises Stop otherwise."""
         if missing := [output for output in outputs if output not in self.outputs]:
             raise Stop(f"stack {self.name!r} has no output {', '.join(missing)}: is it a RelayQ stack?")
         return self
 
 
 class Aws:
-    """The clients of one session. The session is made at the first use, when the environment says whose it is."""
+    """The clients of one session, which is created at its first use: by then the environment names the account."""
 
     def __init__(self) -> None:
         self._session: Any = None
@@ -41,18 +41,18 @@ class Aws:
             self._session = boto3.Session()
         return self._session
 
-    def client(self, service: str) -> Any:
-        """The client of a service, made once."""
+    def get_client(self, service: str) -> Any:
+        """Return the client of a service; it is created once."""
         if service not in self._clients:
             self._clients[service] = self.session.client(service)
         return self._clients[service]
 
-    def stack(self, name: str) -> DescribedStack:
-        """The stack of this name or ARN. Raises Stop where there is none."""
+    def describe_stack(self, name: str) -> DescribedStack:
+        """Describe the stack with this name or ARN. Raises Stop if there is none."""
         from botocore.exceptions import ClientError
 
         try:
-            answer = self.client("cloudformation").describe_stacks(StackName=name)["Stacks"][0]
+            answer = self.get_client("cloudformation").describe_stacks(StackName=name)["Stacks"][0]
         except ClientError as error:
             if "does not exist" in str(error):
                 raise Stop(

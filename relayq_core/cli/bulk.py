@@ -1,4 +1,4 @@
-"""Work on many jobs, as commands show it: a bar for people, a clean end at Ctrl-C, and a summary."""
+"""Run an operation on many jobs, with a progress bar, a clean end at Ctrl-C, and a summary."""
 
 from __future__ import annotations
 
@@ -16,88 +16,96 @@ from relayq_core.cli.output import complain, is_fancy, say
 from relayq_core.errors import RelayQError
 from relayq_core.operations.bulk import Outcome, Tally
 
-#: Refusals of the same kind are many: people read so many.
+#: Refusals tend to repeat: more than these would not help a reader.
 _REFUSALS_SHOWN = 20
 
 Stopped = Callable[[], bool]
 
 Rate = Annotated[
     float | None,
-    typer.Option("--rate", metavar="N", min=0.01, max=1000, help="So many a second at most, else as fast as it goes."),
+    typer.Option("--rate", metavar="N", min=0.01, max=1000, help="At most N jobs per second; without it, no limit."),
 ]
 
 
 @dataclass(slots=True)
 class Done:
-    """How far the work came."""
+    """What the operation has done so far."""
 
     tally: Tally = field(default_factory=Tally)
-    #: somebody pressed Ctrl-C
+    #: Ctrl-C was pressed
     stopped: bool = False
 
     @property
     def exit_code(self) -> int:
-        """0 if all was done; what others had done before is no error."""
+        """0 if nothing was refused; jobs that were gone already are no error."""
         return ERROR if self.stopped or self.tally.refused else OK
 
-    def shape(self, *whats: str) -> dict[str, Any]:
-        """For programs: how many of each, and who was refused why."""
+    def summarize(self, *outcomes: str) -> dict[str, Any]:
+        """Return, for JSON, the count of each of these outcomes, and each refused job with the reason."""
         return {
-            **{what: self.tally.counts[what] for what in whats},
+            **{outcome: self.tally.counts[outcome] for outcome in outcomes},
             "refused": [{"id": outcome.job_id, "reason": outcome.reason} for outcome in self.tally.refused],
             "stopped": self.stopped,
         }
 
     def show(self) -> None:
-        """For people: the counts, and the first refusals."""
-        counts = ", ".join(f"{number} {what}" for what, number in self.tally.counts.items()) or "nothing done"
+        """Print the counts and the first refusals."""
+        counts = format_counts(self.tally) or "nothing done"
         stopped = "; stopped before the rest" if self.stopped else ""
         say(f"{counts}{stopped}", style="yellow" if self.exit_code else "green")
         self.show_refused()
 
     def show_refused(self) -> None:
-        """For people: the first refusals, and why."""
+        """Print the first refusals, each with its reason."""
         for outcome in self.tally.refused[:_REFUSALS_SHOWN]:
             say(f"  {outcome.job_id}: {outcome.reason}")
         if (more := len(self.tally.refused) - _REFUSALS_SHOWN) > 0:
-            say(f"  and {more} more, --json has all")
+            say(f"  and {more} more; --json lists them all")
 
 
-def carried_out(begin: Callable[[Stopped], Iterator[Outcome]], title: str, total: int | None) -> Done:
-    """Do it all, with a bar on a terminal. Raises Stop, with the counts so far, where the tables refuse."""
+def format_counts(tally: Tally) -> str:
+    """Return `3 redriven, 1 gone`; empty if nothing was done."""
+    return ", ".join(f"{number} {outcome}" for outcome, number in tally.counts.items())
+
+
+def carry_out(begin: Callable[[Stopped], Iterator[Outcome]], title: str, total: int | None) -> Done:
+    """Run the operation to its end, with a progress bar on a terminal.
+
+    Raises Stop, with the counts so far, if the tables cannot be used.
+    """
     done = Done()
-    with _stoppable() as stopped, _bar(title, total) as advance:
+    with _stop_on_interrupt() as stopped, _show_bar(title, total) as advance:
         try:
             for outcome in begin(stopped):
                 done.tally.add(outcome)
                 advance()
         except RelayQError as error:
-            so_far = ", ".join(f"{number} {what}" for what, number in done.tally.counts.items()) or "nothing was done"
+            so_far = format_counts(done.tally) or "nothing was done"
             raise Stop(f"{error} (until then: {so_far})", kind=type(error).__name__) from error
         done.stopped = stopped()
     return done
 
 
 @contextmanager
-def _stoppable() -> Iterator[Stopped]:
-    """The first Ctrl-C asks for an end after the job in hand; the second ends at once."""
-    asked = []
+def _stop_on_interrupt() -> Iterator[Stopped]:
+    """While the block runs, let the first Ctrl-C stop it after the current job, and the second at once."""
+    signals = []
 
-    def ask(number: int, frame: Any) -> None:
-        asked.append(number)
+    def note_signal(number: int, frame: Any) -> None:
+        signals.append(number)
         signal.signal(signal.SIGINT, signal.default_int_handler)
-        complain("note", "stopping after this one; Ctrl-C again stops at once")
+        complain("note", "stopping after this job; press Ctrl-C again to stop at once")
 
-    former = signal.signal(signal.SIGINT, ask)
+    former = signal.signal(signal.SIGINT, note_signal)
     try:
-        yield lambda: bool(asked)
+        yield lambda: bool(signals)
     finally:
         signal.signal(signal.SIGINT, former)
 
 
 @contextmanager
-def _bar(title: str, total: int | None) -> Iterator[Callable[[], None]]:
-    """A bar on stderr while inside, where that is a terminal."""
+def _show_bar(title: str, total: int | None) -> Iterator[Callable[[], None]]:
+    """Show a progress bar on stderr, if that is a terminal, while the block runs; yield what advances it."""
     if not is_fancy(sys.stderr):
         yield lambda: None
         return

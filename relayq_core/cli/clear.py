@@ -1,4 +1,4 @@
-"""`relayq clear`: cancel what waits in a queue."""
+"""`relayq clear`: cancel the waiting jobs of a queue."""
 
 from __future__ import annotations
 
@@ -6,49 +6,49 @@ from typing import Annotated
 
 import typer
 
-from relayq_core.cli.bulk import Done, Rate, carried_out
-from relayq_core.cli.command import Cli, command
-from relayq_core.cli.jobs import known_queue
+from relayq_core.cli.bulk import Done, Rate, carry_out
+from relayq_core.cli.command import Cli, register_command
+from relayq_core.cli.jobs import require_queue
 from relayq_core.cli.output import say
-from relayq_core.cli.params import flag, queue_name
+from relayq_core.cli.params import flag, parse_queue
 from relayq_core.cli.prompts import Yes, confirm
 
-#: Further than this a queue is not counted for the question and the bar.
+#: For the question and the progress bar, a queue is counted up to here.
 _COUNTED = 10_000
 
 
 def add_to(app: typer.Typer) -> None:
     """Add this command."""
-    command(app, "clear", example="relayq clear emails --dry-run")(clear)
+    register_command(app, "clear", example="relayq clear emails --dry-run")(clear)
 
 
 def clear(
     cli: Cli,
-    queue: Annotated[str, typer.Argument(metavar="QUEUE", help="The queue to clear.", parser=queue_name)],
+    queue: Annotated[str, typer.Argument(metavar="QUEUE", help="The queue to clear.", parser=parse_queue)],
     rate: Rate = None,
-    dry_run: Annotated[bool, flag("--dry-run", help="Say what would be cancelled, and do nothing.")] = False,
+    dry_run: Annotated[bool, flag("--dry-run", help="Show what would be cancelled, and do nothing.")] = False,
     yes: Yes = False,
 ) -> int:
-    """Cancel what waits in a queue; what runs is left.
+    """Cancel the waiting jobs of a queue; leave the running ones.
 
-    Pending, delayed and retrying jobs that were dispatched before this began end as cancelled. A job that a runner
-    takes meanwhile runs. Asks first, unless --yes is given; Ctrl-C stops after the job in hand.
+    Cancels pending, delayed and retrying jobs that were dispatched before this began, unless a runner claims one
+    first. Asks for confirmation, unless --yes is given; Ctrl-C stops after the current job.
 
     JSON: {"queue", "dry_run", "cancelled", "running", "gone", "refused": [{"id", "reason"}], "stopped"}. Exit code 1
-    if any was refused, or it was stopped.
+    if a job was refused, or if you stopped it.
     """
-    relayq = cli.relayq(failed=False)
-    known_queue(relayq, queue)
+    relayq = cli.connect(failed=False)
+    require_queue(relayq, queue)
     view = relayq.operations.queue(queue, limit=_COUNTED)
     if view.live and not dry_run:
         live = f"{view.live}{'+' if view.capped else ''} live job{'s' if view.live > 1 else ''}"
-        confirm(f"Cancel what waits in queue {queue} ({live})?", yes=yes, purpose=f"clear queue {queue}")
-    done = carried_out(
+        confirm(f"Cancel the waiting jobs of queue {queue} ({live})?", yes=yes, purpose=f"clear queue {queue}")
+    done = carry_out(
         lambda stop: relayq.bulk.clear(queue, rate=rate, dry_run=dry_run, stop=stop),
         f"clearing {queue}",
         None if view.capped else view.live,
     )
-    answer = {"queue": queue, "dry_run": dry_run, **done.shape("cancelled", "running", "gone")}
+    answer = {"queue": queue, "dry_run": dry_run, **done.summarize("cancelled", "running", "gone")}
     cli.answer(answer, lambda: _show(queue, done, dry_run=dry_run))
     return done.exit_code
 
@@ -56,8 +56,8 @@ def clear(
 def _show(queue: str, done: Done, *, dry_run: bool) -> None:
     counts = done.tally.counts
     if not counts:
-        say(f"nothing waits or runs in queue {queue}", style="green")
+        say(f"no job is waiting or running in queue {queue}", style="green")
     elif dry_run:
-        say(f"would cancel {counts['cancelled']}, and leave {counts['running']} that run")
+        say(f"would cancel {counts['cancelled']}, and leave {counts['running']} running")
     else:
         done.show()

@@ -1,4 +1,4 @@
-"""What all commands share: the options, how settings are found, and how a command ends."""
+"""Share what all commands need: the common options, the settings, and the way from an error to an exit code."""
 
 from __future__ import annotations
 
@@ -15,9 +15,10 @@ import typer
 
 from relayq_core.cli.aws import Aws, DescribedStack
 from relayq_core.cli.exit_codes import ERROR, OK, USAGE, Stop
+from relayq_core.cli.hints import HintingGroup
 from relayq_core.cli.output import complain, print_json, show_traceback
 from relayq_core.cli.params import flag
-from relayq_core.cli.target import Where, job_modules_findable, prepared
+from relayq_core.cli.target import Target, extend_import_path, prepare_environment
 from relayq_core.client import RelayQ
 from relayq_core.errors import RelayQError, SettingsError
 from relayq_core.extras import missing_extra
@@ -28,115 +29,118 @@ from relayq_core.text import locate_error, summarize_error
 
 P = ParamSpec("P")
 
-_PLACE = "Where the jobs are"
+_TARGET = "Where the jobs are"
 
 Stack = Annotated[
     str | None,
     typer.Option(
-        "--stack", metavar="NAME", help="Take tables and runner from this stack's outputs.", rich_help_panel=_PLACE
+        "--stack", metavar="NAME", help="Use the tables and runner in this stack's outputs.", rich_help_panel=_TARGET
     ),
 ]
 Region = Annotated[
-    str | None, typer.Option("--region", metavar="REGION", help="The stack's AWS region.", rich_help_panel=_PLACE)
+    str | None, typer.Option("--region", metavar="REGION", help="The stack's AWS region.", rich_help_panel=_TARGET)
 ]
 Profile = Annotated[
     str | None,
     typer.Option(
-        "--profile", metavar="PROFILE", help="The AWS profile whose credentials to use.", rich_help_panel=_PLACE
+        "--profile", metavar="PROFILE", help="The AWS profile to take credentials from.", rich_help_panel=_TARGET
     ),
 ]
 Local = Annotated[
     bool,
-    flag("--local", help="The tables kept in .relayq/, as `relayq demo` left them.", rich_help_panel=_PLACE),
+    flag("--local", help="Use the tables in .relayq/, which the demo leaves.", rich_help_panel=_TARGET),
 ]
-Json = Annotated[bool, flag("--json", help="Print JSON, errors too, for programs.")]
-Debug = Annotated[bool, flag("--debug", help="Show the traceback of an error.")]
+Json = Annotated[bool, flag("--json", help="Print JSON for programs, errors included.")]
+Debug = Annotated[bool, flag("--debug", help="Print tracebacks.")]
 
 
 @dataclass(kw_only=True)
 class Cli:
-    """What a command works with. Each ends what it began when the command ends."""
+    """What a command works with. `close` undoes what its methods set up: environment, import path, local tables."""
 
-    where: Where = field(default_factory=Where)
+    target: Target = field(default_factory=Target)
     json: bool = False
     debug: bool = False
     aws: Aws = field(default_factory=Aws)
-    #: the stack that was named by --stack, once the settings were taken from it
+    #: the stack named by --stack, once the settings have been read from it
     stack: DescribedStack | None = None
     _until: ExitStack = field(default_factory=ExitStack)
 
-    def settings(self, *needed: str, begin: bool = False) -> Settings:
-        """The settings; `needed` ones must be set. `begin`: see where.prepared. Raises SettingsError."""
-        self.stack = prepared(self.where, self._until, self.aws, begin=begin)
-        return _checked(Settings.from_environ(), needed)
+    def load_settings(self, *, begin: bool = False) -> Settings:
+        """Return the settings from the environment, `.env`, the stack or `.relayq/`. Raises SettingsError.
 
-    def relayq(self, *, hands_off: bool = False, failed: bool = True) -> RelayQ:
-        """The tables (without `failed`: only that of live jobs), and the runner where the command `hands_off` jobs.
-
-        Raises SettingsError.
+        `begin`: with --local, create empty tables if there are none.
         """
-        settings = self.settings()
-        alone = settings.handoff == "lambda" and not settings.runner_functions and not settings.runner_function
-        needed = {"jobs_table": True, "failed_table": failed, "runner_function": alone and hands_off}
-        _checked(settings, [name for name, wanted in needed.items() if wanted])
-        # without a runner, what is to run again is left to the sweeper
-        session = self.aws.session if self.stack else None
-        return RelayQ(settings.evolve(handoff="none") if alone else settings, session=session)
+        self.stack = prepare_environment(self.target, self._until, self.aws, begin=begin)
+        return Settings.from_environ()
 
-    def jobs(self, settings: Settings) -> Registry:
-        """The job types of RELAYQ_JOB_MODULES. Raises Stop where a module cannot be imported."""
-        job_modules_findable(self._until, local=self.where.local)
+    def connect(self, *, hands_off: bool = False, failed: bool = True) -> RelayQ:
+        """Return a client for the tables, after checking that the settings it needs are there.
+
+        `hands_off`: the command hands jobs to a runner, so one must be configured. `failed`: it uses the failed table
+        too. Raises SettingsError.
+        """
+        settings = self.load_settings()
+        has_no_runner = settings.handoff == "lambda" and not settings.runner_functions and not settings.runner_function
+        conditions = {"jobs_table": True, "failed_table": failed, "runner_function": has_no_runner and hands_off}
+        _require(settings, [name for name, is_needed in conditions.items() if is_needed])
+        session = self.aws.session if self.stack else None
+        # without a runner, the sweeper starts what becomes due again
+        return RelayQ(settings.evolve(handoff="none") if has_no_runner else settings, session=session)
+
+    def load_jobs(self, settings: Settings) -> Registry:
+        """Import RELAYQ_JOB_MODULES and return the registry. Raises Stop if a module cannot be imported."""
+        extend_import_path(self._until, local=self.target.local)
         try:
             import_jobs(settings.job_modules)
         except SettingsError as error:
-            problem = str(error).removeprefix(f"{error.variable}: ")
-            raise SettingsError(
-                error.variable,
-                f"{problem}; `relayq make-job hello` writes a first job",
-            ) from None
+            hint = f"{error.problem}; `relayq make-job hello` writes a first job"
+            raise SettingsError(error.variable, hint) from None
         except RelayQError:
             raise
         except Exception as error:
             raise Stop(
-                f"the job modules {', '.join(settings.job_modules)} cannot be imported: {locate_error(error)}",
+                f"cannot import the job modules {', '.join(settings.job_modules)}: {locate_error(error)}",
                 kind=type(error).__name__,
             ) from error
         return registry
 
-    def jobs_at_hand(self, settings: Settings) -> Registry | None:
-        """The same where those modules are found in this folder or on Python's path, else None."""
-        job_modules_findable(self._until, local=self.where.local)
+    def load_jobs_if_found(self, settings: Settings) -> Registry | None:
+        """Return the registry if those modules are in this folder or on Python's path, else None."""
+        extend_import_path(self._until, local=self.target.local)
         tops = {module.partition(".")[0] for module in settings.job_modules}
-        return self.jobs(settings) if all(importlib.util.find_spec(top) for top in tops) else None
+        return self.load_jobs(settings) if all(importlib.util.find_spec(top) for top in tops) else None
 
     def answer(self, data: Any, show: Callable[[], None]) -> None:
-        """`data` as JSON where that was asked for, else whatever `show` prints."""
+        """Print `data` as JSON if --json was given; otherwise call `show`, which prints it for people."""
         if self.json:
             print_json(data)
         else:
             show()
 
     def close(self) -> None:
-        """End what was begun."""
+        """Undo what the methods set up."""
         self._until.close()
 
 
-def command(
+def register_command(
     app: typer.Typer, name: str, *, example: str, place: bool = True
 ) -> Callable[[Callable[Concatenate[Cli, P], int | None]], Callable[Concatenate[Cli, P], int | None]]:
-    """Make a function a command: it is given a Cli and its own options, and answers with an exit code (None: 0).
+    """Return a decorator that adds a function to `app` as a command.
 
-    `place`: whether the command cares where the jobs are.
+    The function takes a Cli and the command's own options, and returns an exit code (None: 0). `place`: the command
+    also takes the options that say where the jobs are.
     """
 
     def decorate(body: Callable[Concatenate[Cli, P], int | None]) -> Callable[Concatenate[Cli, P], int | None]:
         shared = {"stack": Stack, "region": Region, "profile": Profile, "local": Local} if place else {}
         shared |= {"json": Json, "debug": Debug}
 
-        def run(context: typer.Context, **given: Any) -> None:
-            said = _said(context.obj or {}, {key: given.pop(key) for key in shared})
-            raise typer.Exit(_ended(said, lambda cli: body(cli, **given)))  # type: ignore[call-arg]
+        def run(context: typer.Context, **options: Any) -> None:
+            cli = _build_cli(context.obj or {}, {key: options.pop(key) for key in shared})
+            raise typer.Exit(_run_body(cli, lambda cli: body(cli, **options)))  # type: ignore[call-arg]
 
+        # Typer reads a command's options from its signature: built here, no command has to repeat the shared six
         own = list(inspect.signature(body, eval_str=True).parameters.values())[1:]
         run.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
             [
@@ -154,7 +158,7 @@ def command(
             ]
         )
         run.__annotations__ = {"context": typer.Context, **{p.name: p.annotation for p in own}, **shared}
-        run.__doc__ = flowing(body.__doc__ or "")
+        run.__doc__ = reflow(body.__doc__ or "")
         run.__name__ = body.__name__
         app.command(name, epilog=f"Example: {example}")(run)
         return body
@@ -162,12 +166,12 @@ def command(
     return decorate
 
 
-def command_group(app: typer.Typer, name: str, *, help: str) -> typer.Typer:
-    """Commands under a common name; the name alone shows their help."""
-    group = typer.Typer()
+def add_command_group(app: typer.Typer, name: str, *, help: str) -> typer.Typer:
+    """Return a new group of commands under a common name; the name alone shows its help."""
+    group = typer.Typer(cls=HintingGroup)
 
     @group.callback(invoke_without_command=True)
-    def between(
+    def collect_options(
         context: typer.Context,
         stack: Stack = None,
         region: Region = None,
@@ -176,8 +180,8 @@ def command_group(app: typer.Typer, name: str, *, help: str) -> typer.Typer:
         json: Json = False,
         debug: Debug = False,
     ) -> None:
-        given = {"stack": stack, "region": region, "profile": profile, "local": local, "json": json, "debug": debug}
-        context.obj = {**(context.obj or {}), **{key: value for key, value in given.items() if value}}
+        shared = {"stack": stack, "region": region, "profile": profile, "local": local, "json": json, "debug": debug}
+        context.obj = {**(context.obj or {}), **{key: value for key, value in shared.items() if value}}
         show_help_alone(context)
 
     app.add_typer(group, name=name, help=help)
@@ -185,72 +189,74 @@ def command_group(app: typer.Typer, name: str, *, help: str) -> typer.Typer:
 
 
 def show_help_alone(context: typer.Context) -> None:
-    """Without a command there is nothing to do but to show the help, which is a usage error."""
+    """Print the help and exit with a usage error if no command was given."""
     if context.invoked_subcommand is None:
         if text := context.get_help():  # typer's rich help is printed, and not returned
             print(text)  # noqa: T201
         raise typer.Exit(USAGE)
 
 
-def flowing(doc: str) -> str:
-    """A docstring with one line for each paragraph: the terminal decides where lines end."""
+def reflow(doc: str) -> str:
+    """Join each paragraph of a docstring into one line, so that it wraps at the terminal's width."""
     return "\n\n".join(" ".join(part.split()) for part in inspect.cleandoc(doc).split("\n\n"))
 
 
-def _said(at_root: dict[str, Any], here: dict[str, Any]) -> Cli:
-    """Shared options count before the command's name, within it and after it."""
-    said = {**at_root, **{key: value for key, value in here.items() if value}}
-    where = Where(
-        stack=said.get("stack"),
-        region=said.get("region"),
-        profile=said.get("profile"),
-        local=said.get("local", False),
+def _build_cli(before: dict[str, Any], after: dict[str, Any]) -> Cli:
+    """Combine the shared options that stand before the command's name with those after it; the latter win."""
+    options = {**before, **{key: value for key, value in after.items() if value}}
+    target = Target(
+        stack=options.get("stack"),
+        region=options.get("region"),
+        profile=options.get("profile"),
+        local=options.get("local", False),
     )
-    if where.local and (where.stack or where.profile or where.region):
-        raise typer.BadParameter("--local is on this machine: it goes with none of --stack, --region, --profile")
-    return Cli(where=where, json=said.get("json", False), debug=said.get("debug", False))
+    if target.local and (target.stack or target.profile or target.region):
+        raise typer.BadParameter("--local means this machine: leave out --stack, --region and --profile")
+    return Cli(target=target, json=options.get("json", False), debug=options.get("debug", False))
 
 
-def _checked(settings: Settings, needed: Iterable[str]) -> Settings:
+def _require(settings: Settings, names: Iterable[str]) -> None:
+    """Raise SettingsError, with what the command line can do about it, unless these settings are set."""
     try:
-        return settings.needed(*needed)
+        settings.needed(*names)
     except SettingsError as error:
-        problem = str(error).removeprefix(f"{error.variable}: ")
-        raise SettingsError(
-            error.variable,
-            f"{problem}, name that stack by --stack, or say --local after `relayq demo`",
-        ) from None
+        hint = f"{error.problem}, name that stack with --stack, or use --local after `relayq demo`"
+        raise SettingsError(error.variable, hint) from None
 
 
-def _ended(cli: Cli, body: Callable[[Cli], int | None]) -> int:
-    """Run a command's body; an error becomes one sentence, and an exit code."""
-    with _spoken(cli):
+def _run_body(cli: Cli, body: Callable[[Cli], int | None]) -> int:
+    """Run a command's body and return the exit code; report an error in one sentence."""
+    with _report_logs(cli):
         try:
             try:
                 return body(cli) or OK
             finally:
                 cli.close()
         except Stop as stop:
-            return _failed(cli, str(stop), stop.kind, stop.code)
+            return _report_failure(cli, str(stop), stop.kind, stop.code)
         except RelayQError as error:
-            return _failed(cli, str(error), type(error).__name__, ERROR)
+            return _report_failure(cli, str(error), type(error).__name__, ERROR)
         except (typer.Exit, typer.Abort, typer.BadParameter, BrokenPipeError):
             raise
         except OSError as error:
-            return _failed(cli, f"{error.filename or 'system'}: {error.strerror or error}", type(error).__name__, ERROR)
+            return _report_failure(
+                cli, f"{error.filename or 'system'}: {error.strerror or error}", type(error).__name__, ERROR
+            )
         except Exception as error:
-            from relayq_core.cli.aws_errors import sentence  # botocore is much to load, and few commands end like this
+            from relayq_core.cli.aws_errors import (
+                describe_aws_error,  # loads botocore, which few commands need
+            )
 
             extra = missing_extra(error) if isinstance(error, ImportError) else None
             problem = (
                 extra
-                or sentence(error)
-                or f"unexpected {summarize_error(error)}; please report it, with what --debug shows"
+                or describe_aws_error(error)
+                or f"unexpected {summarize_error(error)}; please report it, with the output of --debug"
             )
-            return _failed(cli, problem, type(error).__name__, ERROR)
+            return _report_failure(cli, problem, type(error).__name__, ERROR)
 
 
-def _failed(cli: Cli, message: str, kind: str, code: int) -> int:
+def _report_failure(cli: Cli, message: str, kind: str, code: int) -> int:
     if cli.debug:
         show_traceback()
     report_error(message, kind, code, as_json=cli.json)
@@ -258,7 +264,7 @@ def _failed(cli: Cli, message: str, kind: str, code: int) -> int:
 
 
 def report_error(message: str, kind: str, code: int, *, as_json: bool) -> None:
-    """One sentence on stderr; with --json the object `{"error", "type", "exit_code"}` on stdout instead."""
+    """Print an error: a sentence on stderr, or with --json `{"error", "type", "exit_code"}` on stdout."""
     if as_json:
         print_json({"error": message, "type": kind, "exit_code": code})
     else:
@@ -266,9 +272,9 @@ def report_error(message: str, kind: str, code: int, *, as_json: bool) -> None:
 
 
 @contextmanager
-def _spoken(cli: Cli) -> Iterator[None]:
-    """Log lines of RelayQ and Python's warnings are sentences on stderr while inside."""
-    handler = _Spoken(cli.debug)
+def _report_logs(cli: Cli) -> Iterator[None]:
+    """Print RelayQ's log records and Python's warnings as sentences on stderr while the block runs."""
+    handler = _LogReporter(cli.debug)
     logger.addHandler(handler)
     propagated, logger.propagate = logger.propagate, False
     with warnings.catch_warnings():
@@ -281,8 +287,8 @@ def _spoken(cli: Cli) -> Iterator[None]:
             logger.propagate = propagated
 
 
-class _Spoken(logging.Handler):
-    """Says a log line in one sentence; its traceback only for --debug."""
+class _LogReporter(logging.Handler):
+    """Prints a log record in one sentence, and its traceback only with --debug."""
 
     def __init__(self, debug: bool) -> None:
         super().__init__()

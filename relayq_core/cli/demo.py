@@ -1,4 +1,4 @@
-"""`relayq demo`: the story on the screen, live on a terminal and line by line elsewhere; then what to try next."""
+"""`relayq demo`: play a story on the screen, live on a terminal and line by line elsewhere; then suggest commands."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from relayq_core.cli.command import Cli, command
+from relayq_core.cli.command import Cli, register_command
 from relayq_core.cli.exit_codes import ERROR, OK
-from relayq_core.cli.output import STATUS_STYLES, as_text, is_fancy, say
-from relayq_core.cli.params import duration, flag
+from relayq_core.cli.output import STATUS_STYLES, is_fancy, render_text, say
+from relayq_core.cli.params import flag, parse_duration
 from relayq_core.cli.target import check_embedded
 from relayq_core.client import RelayQ
 
@@ -29,32 +29,34 @@ _MARKS = {"completed": "✓", "failed": "✗", "duplicate": "=", "cancelled": "�
 
 def add_to(app: typer.Typer) -> None:
     """Add this command."""
-    command(app, "demo", example="relayq demo --no-sweeper", place=False)(demo)
+    register_command(app, "demo", example="relayq demo --no-sweeper", place=False)(demo)
 
 
 def demo(
     cli: Cli,
     no_sweeper: Annotated[
-        bool, flag("--no-sweeper", help="Play it without the sweeper: the killed job stays lost, exit code 1.")
+        bool, flag("--no-sweeper", help="Leave out the sweeper: the killed job stays lost, exit code 1.")
     ] = False,
     patience: Annotated[
         float,
-        typer.Option("--patience", metavar="TIME", help="Give up after so long.", parser=duration, show_default="30 s"),
+        typer.Option(
+            "--patience", metavar="TIME", help="Give up after TIME.", parser=parse_duration, show_default="30 s"
+        ),
     ] = 30.0,
 ) -> int:
-    """See RelayQ work in ten seconds, no AWS account.
+    """Watch RelayQ work for ten seconds, without an AWS account.
 
-    The real handlers run in real processes, on DynamoDB and Lambda played on this machine. One runner is killed in
-    the middle of its job. The tables are kept in .relayq/, for the commands that are suggested at the end. Exits 0
-    only if the tables say that the story came true.
+    The real handlers run in real processes, on DynamoDB and Lambda emulated on this machine. One runner is killed in
+    the middle of its job. The tables are kept in .relayq/, for the commands suggested at the end. The exit code is 0
+    only if the tables confirm everything the demo promises.
 
     JSON: {"came_true", "seconds", "lines", "checks": [{"promise", "kept", "found"}], "next": [{"why", "command"}]}
     """
     began = time.monotonic()
     check_embedded()
-    outcome = _played(cli, sweeper=not no_sweeper, patience=patience)
+    outcome = _play(cli, sweeper=not no_sweeper, patience=patience)
     seconds = time.monotonic() - began
-    hints = _next(outcome)
+    hints = _suggest(outcome)
     data = {
         "came_true": outcome.came_true,
         "seconds": round(seconds, 1),
@@ -70,20 +72,20 @@ def demo(
     return OK if outcome.came_true else ERROR
 
 
-def _played(cli: Cli, *, sweeper: bool, patience: float) -> Outcome:
-    from relayq_core.local.state import FOLDER, made_folder
+def _play(cli: Cli, *, sweeper: bool, patience: float) -> Outcome:
+    from relayq_core.local.state import FOLDER, make_folder
 
-    logs = made_folder(FOLDER) / "logs"
+    logs = make_folder(FOLDER) / "logs"
     shutil.rmtree(logs, ignore_errors=True)
-    with _screen(quiet=cli.json) as show:
-        # late: these load moto, and the screen is to be there at once
+    with _open_screen(quiet=cli.json) as show:
+        # imported here: they load moto, and the screen should be there before that
         from relayq_core.local.chapters import Stage
-        from relayq_core.local.demo import JOB_MODULES, demo_stack, play
+        from relayq_core.local.demo import JOB_MODULES, build_stack, play
         from relayq_core.local.receiver import Receiver
         from relayq_core.local.state import save
 
         with (
-            demo_stack(logs, sweeper=sweeper) as stack,
+            build_stack(logs, sweeper=sweeper) as stack,
             contextlib.closing(Receiver()) as receiver,
         ):
             outcome = play(Stage(stack, RelayQ(), receiver), show, patience=patience)
@@ -95,20 +97,20 @@ def _played(cli: Cli, *, sweeper: bool, patience: float) -> Outcome:
 
 
 @contextlib.contextmanager
-def _screen(*, quiet: bool) -> Iterator[Callable[[Scene], None]]:
-    """Something that shows scenes: a table that changes, or a line for each change, or nothing."""
+def _open_screen(*, quiet: bool) -> Iterator[Callable[[Scene], None]]:
+    """Yield a function that shows a scene: in a table that changes, as a line for each change, or not at all."""
     if quiet:
         yield lambda scene: None
     elif is_fancy(sys.stdout):
-        with _live() as show:
+        with _open_live_screen() as show:
             yield show
     else:
-        say("RelayQ demo: the real handlers, on DynamoDB and Lambda played on this machine")
+        say("RelayQ demo: the real handlers, on DynamoDB and Lambda emulated on this machine")
         yield _Lines()
 
 
 class _Lines:
-    """Prints a line whenever a job's status or number of tries has changed, or its runner was killed."""
+    """Prints a line whenever a job's status or attempt has changed, or its runner was killed."""
 
     def __init__(self) -> None:
         self._seen: dict[str, tuple[str, str, bool]] = {}
@@ -118,13 +120,13 @@ class _Lines:
             state = (line.status, line.tries, "killed" in line.note)
             if self._seen.get(line.key) != state:
                 self._seen[line.key] = state
-                said = f"{scene.seconds:5.1f} s  {line.about:<15}  {line.status:<10}  {line.tries:<3}  {line.note}"
-                say(said.rstrip())
+                text = f"{scene.seconds:5.1f} s  {line.about:<15}  {line.status:<10}  {line.tries:<3}  {line.note}"
+                say(text.rstrip())
                 sys.stdout.flush()
 
 
 @contextlib.contextmanager
-def _live() -> Iterator[Callable[[Scene], None]]:
+def _open_live_screen() -> Iterator[Callable[[Scene], None]]:
     from rich.console import Console
     from rich.live import Live
     from rich.spinner import Spinner
@@ -135,15 +137,15 @@ def _live() -> Iterator[Callable[[Scene], None]]:
 
         def show(scene: Scene) -> None:
             scenes[:] = [scene]
-            live.update(_table(scene), refresh=True)
+            live.update(_build_table(scene), refresh=True)
 
         yield show
         if scenes:
-            live.update(_table(scenes[0], whole=True), refresh=True)
+            live.update(_build_table(scenes[0], whole=True), refresh=True)
 
 
-def _table(scene: Scene, *, whole: bool = False) -> Any:
-    """A line for each chapter; as long as it changes its height stays, only the `whole` one may wrap."""
+def _build_table(scene: Scene, *, whole: bool = False) -> Any:
+    """Return a table with a row for each chapter. Notes wrap only in a `whole` one: a live one keeps its height."""
     from rich.table import Table
     from rich.text import Text
 
@@ -162,7 +164,7 @@ def _table(scene: Scene, *, whole: bool = False) -> Any:
             line.about,
             Text(line.status, style=style),
             Text(line.tries, style="dim"),
-            as_text(line.note),
+            render_text(line.note),
         )
     return table
 
@@ -175,13 +177,13 @@ def _show_end(outcome: Outcome, hints: list[tuple[str, list[str]]]) -> None:
     statuses = [line.status for line in outcome.scene.lines]
     say(
         f"{len(statuses)} dispatches in {outcome.scene.seconds:.1f} s: {statuses.count('completed')} jobs completed, "
-        f"{statuses.count('failed')} failed, {statuses.count('duplicate')} turned away as a duplicate."
+        f"{statuses.count('failed')} failed, {statuses.count('duplicate')} refused as a duplicate."
     )
     for check in outcome.checks:
         if not check.kept:
-            say(f"Not kept: {check.promise} ({check.found}). Logs are in .relayq/logs/", style="red")
+            say(f"Not kept: {check.promise} ({check.found}). See the logs in .relayq/logs/", style="red")
     if outcome.came_true:
-        say("Every promise was kept, say the tables; they are in .relayq/ now.", style="green")
+        say("Every promise was kept, as the tables show; they are in .relayq/ now.", style="green")
     say()
     say("Try next:", style="bold")
     for why, lines in hints:
@@ -190,33 +192,33 @@ def _show_end(outcome: Outcome, hints: list[tuple[str, list[str]]]) -> None:
             say(f"  {line}")
 
 
-def _next(outcome: Outcome) -> list[tuple[str, list[str]]]:
-    """What to try next, as it can be typed here."""
-    me = f"{program()} --local"
+def _suggest(outcome: Outcome) -> list[tuple[str, list[str]]]:
+    """Return what to try next: reasons, each with command lines that work in this folder."""
+    relayq = f"{get_program()} --local"
     poison, killed = outcome.job_id("poison"), outcome.job_id("killed")
     return [
-        ("what failed, and why", [f"{me} failed list", f"{me} failed show {poison}"]),
+        ("see what failed, and why", [f"{relayq} failed list", f"{relayq} failed show {poison}"]),
         (
             "bring it back, and run it here: this machine has a printer",
-            [f"{me} failed redrive {poison}", f"{me} run --id {poison}"],
+            [f"{relayq} failed redrive {poison}", f"{relayq} run --id {poison}"],
         ),
-        ("the job whose runner was killed", [f"{me} status {killed}"]),
+        ("look at the job whose runner was killed", [f"{relayq} status {killed}"]),
     ]
 
 
-def program() -> str:
-    """How this program was called, so that it can be called so again: `relayq`, `.venv/bin/relayq`, `python -m ...`."""
-    called = Path(sys.argv[0])
-    if called.name == "__main__.py":
-        return f"{shlex.quote(_short(Path(sys.executable)))} -m relayq_core.cli"
-    found = shutil.which("relayq")
-    if called.name != "relayq" or (found and Path(found).samefile(called)):
+def get_program() -> str:
+    """Return the words that called this program, to suggest commands: `relayq`, `.venv/bin/relayq`, `python -m ...`."""
+    script = Path(sys.argv[0])
+    if script.name == "__main__.py":
+        return f"{shlex.quote(_shorten(Path(sys.executable)))} -m relayq_core.cli"
+    on_path = shutil.which("relayq")
+    if script.name != "relayq" or (on_path and Path(on_path).samefile(script)):
         return "relayq"
-    return shlex.quote(_short(called))
+    return shlex.quote(_shorten(script))
 
 
-def _short(path: Path) -> str:
-    """Relative to the current folder where it is inside."""
+def _shorten(path: Path) -> str:
+    """Return the path relative to the current folder if it is inside."""
     absolute = Path(os.path.abspath(path))  # not resolve(): it follows the links of a virtual environment
     here = Path.cwd()
     return str(absolute.relative_to(here)) if absolute.is_relative_to(here) else str(absolute)

@@ -1,4 +1,4 @@
-"""`relayq dev`: the embedded stack on this machine, with your jobs, while you write them."""
+"""`relayq dev`: run your jobs on the embedded stack while you write them."""
 
 from __future__ import annotations
 
@@ -18,84 +18,93 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from relayq_core.cli.command import Cli, command
-from relayq_core.cli.dev_output import Teller
+from relayq_core.cli.command import Cli, register_command
+from relayq_core.cli.dev_output import DevReporter
 from relayq_core.cli.exit_codes import OK, Stop
 from relayq_core.cli.output import print_json, say
-from relayq_core.cli.params import duration, flag
-from relayq_core.cli.target import check_embedded, job_modules_findable
+from relayq_core.cli.params import flag, parse_duration
+from relayq_core.cli.target import check_embedded, extend_import_path
 from relayq_core.text import locate_error
 
 if TYPE_CHECKING:
     from relayq_core.client import RelayQ
-    from relayq_core.local.file_watch import Watched
+    from relayq_core.local.file_watch import FileWatcher
     from relayq_core.local.stack import Stack
     from relayq_core.local.web import DashboardServer
 
 _PORT = 8641
 _DASHBOARD_PORT = 8642
-_LOOK_SECONDS = 0.25
-#: Where the lines are, for `. .relayq/dev.env`.
+_POLL_SECONDS = 0.25
+#: The file with the lines for another shell: `. .relayq/dev.env`.
 _EXPORTS = "dev.env"
-#: What leads a dispatch elsewhere, or fails it, in a shell that AWS or another RelayQ was set up in.
+#: Unset what would lead a dispatch elsewhere, or make it fail, in a shell set up for AWS or another RelayQ.
 _UNSET = (
     "unset AWS_PROFILE $(env | sed -n 's/^\\(AWS_[A-Za-z0-9_]*\\)=.*/\\1/p')",
     "unset RELAYQ_RUNNER_FUNCTIONS RELAYQ_HANDOFF RELAYQ_HTTP_ENDPOINT RELAYQ_HTTP_TOKEN",
     "unset RELAYQ_REDIS_URL RELAYQ_EVENT_BUS",
 )
-#: What another process needs to dispatch here; the rest of the environment is for the functions.
+#: What another process needs to dispatch here; the other variables are for the functions.
 _EXPORTED = ("AWS_", "RELAYQ_JOBS_TABLE", "RELAYQ_FAILED_TABLE", "RELAYQ_RUNNER_FUNCTION")
 
 
 def add_to(app: typer.Typer) -> None:
     """Add this command."""
-    command(app, "dev", example="relayq dev --tick 5", place=False)(dev)
+    register_command(app, "dev", example="relayq dev --tick 5", place=False)(dev)
 
 
 def dev(
     cli: Cli,
     tick: Annotated[
         float,
-        typer.Option("--tick", metavar="TIME", help="Between two sweeps.", parser=duration, show_default="10 s"),
+        typer.Option(
+            "--tick", metavar="TIME", help="The time between two sweeps.", parser=parse_duration, show_default="10 s"
+        ),
     ] = 10.0,
     port: Annotated[
-        int, typer.Option("--port", metavar="PORT", help="Of DynamoDB and Lambda; 0: a free one.", min=0, max=65_535)
+        int,
+        typer.Option(
+            "--port", metavar="PORT", help="The port of DynamoDB and Lambda; 0: any free one.", min=0, max=65_535
+        ),
     ] = _PORT,
     dashboard_port: Annotated[
-        int, typer.Option("--dashboard-port", metavar="PORT", help="0: a free one.", min=0, max=65_535)
+        int,
+        typer.Option(
+            "--dashboard-port", metavar="PORT", help="The dashboard's port; 0: any free one.", min=0, max=65_535
+        ),
     ] = _DASHBOARD_PORT,
-    no_dashboard: Annotated[bool, flag("--no-dashboard", help="Serve no dashboard.")] = False,
+    no_dashboard: Annotated[bool, flag("--no-dashboard", help="Do not serve the dashboard.")] = False,
 ) -> int:
     """Run your jobs on this machine while you write them.
 
-    DynamoDB and Lambda are emulated, with the real handlers, a sweeper, and the jobs of RELAYQ_JOB_MODULES, in
-    this folder, in src or in functions/runner. A change you save is live within two seconds; one that does not import
-    is shown, and the last good version stays. Other processes dispatch here with the lines that are printed. Ends with
-    Ctrl-C, and what its tables held with it.
+    Emulates DynamoDB and Lambda, with the real handlers, a sweeper, and the jobs of RELAYQ_JOB_MODULES in this folder,
+    in src or in functions/runner. A change you save is live within two seconds; if it cannot be imported, the error is
+    shown and the last good version stays. Other processes dispatch here with the lines that it prints. Press Ctrl-C to
+    stop; the tables and their jobs are gone then.
 
-    JSON: one object a line: {"event": "ready", "environment", "dashboard", "token"}, then {"event", "job_id", ...} for
-    what happens.
+    JSON: one object per line, {"event": "ready", "environment", "dashboard", "token"} and then {"event", "job_id", ...}
+    for each thing that happens.
     """
     check_embedded()
     modules = os.environ.get("RELAYQ_JOB_MODULES", "jobs")
     with ExitStack() as until:
-        folders = _job_folders(modules, until)
-        folder = until.enter_context(_own_folder())
-        developing = until.enter_context(_developing(cli, modules, folders, folder, tick=tick, port=port))
-        _serve_dashboard(developing, until, wanted=not no_dashboard, port=dashboard_port)
-        developing.ready()
-        with _interruptible() as interrupted:
-            while not interrupted.wait(_LOOK_SECONDS):
-                developing.look()
-        developing.look()
-        developing.ended()
+        folders = _find_job_folders(modules, until)
+        folder = until.enter_context(_lock_folder())
+        session = until.enter_context(_start_session(cli, modules, folders, folder, tick=tick, port=port))
+        if not no_dashboard and importlib.util.find_spec("jinja2") is not None:
+            _serve_dashboard(session, until, port=dashboard_port)
+        session.announce()
+        with _catch_signals() as interrupted:
+            while not interrupted.wait(_POLL_SECONDS):
+                session.poll()
+        session.poll()
+        session.summarize()
     return OK
 
 
-def _job_folders(modules: str, until: ExitStack) -> list[Path]:
-    """Where the job modules are, to be watched. Raises Stop where there are none."""
-    job_modules_findable(until, local=False)
-    found: list[Path] = []
+def _find_job_folders(modules: str, until: ExitStack) -> list[Path]:
+    """Return the folders of the job modules, which are watched for changes. Raises Stop if there are none."""
+    extend_import_path(until, local=False)
+    folders: list[Path] = []
     for name in filter(None, (part.strip() for part in modules.split(","))):
         spec = importlib.util.find_spec(name.partition(".")[0])
         if spec is None:
@@ -104,87 +113,86 @@ def _job_folders(modules: str, until: ExitStack) -> list[Path]:
                 "repository), or name your modules in RELAYQ_JOB_MODULES. `relayq make-job hello` writes a first job"
             )
         places = spec.submodule_search_locations or ([spec.origin] if spec.origin else [])
-        found += [Path(place) for place in places]
-    return found
+        folders += [Path(place) for place in places]
+    return folders
 
 
 @dataclass
-class _Developing:
-    """A running stack, and what is to be told of it."""
+class _Session:
+    """A running stack, and what is reported about it."""
 
     as_json: bool
     stack: Stack
     relayq: RelayQ
-    teller: Teller
-    watched: Watched
+    reporter: DevReporter
+    watcher: FileWatcher
     exports: Path
     logs: list[Path]
     modules: str
     folders: list[Path]
     dashboard: DashboardServer | None = None
     broken: bool = False
+    #: its folder was deleted, and the logs with it
     blind: bool = False
 
     @property
     def environment(self) -> dict[str, str]:
-        """What another process needs."""
+        """The variables that another process needs to dispatch here."""
         return {name: value for name, value in self.stack.environ.items() if name.startswith(_EXPORTED)}
 
-    def ready(self) -> None:
-        """Say how to dispatch here."""
+    def announce(self) -> None:
+        """Print how to dispatch here, and write it to `dev.env`."""
         from relayq_core.local.private import write_private
 
         lines = [*_UNSET, *(f"export {name}={shlex.quote(value)}" for name, value in self.environment.items())]
         write_private(self.exports, "\n".join(lines) + "\n")
         if self.as_json:
-            served = self.dashboard
-            urls = {"dashboard": served and served.url, "token": served and served.token}
+            server = self.dashboard
+            urls = {"dashboard": server and server.url, "token": server and server.token}
             print_json({"event": "ready", "environment": self.environment, **urls}, line=True)
             return
         say(
-            f"RelayQ runs the jobs of the package {self.modules} here. In another terminal, to dispatch to it:",
+            f"RelayQ runs the jobs of the package {self.modules} here. To dispatch from another terminal:",
             style="bold",
         )
         say(f"  . {self.exports}")
-        say("which is")
+        say("which contains")
         for line in lines:
             say(f"  {line}", style="dim")
         if self.dashboard:
             say("The dashboard (the link works once):")
             say(f"  {self.dashboard.url}")
-            say(f"Once more, or in another browser: {self.dashboard.address}", style="dim")
-            say(f"and the token {self.dashboard.token}", style="dim")
-        say("Save a job, and it is live within two seconds. Ctrl-C ends it.\n")
+            say(f"Again, or in another browser: {self.dashboard.address}", style="dim")
+            say(f"with the token {self.dashboard.token}", style="dim")
+        say("Save a job, and it is live within two seconds. Press Ctrl-C to stop.\n")
 
-    def look(self) -> None:
-        """Tell what happened since the last look, and reload what was saved."""
-        self.teller.tell()
+    def poll(self) -> None:
+        """Report what happened since the last call, and reload what was saved."""
+        self.reporter.report()
         if not self.blind and not self.exports.exists():
             self.blind = True
-            gone = (
-                f"{self.exports.parent} was deleted: jobs still run, but what becomes of them cannot be shown any more"
-            )
-            self.teller.say("warning", {"problem": gone}, f"{gone}. Start `relayq dev` again", style="yellow")
-        if changed := self.watched.changed():
+            problem = f"{self.exports.parent} was deleted: jobs still run, but their ends can no longer be shown"
+            self.reporter.say("warning", {"problem": problem}, f"{problem}. Restart `relayq dev`", style="yellow")
+        if changed := self.watcher.list_changes():
             self._reload(changed)
 
-    def ended(self) -> None:
-        """The sum of it all."""
+    def summarize(self) -> None:
+        """Print how many jobs ended in each way."""
         if self.as_json:
-            print_json({"event": "left", "counts": dict(self.teller.counts)}, line=True)
+            print_json({"event": "left", "counts": dict(self.reporter.counts)}, line=True)
         else:
-            told = ", ".join(f"{count} {what}" for what, count in self.teller.counts.most_common())
-            unseen = f"; not counted: what came after {self.exports.parent} was deleted" if self.blind else ""
-            say(f"\n{told or 'no job was seen to run'}{unseen}. What the tables held is gone.")
+            counts = ", ".join(f"{count} {event}" for event, count in self.reporter.counts.most_common())
+            unseen = f"; jobs after {self.exports.parent} was deleted are not counted" if self.blind else ""
+            say(f"\n{counts or 'no job ran'}{unseen}. The tables are deleted.")
 
     # --- what is saved ---
 
     def _reload(self, changed: list[Path]) -> None:
         from relayq_core.errors import RelayQError
-        from relayq_core.local.file_watch import syntax_error
+        from relayq_core.local.file_watch import find_syntax_error
 
         names = ", ".join(dict.fromkeys(path.name for path in changed))
-        if problem := next(filter(None, map(syntax_error, changed)), None):
+        if problem := next(filter(None, map(find_syntax_error, changed)), None):
             self._refuse(problem)
             return
         try:
@@ -194,102 +202,110 @@ class _Developing:
             return
         self.broken = False
         self.show_jobs()
-        self.teller.say("reloaded", {"files": [str(path) for path in changed]}, names, style="cyan")
+        self.reporter.say("reloaded", {"files": [str(path) for path in changed]}, names, style="cyan")
 
     def show_jobs(self) -> None:
-        """Let the dashboard know the jobs as they are now: this process has their code for that alone."""
-        from relayq_core.local.loading import loaded_anew
+        """Give the dashboard the current job types; this process imports their code only for that."""
+        from relayq_core.local.loading import reload_jobs
 
         if self.dashboard is None:
             return
         try:
-            jobs = loaded_anew(self.modules.split(","), self.folders)
-        except Exception as error:  # whatever a module of the user's raises in this process, and not in the runner
-            self.teller.say(
-                "warning", {"problem": locate_error(error)}, f"no forms for jobs: {locate_error(error)}", style="yellow"
+            jobs = reload_jobs(self.modules.split(","), self.folders)
+        except Exception as error:  # a user's module may raise anything in this process, and not in the runner
+            self.reporter.say(
+                "warning",
+                {"problem": locate_error(error)},
+                f"the dashboard has no forms for jobs: {locate_error(error)}",
+                style="yellow",
             )
             return
-        self.dashboard.know(jobs)
+        self.dashboard.set_jobs(jobs)
 
     def _refuse(self, problem: str) -> None:
         self.broken = True
-        self.teller.say("not loaded", {"problem": problem}, f"the last good version stays: {problem}", style="red")
+        self.reporter.say("not loaded", {"problem": problem}, f"the last good version stays: {problem}", style="red")
 
 
 @contextmanager
-def _own_folder() -> Iterator[Path]:
-    """Where the lines and the logs are kept, which no other `relayq dev` has meanwhile."""
-    from relayq_core.local.state import FOLDER, held, made_folder
+def _lock_folder() -> Iterator[Path]:
+    """Yield the folder for the lines and the logs, locked against another `relayq dev` until the block ends."""
+    from relayq_core.local.state import FOLDER, hold_file, make_folder
 
-    folder = made_folder(FOLDER)
-    with held(folder, "dev.lock", "`relayq dev`"):
+    folder = make_folder(FOLDER)
+    with hold_file(folder, "dev.lock", "`relayq dev`"):
         yield folder
 
 
 @contextmanager
-def _developing(
+def _start_session(
     cli: Cli, modules: str, folders: list[Path], folder: Path, *, tick: float, port: int
-) -> Iterator[_Developing]:
+) -> Iterator[_Session]:
     from relayq_core.client import RelayQ
-    from relayq_core.local.file_watch import Watched
+    from relayq_core.local.file_watch import FileWatcher
     from relayq_core.local.journal import Journal
-    from relayq_core.local.private import private_folder
+    from relayq_core.local.private import make_private_folder
     from relayq_core.local.stack import RUNNER, SWEEPER, Stack
 
     logs = folder / "dev-logs"
-    private_folder(logs)
+    make_private_folder(logs)
     for log in logs.glob("*.log"):
         log.unlink()
     handed: deque[tuple[str, int]] = deque()
 
-    def heard(function: str, event: bytes) -> None:
+    def note_handoff(function: str, event: bytes) -> None:
         if function == RUNNER:
-            told = json.loads(event)
-            handed.append((told["job_id"], told.get("run_at") or 0))
+            handoff = json.loads(event)
+            handed.append((handoff["job_id"], handoff.get("run_at") or 0))
 
-    watched = Watched(folders)
-    settings = {
-        **{name: value for name, value in os.environ.items() if name.startswith("RELAYQ_") and "TABLE" not in name},
-        "RELAYQ_JOB_MODULES": modules,
-        "RELAYQ_LOOKAHEAD_SECONDS": str(max(1, round(tick) + 1)),
-        "POWERTOOLS_LOG_LEVEL": "INFO",
-    }
-    for foreign in ("RELAYQ_RUNNER_FUNCTION", "RELAYQ_RUNNER_FUNCTIONS", "RELAYQ_HANDOFF", "RELAYQ_EVENT_BUS"):
-        settings.pop(foreign, None)
+    watcher = FileWatcher(folders)
     path = [Path(part) for part in sys.path if part]
     try:
-        stack = Stack(logs, settings=settings, path=path, tick=tick, port=port, heard=heard)
+        stack = Stack(
+            logs, settings=_build_environ(modules, tick), path=path, tick=tick, port=port, on_event=note_handoff
+        )
     except OSError as error:
         raise Stop(f"port {port} cannot be used: {error.strerror}; try --port 0") from error
     with stack:
         relayq, files = RelayQ(), [logs / f"{name}.log" for name in (RUNNER, SWEEPER)]
-        teller = Teller(relayq, Journal(files), handed, as_json=cli.json)
+        reporter = DevReporter(relayq, Journal(files), handed, as_json=cli.json)
         exports = folder / _EXPORTS
-        developing = _Developing(cli.json, stack, relayq, teller, watched, exports, files, modules, folders)
+        session = _Session(cli.json, stack, relayq, reporter, watcher, exports, files, modules, folders)
         try:
-            yield developing
+            yield session
         finally:
             exports.unlink(missing_ok=True)
 
 
-def _serve_dashboard(developing: _Developing, until: ExitStack, *, wanted: bool, port: int) -> None:
-    if not wanted or importlib.util.find_spec("jinja2") is None:
-        return
+def _build_environ(modules: str, tick: float) -> dict[str, str]:
+    """Return the variables of the functions: the user's own RELAYQ_... ones, without those that name another stack."""
+    environ = {name: value for name, value in os.environ.items() if name.startswith("RELAYQ_") and "TABLE" not in name}
+    for name in ("RELAYQ_RUNNER_FUNCTION", "RELAYQ_RUNNER_FUNCTIONS", "RELAYQ_HANDOFF", "RELAYQ_EVENT_BUS"):
+        environ.pop(name, None)
+    return {
+        **environ,
+        "RELAYQ_JOB_MODULES": modules,
+        "RELAYQ_LOOKAHEAD_SECONDS": str(max(1, round(tick) + 1)),
+        "POWERTOOLS_LOG_LEVEL": "INFO",
+    }
+
+
+def _serve_dashboard(session: _Session, until: ExitStack, *, port: int) -> None:
     from relayq_core.local.history import LogHistory
     from relayq_core.local.web import serve
 
-    relayq = developing.relayq
+    relayq = session.relayq
     try:
-        server = until.enter_context(serve(relayq, port, history=LogHistory(developing.logs, relayq.clock)))
+        server = until.enter_context(serve(relayq, port, history=LogHistory(session.logs, relayq.clock)))
     except OSError as error:
         raise Stop(f"port {port} cannot be used: {error.strerror}; try --dashboard-port 0") from error
-    developing.dashboard = server
-    developing.show_jobs()
+    session.dashboard = server
+    session.show_jobs()
 
 
 @contextmanager
-def _interruptible() -> Iterator[threading.Event]:
-    """An event that Ctrl-C and SIGTERM set."""
+def _catch_signals() -> Iterator[threading.Event]:
+    """Yield an event that Ctrl-C and SIGTERM set while the block runs."""
     interrupted = threading.Event()
     kinds = (signal.SIGINT, signal.SIGTERM)
     before = [signal.signal(kind, lambda number, frame: interrupted.set()) for kind in kinds]

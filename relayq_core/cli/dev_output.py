@@ -1,4 +1,4 @@
-"""What happens under `relayq dev`, line by line: handoffs, ends of jobs, and what their code logs and prints."""
+"""Print what happens under `relayq dev`, line by line: handoffs, ends of jobs, and what their code logs and prints."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ if TYPE_CHECKING:
     from relayq_core.client import RelayQ
     from relayq_core.local.journal import Entry, Journal
 
-#: What a line of the functions' tells of its job.
+#: The fields in which a function's log line names its job.
 _TOLD = ("job_id", "job_name", "queue", "attempt")
-#: Looking a result up shows so much of it.
+#: How many characters of a result are shown.
 _RESULT_CHARACTERS = 80
-#: What a line says begins here, after its time and its kind; where that leaves too little room, it is not folded.
+#: A line's text begins in this column, after its time and its kind; with less than _LEAST_ROOM left it is not folded.
 _INDENT = 22
 _LEAST_ROOM = 30
 
 
-class Teller:
-    """Tells what is new in a journal. `handed`: ids of the jobs that a runner was told of, and when each may start."""
+class DevReporter:
+    """Reports what is new in a journal. `handed`: the ids of the jobs that were handed off, and when each may start."""
 
     def __init__(self, relayq: RelayQ, journal: Journal, handed: deque[tuple[str, int]], *, as_json: bool) -> None:
         self._relayq = relayq
@@ -38,89 +38,91 @@ class Teller:
         self._as_json = as_json
         self.counts: Counter[str] = Counter()
 
-    def tell(self) -> None:
-        """What happened since the last time."""
-        entries = [*self._journal.new()]  # read first: whatever is in it was handed off before
-        self._tell_handed(_names_in(entries))
+    def report(self) -> None:
+        """Print what happened since the last call."""
+        entries = [*self._journal.read_new()]  # read before `handed`: every job in it has been handed off by then
+        self._report_handoffs(_collect_names(entries))
         for entry in entries:
-            self._tell(entry)
+            self._report_entry(entry)
 
-    def _tell_handed(self, known: Mapping[str, str]) -> None:
-        """A runner was told of jobs; it may be to wait. `known`: names of some, which may be gone from the table."""
+    def _report_handoffs(self, known: Mapping[str, str]) -> None:
+        """Print the handoffs since the last call. `known`: names by job id, for jobs that are gone from the table."""
         handed = [self._handed.popleft() for _ in range(len(self._handed))]
-        names = self._names(job_id for job_id, _ in handed if job_id not in known) | dict(known)
+        names = self._look_up_names(job_id for job_id, _ in handed if job_id not in known) | dict(known)
         for job_id, run_at in handed:
             wait = max(0, run_at - self._relayq.clock.now())
             when = f"  to start in {wait / 1000:.0f} s" if wait >= 1000 else ""
             fields = {"job_id": job_id, "job_name": names.get(job_id), "run_at": run_at}
             self.say("handed off", fields, f"{names.get(job_id, '')}  {job_id}{when}".strip(), style="dim")
 
-    def _names(self, job_ids: Iterable[str]) -> dict[str, str]:
-        """Of those that are still there."""
+    def _look_up_names(self, job_ids: Iterable[str]) -> dict[str, str]:
+        """Return the names of these jobs by id, for those that are still in the table."""
         return {job.id: job.name for job in self._relayq.store.get_many(job_ids)}
 
-    def _tell(self, entry: Entry) -> None:
+    def _report_entry(self, entry: Entry) -> None:
         what, _, more = entry.message.partition(": ")
         if entry.level == "":
             self.say("printed", {"text": entry.message}, entry.message, style="dim")
         elif what in {"job completed", "job cancelled"}:
             what = what.removeprefix("job ")
             self.counts[what] += 1
-            self._about(what, entry, self._result(entry), STATUS_STYLES.get(what, ""))
+            self._report_job(what, entry, self._find_result(entry), STATUS_STYLES.get(what, ""))
         elif what == "job failed":
-            again = "tried again" in more
-            self.counts["retried" if again else "failed"] += 1
-            self._about("retrying" if again else "failed", entry, more, "yellow" if again else "red")
+            will_retry = "tried again" in more
+            self.counts["retried" if will_retry else "failed"] += 1
+            self._report_job("retrying" if will_retry else "failed", entry, more, "yellow" if will_retry else "red")
         elif entry.level != "DEBUG":
-            self._about(entry.level.lower(), entry, entry.message, "" if entry.level == "INFO" else "yellow")
+            self._report_job(entry.level.lower(), entry, entry.message, "" if entry.level == "INFO" else "yellow")
 
-    def _about(self, what: str, entry: Entry, more: str, style: str) -> None:
-        fields = _told_of(entry)
+    def _report_job(self, what: str, entry: Entry, more: str, style: str) -> None:
+        fields = _collect_job_fields(entry)
         if entry.job_id is not None and "job_name" not in fields:
-            fields["job_name"] = self._names([entry.job_id]).get(entry.job_id, entry.function)
-        took = entry.fields.get("duration_ms")
-        fields |= {"message": entry.message} | ({} if took is None else {"duration_ms": took})
+            fields["job_name"] = self._look_up_names([entry.job_id]).get(entry.job_id, entry.function)
+        duration = entry.fields.get("duration_ms")
+        fields |= {"message": entry.message} | ({} if duration is None else {"duration_ms": duration})
         name = fields.get("job_name", entry.function)
-        # a handler may name a field of its own like that, and it is whatever it is
-        lasted = f"  {took / 1000:.2f} s" if isinstance(took, int | float) else ""
-        self.say(what, fields, f"{name}  {fields.get('job_id', '')}{lasted}  {_near(more)}".rstrip(), style=style)
+        # a handler may log a field of this name with any value
+        seconds = f"  {duration / 1000:.2f} s" if isinstance(duration, int | float) else ""
+        self.say(
+            what, fields, f"{name}  {fields.get('job_id', '')}{seconds}  {_shorten_paths(more)}".rstrip(), style=style
+        )
 
-    def _result(self, entry: Entry) -> str:
+    def _find_result(self, entry: Entry) -> str:
         job = None if entry.job_id is None else self._relayq.get(entry.job_id)
         if job is None or job.result is None:
             return ""
-        told = json.dumps(job.result, ensure_ascii=False)
-        return told if len(told) <= _RESULT_CHARACTERS else told[:_RESULT_CHARACTERS] + "…"
+        text = json.dumps(job.result, ensure_ascii=False)
+        return text if len(text) <= _RESULT_CHARACTERS else text[:_RESULT_CHARACTERS] + "…"
 
     def say(self, what: str, fields: dict[str, Any], text: str, *, style: str = "") -> None:
-        """One line; for programs an object with these fields."""
+        """Print one line, or for programs an object with these fields."""
         if self._as_json:
             print_json({"event": what, **fields}, line=True)
         else:
-            say(f"{time.strftime('%H:%M:%S')}  {what:<10}  {_folded(text)}", style=style)
+            say(f"{time.strftime('%H:%M:%S')}  {what:<10}  {_fold(text)}", style=style)
             sys.stdout.flush()
 
 
-def _near(text: str) -> str:
-    """Places in files as they are named from here."""
+def _shorten_paths(text: str) -> str:
+    """Make the paths in a text relative to the current folder."""
     return text.replace(f"{Path.cwd()}{os.sep}", "")
 
 
-def _folded(text: str) -> str:
-    """Between words, as wide as the terminal, and below where it began; whoever reads a pipe wants one line."""
+def _fold(text: str) -> str:
+    """Fold a text between words to the terminal's width, indented below its beginning; a pipe gets one line."""
     room = shutil.get_terminal_size().columns - _INDENT
     if not is_fancy(sys.stdout) or room < _LEAST_ROOM:
         return text
-    folded = [
+    lines = [
         piece
         for line in text.splitlines()
         for piece in textwrap.wrap(line, room, break_long_words=False, break_on_hyphens=False) or [""]
     ]
-    return ("\n" + " " * _INDENT).join(folded)
+    return ("\n" + " " * _INDENT).join(lines)
 
 
-def _names_in(entries: Iterable[Entry]) -> dict[str, str]:
-    """The jobs' names by their ids, as far as the lines say."""
+def _collect_names(entries: Iterable[Entry]) -> dict[str, str]:
+    """Return the names that the lines give to jobs, by id."""
     return {
         entry.job_id: str(entry.fields["job_name"])
         for entry in entries
@@ -128,6 +130,6 @@ def _names_in(entries: Iterable[Entry]) -> dict[str, str]:
     }
 
 
-def _told_of(entry: Entry) -> dict[str, Any]:
-    """Which job it was, as far as the line says."""
+def _collect_job_fields(entry: Entry) -> dict[str, Any]:
+    """Return the fields in which a line names its job."""
     return {str(name): value for name, value in entry.fields.items() if name in _TOLD}

@@ -23,6 +23,15 @@ class Stop(Portable, Exception):
         super().__init__(message)
 
 
-def no_such_job(job_id: str, where: str = "in either table") -> Stop:
-    """What is said of an id that leads nowhere."""
-    return Stop(f"there is no job {job_id!r} {where}", NOT_FOUND, kind="NotFound")
+class NotFound(Stop):
+    """End the command: what it was asked for does not exist."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message, NOT_FOUND, kind="NotFound")
+
+
+class JobNotFound(NotFound):
+    """End the command: there is no job with this id."""
+
+    def __init__(self, job_id: str, where: str = "in either table") -> None:
+        super().__init__(f"there is no job {job_id!r} {where}")

@@ -1,20 +1,21 @@
-"""`relayq failed redrive|forget`: what becomes of failures, of one or of all that are meant."""
+"""`relayq failed redrive|forget`: bring failed jobs back or delete them, one by id or all that match."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 import typer
 
-from relayq_core.cli.bulk import Done, Rate, Stopped, carried_out
-from relayq_core.cli.command import Cli, command
-from relayq_core.cli.exit_codes import OK, no_such_job
-from relayq_core.cli.jobs import known_queue
-from relayq_core.cli.output import Column, age, print_table, say, span
-from relayq_core.cli.params import Queue, duration, flag, id_of_job, name_of_job
+from relayq_core.cli.bulk import Done, Rate, Stopped, carry_out, format_counts
+from relayq_core.cli.command import Cli, register_command
+from relayq_core.cli.exit_codes import OK, JobNotFound
+from relayq_core.cli.jobs import require_queue
+from relayq_core.cli.output import Column, format_age, format_duration, print_table, say
+from relayq_core.cli.params import Queue, flag, parse_duration, parse_job_id, parse_name
 from relayq_core.cli.prompts import Yes, confirm
 from relayq_core.client import RelayQ
 from relayq_core.errors import UnreadableRow
@@ -24,30 +25,32 @@ from relayq_core.operations.jobs import Failures
 from relayq_core.operations.serialize import failed_shape, headline, job_shape
 
 TABLE = "in the failed table"
-#: Of a dry run people read so many.
+#: The most jobs that a dry run lists for people.
 _SHOWN = 100
 
-Named = Annotated[str | None, typer.Option("--job", metavar="NAME", help="Only jobs of this name.", parser=name_of_job)]
+Named = Annotated[str | None, typer.Option("--job", metavar="NAME", help="Only jobs of this name.", parser=parse_name)]
 Error = Annotated[
-    str | None, typer.Option("--error", metavar="TEXT", help="Only errors that contain this, in whatever case.")
+    str | None, typer.Option("--error", metavar="TEXT", help="Only errors that contain this; case does not matter.")
 ]
 Since = Annotated[
     float | None,
-    typer.Option("--since", metavar="TIME", help="Only what failed in the last 90s, 2h, 1d.", parser=duration),
+    typer.Option("--since", metavar="TIME", help="Only what failed in the last 90s, 2h, 1d.", parser=parse_duration),
 ]
 _Ids = Annotated[
     list[str] | None,
-    typer.Argument(metavar="ID", help="The jobs' ids; else say which by options.", parser=id_of_job),
+    typer.Argument(metavar="ID", help="The jobs' ids; or choose them with options.", parser=parse_job_id),
 ]
 _All = Annotated[bool, flag("--all", help="All failed jobs.")]
-_Limit = Annotated[int | None, typer.Option("--limit", metavar="N", min=1, help="The newest N at most.")]
-_DryRun = Annotated[bool, flag("--dry-run", help="Show which, and do nothing.")]
+_Limit = Annotated[int | None, typer.Option("--limit", metavar="N", min=1, help="At most the newest N.")]
+_DryRun = Annotated[bool, flag("--dry-run", help="Show which jobs, and do nothing.")]
 
 
 def add_to(group: typer.Typer) -> None:
     """Add these commands."""
-    command(group, "redrive", example="relayq failed redrive --job send_email --since 2h --rate 10")(redrive)
-    command(group, "forget", example='relayq failed forget --queue emails --error "no such user" --dry-run')(forget)
+    register_command(group, "redrive", example="relayq failed redrive --job send_email --since 2h --rate 10")(redrive)
+    register_command(group, "forget", example='relayq failed forget --queue emails --error "no such user" --dry-run')(
+        forget
+    )
 
 
 def redrive(
@@ -65,15 +68,16 @@ def redrive(
 ) -> int:
     """Bring failed jobs back, with all their attempts.
 
-    By id, or all that fit the options, newest first. Each keeps its id, and is handed to a runner. Refused while
-    another job has its unique key. Asks first where jobs are chosen by options, unless --yes is given; Ctrl-C stops
-    after the job in hand.
+    Takes ids, or options that select jobs, newest first. Each job keeps its id and is handed to a runner. It is refused
+    while another job has its unique key. Asks for confirmation if you select jobs with options, unless --yes is given;
+    Ctrl-C stops after the current job.
 
-    JSON: for one id the object of `relayq list`, as the job then is, else {"matched", "dry_run", "redriven", "gone",
-    "refused": [{"id", "reason"}], "stopped"}, with --dry-run also "jobs". Exit code 1 if any was refused.
+    JSON: for one id the object of `relayq list`, for the job as it is afterwards; otherwise {"matched", "dry_run",
+    "redriven", "gone", "refused": [{"id", "reason"}], "stopped"}, with --dry-run also "jobs". Exit code 1 if a job was
+    refused.
     """
-    meant = _Meant(ids or [], queue, job, error, since, everything, limit)
-    return _done(cli, _REDRIVE, meant, rate=rate, dry_run=dry_run, yes=yes)
+    selection = _Selection(ids or [], queue, job, error, since, everything, limit)
+    return _apply(cli, _Redrive(), selection, rate=rate, dry_run=dry_run, yes=yes)
 
 
 def forget(
@@ -89,25 +93,25 @@ def forget(
     dry_run: _DryRun = False,
     yes: Yes = False,
 ) -> int:
-    """Delete failed jobs; there is no way back.
+    """Delete failed jobs; this cannot be undone.
 
-    By id, or all that fit the options, newest first. Asks first where jobs are chosen by options, unless --yes is
-    given; Ctrl-C stops after the job in hand.
+    Takes ids, or options that select jobs, newest first. Asks for confirmation if you select jobs with options, unless
+    --yes is given; Ctrl-C stops after the current job.
 
-    JSON: for one id {"id", "forgotten": true}, else {"matched", "dry_run", "forgotten", "gone", "refused":
-    [{"id", "reason"}], "stopped"}, with --dry-run also "jobs". Exit code 1 if any was refused.
+    JSON: for one id {"id", "forgotten": true}, otherwise {"matched", "dry_run", "forgotten", "gone", "refused":
+    [{"id", "reason"}], "stopped"}, with --dry-run also "jobs". Exit code 1 if a job was refused.
     """
-    meant = _Meant(ids or [], queue, job, error, since, everything, limit)
-    return _done(cli, _FORGET, meant, rate=rate, dry_run=dry_run, yes=yes)
+    selection = _Selection(ids or [], queue, job, error, since, everything, limit)
+    return _apply(cli, _Forget(), selection, rate=rate, dry_run=dry_run, yes=yes)
 
 
-def failures(now: int, queue: str | None, job: str | None, error: str | None, since: float | None) -> Failures:
-    """Which failures the options mean."""
+def select_failures(now: int, queue: str | None, job: str | None, error: str | None, since: float | None) -> Failures:
+    """Return the selection that the options describe; `since` is a duration in seconds, `now` epoch milliseconds."""
     return Failures(queue=queue, job=job, error=error, since=None if since is None else now - round(since * 1000))
 
 
-def show_failures(found: Iterable[JobRecord], now: int) -> None:
-    """A table of failed jobs."""
+def show_failures(jobs: Iterable[JobRecord], now: int) -> None:
+    """Print a table of failed jobs."""
     columns = (
         Column("id"),
         Column("name"),
@@ -116,16 +120,18 @@ def show_failures(found: Iterable[JobRecord], now: int) -> None:
         Column("failed"),
         Column("error", wide=True),
     )
-    rows = [(job.id, job.name, job.queue, str(job.attempt), age(job.finished_at, now), headline(job)) for job in found]
+    rows = [
+        (job.id, job.name, job.queue, str(job.attempt), format_age(job.finished_at, now), headline(job)) for job in jobs
+    ]
     print_table(columns, rows)
 
 
-# --- what is common to both ---
+# --- what both share ---
 
 
 @dataclass(frozen=True, slots=True)
-class _Meant:
-    """Which jobs were said, as they were said."""
+class _Selection:
+    """The jobs that the command line selects: by their ids, by filters, or all of them."""
 
     ids: Sequence[str]
     queue: str | None
@@ -136,131 +142,146 @@ class _Meant:
     limit: int | None
 
     @property
-    def narrowed(self) -> bool:
-        """There are filters."""
+    def has_filters(self) -> bool:
+        """At least one filter was given."""
         return any(filter is not None for filter in (self.queue, self.job, self.error, self.since))
 
-    def checked(self) -> None:
-        """Raises BadParameter where nobody can know which are meant: least of all may that be all of them."""
-        if self.ids and (self.narrowed or self.everything or self.limit):
-            raise typer.BadParameter("give either ids, or options that say which jobs, not both")
-        if self.everything and self.narrowed:
+    def check(self) -> None:
+        """Raise BadParameter if the selection is ambiguous or empty; it never means all jobs by default."""
+        if self.ids and (self.has_filters or self.everything or self.limit):
+            raise typer.BadParameter("give either ids, or options that select jobs, not both")
+        if self.everything and self.has_filters:
             raise typer.BadParameter("--all means all: leave it out, or --queue, --job, --error and --since")
-        if not self.ids and not self.everything and not self.narrowed:
+        if not self.ids and not self.everything and not self.has_filters:
             raise typer.BadParameter("say which jobs: their ids; --queue, --job, --error or --since; or --all")
 
-    def found(self, relayq: RelayQ) -> Sequence[str | JobRecord]:
-        """The ids, or the failures that fit; all of them before the first is touched."""
+    def resolve(self, relayq: RelayQ) -> Sequence[str | JobRecord]:
+        """Return the ids, or the failures that match; all of them, before the first is changed."""
         if self.ids:
             return list(dict.fromkeys(self.ids))
-        known_queue(relayq, self.queue)
-        now = relayq.clock.now()
-        fitting = relayq.operations.failures(failures(now, self.queue, self.job, self.error, self.since))
-        return list(islice(fitting, self.limit))
+        require_queue(relayq, self.queue)
+        filters = select_failures(relayq.clock.now(), self.queue, self.job, self.error, self.since)
+        return list(islice(relayq.operations.failures(filters), self.limit))
 
 
-@dataclass(frozen=True, slots=True)
-class _Work:
-    """What is to become of them."""
+class _Operation(ABC):
+    """What a command does to failed jobs."""
 
-    verb: str
-    done: str
-    #: the row is read, and a runner is told
-    reads: bool
-    one: Callable[[Cli, RelayQ, str], None]
-    many: Callable[[RelayQ, Sequence[str], float | None, Stopped], Iterator[Outcome]]
+    #: as the user reads it
+    verb: ClassVar[str]
+    #: its outcome in the tally
+    outcome: ClassVar[str]
+    #: it reads the row, and hands the job to a runner
+    reads_row: ClassVar[bool]
+
+    @abstractmethod
+    def apply_to_one(self, cli: Cli, relayq: RelayQ, job_id: str) -> None:
+        """Do it to one job and print the answer. Raises JobNotFound."""
+
+    @abstractmethod
+    def apply_to_many(
+        self, relayq: RelayQ, job_ids: Sequence[str], rate: float | None, stop: Stopped
+    ) -> Iterator[Outcome]:
+        """Do it to each of these jobs, at most `rate` a second, until `stop` returns True; yield each outcome."""
 
 
-def _done(cli: Cli, work: _Work, meant: _Meant, *, rate: float | None, dry_run: bool, yes: bool) -> int:
-    meant.checked()
-    relayq = cli.relayq(hands_off=work.reads and not dry_run)
-    if len(meant.ids) == 1 and not dry_run:
-        work.one(cli, relayq, meant.ids[0])
+class _Redrive(_Operation):
+    verb, outcome, reads_row = "redrive", "redriven", True
+
+    def apply_to_one(self, cli: Cli, relayq: RelayQ, job_id: str) -> None:
+        job = relayq.redrive(job_id)
+        if job is None:
+            raise JobNotFound(job_id, TABLE)
+
+        def show() -> None:
+            say(f"{job_id} is {job.status.value} again", style="green")
+            if cli.target.local:
+                say(f"No runner works here; to run the job: relayq --local run --id {job_id}")
+
+        cli.answer(job_shape(job), show)
+
+    def apply_to_many(
+        self, relayq: RelayQ, job_ids: Sequence[str], rate: float | None, stop: Stopped
+    ) -> Iterator[Outcome]:
+        return relayq.bulk.redrive(job_ids, rate=rate, stop=stop)
+
+
+class _Forget(_Operation):
+    verb, outcome, reads_row = "forget", "forgotten", False
+
+    def apply_to_one(self, cli: Cli, relayq: RelayQ, job_id: str) -> None:
+        if not relayq.forget(job_id):
+            raise JobNotFound(job_id, TABLE)
+        cli.answer({"id": job_id, "forgotten": True}, lambda: say(f"{job_id} is forgotten"))
+
+    def apply_to_many(
+        self, relayq: RelayQ, job_ids: Sequence[str], rate: float | None, stop: Stopped
+    ) -> Iterator[Outcome]:
+        return relayq.bulk.forget(job_ids, rate=rate, stop=stop)
+
+
+def _apply(
+    cli: Cli, operation: _Operation, selection: _Selection, *, rate: float | None, dry_run: bool, yes: bool
+) -> int:
+    selection.check()
+    relayq = cli.connect(hands_off=operation.reads_row and not dry_run)
+    if len(selection.ids) == 1 and not dry_run:
+        operation.apply_to_one(cli, relayq, selection.ids[0])
         return OK
-    chosen = meant.found(relayq)
+    selected = selection.resolve(relayq)
     if dry_run:
-        return _rehearse(cli, relayq, work, chosen)
-    ids = [each if isinstance(each, str) else each.id for each in chosen]
-    if ids and not meant.ids:
-        takes = f" at {rate:g} a second, about {span(round(len(ids) * 1000 / rate))}" if rate else ""
+        return _rehearse(cli, relayq, operation, selected)
+    ids = [job if isinstance(job, str) else job.id for job in selected]
+    if ids and not selection.ids:
+        duration = f" at {rate:g} per second, about {format_duration(round(len(ids) * 1000 / rate))}" if rate else ""
         jobs = f"{len(ids)} failed job{'s' if len(ids) > 1 else ''}"
-        confirm(f"{work.verb.capitalize()} {jobs}{takes}?", yes=yes, purpose=f"{work.verb} {jobs}")
-    done = carried_out(lambda stop: work.many(relayq, ids, rate, stop), work.verb, len(ids))
-    shown = done.show if ids else lambda: say("no failed job is like that", style="green")
-    cli.answer({"matched": len(ids), "dry_run": False, **done.shape(work.done, "gone")}, shown)
+        confirm(f"{operation.verb.capitalize()} {jobs}{duration}?", yes=yes, purpose=f"{operation.verb} {jobs}")
+    done = carry_out(lambda stop: operation.apply_to_many(relayq, ids, rate, stop), operation.verb, len(ids))
+    show = done.show if ids else lambda: say("no failed job matches", style="green")
+    cli.answer({"matched": len(ids), "dry_run": False, **done.summarize(operation.outcome, "gone")}, show)
     return done.exit_code
 
 
-def _rehearse(cli: Cli, relayq: RelayQ, work: _Work, chosen: Sequence[str | JobRecord]) -> int:
-    """Show what would become of them; ends as the real one does."""
+def _rehearse(cli: Cli, relayq: RelayQ, operation: _Operation, selected: Sequence[str | JobRecord]) -> int:
+    """Show what the operation would do, and return the exit code that it would have."""
     done = Done()
-    found = list(_still_there(relayq, work, chosen, done.tally))
-    if len(chosen) == 1 and done.tally.counts["gone"]:
-        raise no_such_job(str(chosen[0]), TABLE)
-    rest = ", ".join(f"{number} {what}" for what, number in done.tally.counts.items())
+    jobs = list(_read_remaining(relayq, operation, selected, done.tally))
+    if len(selected) == 1 and done.tally.counts["gone"]:
+        raise JobNotFound(str(selected[0]), TABLE)
+    rest = format_counts(done.tally)
 
     def show() -> None:
-        records = [each for each in found if isinstance(each, JobRecord)]
+        records = [job for job in jobs if isinstance(job, JobRecord)]
         if records:
             show_failures(records[:_SHOWN], relayq.clock.now())
-        say(f"would {work.verb} {len(found)}" + (f"; {rest}" if rest else ""))
+        say(f"would {operation.verb} {len(jobs)}" + (f"; {rest}" if rest else ""))
         done.show_refused()
 
-    shapes = [{"id": each} if isinstance(each, str) else failed_shape(each) for each in found]
-    cli.answer({"matched": len(chosen), "dry_run": True, **done.shape(work.done, "gone"), "jobs": shapes}, show)
+    shapes = [{"id": job} if isinstance(job, str) else failed_shape(job) for job in jobs]
+    cli.answer(
+        {"matched": len(selected), "dry_run": True, **done.summarize(operation.outcome, "gone"), "jobs": shapes}, show
+    )
     return done.exit_code
 
 
-def _still_there(
-    relayq: RelayQ, work: _Work, chosen: Sequence[str | JobRecord], tally: Tally
+def _read_remaining(
+    relayq: RelayQ, operation: _Operation, selected: Sequence[str | JobRecord], tally: Tally
 ) -> Iterator[str | JobRecord]:
-    """The job of each id, or the id alone of a row that cannot be read, where that is no hindrance; what is not there,
-    or cannot be done, is counted. What was chosen by filters was just read."""
-    for each in chosen:
+    """Yield the jobs that are still in the table; count the others in `tally`.
+
+    A row that cannot be read is yielded as its id if the operation does not read it. Jobs that were selected by filters
+    have just been read.
+    """
+    for selection in selected:
         try:
-            job = relayq.store.get_failed(each) if isinstance(each, str) else each
+            job = relayq.store.get_failed(selection) if isinstance(selection, str) else selection
         except UnreadableRow as error:
-            if work.reads:
-                tally.add(Outcome(str(each), "refused", str(error)))
+            if operation.reads_row:
+                tally.add(Outcome(str(selection), "refused", str(error)))
             else:
-                yield each
+                yield selection
         else:
             if job is None:
-                tally.add(Outcome(str(each), "gone"))
+                tally.add(Outcome(str(selection), "gone"))
             else:
                 yield job
-
-
-def _redrive_one(cli: Cli, relayq: RelayQ, job_id: str) -> None:
-    job = relayq.redrive(job_id)
-    if job is None:
-        raise no_such_job(job_id, TABLE)
-
-    def show_redriven() -> None:
-        say(f"{job_id} is {job.status.value} again", style="green")
-        if cli.where.local:
-            say(f"Nobody runs it by itself here: relayq --local run --id {job_id}")
-
-    cli.answer(job_shape(job), show_redriven)
-
-
-def _forget_one(cli: Cli, relayq: RelayQ, job_id: str) -> None:
-    if not relayq.forget(job_id):
-        raise no_such_job(job_id, TABLE)
-    cli.answer({"id": job_id, "forgotten": True}, lambda: say(f"{job_id} is forgotten"))
-
-
-_REDRIVE = _Work(
-    "redrive",
-    "redriven",
-    True,
-    _redrive_one,
-    lambda relayq, ids, rate, stop: relayq.bulk.redrive(ids, rate=rate, stop=stop),
-)
-_FORGET = _Work(
-    "forget",
-    "forgotten",
-    False,
-    _forget_one,
-    lambda relayq, ids, rate, stop: relayq.bulk.forget(ids, rate=rate, stop=stop),
-)

@@ -1,7 +1,7 @@
-"""What commands print: JSON for programs, tables for people, plain columns where there is no terminal.
+"""Print what commands answer: JSON for programs, tables for people, plain columns if stdout is no terminal.
 
-Stored texts come from whoever dispatches, and a terminal obeys what stands in them: everything that commands print goes
-through here, and every text through `clean`.
+Stored texts come from callers, and a terminal obeys the control characters in them: all output of commands goes through
+this module, and every text through `clean`.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from rich.text import Text
 
 from relayq_core.text import clean, escape_json
 
-#: Colours by their names in the terminal's own palette, so that they suit a light and a dark one.
+#: Colours of the terminal's own palette, which suit a light and a dark background.
 STATUS_STYLES = {
     "pending": "blue",
     "processing": "cyan",
@@ -32,14 +32,14 @@ STATUS_STYLES = {
     "cancelled": "magenta",
     "duplicate": "magenta",
 }
-#: Below this a column of sentences is not worth reading, and they stand beneath their rows.
+#: A column of sentences narrower than this is hard to read: they go below their rows instead.
 _NARROWEST = 30
 _UNITS = ((86_400_000, "d"), (3_600_000, "h"), (60_000, "min"), (1_000, "s"))
 
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """A column of a table. A `wide` one, of sentences, gives way where there is little room, the others never do."""
+    """A column of a table. Only a `wide` one, of sentences, may shrink when there is little room."""
 
     title: str
     wide: bool = False
@@ -47,12 +47,12 @@ class Column:
 
 
 def is_fancy(stream: TextIO) -> bool:
-    """Colours and lines are for terminals whose user has not said NO_COLOR."""
+    """Return whether the stream is a terminal that shows colours, and NO_COLOR is not set."""
     return stream.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
 
 
 def say(line: str = "", *, style: str = "") -> None:
-    """One line on stdout, however long; `style` where the terminal can show it."""
+    """Print one line on stdout, however long; `style` counts only on a terminal that can show it."""
     line = clean(line)
     if is_fancy(sys.stdout):
         Console(highlight=False).print(Text(line, style=style), soft_wrap=True)
@@ -61,29 +61,29 @@ def say(line: str = "", *, style: str = "") -> None:
 
 
 def complain(kind: str, message: str) -> None:
-    """`error: ...` or `warning: ...` on stderr."""
+    """Print `error: ...`, `warning: ...` or `note: ...` on stderr; a terminal wraps it between words."""
     message = clean(message)
     if is_fancy(sys.stderr):
         style = "bold red" if kind == "error" else "yellow"
         line = Text.assemble((f"{kind}:", style), " ", message)
-        Console(stderr=True, highlight=False).print(line, soft_wrap=True)
+        Console(stderr=True, highlight=False).print(line)
     else:
         print(f"{kind}: {message}", file=sys.stderr)  # noqa: T201
 
 
 def show_traceback(error: BaseException | None = None) -> None:
-    """The traceback of an error, or of the one that is handled now, on stderr; its messages may hold anything."""
-    told = traceback.format_exception(error or sys.exception())
-    print(clean("".join(told)), end="", file=sys.stderr)  # noqa: T201
+    """Print the traceback of an error, or of the one being handled, on stderr."""
+    lines = traceback.format_exception(error or sys.exception())
+    print(clean("".join(lines)), end="", file=sys.stderr)  # noqa: T201
 
 
-def as_text(line: str) -> Text:
-    """A line that changes while one waits, for rich, which would read a plain text as its own markup."""
+def render_text(line: str) -> Text:
+    """Return a line as rich's Text: rich would read a plain string as its own markup."""
     return Text(clean(line))
 
 
 def print_json(data: Any, *, line: bool = False) -> None:
-    """Data on stdout, as JSON; as one `line` where more of them follow."""
+    """Print data on stdout as JSON; with `line`, in one line, because more objects follow."""
     text = json.dumps(data, indent=None if line else 2, ensure_ascii=False, default=str)
     print(escape_json(text), flush=line)  # noqa: T201
 
@@ -91,8 +91,11 @@ def print_json(data: Any, *, line: bool = False) -> None:
 def print_table(
     columns: Sequence[Column], rows: Iterable[Sequence[str]], *, styles: dict[str, str] | None = None
 ) -> None:
-    """A table. Where the terminal has no room for its sentences, they stand beneath their rows; where it has none for
-    the rest either, each row is a block. A cell found in `styles` is coloured."""
+    """Print a table; cells found in `styles` are coloured.
+
+    If the terminal has no room for the wide columns, they go below their rows; if it has none for the others either,
+    each row is printed as a block.
+    """
     cells = [[clean(str(cell)) for cell in row] for row in rows]
     if not is_fancy(sys.stdout):
         _print_plain(columns, cells)
@@ -100,16 +103,16 @@ def print_table(
     console = Console(highlight=False)
     styles = styles or {}
     slim = [column for column in columns if not column.wide]
-    if _needed(columns, cells, columns) <= console.width:
-        console.print(table_of(columns, cells, styles))
-    elif len(slim) < len(columns) and _needed(columns, cells, slim) <= console.width:
+    if _measure_table(columns, cells, columns) <= console.width:
+        console.print(build_table(columns, cells, styles))
+    elif len(slim) < len(columns) and _measure_table(columns, cells, slim) <= console.width:
         _print_beneath(console, columns, cells, styles)
     else:
         _print_blocks(console, columns, cells, styles)
 
 
-def table_of(columns: Sequence[Column], cells: list[list[str]], styles: dict[str, str]) -> Table:
-    """A table for a terminal; a cell found in `styles` is coloured."""
+def build_table(columns: Sequence[Column], cells: list[list[str]], styles: dict[str, str]) -> Table:
+    """Return a table for a terminal; cells found in `styles` are coloured."""
     table = Table(box=None, header_style="bold", pad_edge=False, padding=(0, 2, 0, 0))
     for column in columns:
         table.add_column(
@@ -117,7 +120,7 @@ def table_of(columns: Sequence[Column], cells: list[list[str]], styles: dict[str
             justify="right" if column.right else "left",
             no_wrap=not column.wide,
             overflow="fold",
-            min_width=None if column.wide else _width(columns, cells, column),
+            min_width=None if column.wide else _measure_column(columns, cells, column),
         )
     for row in cells:
         table.add_row(*(Text(clean(cell), style=styles.get(cell, "")) for cell in row))
@@ -125,12 +128,12 @@ def table_of(columns: Sequence[Column], cells: list[list[str]], styles: dict[str
 
 
 def print_details(pairs: Iterable[tuple[str, str]], *, styles: dict[str, str] | None = None) -> None:
-    """Names and values, a line each; a value of several lines is a block below its name."""
-    shown = [(clean(name), clean(value)) for name, value in pairs if value]
+    """Print names and values, one pair a line; a value of several lines is a block below its name."""
+    lines = [(clean(name), clean(value)) for name, value in pairs if value]
     fancy = is_fancy(sys.stdout)
     console = Console(highlight=False)
-    width = max(len(name) for name, _ in shown)
-    for name, value in shown:
+    width = max(len(name) for name, _ in lines)
+    for name, value in lines:
         block = "\n" in value
         text = "\n" + "\n".join(f"  {line}" for line in value.splitlines()) if block else value
         if fancy:
@@ -140,49 +143,51 @@ def print_details(pairs: Iterable[tuple[str, str]], *, styles: dict[str, str] | 
             print(f"{name:<{width}}  {text}".rstrip() if not block else f"{name}{text}")  # noqa: T201
 
 
-def age(at: int | None, now: int) -> str:
-    """`3 s ago`, `in 5 min`; nothing for no time at all, nor for what is none."""
+def format_age(at: int | None, now: int) -> str:
+    """Return `3 s ago`, `in 5 min` or `now`; empty for None and for what is not a time."""
     if not isinstance(at, int):
         return ""
-    distance = span(abs(now - at))
+    distance = format_duration(abs(now - at))
     if distance == "0 s":
         return "now"
     return f"{distance} ago" if at <= now else f"in {distance}"
 
 
-def span(ms: int) -> str:
-    """A duration in its largest unit: `3 s`, `5 min`, `2 h`, `4 d`; below ten seconds with a tenth."""
+def format_duration(ms: int) -> str:
+    """Return a duration in its largest unit: `3 s`, `5 min`, `2 h`, `4 d`; below ten seconds with a tenth."""
     if ms < 10_000:
         return f"{ms / 1000:.1f}".removesuffix(".0") + " s"
     unit, name = next((unit, name) for unit, name in _UNITS if ms >= unit)
     return f"{ms // unit} {name}"
 
 
-def moment(at: int) -> str:
-    """A time for people: `2026-11-22 00:47:27 UTC`; what is no date is shown as it stands."""
+def format_time(at: int) -> str:
+    """Return a time as `2026-11-22 00:47:27 UTC`; a value that is no date is returned as it is."""
     try:
         return datetime.fromtimestamp(at / 1000, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
     except (TypeError, ValueError, OverflowError, OSError):
         return str(at)
 
 
-def _width(columns: Sequence[Column], cells: list[list[str]], column: Column) -> int:
+def _measure_column(columns: Sequence[Column], cells: list[list[str]], column: Column) -> int:
     place = columns.index(column)
     return max(len(column.title), *(len(row[place]) for row in cells), 0)
 
 
-def _needed(columns: Sequence[Column], cells: list[list[str]], shown: Sequence[Column]) -> int:
-    """The width that a table with the columns `shown` takes at least."""
+def _measure_table(columns: Sequence[Column], cells: list[list[str]], shown: Sequence[Column]) -> int:
+    """Return the least width of a table with the columns `shown`."""
     widths = (
-        min(_width(columns, cells, column), _NARROWEST) if column.wide else _width(columns, cells, column)
+        min(_measure_column(columns, cells, column), _NARROWEST)
+        if column.wide
+        else _measure_column(columns, cells, column)
         for column in shown
     )
     return sum(widths) + 2 * (len(shown) - 1)
 
 
 def _print_plain(columns: Sequence[Column], cells: list[list[str]]) -> None:
-    """Columns and nothing else: a line for each row, however long."""
-    widths = [_width(columns, cells, column) for column in columns]
+    """Print bare columns, a line for each row, however long."""
+    widths = [_measure_column(columns, cells, column) for column in columns]
     for row in [[column.title.upper() for column in columns], *cells]:
         line = "  ".join(
             cell.rjust(width) if column.right else cell.ljust(width)
@@ -192,19 +197,19 @@ def _print_plain(columns: Sequence[Column], cells: list[list[str]]) -> None:
 
 
 def _print_beneath(console: Console, columns: Sequence[Column], cells: list[list[str]], styles: dict[str, str]) -> None:
-    """Rows without their sentences, which follow each row, indented."""
-    widths = [_width(columns, cells, column) for column in columns]
+    """Print each row without its wide cells, which follow below it, indented."""
+    widths = [_measure_column(columns, cells, column) for column in columns]
 
-    def slim(row: Sequence[str], style: str = "") -> Text:
+    def render_slim(row: Sequence[str], style: str = "") -> Text:
         return Text("  ", style).join(
             Text(cell.rjust(width) if column.right else cell.ljust(width), styles.get(cell, ""))
             for cell, width, column in zip(row, widths, columns, strict=True)
             if not column.wide
         )
 
-    console.print(slim([column.title.upper() for column in columns], "bold"), no_wrap=True)
+    console.print(render_slim([column.title.upper() for column in columns], "bold"), no_wrap=True)
     for row in cells:
-        console.print(slim(row), no_wrap=True)
+        console.print(render_slim(row), no_wrap=True)
         for cell, column in zip(row, columns, strict=True):
             if column.wide and cell:
                 console.print(Padding(Text(cell), (0, 0, 0, 2)))

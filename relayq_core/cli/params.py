@@ -1,4 +1,4 @@
-"""What is typed on the command line, read and checked: a mistake is told in a sentence, and is a usage error."""
+"""Parse and check the words of the command line; a mistake is a usage error, in one sentence."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ _LIVE = (Status.PENDING.value, Status.PROCESSING.value, Status.RETRYING.value)
 _SECONDS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86_400}
 
 
-def duration(text: str | float) -> float:
-    """Seconds: `5`, `90s`, `5m`, `1h30m`, `2d`, `250ms`."""
-    if not isinstance(text, str):  # a default, read already
+def parse_duration(text: str | float) -> float:
+    """Return the seconds of `5`, `90s`, `5m`, `1h30m`, `2d` or `250ms`. Raises BadParameter."""
+    if not isinstance(text, str):  # a default, which is a number already
         return text
     plain = text.strip().lower()
     if re.fullmatch(r"\d+(\.\d+)?", plain, re.ASCII):
@@ -35,117 +35,123 @@ def duration(text: str | float) -> float:
     raise typer.BadParameter(f"expected a duration like 5, 90s, 5m or 2h, got {text!r}")
 
 
-def at_time(text: str) -> datetime:
-    """A moment in ISO 8601, with its zone."""
+def parse_time(text: str) -> datetime:
+    """Return the moment of an ISO 8601 text with its zone. Raises BadParameter."""
     try:
-        found = datetime.fromisoformat(text.strip())
+        moment = datetime.fromisoformat(text.strip())
     except ValueError:
         raise typer.BadParameter(f"expected a time like 2030-01-31T09:00:00Z, got {text!r}") from None
-    if found.tzinfo is None:
+    if moment.tzinfo is None:
         whole = text if "T" in text or " " in text else f"{text}T00:00"
-        raise typer.BadParameter(f"{text!r} names no zone; write {whole}Z for UTC, or {whole}+01:00")
-    return found
+        raise typer.BadParameter(f"{text!r} has no time zone; write {whole}Z for UTC, or {whole}+01:00")
+    return moment
 
 
-def epoch_ms(text: str | int) -> int:
-    """A moment as epoch milliseconds, the form that handoffs use, or in ISO 8601."""
+def parse_epoch_ms(text: str | int) -> int:
+    """Return the epoch milliseconds of a moment given as such, as in handoffs, or in ISO 8601. Raises BadParameter."""
     if isinstance(text, int) or re.fullmatch(r"\d{1,13}", text, re.ASCII):
         return int(text)
-    return round(at_time(text).timestamp() * 1000)
+    return round(parse_time(text).timestamp() * 1000)
 
 
-def payload(text: str | None) -> dict[str, Any]:
-    """The payload: JSON, `@file`, or `-` for stdin. None at all is the empty payload."""
+def read_payload(text: str | None) -> dict[str, Any]:
+    """Return the payload given as JSON, as `@file` or as `-` for stdin; None is the empty one. Raises BadParameter."""
     if text is None:
         return {}
-    source = _content(text)
+    source = _read_source(text)
     try:
-        found = json.loads(source, parse_constant=_not_json)
+        value = json.loads(source, parse_constant=_refuse_constant)
     except RecursionError:
-        _wrong_payload("it is nested too deeply")
+        _refuse_payload("it is nested too deeply")
     except ValueError as error:
-        _wrong_payload(f'not valid JSON: {error}; quote it whole, like \'{{"to": "ada@example.com"}}\'')
-    if not isinstance(found, dict):
-        _wrong_payload(f'expected a JSON object like {{"to": "ada@example.com"}}, got {_json_type(found)}')
-    return found
+        _refuse_payload(f'not valid JSON: {error}; put single quotes around it, like \'{{"to": "ada@example.com"}}\'')
+    if not isinstance(value, dict):
+        _refuse_payload(f'expected a JSON object like {{"to": "ada@example.com"}}, got {_name_json_type(value)}')
+    return value
 
 
-def _content(text: str) -> str:
+def _read_source(text: str) -> str:
     try:
         if text == "-":
             return sys.stdin.read()
         if text.startswith("@"):
             return Path(text[1:]).read_text(encoding="utf-8")
     except OSError as error:
-        _wrong_payload(f"{text[1:]}: {error.strerror}")
+        _refuse_payload(f"{text[1:]}: {error.strerror}")
     except UnicodeDecodeError:
-        _wrong_payload(f"{text[1:] or 'stdin'}: it is not UTF-8 text")
+        _refuse_payload(f"{text[1:] or 'stdin'}: it is not UTF-8 text")
     return text
 
 
-def _json_type(value: Any) -> str:
-    names = {list: "a list", str: "a text", bool: "true or false", int: "a number", float: "a number"}
+def _name_json_type(value: Any) -> str:
+    names = {list: "a list", str: "a string", bool: "true or false", int: "a number", float: "a number"}
     return names.get(type(value), "null")
 
 
-def _not_json(constant: str) -> NoReturn:
-    raise ValueError(f"{constant} is no JSON")
+def _refuse_constant(constant: str) -> NoReturn:
+    raise ValueError(f"{constant} is not JSON")
 
 
-def _wrong_payload(problem: str) -> NoReturn:
+def _refuse_payload(problem: str) -> NoReturn:
     raise typer.BadParameter(problem, param_hint="'JSON'")
 
 
-def _checked(check: Callable[[Any], T]) -> Callable[[str], T]:
-    """The core's own check, as a reader of the command line."""
+def _build_parser(check: Callable[[Any], T]) -> Callable[[str], T]:
+    """Return a parser that applies the core's own check to a word of the command line."""
 
-    def read(text: str) -> T:
+    def parse(text: str) -> T:
         try:
             return check(text)
         except InvalidOption as error:
-            raise typer.BadParameter(str(error).removeprefix(f"{error.option}: ")) from None
+            raise typer.BadParameter(error.problem) from None
 
-    return read
+    return parse
 
 
-def _attempts(text: str) -> int:
+def _parse_attempts(text: str) -> int:
     if not re.fullmatch(r"\d{1,6}", text, re.ASCII):
         raise InvalidOption("", f"expected a whole number of attempts from 1 to 1000, got {text!r}")
     return validate_attempts("", int(text))
 
 
-def _live(text: str) -> Status:
-    """Of ended jobs there is no index, so they cannot be listed."""
+def _parse_status(text: str) -> Status:
+    """Return the status of live jobs that the text names; no index lists ended jobs."""
     if text in _LIVE:
         return Status(text)
-    elsewhere = " (`relayq failed list` has the failed ones)" if text == "failed" else ""
+    elsewhere = " (`relayq failed list` lists those)" if text == "failed" else ""
     near = suggest(text, _LIVE).rstrip("?")
     raise InvalidOption("", f"expected {', '.join(_LIVE)}, got {text!r}{elsewhere}{'.' + near + '?' if near else ''}")
 
 
-id_of_job = _checked(validate_job_id)
-queue_name = _checked(validate_queue)
-name_of_job = _checked(validate_name)
+parse_job_id = _build_parser(validate_job_id)
+parse_queue = _build_parser(validate_queue)
+parse_name = _build_parser(validate_name)
 
-JobId = Annotated[str, typer.Argument(metavar="ID", help="The job's id, as dispatch printed it.", parser=id_of_job)]
+JobId = Annotated[
+    str, typer.Argument(metavar="ID", help="The job's id, which `relayq dispatch` prints.", parser=parse_job_id)
+]
 JobName = Annotated[
     str,
-    typer.Argument(metavar="NAME", help="The job's name; `relayq registry` lists them.", parser=name_of_job),
+    typer.Argument(metavar="NAME", help="The job's name; `relayq registry` lists them.", parser=parse_name),
 ]
-Queue = Annotated[str | None, typer.Option("--queue", metavar="QUEUE", help="Only this queue.", parser=queue_name)]
+Queue = Annotated[str | None, typer.Option("--queue", metavar="QUEUE", help="Only this queue.", parser=parse_queue)]
 Attempts = Annotated[
     int | None,
-    typer.Option("--max-attempts", metavar="N", help="How often it is tried at most.", parser=_checked(_attempts)),
+    typer.Option(
+        "--max-attempts", metavar="N", help="Maximum number of attempts.", parser=_build_parser(_parse_attempts)
+    ),
 ]
 LiveStatus = Annotated[
     Status | None,
-    typer.Option("--status", metavar="|".join(_LIVE), help="Only jobs in this state.", parser=_checked(_live)),
+    typer.Option(
+        "--status", metavar="|".join(_LIVE), help="Only jobs in this state.", parser=_build_parser(_parse_status)
+    ),
 ]
 
 
 def flag(*names: str, help: str, **more: Any) -> Any:
-    """An option that is there or not; no type is shown beside it."""
+    """Return an option without a value; help shows no type for it."""
     return typer.Option(*names, metavar="", help=help, **more)
 
 
-Limit = Annotated[int, typer.Option("--limit", metavar="N", min=1, help="Show so many at most.")]
+Limit = Annotated[int, typer.Option("--limit", metavar="N", min=1, help="Show at most N.")]

@@ -1,4 +1,4 @@
-"""What `relayq make-job` writes: a job, its test and its event, as text; and where each of them goes."""
+"""Render what `relayq make-job` writes: a job, its test and its event, and the path of each."""
 
 from __future__ import annotations
 
@@ -8,34 +8,34 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from relayq_core.cli.project_layout import jobs_folder
+from relayq_core.cli.project_layout import find_jobs_folder
 from relayq_core.errors import InvalidOption
 
-#: What the files below call by name: a job of that name would hide it, or be hidden.
+#: Names that the files below use: a job with such a name would hide it, or be hidden by it.
 _TAKEN = frozenset(
     {
         *("Job", "JobContext", "job", "str", "BaseException"),
         *("json", "Path", "Status", "dispatch", "Kit", "EVENT", "job_id", "relayq_inline"),
     }
 )
-#: pytest reads a file of this name for itself.
+#: pytest gives a file of this name a meaning of its own.
 _TAKEN_FILES = frozenset({"conftest"})
 _LONGEST = 100
 
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """Where things are, relative to the root."""
+    """Where the files go, relative to the root."""
 
     jobs: Path
     tests: Path
-    #: not there yet: it puts the folder of `jobs` on Python's path
+    #: the file that puts the folder of `jobs` on Python's path; None if it exists already
     conftest: Path | None
 
 
-def layout(root: Path) -> Layout:
-    """Jobs go to where jobs are, and tests beside those of their kind."""
-    jobs = jobs_folder(root)
+def find_layout(root: Path) -> Layout:
+    """Return where `root` keeps its jobs and their tests."""
+    jobs = find_jobs_folder(root)
     tests = Path("tests/functions") if jobs.parts[0] == "functions" else Path("tests")
     conftest = tests / "conftest.py"
     return Layout(jobs, tests, None if (root / conftest).exists() else conftest)
@@ -43,7 +43,7 @@ def layout(root: Path) -> Layout:
 
 @dataclass(frozen=True, slots=True)
 class Names:
-    """A job's name, and that of its file."""
+    """A job's name, and that of its module."""
 
     name: str
     module: str
@@ -54,84 +54,84 @@ class Names:
         return self.name[0].isupper()
 
 
-def names(text: str) -> Names:
-    """`SendInvoice` or `send_invoice`. Raises InvalidOption for what is neither."""
+def parse_names(text: str) -> Names:
+    """Return the names for `SendInvoice` or `send_invoice`. Raises InvalidOption for other texts."""
     module = re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", text).lower()
     if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_]*", text):
         raise InvalidOption("name", f"expected a name like SendInvoice or send_invoice, got {text[:80]!r}")
     if keyword.iskeyword(text) or keyword.iskeyword(module):
-        raise InvalidOption("name", f"{text!r} is a word of Python's own")
+        raise InvalidOption("name", f"{text!r} is a Python keyword")
     if text in _TAKEN or module in _TAKEN_FILES:
-        raise InvalidOption("name", f"{text!r} is a name that the job's own files need; take another")
+        raise InvalidOption("name", f"the job's files use the name {text!r} for something else; choose another")
     if len(module) > _LONGEST:
-        raise InvalidOption("name", f"its files are named after it: take a name of at most {_LONGEST} letters")
+        raise InvalidOption("name", f"its files are named after it: choose a name of at most {_LONGEST} letters")
     if text[0].isupper() and "_" in text:
         raise InvalidOption("name", f"expected a name like SendInvoice or send_invoice, got {text!r}")
     return Names(text, module)
 
 
-def files(wanted: Names, queue: str, place: Layout) -> dict[Path, str]:
-    """All that is to be written, by its path from the root."""
-    up = len(place.tests.parts)
-    event = Path("events") / f"dispatch_{wanted.module}.json"
-    written = {
-        place.jobs / f"{wanted.module}.py": (_CLASS if wanted.is_class else _FUNCTION).format(
-            name=wanted.name, queue=queue
+def render_files(names: Names, queue: str, layout: Layout) -> dict[Path, str]:
+    """Return the text of each file to write, by its path from the root."""
+    up = len(layout.tests.parts)
+    event = Path("events") / f"dispatch_{names.module}.json"
+    texts = {
+        layout.jobs / f"{names.module}.py": (_CLASS if names.is_class else _FUNCTION).format(
+            name=names.name, queue=queue
         ),
-        place.tests / f"test_{wanted.module}.py": _TEST.format(
-            name=wanted.name,
-            imports=_imports(wanted, place),
-            made=f'{wanted.name}(name="Ada")' if wanted.is_class else f'{wanted.name}.job(name="Ada")',
+        layout.tests / f"test_{names.module}.py": _TEST.format(
+            name=names.name,
+            imports=_render_imports(names, layout),
+            instance=f'{names.name}(name="Ada")' if names.is_class else f'{names.name}.job(name="Ada")',
             up=up,
             event=event.name,
         ),
-        event: json.dumps({"name": wanted.name, "args": {"name": "Ada"}, "queue": queue}, indent=2) + "\n",
+        event: json.dumps({"name": names.name, "args": {"name": "Ada"}, "queue": queue}, indent=2) + "\n",
     }
-    if place.conftest is not None:
-        root, folder = f"Path(__file__).parents[{up}]", place.jobs.parent.as_posix()
-        written[place.conftest] = _CONFTEST.format(path=root if folder == "." else f'{root} / "{folder}"')
-    return written
+    if layout.conftest is not None:
+        root, folder = f"Path(__file__).parents[{up}]", layout.jobs.parent.as_posix()
+        texts[layout.conftest] = _CONFTEST.format(path=root if folder == "." else f'{root} / "{folder}"')
+    return texts
 
 
-def _imports(wanted: Names, place: Layout) -> str:
-    """In the order that isort has them in: RelayQ is at home in its own repository, and elsewhere the jobs are."""
-    job = f"from jobs.{wanted.module} import {wanted.name}"
+def _render_imports(names: Names, layout: Layout) -> str:
+    """Return the imports in isort's order: RelayQ is first-party in its own repository, elsewhere the jobs are."""
+    job = f"from jobs.{names.module} import {names.name}"
     ours = "from relayq_core import Status, dispatch\nfrom relayq_core.testing import Kit"
-    return "\n\n".join([job, ours] if place.jobs.parts[0] == "functions" else [ours, job])
+    return "\n\n".join([job, ours] if layout.jobs.parts[0] == "functions" else [ours, job])
 
 
-_CLASS = '''"""{name}: say here what it does, and why it may be done twice."""
+_CLASS = '''"""{name}: describe what it does, and why doing it twice is safe."""
 
 from relayq_core import Job, JobContext
 
 
 class {name}(Job, queue="{queue}", max_attempts=3, timeout=60):
-    """Its fields are its payload."""
+    """The fields are the payload."""
 
     name: str
 
     def handle(self, context: JobContext) -> str:
-        """Do the work. What it returns is kept as the result, if it is JSON."""
+        """Do the work and return the result, which is kept if it is JSON."""
         context.logger.info("working for %s", self.name)
         return f"done for {{self.name}}"
 
     def failed(self, error: BaseException) -> None:
-        """Once it has failed for good: tell somebody, or leave this out."""
+        """Called when the job has failed for good; notify a person, or remove this method."""
 '''
 
-_FUNCTION = '''"""{name}: say here what it does, and why it may be done twice."""
+_FUNCTION = '''"""{name}: describe what it does, and why doing it twice is safe."""
 
 from relayq_core import JobContext, job
 
 
 @job(queue="{queue}", max_attempts=3, timeout=60)
 def {name}(context: JobContext, name: str) -> str:
-    """Do the work. The parameters are its payload; what it returns is kept as the result, if it is JSON."""
+    """Do the work and return the result, which is kept if it is JSON. The parameters are the payload."""
     context.logger.info("working for %s", name)
     return f"done for {{name}}"
 '''
 
-_TEST = '''"""{name}, dispatched and run as in production, on tables in memory."""
+_TEST = '''"""Dispatch {name} and run it as in production, on tables in memory."""
 
 import json
 from pathlib import Path
@@ -142,27 +142,27 @@ EVENT = json.loads((Path(__file__).parents[{up}] / "events" / "{event}").read_te
 
 
 def test_it_does_its_work(relayq_inline: Kit) -> None:
-    """Through JSON and the real runner."""
-    job_id = dispatch({made}).job_id
+    """The payload goes through JSON, and the real runner runs the job."""
+    job_id = dispatch({instance}).job_id
     assert relayq_inline.get(job_id).result == "done for Ada"
 
 
 def test_its_event_fits(relayq_inline: Kit) -> None:
-    """By its name alone, as a caller dispatches it that has none of its code."""
+    """A caller that does not have the job's code dispatches it by its name."""
     job_id = dispatch(EVENT["name"], EVENT["args"], queue=EVENT["queue"]).job_id
     assert relayq_inline.get(job_id).status is Status.COMPLETED
 
 
 def test_it_may_be_done_twice(relayq_inline: Kit) -> None:
-    """Its runner dies when the work is done and nobody knows: it is done again."""
+    """The runner dies after the work is done and before the end is written: the job runs again."""
     relayq_inline.crash_runner()
-    job_id = dispatch({made}).job_id
+    job_id = dispatch({instance}).job_id
     relayq_inline.time_travel(minutes=5)
     job = relayq_inline.get(job_id)
     assert (job.status, job.attempt) == (Status.COMPLETED, 2)
 '''
 
-_CONFTEST = '''"""The jobs are the package `jobs`, as they are in the Lambda."""
+_CONFTEST = '''"""Make the package `jobs` importable, as it is in the Lambda."""
 
 import sys
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""`relayq sweep`: do now what the scheduled sweeper would do."""
+"""`relayq sweep`: sweep once, as the scheduled sweeper does."""
 
 from __future__ import annotations
 
@@ -7,19 +7,19 @@ from typing import Annotated
 
 import typer
 
-from relayq_core.cli.command import Cli, command
-from relayq_core.cli.jobs import known_queue
+from relayq_core.cli.command import Cli, register_command
+from relayq_core.cli.jobs import require_queue
 from relayq_core.cli.output import Column, print_table, say
-from relayq_core.cli.params import Queue, duration, flag
+from relayq_core.cli.params import Queue, flag, parse_duration
 from relayq_core.engine.sweeper import Scope
 
-#: As long as the sweeper function may take.
+#: The timeout of the sweeper function.
 _TICK_MS = 150_000
 
 
 def add_to(app: typer.Typer) -> None:
     """Add this command."""
-    command(app, "sweep", example="relayq sweep --dry-run --queue emails")(sweep)
+    register_command(app, "sweep", example="relayq sweep --dry-run --queue emails")(sweep)
 
 
 def sweep(
@@ -27,7 +27,7 @@ def sweep(
     stale: Annotated[
         float | None,
         typer.Option(
-            "--stale", metavar="TIME", help="Jobs whose handoff is so old, instead of the setting's.", parser=duration
+            "--stale", metavar="TIME", help="How old a handoff must be, instead of the setting.", parser=parse_duration
         ),
     ] = None,
     vt: Annotated[
@@ -35,25 +35,23 @@ def sweep(
         typer.Option(
             "--vt",
             metavar="TIME",
-            help="Release only what was claimed so long ago or longer.",
-            parser=duration,
+            help="Release only jobs that were claimed at least TIME ago.",
+            parser=parse_duration,
             show_default=False,
         ),
     ] = 0.0,
-    limit: Annotated[
-        int | None, typer.Option("--limit", metavar="N", min=1, help="Act on so many jobs at most.")
-    ] = None,
+    limit: Annotated[int | None, typer.Option("--limit", metavar="N", min=1, help="Act on at most N jobs.")] = None,
     queue: Queue = None,
-    dry_run: Annotated[bool, flag("--dry-run", help="Say what would be done, and do nothing.")] = False,
+    dry_run: Annotated[bool, flag("--dry-run", help="Show what would be done, and do nothing.")] = False,
 ) -> None:
-    """Hand off what nobody ran; end leases that ran out.
+    """Hand off overdue jobs again; release those whose lease expired.
 
-    The schedule does this each minute. A live lease is never cut, whatever --vt says.
+    The schedule does this every minute. A lease that has not expired is never ended, whatever --vt says.
 
     JSON: {"dry_run", "counts": {action: number}, "oldest_due_age_ms", "jobs": [{"id", "queue", "action"}]}
     """
-    relayq = cli.relayq(hands_off=not dry_run)
-    known_queue(relayq, queue)
+    relayq = cli.connect(hands_off=not dry_run)
+    require_queue(relayq, queue)
     scope = Scope(
         queues=None if queue is None else [queue],
         stale_ms=None if stale is None else round(stale * 1000),
@@ -72,7 +70,7 @@ def sweep(
 
     def show() -> None:
         if not swept.rows:
-            say("nothing is overdue", style="green")
+            say("no job is overdue", style="green")
             return
         columns = (Column("id"), Column("queue"), Column("would be" if dry_run else "was"))
         print_table(columns, [(row.job_id, row.queue, action) for row, action in swept.rows], styles=_STYLES)

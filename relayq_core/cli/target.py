@@ -1,4 +1,4 @@
-"""Where the jobs are: the settings come from the environment, `.env`, a stack's outputs, or `.relayq/`."""
+"""Find where the jobs are: in the environment, `.env`, a stack's outputs, or `.relayq/`."""
 
 from __future__ import annotations
 
@@ -12,26 +12,26 @@ from pathlib import Path
 from relayq_core.cli.aws import Aws, DescribedStack
 from relayq_core.cli.exit_codes import Stop
 from relayq_core.cli.output import complain
-from relayq_core.cli.project_layout import code_folders, jobs_folder
+from relayq_core.cli.project_layout import find_jobs_folder, list_code_folders
 
-#: output of the stack -> the setting it stands for
+#: output of the stack -> the setting that it gives
 _OUTPUTS = {
     "JobsTableName": "RELAYQ_JOBS_TABLE",
     "FailedJobsTableName": "RELAYQ_FAILED_TABLE",
     "RunnerFunctionName": "RELAYQ_RUNNER_FUNCTION",
 }
 _EMBEDDED = ("moto", "flask", "flask_cors", "aws_lambda_powertools")
-#: The jobs that RelayQ comes with, by module: beside them its clone may have jobs of its own, which belong there alone.
+#: The modules of the jobs that RelayQ ships; a clone of its repository may have others beside them.
 _SHIPPED = "jobs.email,jobs.webhook"
-#: What `.env` may say. AWS_CONFIG_FILE and the like name files, and those name programs to run.
+#: What is read from `.env`. AWS_CONFIG_FILE and the like are not: such files name programs to run.
 _FROM_DOTENV = frozenset({"AWS_REGION", "AWS_DEFAULT_REGION", "AWS_PROFILE", "AWS_ENDPOINT_URL"})
 _ALL_FROM_DOTENV = ("RELAYQ_", "AWS_ENDPOINT_URL_")
 _KEYS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Where:
-    """What was said on the command line."""
+class Target:
+    """Where the jobs are, as the command line says."""
 
     stack: str | None = None
     region: str | None = None
@@ -39,46 +39,46 @@ class Where:
     local: bool = False
 
 
-def prepared(where: Where, until: ExitStack, aws: Aws, *, begin: bool = False) -> DescribedStack | None:
-    """Make this process's environment say where the jobs are, as long as `until` is open; the stack, if one was named.
+def prepare_environment(target: Target, until: ExitStack, aws: Aws, *, begin: bool = False) -> DescribedStack | None:
+    """Set the variables that say where the jobs are until `until` closes; return the stack, if one is named.
 
-    First of all counts what the environment says, then `.env`, then the stack. `begin`: with --local, begin with
-    empty tables where none are kept.
+    The environment wins over `.env`, and that over the stack. `begin`: with --local, create empty tables if there are
+    none.
     """
     before = dict(os.environ)
     until.callback(_restore, before)
     _read_dotenv()
-    if where.local:
+    if target.local:
         _use_local(until, begin=begin)
         return None
-    if where.region:
-        os.environ["AWS_REGION"] = os.environ["AWS_DEFAULT_REGION"] = where.region
-    if where.profile:
-        os.environ["AWS_PROFILE"] = where.profile
-        for key in _KEYS:  # keys in the environment would win over the profile that was asked for
+    if target.region:
+        os.environ["AWS_REGION"] = os.environ["AWS_DEFAULT_REGION"] = target.region
+    if target.profile:
+        os.environ["AWS_PROFILE"] = target.profile
+        for key in _KEYS:  # keys in the environment would win over the profile
             os.environ.pop(key, None)
-    if not where.stack:
+    if not target.stack:
         return None
-    stack = aws.stack(where.stack).checked(*_OUTPUTS)
+    stack = aws.describe_stack(target.stack).require_outputs(*_OUTPUTS)
     _use_outputs(stack)
     return stack
 
 
-def job_modules_findable(until: ExitStack, *, local: bool) -> None:
-    """Job modules are imported from wherever a repository may keep them: src, functions/runner, the folder itself."""
+def extend_import_path(until: ExitStack, *, local: bool) -> None:
+    """Put the folders that may hold job modules first on Python's path until `until` closes."""
     until.callback(sys.path.__setitem__, slice(None), list(sys.path))
-    wanted = [str(folder) for folder in code_folders(Path.cwd())]
-    sys.path[:] = [*wanted, *(folder for folder in sys.path if folder not in wanted)]
-    # a jobs folder without an __init__.py would lose to one that has it, wherever that stands
+    folders = [str(folder) for folder in list_code_folders(Path.cwd())]
+    sys.path[:] = [*folders, *(folder for folder in sys.path if folder not in folders)]
+    # only without a jobs folder here: one that has no __init__.py would lose to the shipped one, which has it
     if local and not _has_jobs():
-        from relayq_core.local.stack import shipped_jobs
+        from relayq_core.local.stack import find_shipped_jobs
 
-        sys.path.append(str(shipped_jobs()))  # the demo's webhook
+        sys.path.append(str(find_shipped_jobs()))  # the demo's webhook
 
 
 def _has_jobs() -> bool:
-    """This folder has a package `jobs` where one may be."""
-    return jobs_folder(Path.cwd()).is_dir()
+    """Return whether this folder has a package `jobs` in one of its places."""
+    return find_jobs_folder(Path.cwd()).is_dir()
 
 
 def _restore(before: dict[str, str]) -> None:
@@ -88,38 +88,38 @@ def _restore(before: dict[str, str]) -> None:
 
 
 def _read_dotenv() -> None:
-    """Take from `.env` what says where the jobs are, and nothing that could run a program: folders may be foreign."""
+    """Read from `.env` where the jobs are, and nothing that could run a program: the folder may be someone else's."""
     from dotenv import dotenv_values
 
-    # no ${NAME}: an address in it could carry a secret of the environment away
-    said = {key: value for key, value in dotenv_values(Path(".env"), interpolate=False).items() if value is not None}
-    taken = {key: value for key, value in said.items() if key in _FROM_DOTENV or key.startswith(_ALL_FROM_DOTENV)}
-    for key, value in taken.items():
+    # no ${NAME}: it could put a secret of the environment into an address
+    values = {key: value for key, value in dotenv_values(Path(".env"), interpolate=False).items() if value is not None}
+    accepted = {key: value for key, value in values.items() if key in _FROM_DOTENV or key.startswith(_ALL_FROM_DOTENV)}
+    for key, value in accepted.items():
         os.environ.setdefault(key, value)
-    if left := sorted(key for key in said.keys() - taken.keys() - os.environ.keys() if key.startswith("AWS_")):
-        complain("note", f"{', '.join(left)}: not read from .env; set it in the environment, or name an AWS_PROFILE")
+    if ignored := sorted(key for key in values.keys() - accepted.keys() - os.environ.keys() if key.startswith("AWS_")):
+        complain("note", f"{', '.join(ignored)}: not read from .env; set it in the environment, or use AWS_PROFILE")
 
 
 def _use_local(until: ExitStack, *, begin: bool) -> None:
     check_embedded()
-    from relayq_core.local.environ import applied
-    from relayq_core.local.state import FOLDER, kept
+    from relayq_core.local.environ import apply_environ
+    from relayq_core.local.state import FOLDER, open_state
 
-    said = os.environ.get("RELAYQ_JOB_MODULES")
+    variable = os.environ.get("RELAYQ_JOB_MODULES")
 
-    def waiting(holder: str) -> None:
-        complain("waiting", f"{holder} has the tables in {FOLDER}; this goes on when it ends. Ctrl-C gives up")
+    def report_wait(holder: str) -> None:
+        complain("waiting", f"{holder} is using the tables in {FOLDER}; this continues when it ends. Ctrl-C to give up")
 
-    aws, settings = until.enter_context(kept(FOLDER, begin=begin, waiting=waiting))
-    modules = (said or settings.get("RELAYQ_JOB_MODULES", "jobs")).split(",")
+    aws, settings = until.enter_context(open_state(FOLDER, begin=begin, waiting=report_wait))
+    modules = (variable or settings.get("RELAYQ_JOB_MODULES", "jobs")).split(",")
     if not _has_jobs():
         modules = [_SHIPPED if module.strip() == "jobs" else module for module in modules]
     settings = {**settings, "RELAYQ_JOB_MODULES": ",".join(modules)}
-    until.enter_context(applied({**aws.environ, "RELAYQ_HANDOFF": "none", **settings}))
+    until.enter_context(apply_environ({**aws.environ, "RELAYQ_HANDOFF": "none", **settings}))
 
 
 def check_embedded() -> None:
-    """The embedded stack needs what the command line alone does without. Raises Stop."""
+    """Raise Stop if the embedded stack cannot run here, or if its packages are not installed."""
     if os.name != "posix":
         raise Stop("the embedded stack runs on Linux and macOS; on Windows use WSL")
     if missing := [name for name in _EMBEDDED if importlib.util.find_spec(name) is None]:
@@ -128,9 +128,9 @@ def check_embedded() -> None:
 
 def _use_outputs(stack: DescribedStack) -> None:
     for output, variable in _OUTPUTS.items():
-        given = os.environ[variable] = os.environ.get(variable) or stack.outputs[output]
-        if given != stack.outputs[output]:
+        value = os.environ[variable] = os.environ.get(variable) or stack.outputs[output]
+        if value != stack.outputs[output]:
             complain(
                 "warning",
-                f"{variable}={given} from the environment wins over {stack.outputs[output]} of stack {stack.name}",
+                f"{variable}={value} from the environment wins over {stack.outputs[output]} of stack {stack.name}",
             )

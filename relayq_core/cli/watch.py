@@ -1,4 +1,4 @@
-"""Look again and again: at all queues while somebody watches, at one job until it has ended."""
+"""Poll: show all queues again and again, or one job until it has ended."""
 
 from __future__ import annotations
 
@@ -9,74 +9,86 @@ from contextlib import contextmanager
 
 from rich.console import Console, RenderableType
 
-from relayq_core.cli.exit_codes import NOT_FOUND, Stop
-from relayq_core.cli.output import as_text, is_fancy, say
-from relayq_core.cli.render import attempts, progress_of
+from relayq_core.cli.exit_codes import NotFound
+from relayq_core.cli.output import is_fancy, render_text, say
+from relayq_core.cli.render import format_attempts, format_progress
 from relayq_core.client import RelayQ
 from relayq_core.model.record import JobRecord
 
-#: Seconds between two looks at all queues. Each is eight small reads for every queue.
+#: Seconds between two updates of all queues; each makes eight small reads per queue.
 _EVERY = 2.0
-#: Looks at one job come ever further apart, seconds: a short job is seen to end at once, a long one costs little.
-_FIRST, _LONGEST = 0.1, 2.0
+#: The first and the longest pause between two reads of one job, in seconds, and the factor between them: the end of a
+#: short job is seen at once, and a long one costs few reads.
+_FIRST, _LONGEST, _FACTOR = 0.1, 2.0, 1.5
 
 
-def watched(look: Callable[[], RenderableType]) -> None:
-    """Show what `look` answers with, anew every two seconds, until Ctrl-C."""
+def watch_screen(render: Callable[[], RenderableType]) -> None:
+    """Show what `render` returns and update it every two seconds, until Ctrl-C."""
     from rich.live import Live
 
     console = Console(highlight=False)
     try:
-        with Live(look(), console=console, auto_refresh=False) as live:
+        with Live(render(), console=console, auto_refresh=False) as live:
             while True:
                 time.sleep(_EVERY)
-                live.update(look(), refresh=True)
+                live.update(render(), refresh=True)
     except KeyboardInterrupt:
         return
 
 
-def followed(relayq: RelayQ, job_id: str, *, quiet: bool = False) -> JobRecord | None:
-    """The job once it has ended, or None once it is not there; tells of each change meanwhile, unless `quiet`."""
-    with _teller(quiet=quiet) as tell:
-        pause = _FIRST
-        while (job := relayq.get(job_id)) is not None and not job.status.is_ended:
-            tell(_line(job))
-            time.sleep(pause)
-            pause = min(pause * 1.5, _LONGEST)
-        return job
+def follow_job(relayq: RelayQ, job_id: str, *, quiet: bool = False) -> JobRecord | None:
+    """Return the job once it has ended, or None once it is gone; show each change until then, unless `quiet`."""
+    with _show_changes(quiet=quiet) as show:
+        return poll_job(relayq, job_id, lambda job: show(_describe_progress(job)))
 
 
-def gone_well(relayq: RelayQ, job_id: str) -> None:
-    """Of a job that was there, and is not any more. Raises Stop, unless completed jobs are not kept here."""
+def poll_job(
+    relayq: RelayQ, job_id: str, show: Callable[[JobRecord], object], *, timeout: float | None = None
+) -> JobRecord | None:
+    """Read a job until it has ended or is gone, or for `timeout` seconds; call `show` after each read before that.
+
+    Returns the job as it was last read, or None if it is gone.
+    """
+    end = None if timeout is None else time.monotonic() + timeout
+    pause = _FIRST
+    while True:
+        job = relayq.get(job_id)
+        if job is None or job.status.is_ended or (end is not None and time.monotonic() >= end):
+            return job
+        show(job)
+        time.sleep(pause if end is None else max(0.0, min(pause, end - time.monotonic())))
+        pause = min(pause * _FACTOR, _LONGEST)
+
+
+def expect_deleted(relayq: RelayQ, job_id: str) -> None:
+    """Raise NotFound for a job that has disappeared, unless completed jobs are not kept here."""
     if relayq.settings.retention_seconds == 0:
         return
-    raise Stop(
-        f"job {job_id!r} is gone: it failed and was forgotten, or it completed where RELAYQ_RETENTION_SECONDS is 0"
-        " (which it is not here)",
-        NOT_FOUND,
-        kind="NotFound",
+    raise NotFound(
+        f"job {job_id!r} is gone: it failed and was forgotten, or it completed under RELAYQ_RETENTION_SECONDS=0,"
+        " which is not the setting here"
     )
 
 
-def _line(job: JobRecord) -> str:
-    progress = f", {progress_of(job)}" if job.progress_json else ""
-    return f"{job.status.value}, attempt {attempts(job)}{progress}"
+def _describe_progress(job: JobRecord) -> str:
+    progress = f", {format_progress(job)}" if job.progress_json else ""
+    return f"{job.status.value}, attempt {format_attempts(job)}{progress}"
 
 
 @contextmanager
-def _teller(*, quiet: bool) -> Iterator[Callable[[str], None]]:
-    """On a terminal one line that changes; elsewhere a line for each change."""
+def _show_changes(*, quiet: bool) -> Iterator[Callable[[str], None]]:
+    """Yield the function that shows a line: on a terminal it replaces the last one, elsewhere it is printed if new."""
     if quiet:
         yield lambda line: None
     elif is_fancy(sys.stderr):
         with Console(stderr=True).status("") as status:
-            yield lambda line: status.update(as_text(line))
+            yield lambda line: status.update(render_text(line))
     else:
-        said: list[str] = []
+        lines: list[str] = []
 
-        def tell(line: str) -> None:
-            if said[-1:] != [line]:
-                said.append(line)
+        def show(line: str) -> None:
+            if lines[-1:] != [line]:
+                lines.append(line)
                 say(line)
 
-        yield tell
+        yield show

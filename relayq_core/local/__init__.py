@@ -1,5 +1,5 @@
 """The embedded stack: DynamoDB, Lambda and the schedule on this machine, for `relayq demo` and `--local`.
 
-Real handlers in real processes, real boto3 over HTTP; only what AWS itself would do is played. Nothing of this is
-in the Lambda layer.
+It runs the real handlers in real processes, with real boto3 over HTTP; only AWS itself is emulated. The Lambda layer
+contains none of it.
 """

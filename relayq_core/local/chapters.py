@@ -1,4 +1,4 @@
-"""The chapters of the demo's story: each dispatches one job, says how it stands, and knows what it promised."""
+"""The chapters of the demo's story: each dispatches one job, describes its state, and checks what was promised."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from relayq_core.model.record import JobRecord, Status
 
 @dataclass(frozen=True, slots=True)
 class Stage:
-    """What the chapters are played on."""
+    """What the chapters use: the stack, a client, and a receiver of webhooks."""
 
     stack: Stack
     relayq: RelayQ
@@ -25,7 +25,7 @@ class Stage:
 
 
 class Chapter(ABC):
-    """One dispatch, from its beginning to its end."""
+    """One dispatch, and the story of its job."""
 
     key: ClassVar[str]
     about: ClassVar[str]
@@ -37,21 +37,21 @@ class Chapter(ABC):
 
     @abstractmethod
     def dispatch(self) -> Dispatched:
-        """Begin it."""
+        """Dispatch the chapter's job."""
 
     def watch(self, job: JobRecord) -> None:  # noqa: B027 - most chapters do nothing here
-        """Do what this chapter does while its job is under way."""
+        """Act while the job is running, if the chapter does."""
 
     @abstractmethod
     def note(self, job: JobRecord) -> str:
-        """What there is to say of the job as it now is."""
+        """Return a note on the current state of the job."""
 
     @abstractmethod
-    def kept(self, job: JobRecord) -> bool:
-        """Whether the tables say what was promised, once the job has ended."""
+    def is_kept(self, job: JobRecord) -> bool:
+        """Return whether the tables show what was promised, once the job has ended."""
 
-    def found(self, job: JobRecord) -> str:
-        """What they say."""
+    def describe_outcome(self, job: JobRecord) -> str:
+        """Return what the tables show."""
         return f"{job.status} at attempt {job.attempt}"
 
 
@@ -60,21 +60,21 @@ class PlainJob(Chapter):
     promise = "a plain job completes at its first attempt"
 
     def dispatch(self) -> Dispatched:
-        return self.stage.relayq.dispatch(_hello(), unique="hello:ada", unique_for=60)
+        return self.stage.relayq.dispatch(_build_hello(), unique="hello:ada", unique_for=60)
 
     def note(self, job: JobRecord) -> str:
         if job.status is not Status.COMPLETED:
             return ""
-        took = (job.finished_at or 0) - job.created_at
-        return f"{job.result!r}, {took / 1000:.2f} s after dispatch"
+        duration = (job.finished_at or 0) - job.created_at
+        return f"{job.result!r}, {duration / 1000:.2f} s after dispatch"
 
-    def kept(self, job: JobRecord) -> bool:
+    def is_kept(self, job: JobRecord) -> bool:
         return job.status is Status.COMPLETED and job.attempt == 1
 
 
 class DelayedJob(Chapter):
     key, about = "delayed", "a delayed job"
-    promise = "a delayed job is started when its time has come, and never before"
+    promise = "a delayed job starts when it is due, and never before"
     seconds = 3
 
     def dispatch(self) -> Dispatched:
@@ -82,43 +82,43 @@ class DelayedJob(Chapter):
 
     def note(self, job: JobRecord) -> str:
         if job.status is not Status.COMPLETED:
-            return f"delay={self.seconds}: {_in(job.available_at)}"
+            return f"delay={self.seconds}: {_format_wait(job.available_at)}"
         return f"{job.result!r}, {(job.started_at or 0) - job.available_at} ms after its time"
 
-    def kept(self, job: JobRecord) -> bool:
+    def is_kept(self, job: JobRecord) -> bool:
         return job.status is Status.COMPLETED and (job.started_at or 0) >= job.available_at
 
-    def found(self, job: JobRecord) -> str:
-        return f"{super().found(job)}, due at {job.available_at}, started at {job.started_at}"
+    def describe_outcome(self, job: JobRecord) -> str:
+        return f"{super().describe_outcome(job)}, due at {job.available_at}, started at {job.started_at}"
 
 
 class Duplicate(Chapter):
     key, about = "duplicate", "a duplicate"
-    promise = "a duplicate is turned away and told the first job's id"
+    promise = "a duplicate is refused, and its caller gets the first job's id"
 
     def dispatch(self) -> Dispatched:
-        return self.stage.relayq.dispatch(_hello(), unique="hello:ada", unique_for=60)
+        return self.stage.relayq.dispatch(_build_hello(), unique="hello:ada", unique_for=60)
 
     def note(self, job: JobRecord) -> str:
-        return "turned away: the first has its unique key"
+        return "refused: the first job has its unique key"
 
-    def kept(self, job: JobRecord) -> bool:
-        return self.dispatched.duplicate and job.name == "demo.hello" and self._hellos() == 1
+    def is_kept(self, job: JobRecord) -> bool:
+        return self.dispatched.duplicate and job.name == "demo.hello" and self._count_hellos() == 1
 
-    def found(self, job: JobRecord) -> str:
-        return f"duplicate={self.dispatched.duplicate}, {self._hellos()} job(s) of that name in the table"
+    def describe_outcome(self, job: JobRecord) -> str:
+        return f"duplicate={self.dispatched.duplicate}, {self._count_hellos()} job(s) of that name in the table"
 
-    def _hellos(self) -> int:
-        rows = self.stage.stack.aws.rows(self.stage.relayq.settings.jobs_table)
+    def _count_hellos(self) -> int:
+        rows = self.stage.stack.aws.read_rows(self.stage.relayq.settings.jobs_table)
         return sum(row.get("name") == {"S": "demo.hello"} for row in rows)
 
 
 class FlakyWebhook(Chapter):
     key, about = "webhook", "a flaky webhook"
-    promise = "a webhook is posted until it is taken, with one idempotency key"
+    promise = "a webhook is posted until the receiver accepts it, with one idempotency key"
 
     def dispatch(self) -> Dispatched:
-        # by name: whoever dispatches needs none of the job's code
+        # by name: the caller needs none of the job's code
         return self.stage.relayq.dispatch(
             "post_webhook",
             {"url": self.stage.receiver.url, "payload": {"order": 7, "paid": True}},
@@ -128,17 +128,17 @@ class FlakyWebhook(Chapter):
         )
 
     def note(self, job: JobRecord) -> str:
-        answers = ", ".join(map(str, self._answers()))
-        return f"{answers}; again {_in(job.available_at)}" if job.status is Status.RETRYING else answers
+        answers = ", ".join(map(str, self._list_answers()))
+        return f"{answers}; again {_format_wait(job.available_at)}" if job.status is Status.RETRYING else answers
 
-    def kept(self, job: JobRecord) -> bool:
+    def is_kept(self, job: JobRecord) -> bool:
         keys = {key for key, _ in self.stage.receiver.calls}
-        return job.status is Status.COMPLETED and self._answers() == [503] * TROUBLES + [200] and keys == {job.id}
+        return job.status is Status.COMPLETED and self._list_answers() == [503] * TROUBLES + [200] and keys == {job.id}
 
-    def found(self, job: JobRecord) -> str:
-        return f"{super().found(job)}, the receiver answered {self._answers()}"
+    def describe_outcome(self, job: JobRecord) -> str:
+        return f"{super().describe_outcome(job)}, the receiver answered {self._list_answers()}"
 
-    def _answers(self) -> list[int]:
+    def _list_answers(self) -> list[int]:
         return [status for _, status in self.stage.receiver.calls]
 
 
@@ -151,7 +151,7 @@ class KilledRunner(Chapter):
         return self.stage.relayq.dispatch(demo_jobs.report.job(title="Sales"))
 
     def watch(self, job: JobRecord) -> None:
-        """Kill the runner, once the job has told that it is in the middle of its work."""
+        """Kill the runner once the job reports progress, in the middle of its work."""
         if self.pid is None and job.status is Status.PROCESSING and job.progress:
             self.pid = self.stage.stack.kill_runner_of(job.id)
 
@@ -159,21 +159,22 @@ class KilledRunner(Chapter):
         page = str(job.progress["note"]) if job.progress else ""
         if self.pid is None:
             return page
-        if not self._crashes(job):
-            lease = _in(job.lease_until or 0)
-            return f"runner {self.pid} killed; its lease {'is over' if lease == 'now' else f'ends {lease}'}"
+        if not self._count_crashes(job):
+            lease = _format_wait(job.lease_until or 0)
+            return f"runner {self.pid} killed; its lease {'has expired' if lease == 'now' else f'expires {lease}'}"
         if job.status is not Status.COMPLETED:
-            return f"found by the sweeper; {page}"
+            return f"released by the sweeper; {page}"
         return "its runner was killed, the sweeper saved it"
 
-    def kept(self, job: JobRecord) -> bool:
-        return job.status is Status.COMPLETED and self.pid is not None and self._crashes(job) > 0
+    def is_kept(self, job: JobRecord) -> bool:
+        return job.status is Status.COMPLETED and self.pid is not None and self._count_crashes(job) > 0
 
-    def found(self, job: JobRecord) -> str:
-        return f"{super().found(job)}, killed process {self.pid}, {self._crashes(job)} crash(es) in the table"
+    def describe_outcome(self, job: JobRecord) -> str:
+        crashes = self._count_crashes(job)
+        return f"{super().describe_outcome(job)}, killed process {self.pid}, {crashes} crash(es) in the table"
 
-    def _crashes(self, job: JobRecord) -> int:
-        """Errors that only the sweeper writes."""
+    def _count_crashes(self, job: JobRecord) -> int:
+        """Count the errors that only the sweeper writes."""
         return sum(str(error["error"]).startswith("JobCrashed") for error in job.errors)
 
 
@@ -187,10 +188,10 @@ class PoisonJob(Chapter):
     def note(self, job: JobRecord) -> str:
         reason = str(job.errors[-1]["error"]).partition(": ")[2] if job.errors else ""
         if job.status is Status.RETRYING:
-            return f"{reason}; again {_in(job.available_at)}"
+            return f"{reason}; again {_format_wait(job.available_at)}"
         return f"failed table: {reason}" if job.status is Status.FAILED else reason
 
-    def kept(self, job: JobRecord) -> bool:
+    def is_kept(self, job: JobRecord) -> bool:
         store = self.stage.relayq.store
         buried = store.get_failed(job.id)
         return (
@@ -204,10 +205,10 @@ class PoisonJob(Chapter):
 STORY: tuple[type[Chapter], ...] = (PlainJob, DelayedJob, Duplicate, FlakyWebhook, KilledRunner, PoisonJob)
 
 
-def _hello() -> object:
+def _build_hello() -> object:
     return demo_jobs.hello.job(name="Ada")
 
 
-def _in(at: int) -> str:
+def _format_wait(at: int) -> str:
     left = (at - time.time_ns() // 1_000_000) / 1000
     return f"in {left:.1f} s" if left >= 0.05 else "now"

@@ -1,4 +1,4 @@
-"""The demo: plays its story on the embedded stack, and looks into the tables whether it came true."""
+"""Play the demo's story on the embedded stack, and check in the tables that it came true."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from relayq_core.local.chapters import STORY, Chapter, Stage
-from relayq_core.local.stack import Stack, shipped_jobs
+from relayq_core.local.stack import Stack, find_shipped_jobs
 from relayq_core.model.record import JobRecord
 
 JOB_MODULES = "jobs,relayq_core.local.demo_jobs"
-#: What a production stack takes its time for goes faster here.
+#: The demo uses shorter times than a production stack.
 _SETTINGS = {
     "RELAYQ_JOB_MODULES": JOB_MODULES,
     "RELAYQ_STALE_SECONDS": "2",
@@ -21,12 +21,12 @@ _SETTINGS = {
     "WEBHOOK_ALLOW_PRIVATE": "true",  # the receiver of the demo is on 127.0.0.1
 }
 _TICK_SECONDS = 1.0
-_LOOK_SECONDS = 0.1
+_POLL_SECONDS = 0.1
 
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """How one chapter stands: its job's status, or `duplicate`; its tries as `2/3`; and what there is to say."""
+    """The state of one chapter: its job's status or `duplicate`, its attempt as in `2/3`, and a note."""
 
     key: str
     about: str
@@ -39,7 +39,7 @@ class Line:
 
 @dataclass(frozen=True, slots=True)
 class Scene:
-    """How the story stands, `seconds` after its beginning."""
+    """The state of the story, `seconds` after its beginning."""
 
     seconds: float
     lines: tuple[Line, ...]
@@ -47,7 +47,7 @@ class Scene:
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """What the demo promised, whether the tables say so, and what they say."""
+    """A promise of the demo, whether it was kept, and what the tables show."""
 
     promise: str
     kept: bool
@@ -56,7 +56,7 @@ class Check:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """The last scene, and what came of the promises."""
+    """The last scene, and a check of each promise."""
 
     scene: Scene
     checks: tuple[Check, ...]
@@ -67,45 +67,45 @@ class Outcome:
         return all(check.kept for check in self.checks)
 
     def job_id(self, key: str) -> str:
-        """The job of one chapter."""
+        """Return the id of one chapter's job."""
         return next(line.job_id for line in self.scene.lines if line.key == key)
 
 
-def demo_stack(logs: Path, *, sweeper: bool = True) -> Stack:
-    """The stack the story is played on."""
-    return Stack(logs, settings=_SETTINGS, path=[shipped_jobs()], tick=_TICK_SECONDS if sweeper else None)
+def build_stack(logs: Path, *, sweeper: bool = True) -> Stack:
+    """Return the stack for the story."""
+    return Stack(logs, settings=_SETTINGS, path=[find_shipped_jobs()], tick=_TICK_SECONDS if sweeper else None)
 
 
 def play(stage: Stage, show: Callable[[Scene], None], *, patience: float) -> Outcome:
-    """Dispatch everything, watch until all jobs have ended or `patience` seconds are over, and judge."""
+    """Dispatch all jobs, watch until they have ended or `patience` seconds are over, and check the promises."""
     began = time.monotonic()
     chapters = [begin(stage) for begin in STORY]
     while True:
-        jobs = _jobs(stage, chapters)
+        jobs = _read_jobs(stage, chapters)
         for chapter, job in zip(chapters, jobs, strict=True):
             chapter.watch(job)
-        lines = tuple(_line(stage, chapter, job) for chapter, job in zip(chapters, jobs, strict=True))
+        lines = tuple(_describe(stage, chapter, job) for chapter, job in zip(chapters, jobs, strict=True))
         scene = Scene(time.monotonic() - began, lines)
         show(scene)
         if scene.seconds > patience or all(job.status.is_ended for job in jobs):
             checks = (
-                Check(chapter.promise, chapter.kept(job), chapter.found(job))
+                Check(chapter.promise, chapter.is_kept(job), chapter.describe_outcome(job))
                 for chapter, job in zip(chapters, jobs, strict=True)
             )
             return Outcome(scene, tuple(checks))
-        time.sleep(_LOOK_SECONDS)
+        time.sleep(_POLL_SECONDS)
 
 
-def _jobs(stage: Stage, chapters: list[Chapter]) -> list[JobRecord]:
-    """Each chapter's job as it now is, from whichever table has it."""
+def _read_jobs(stage: Stage, chapters: list[Chapter]) -> list[JobRecord]:
+    """Return the current record of each chapter's job, from whichever table has it."""
     ids = [chapter.dispatched.job_id for chapter in chapters]
     live = {job.id: job for job in stage.relayq.store.get_many(ids)}
-    found = [live.get(job_id) or stage.relayq.get(job_id) for job_id in ids]
-    assert all(found), f"a job is in neither table: {ids}"
-    return [job for job in found if job is not None]
+    jobs = [live.get(job_id) or stage.relayq.get(job_id) for job_id in ids]
+    assert all(jobs), f"a job is in neither table: {ids}"
+    return [job for job in jobs if job is not None]
 
 
-def _line(stage: Stage, chapter: Chapter, job: JobRecord) -> Line:
+def _describe(stage: Stage, chapter: Chapter, job: JobRecord) -> Line:
     status, tries = str(job.status), f"{job.attempt}/{job.max_attempts or stage.relayq.policy.max_attempts}"
     if chapter.dispatched.duplicate:
         status, tries = "duplicate", ""

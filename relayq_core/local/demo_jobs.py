@@ -1,4 +1,4 @@
-"""The demo's own jobs: one that works, one that comes later, one that takes its time, and one that cannot work."""
+"""The demo's own jobs: a plain one, a delayed one, a slow one, and one that always fails."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ SECONDS_PER_PAGE = 0.3
 
 @job(name="demo.hello")
 def hello(name: str) -> str:
-    """Say hello."""
+    """Return a greeting."""
     return f"Hello, {name}!"
 
 
 @job(name="demo.reminder")
 def reminder(text: str) -> str:
-    """Say it when the time has come."""
+    """Return the text, when the job is due."""
     return text
 
 
 @job(name="demo.report", queue="reports", max_attempts=3, backoff=0.1, timeout=2.5)
 def report(context: JobContext, title: str) -> str:
-    """Write a report, page by page: long enough for its runner to be killed in the middle."""
+    """Write a report, page by page, slowly enough for its runner to be killed in the middle."""
     for page in range(1, PAGES + 1):
         context.progress(page / PAGES, f"page {page} of {PAGES}")
         time.sleep(SECONDS_PER_PAGE)
@@ -37,7 +37,7 @@ class NoPrinter(Exception):
 
 
 class Label(Job, name="demo.label", queue="labels", max_attempts=3, backoff=[0.5, 1]):
-    """Print a label. It fails in every Lambda; `relayq run` runs it on your machine, and there it works."""
+    """Print a label. It fails in every Lambda, and works on your machine with `relayq run`."""
 
     text: str
 

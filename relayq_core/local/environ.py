@@ -1,4 +1,4 @@
-"""Environments for the embedded stack: what the user's shell says of AWS must not leak in, it leads to an account."""
+"""Build environments for the embedded stack, without the shell's AWS variables: those lead to a real account."""
 
 from __future__ import annotations
 
@@ -9,23 +9,23 @@ from contextlib import contextmanager
 _FOREIGN = ("AWS_", "RELAYQ_", "POWERTOOLS_")
 
 
-def isolated(environ: Mapping[str, str], base: Mapping[str, str]) -> dict[str, str]:
-    """An environment: `base` without anything about AWS or RelayQ, and then `environ`."""
+def isolate(environ: Mapping[str, str], base: Mapping[str, str]) -> dict[str, str]:
+    """Return `base` without its variables of AWS, RelayQ and Powertools, plus `environ`."""
     return {**{key: value for key, value in base.items() if not key.startswith(_FOREIGN)}, **environ}
 
 
 @contextmanager
-def applied(environ: Mapping[str, str]) -> Iterator[None]:
-    """While inside, this process has that environment, and nothing else about AWS or RelayQ."""
+def apply_environ(environ: Mapping[str, str]) -> Iterator[None]:
+    """While the block runs, give this process that environment, and no other variables of AWS or RelayQ."""
     before = dict(os.environ)
-    _become(isolated(environ, before))
+    _set_environ(isolate(environ, before))
     try:
         yield
     finally:
-        _become(before)
+        _set_environ(before)
 
 
-def _become(environ: Mapping[str, str]) -> None:
+def _set_environ(environ: Mapping[str, str]) -> None:
     for key in os.environ.keys() - environ.keys():
         del os.environ[key]
     os.environ.update(environ)

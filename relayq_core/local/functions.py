@@ -1,4 +1,4 @@
-"""Lambda, played: functions with a pool of worker processes each, and their queue of events."""
+"""Emulate Lambda: functions, each with a pool of worker processes and a queue of events."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from relayq_core.errors import RelayQError
-from relayq_core.local.private import opened
+from relayq_core.local.private import open_private
 from relayq_core.local.workers import WarmParent, Worker
 
 
@@ -26,36 +26,36 @@ class Function:
     path: list[Path] = field(default_factory=list)
     timeout: float = 60
     concurrency: int = 8
-    #: what its workers print, and what became of their processes
+    #: for what its workers print, and how their processes ended
     log: Path
 
 
 class Functions:
-    """The functions, by name. Like Lambda: an event runs at least once or is lost, and nothing is tried again."""
+    """The functions, by name. As with Lambda, an event may run more than once or be lost; none is retried."""
 
     def __init__(self) -> None:
         self._pools: dict[str, _Pool] = {}
 
     def begin(self, functions: Iterable[Function]) -> None:
-        """Start them all at once; events may be queued from now on."""
+        """Start all of these at once; events can be queued from now on."""
         self._pools |= {function.name: _Pool(function) for function in functions}
 
     def wait(self) -> None:
-        """Return when every function can run events. Raises WorkerStartFailed."""
+        """Wait until every function can run events. Raises WorkerStartFailed."""
         for pool in self._pools.values():
             pool.wait()
 
     def replace(self, function: Function) -> None:
-        """Start a function anew, with its code as it now is. Raises WorkerStartFailed; then the former one stays."""
+        """Restart a function with its current code. Raises WorkerStartFailed; then the old one stays."""
         pool = _Pool(function)
         try:
             pool.wait()
         except RelayQError:
             pool.close()
             raise
-        former, self._pools[function.name] = self._pools.get(function.name), pool
-        if former is not None:
-            former.retire()
+        old, self._pools[function.name] = self._pools.get(function.name), pool
+        if old is not None:
+            old.retire()
 
     def invoke(self, name: str, event: bytes) -> bool:
         """Queue an event; False if there is no such function."""
@@ -66,18 +66,18 @@ class Functions:
         return True
 
     def kill(self, name: str, **event: Any) -> int | None:
-        """SIGKILL the worker that runs an event with these members; its process id, or None if there is none."""
+        """Kill the worker that runs an event with these members; return its process id, or None if there is none."""
         return self._pools[name].kill(event)
 
     def close(self) -> None:
-        """End everything, at once and without mercy."""
+        """Kill all workers at once."""
         for pool in self._pools.values():
             pool.close()
         self._pools.clear()
 
 
 class _Pool:
-    """One function's workers: made when they are needed, used again when they are free."""
+    """One function's workers: started when they are needed, reused when they are free."""
 
     def __init__(self, function: Function) -> None:
         self._function = function
@@ -114,7 +114,7 @@ class _Pool:
             worker.close()
 
     def retire(self) -> None:
-        """End when what was given has been run; nobody waits for it."""
+        """Close in the background, once the queued events have run."""
 
         def run_out() -> None:
             self._threads.shutdown()
@@ -124,32 +124,32 @@ class _Pool:
 
     def _run(self, event: bytes) -> None:
         try:
-            worker = self._taken(event)
+            worker = self._take_worker(event)
         except RelayQError as error:
             self._log(f"{error}; the event is lost", event)
             return
         alive = False
         try:
-            said = worker.run(event, self._function.timeout)
+            answer = worker.run(event, self._function.timeout)
             alive = True
-            if "error" in said:
-                self._log(f"the handler raised: {said['error']}", event)
+            if "error" in answer:
+                self._log(f"the handler raised: {answer['error']}", event)
         except RelayQError as error:
             self._log(f"{error}; the event is lost", event)
         finally:
-            self._returned(worker, alive=alive)
+            self._put_back(worker, alive=alive)
 
     def _log(self, message: str, event: bytes) -> None:
-        """A line of the platform's own among the function's, as in Lambda's log group; which job it was, if any."""
+        """Write a line of the platform into the function's log, as Lambda does, with the id of the job, if any."""
         if self._closed:
             return
-        given = json.loads(event)
-        job = {"job_id": given["job_id"]} if isinstance(given, dict) and "job_id" in given else {}
+        payload = json.loads(event)
+        job = {"job_id": payload["job_id"]} if isinstance(payload, dict) and "job_id" in payload else {}
         line = {"type": "platform", "level": "WARNING", "message": message, **job}
-        with opened(self._function.log, "a") as file:
+        with open_private(self._function.log, "a") as file:
             file.write(json.dumps(line) + "\n")
 
-    def _taken(self, event: bytes) -> Worker:
+    def _take_worker(self, event: bytes) -> Worker:
         with self._lock:
             worker = self._idle.pop() if self._idle else None
         worker = worker or self._parent.fork()
@@ -157,7 +157,7 @@ class _Pool:
             self._busy[worker] = event
         return worker
 
-    def _returned(self, worker: Worker, *, alive: bool) -> None:
+    def _put_back(self, worker: Worker, *, alive: bool) -> None:
         with self._lock:
             del self._busy[worker]
             if alive:

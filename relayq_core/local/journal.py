@@ -1,4 +1,4 @@
-"""The journal of the embedded stack: what its functions log, line by line, as what happened to which job."""
+"""Read the journal of the embedded stack: what its functions log about which job, line by line."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One line: the logger's level and message, and the fields of the job it is about; a bare `print` has level ""."""
+    """One line: level, message, and fields such as the job it is about. A bare `print` has level ""."""
 
     function: str
     level: str
@@ -20,25 +20,25 @@ class Entry:
 
     @property
     def job_id(self) -> str | None:
-        """The job it is about."""
-        found = self.fields.get("job_id")
-        return found if isinstance(found, str) else None
+        """The id of the job it is about."""
+        job_id = self.fields.get("job_id")
+        return job_id if isinstance(job_id, str) else None
 
 
 class Journal:
-    """Log files of functions, each named after one; every line is read once."""
+    """Log files, each named after its function; reads every line once."""
 
     def __init__(self, logs: Sequence[Path]) -> None:
         self._read_to = dict.fromkeys(logs, 0)
 
-    def new(self) -> Iterator[Entry]:
-        """What was written since the last time, whole lines only."""
+    def read_new(self) -> Iterator[Entry]:
+        """Yield the whole lines that were written since the last call."""
         for log in self._read_to:
-            for line in self._lines(log):
-                if (entry := _entry(log.stem, line)) is not None:
+            for line in self._read_lines(log):
+                if (entry := _parse_entry(log.stem, line)) is not None:
                     yield entry
 
-    def _lines(self, log: Path) -> list[str]:
+    def _read_lines(self, log: Path) -> list[str]:
         try:
             with log.open("rb") as file:
                 file.seek(self._read_to[log])
@@ -49,14 +49,14 @@ class Journal:
         return whole.decode(errors="replace").splitlines()
 
 
-def _entry(function: str, line: str) -> Entry | None:
-    """None for metrics and empty lines."""
+def _parse_entry(function: str, line: str) -> Entry | None:
+    """Return the entry of a line; None for metrics and empty lines."""
     try:
-        said = json.loads(line)
+        fields = json.loads(line)
     except ValueError:
-        said = None
-    if not isinstance(said, dict) or not ({"message", "_aws"} & said.keys()):
+        fields = None
+    if not isinstance(fields, dict) or not ({"message", "_aws"} & fields.keys()):
         return Entry(function, "", line, {}) if line.strip() else None
-    if "_aws" in said:
+    if "_aws" in fields:
         return None
-    return Entry(function, str(said.get("level", "")), str(said["message"]), said)
+    return Entry(function, str(fields.get("level", "")), str(fields["message"]), fields)

@@ -1,4 +1,4 @@
-"""Loading: import the job modules into this process once more, as they are now on disk."""
+"""Import the job modules into this process again, as they are now on disk."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from pathlib import Path
 from relayq_core.jobs.registry import JobType, import_jobs, registry
 
 
-def loaded_anew(modules: Iterable[str], folders: Iterable[Path]) -> Mapping[str, JobType]:
-    """The job types of these modules, whose code is in these folders. What the modules print is not shown.
+def reload_jobs(modules: Iterable[str], folders: Iterable[Path]) -> Mapping[str, JobType]:
+    """Import these modules, whose code is in these folders, and return their job types; discard what they print.
 
-    Raises what a module raises; then the registry is as it was.
+    Raises what a module raises; then the registry is unchanged.
     """
     _forget(list(folders))
     with registry.filled_anew(), contextlib.redirect_stdout(io.StringIO()):
@@ -24,7 +24,7 @@ def loaded_anew(modules: Iterable[str], folders: Iterable[Path]) -> Mapping[str,
 
 
 def _forget(folders: list[Path]) -> None:
-    """Have Python look at the files again."""
+    """Make Python read the files again."""
     roots = [folder.resolve() for folder in folders]
     for name, module in list(sys.modules.items()):
         # a folder without an __init__.py is a package without a file

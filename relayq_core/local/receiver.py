@@ -1,4 +1,4 @@
-"""A receiver of webhooks that is in trouble at first: it answers 503, 503, and from then on 200."""
+"""A receiver of webhooks that fails at first: it answers 503 twice, and from then on 200."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ TROUBLES = 2
 
 
 class Receiver:
-    """Listens at `url` until `close()`; keeps each call's idempotency key and the status it answered."""
+    """Listens at `url` until `close()`; `calls` has each call's idempotency key and the status it got."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()

@@ -1,4 +1,4 @@
-"""EventBridge Scheduler, played: does something again and again."""
+"""Emulate EventBridge Scheduler: call a function at an interval."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 
 class Schedule:
-    """Calls `tick` now and then every `seconds`, in a thread of its own, until `close()`."""
+    """Calls `tick` at once and then every `seconds`, in its own thread, until `close()`."""
 
     def __init__(self, seconds: float, tick: Callable[[], object]) -> None:
         self._seconds = seconds
@@ -17,7 +17,7 @@ class Schedule:
         self._thread.start()
 
     def close(self) -> None:
-        """No tick begins after this."""
+        """Stop; no tick begins after this returns."""
         self._closed.set()
         self._thread.join()
 

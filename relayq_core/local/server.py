@@ -1,7 +1,7 @@
-"""An HTTP server for one WSGI application: on 127.0.0.1, a thread for each connection, and for no web page.
+"""Serve one WSGI application on 127.0.0.1, with a thread for each connection, and refuse web pages.
 
-Every page that a browser on this machine shows can send requests to 127.0.0.1. What is served here is for programs:
-whatever a browser adds to a request, or a name that leads here from elsewhere, is answered with 403.
+Any page in a browser on this machine can send requests to 127.0.0.1. What is served here is for programs: a request
+with headers that browsers add, or under a host name that is not this machine's, gets a 403.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from werkzeug.serving import WSGIRequestHandler, make_server
 if TYPE_CHECKING:
     from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
-#: The names of this machine that are no other machine's.
+#: The names that always mean this machine.
 LOOPBACK_NAMES = frozenset({"127.0.0.1", "localhost"})
-#: What browsers add to requests of pages, in WSGI's spelling; and how such a page asks for leave.
+#: Headers that browsers add to the requests of pages, in WSGI's spelling.
 _BROWSERS = (
     "HTTP_ORIGIN",
     "HTTP_REFERER",
@@ -29,7 +29,7 @@ _BROWSERS = (
 
 
 class Server:
-    """Serves from the moment it is made until `close()`. Port 0 is a free one; raises OSError where it is taken."""
+    """Serves from its creation until `close()`. Port 0 is any free one. Raises OSError if the port is taken."""
 
     def __init__(self, app: WSGIApplication, port: int = 0) -> None:
         check_free(port)
@@ -39,40 +39,40 @@ class Server:
         self._thread.start()
 
     def close(self) -> None:
-        """Stop listening. A request that is being answered may still be."""
+        """Stop listening. A request in progress may still be answered."""
         self._server.shutdown()
         self._thread.join()
         self._server.server_close()
 
 
 def check_free(port: int) -> None:
-    """Raise OSError where the port is taken: werkzeug itself would print something and end the process."""
+    """Raise OSError if the port is taken: werkzeug itself would print a message and end the process."""
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         probe.bind(("127.0.0.1", port))
 
 
 class _Guarded:
-    """An application that only programs on this machine reach."""
+    """An application that only programs on this machine can reach."""
 
     def __init__(self, app: WSGIApplication) -> None:
         self._app = app
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
-        if problem := problem_of(environ):
-            return refused(start_response, "403 Forbidden", problem)
+        if problem := find_problem(environ):
+            return refuse(start_response, "403 Forbidden", problem)
         return self._app(environ, start_response)
 
 
-def problem_of(environ: WSGIEnvironment) -> str:
-    """Why a request is not served: it is, or may be, a web page's. Empty where it is a program's."""
+def find_problem(environ: WSGIEnvironment) -> str:
+    """Return why a request is refused, because it may come from a web page; empty if it is a program's."""
     if environ["REQUEST_METHOD"] == "OPTIONS" or any(name.startswith(_BROWSERS) for name in environ):
-        return "this is for programs on this machine, and for no web page"
+        return "this is for programs on this machine, not for web pages"
     name, _, port = environ.get("HTTP_HOST", "").rpartition(":")
     if name not in LOOPBACK_NAMES or port != environ["SERVER_PORT"]:
-        return "this is served under http://127.0.0.1 and its port, and under no other name"
+        return "this is served only under http://127.0.0.1 and its port"
     if "HTTP_TRANSFER_ENCODING" in environ or not _is_length(environ.get("CONTENT_LENGTH") or "0"):
-        return "expected a body with one Content-Length, and no Transfer-Encoding"
+        return "expected a body with one Content-Length and no Transfer-Encoding"
     return ""
 
 
@@ -80,8 +80,8 @@ def _is_length(text: str) -> bool:
     return text.isascii() and text.isdecimal() and len(text) <= 10
 
 
-def refused(start_response: StartResponse, status: str, problem: str) -> Iterable[bytes]:
-    """Answer with a sentence, and close: what else was sent on this connection is not read."""
+def refuse(start_response: StartResponse, status: str, problem: str) -> Iterable[bytes]:
+    """Answer with a sentence and close the connection, without reading what else was sent on it."""
     body = problem.encode() + b"\n"
     start_response(
         status,
@@ -91,7 +91,7 @@ def refused(start_response: StartResponse, status: str, problem: str) -> Iterabl
 
 
 class _Quiet(WSGIRequestHandler):
-    """Prints no line for each request, and hands on every Content-Length there is: two of them are none."""
+    """Logs no requests, and passes on every Content-Length: a request with two of them is refused."""
 
     def make_environ(self) -> WSGIEnvironment:
         environ = super().make_environ()

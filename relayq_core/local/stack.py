@@ -1,4 +1,4 @@
-"""The whole embedded stack: tables, runner, sweeper and its schedule, as the template deploys them."""
+"""Run the whole embedded stack: tables, runner, sweeper and its schedule, as the template deploys them."""
 
 from __future__ import annotations
 
@@ -10,25 +10,25 @@ from typing import Self
 
 import relayq_core
 from relayq_core.local.aws import EmbeddedAws
-from relayq_core.local.environ import applied
+from relayq_core.local.environ import apply_environ
 from relayq_core.local.functions import Function, Functions
-from relayq_core.local.private import private_folder
+from relayq_core.local.private import make_private_folder
 from relayq_core.local.schedule import Schedule
 
 RUNNER = "relayq-runner"
 SWEEPER = "relayq-sweeper"
-#: Seconds, as in the template; a job whose timeout does not fit into the runner's is never run.
+#: Timeouts in seconds, as in the template; a job whose own timeout does not fit into the runner's is never run.
 _RUNNER_LIVES, _SWEEPER_LIVES = 900, 150
 _TICK = json.dumps({"version": "0", "detail-type": "Scheduled Event", "source": "aws.scheduler"}).encode()
 
 
 class Stack:
-    """Runs inside `with`, where the environment of this process leads to it: RelayQ() is a client of it.
+    """Runs inside `with`, where the environment of this process points to it: RelayQ() is a client of it.
 
-    `settings` are further variables of the runner's and sweeper's environment, `path` the folders that job modules
-    are imported from, `tick` the seconds between two sweeps (None: nobody sweeps). Logs go to `logs`, a folder.
-    `port` is that of its AWS (0: a free one); `heard` hears of every event that a function is given. Raises
-    WorkerStartFailed where a job module cannot be imported, OSError where the port is taken.
+    `settings` are more variables for the runner's and sweeper's environment, `path` the folders that job modules are
+    imported from, `tick` the seconds between two sweeps (None: no sweeps), `logs` the folder for logs. `port` is that
+    of its AWS (0: any free one). `on_event` is called with the function's name and each event it is invoked with.
+    Raises WorkerStartFailed if a job module cannot be imported, and OSError if the port is taken.
     """
 
     def __init__(
@@ -39,14 +39,14 @@ class Stack:
         path: list[Path],
         tick: float | None,
         port: int = 0,
-        heard: Callable[[str, bytes], object] = lambda function, event: None,
+        on_event: Callable[[str, bytes], object] = lambda function, event: None,
     ) -> None:
         self._logs = logs
         self._path = path
         self._tick = tick
         self._parts = ExitStack()
         self.functions = Functions()
-        self._heard = heard
+        self._on_event = on_event
         self.aws = EmbeddedAws(self._invoke, port)
         self._parts.callback(self.aws.close)
         self.environ = {**self.aws.environ, "RELAYQ_RUNNER_FUNCTION": RUNNER, **settings}
@@ -54,10 +54,10 @@ class Stack:
     def __enter__(self) -> Self:
         with ExitStack() as on_error:
             on_error.push(self._parts)
-            private_folder(self._logs)
+            make_private_folder(self._logs)
             self._parts.callback(self.functions.close)
-            self._parts.enter_context(applied(self.environ))
-            self.functions.begin(self._described())
+            self._parts.enter_context(apply_environ(self.environ))
+            self.functions.begin(self._build_functions())
             self.aws.create_tables()
             self.functions.wait()
             if self._tick is not None:
@@ -70,28 +70,28 @@ class Stack:
         self._parts.close()
 
     def reload(self) -> None:
-        """Start the runner anew, with the code as it now is; the former one ends when it has run what it was given.
+        """Restart the runner with the current code; the old one ends when it has run its queued events.
 
-        Raises WorkerStartFailed, and then the former one goes on.
+        Raises WorkerStartFailed; then the old one stays.
         """
-        self.functions.replace(next(function for function in self._described() if function.name == RUNNER))
+        self.functions.replace(next(function for function in self._build_functions() if function.name == RUNNER))
 
     def _invoke(self, name: str, event: bytes) -> bool:
-        self._heard(name, event)
+        self._on_event(name, event)
         return self.functions.invoke(name, event)
 
     def kill_runner_of(self, job_id: str) -> int | None:
-        """SIGKILL the runner process that has this job; its process id, or None if no runner has it."""
+        """Kill the runner process that runs this job; return its process id, or None if no runner has it."""
         return self.functions.kill(RUNNER, job_id=job_id)
 
-    def _described(self) -> list[Function]:
+    def _build_functions(self) -> list[Function]:
         powertools = {"POWERTOOLS_METRICS_NAMESPACE": "RelayQ", "POWERTOOLS_SERVICE_NAME": "relayq"}
         environ = {**self.environ, **powertools}
         return [
             Function(
                 name=RUNNER,
                 handler="relayq_core.handlers.runner.handler",
-                # the runner finds itself, as it must in the template
+                # the runner finds its own name, as it does in the template
                 environ={
                     **{key: value for key, value in environ.items() if key != "RELAYQ_RUNNER_FUNCTION"},
                     "RELAYQ_RUNNER_TIMEOUT_SECONDS": str(_RUNNER_LIVES),
@@ -111,8 +111,8 @@ class Stack:
         ]
 
 
-def shipped_jobs() -> Path:
-    """The folder that holds the `jobs` package RelayQ comes with: e-mail, templated e-mail, webhook."""
+def find_shipped_jobs() -> Path:
+    """Return the folder with the `jobs` package that RelayQ ships: e-mail, templated e-mail, webhook."""
     package = Path(relayq_core.__file__).resolve().parent
     in_repository = package.parent / "functions" / "runner"
     return in_repository if (in_repository / "jobs").is_dir() else package / "local" / "shipped"

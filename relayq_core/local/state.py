@@ -1,4 +1,4 @@
-"""What `.relayq/` keeps: the two tables' rows as JSON, so that a later command can look at them and act on them."""
+"""Keep the two tables' rows as JSON in `.relayq/`, so that a later command can read and change them."""
 
 from __future__ import annotations
 
@@ -11,59 +11,58 @@ from typing import Any
 
 from relayq_core.errors import RelayQError
 from relayq_core.local.aws import FAILED_TABLE, JOBS_TABLE, EmbeddedAws
-from relayq_core.local.private import opened, private_folder, write_private
+from relayq_core.local.private import make_private_folder, open_private, write_private
 
-#: Where the state is, in the current folder.
+#: The folder of the state, in the current one.
 FOLDER = Path(".relayq")
 _FILE = "state.json"
 _VERSION = 1
 
 
 class NoState(RelayQError):
-    """Nothing is kept in this folder."""
+    """There is no state in this folder."""
 
     def __init__(self, folder: Path) -> None:
         super().__init__(
             f"there is no {folder / _FILE} here: run `relayq demo` in this folder first, "
-            "or begin with empty tables by `relayq --local tables create`"
+            "or create empty tables with `relayq --local tables create`"
         )
 
 
 class UnreadableState(RelayQError):
-    """The kept state cannot be read."""
+    """The state cannot be read."""
 
     def __init__(self, file: Path, problem: str) -> None:
         super().__init__(f"{file} cannot be read ({problem}); run `relayq demo` again, or delete it")
 
 
 class Held(RelayQError):
-    """A running process has this folder for itself."""
+    """Another process uses this folder."""
 
     def __init__(self, what: str, pid: str) -> None:
-        told = f" (process {pid})" if pid else ""
-        super().__init__(f"{what} runs here already{told}: end it, or work in another folder")
+        process = f" (process {pid})" if pid else ""
+        super().__init__(f"{what} is running here already{process}: stop it, or use another folder")
 
 
-def made_folder(folder: Path) -> Path:
-    """The folder, made if need be, closed to other users, and kept out of version control."""
-    private_folder(folder)
+def make_folder(folder: Path) -> Path:
+    """Create the folder if need be, close it to other users, and keep it out of version control; return it."""
+    make_private_folder(folder)
     write_private(folder / ".gitignore", "*\n")
     return folder
 
 
 @contextlib.contextmanager
-def kept(
+def open_state(
     folder: Path, *, begin: bool = False, waiting: Callable[[str], None] | None = None
 ) -> Iterator[tuple[EmbeddedAws, dict[str, str]]]:
-    """An embedded AWS with the kept rows, and the settings that were kept with them; the rows are saved at the end.
+    """Yield an embedded AWS with the saved rows, and the settings saved with them; save the rows at the end.
 
-    One command at a time: another waits, and calls `waiting` with who has them, as "process 123".
-
-    Raises NoState unless this is to `begin` one, and UnreadableState.
+    One command at a time: another waits, after calling `waiting` with the holder, as "process 123". `begin`: create
+    empty tables if there is no state. Raises NoState and UnreadableState.
     """
     if not begin and not exists(folder):
         raise NoState(folder)
-    with _locked(made_folder(folder), waiting):
+    with _lock_folder(make_folder(folder), waiting):
         state = _read(folder / _FILE)
         aws = EmbeddedAws()
         try:
@@ -79,14 +78,14 @@ def kept(
 
 
 @contextlib.contextmanager
-def held(folder: Path, file: str, what: str) -> Iterator[None]:
-    """Have a folder's `file` for oneself, until this process ends at the latest. Raises Held where another has it.
+def hold_file(folder: Path, file: str, what: str) -> Iterator[None]:
+    """Lock a folder's `file` while the block runs, at most until this process ends.
 
-    `what` is told of whoever has it.
+    Raises Held, which names the holder as `what`, if another process has it.
     """
     import fcntl
 
-    with opened(folder / file, "a+") as lock:
+    with open_private(folder / file, "a+") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
@@ -99,13 +98,13 @@ def held(folder: Path, file: str, what: str) -> Iterator[None]:
 
 
 def exists(folder: Path) -> bool:
-    """Whether rows are kept there."""
+    """Return whether the folder has a state."""
     return (folder / _FILE).exists()
 
 
 def save(folder: Path, aws: EmbeddedAws, environ: Mapping[str, str]) -> None:
-    """Write the tables' rows, and settings to use with them, in one step."""
-    tables = {table: aws.rows(table) for table in (JOBS_TABLE, FAILED_TABLE)}
+    """Write the tables' rows, and the settings to use with them, atomically."""
+    tables = {table: aws.read_rows(table) for table in (JOBS_TABLE, FAILED_TABLE)}
     text = json.dumps({"version": _VERSION, "environ": dict(environ), "tables": tables}, indent=1)
     draft = folder / f"{_FILE}.{os.getpid()}"
     write_private(draft, text)
@@ -113,7 +112,7 @@ def save(folder: Path, aws: EmbeddedAws, environ: Mapping[str, str]) -> None:
 
 
 def delete(folder: Path) -> bool:
-    """Forget the kept rows; False if there were none."""
+    """Delete the state; return False if there was none."""
     try:
         (folder / _FILE).unlink()
     except FileNotFoundError:
@@ -134,10 +133,10 @@ def _read(file: Path) -> dict[str, Any]:
 
 
 @contextlib.contextmanager
-def _locked(folder: Path, waiting: Callable[[str], None] | None) -> Iterator[None]:
+def _lock_folder(folder: Path, waiting: Callable[[str], None] | None) -> Iterator[None]:
     import fcntl
 
-    with opened(folder / "lock", "a+") as file:
+    with open_private(folder / "lock", "a+") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

@@ -1,4 +1,4 @@
-"""The dashboard on this machine: an HTTP server on 127.0.0.1 that asks the handler as a Function URL would."""
+"""Serve the dashboard on this machine: an HTTP server on 127.0.0.1 that calls the handler as a Function URL does."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ from relayq_core.local.server import LOOPBACK_NAMES
 from relayq_core.ports import History
 from relayq_core.process.loggers import logger
 
-#: More than the largest form; what is longer is not even read.
+#: More than the largest form; a longer body is not read.
 _MOST_BYTES = 2 * 1024 * 1024
 _MOST_DIGITS = 10
-#: Whoever connects and says nothing is not waited for.
-_PATIENCE_SECONDS = 30
+#: A connection that sends nothing is closed after this.
+_IDLE_SECONDS = 30
 
 
 class DashboardServer:
-    """Serves the dashboard from the moment it is made until `close()`.
+    """Serves the dashboard from its creation until `close()`.
 
-    `url` lets in whoever opens it first, once; `token` lets in whoever types it. Port 0 is a free one.
+    `url` opens it once, for the first browser; `token` is what others enter at `address`. Port 0 is any free one.
     """
 
     def __init__(
@@ -56,7 +56,7 @@ class DashboardServer:
             is_secure=False,
             one_time_key=key,
             command=command,
-            # cookies know no port: two dashboards on one machine would end each other's sessions
+            # cookies are shared between ports: two dashboards on one machine would end each other's sessions
             cookie_suffix=f"-{self.port}",
         )
         self.address = f"http://127.0.0.1:{self.port}{ROOT}"
@@ -66,8 +66,8 @@ class DashboardServer:
         )
         self._thread.start()
 
-    def know(self, jobs: Mapping[str, JobType]) -> None:
-        """Show these jobs from now on."""
+    def set_jobs(self, jobs: Mapping[str, JobType]) -> None:
+        """Offer forms for these job types from now on."""
         with self._server.lock:
             self._server.dashboard.show_jobs(jobs)
 
@@ -93,9 +93,9 @@ def serve(
     jobs: Mapping[str, JobType] | None = None,
     command: str = "relayq",
 ) -> DashboardServer:
-    """Serve the dashboard of these jobs on 127.0.0.1; open the answer's `url`, and `close()` it in the end.
+    """Serve the dashboard on 127.0.0.1 and return the server; open its `url`, and `close()` it in the end.
 
-    Raises OSError where the port is taken.
+    Raises OSError if the port is taken.
     """
     return DashboardServer(relayq, port, may_change=may_change, history=history, jobs=jobs, command=command)
 
@@ -106,18 +106,18 @@ class _Server(ThreadingHTTPServer):
 
     def __init__(self, address: tuple[str, int]) -> None:
         super().__init__(address, _Request)
-        #: the resolver keeps the request it is at
+        #: one request at a time: the resolver keeps the current one
         self.lock = threading.Lock()
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """A browser that has gone is no news."""
-        logger.debug("a request of the dashboard was cut off", exc_info=True)
+        """Log that a browser closed its connection; that is normal."""
+        logger.debug("a request to the dashboard was cut off", exc_info=True)
 
 
 class _Request(BaseHTTPRequestHandler):
     server: _Server
     protocol_version = "HTTP/1.1"
-    timeout = _PATIENCE_SECONDS
+    timeout = _IDLE_SECONDS
 
     def do_GET(self) -> None:
         self._answer()
@@ -129,12 +129,12 @@ class _Request(BaseHTTPRequestHandler):
         self._answer()
 
     def _answer(self) -> None:
-        length = self._body_length()
+        length = self._read_length()
         if isinstance(length, HTTPStatus):
             self.close_connection = True
             self.send_error(length)
             return
-        event = self._event(self.rfile.read(length))
+        event = self._build_event(self.rfile.read(length))
         if urlsplit(self.path).path == "/":
             self._send({"statusCode": 303, "headers": {"Location": ROOT}, "body": ""})
             return
@@ -142,10 +142,10 @@ class _Request(BaseHTTPRequestHandler):
             answer = self.server.dashboard.answer(event)
         self._send(answer)
 
-    def _body_length(self) -> int | HTTPStatus:
-        """How many bytes follow; or the status that refuses the request, and nothing more of its connection is read."""
+    def _read_length(self) -> int | HTTPStatus:
+        """Return the length of the body, or the status that refuses the request; then the rest is not read."""
         hosts = self.headers.get_all("Host", [])
-        # a name that leads here from elsewhere (DNS rebinding) is not ours
+        # another host name that resolves to this machine (DNS rebinding) is refused
         if len(hosts) != 1 or hosts[0].rpartition(":")[0] not in LOOPBACK_NAMES:
             return HTTPStatus.MISDIRECTED_REQUEST
         if (
@@ -154,7 +154,7 @@ class _Request(BaseHTTPRequestHandler):
         ):
             return HTTPStatus.FORBIDDEN
         lengths = self.headers.get_all("Content-Length", ["0"])
-        # two ways to say where the body ends are two requests for some proxy
+        # with two lengths, a proxy could see two requests where we see one
         if "Transfer-Encoding" in self.headers or len(lengths) > 1:
             return HTTPStatus.BAD_REQUEST
         text = lengths[0]
@@ -162,15 +162,15 @@ class _Request(BaseHTTPRequestHandler):
             return HTTPStatus.REQUEST_ENTITY_TOO_LARGE
         return int(text)
 
-    def _event(self, body: bytes) -> dict[str, Any]:
-        asked = urlsplit(self.path)
+    def _build_event(self, body: bytes) -> dict[str, Any]:
+        url = urlsplit(self.path)
         headers = {name.lower(): value for name, value in self.headers.items()}
-        http = {"method": self.command, "path": asked.path, "protocol": "HTTP/1.1", "sourceIp": "127.0.0.1"}
+        http = {"method": self.command, "path": url.path, "protocol": "HTTP/1.1", "sourceIp": "127.0.0.1"}
         return {
             "version": "2.0",
-            "rawPath": asked.path,
-            "rawQueryString": asked.query,
-            "queryStringParameters": dict(parse_qsl(asked.query)),
+            "rawPath": url.path,
+            "rawQueryString": url.query,
+            "queryStringParameters": dict(parse_qsl(url.query)),
             "headers": headers,
             "cookies": [pair.strip() for pair in headers.get("cookie", "").split(";") if pair.strip()],
             "requestContext": {"http": http, "stage": "$default", "domainName": headers.get("host", "")},

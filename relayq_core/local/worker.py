@@ -1,7 +1,7 @@
-"""What a worker process runs: a Lambda handler, one event at a time.
+"""Run a Lambda handler in a worker process, one event at a time.
 
-`python -m relayq_core.local.worker FD HANDLER` is the warm parent: it imports the handler once, as a cold start
-does, and then forks a worker for each socket it is given. A fork takes milliseconds where an import takes a second.
+`python -m relayq_core.local.worker FD HANDLER` is the warm parent: it imports the handler once, as a cold start does,
+and then forks a worker for each socket that it receives. A fork takes milliseconds, an import a second.
 """
 
 from __future__ import annotations
@@ -40,15 +40,15 @@ class Context:
         return f"arn:aws:lambda:{os.environ['AWS_REGION']}:123456789012:function:{self.function_name}"
 
     def get_remaining_time_in_millis(self) -> int:
-        """Milliseconds until the stack kills this process."""
+        """Return the milliseconds until the stack kills this process."""
         return max(0, int((self.deadline - time.time()) * 1000))
 
 
 def main() -> None:
-    """Import the handler, say so, and fork workers until the other end is gone."""
+    """Import the handler, report that, and fork workers until the other end closes."""
     control = socket.socket(fileno=int(sys.argv[1]))
     try:
-        handler = _loaded(sys.argv[2])
+        handler = _load(sys.argv[2])
     except BaseException as error:
         _say(control, {"failed": locate_error(error)})
         raise
@@ -56,10 +56,10 @@ def main() -> None:
     while True:
         _, descriptors, _, _ = socket.recv_fds(control, 1, 1)
         if not descriptors:
-            # whoever started this is gone: end, and with this process its whole group, the workers
+            # the process that started this one has ended: end the whole group, workers included
             os.killpg(0, signal.SIGKILL)
         sys.stdout.flush()
-        # children are never waited for: a dead one keeps its pid, so that no kill can hit a stranger
+        # children are never waited for: a dead one keeps its pid, so that no kill can hit another process
         pid = os.fork()
         if pid == 0:
             control.close()
@@ -69,15 +69,15 @@ def main() -> None:
         _say(control, {"pid": pid})
 
 
-def _loaded(path: str) -> Handler:
+def _load(path: str) -> Handler:
     module, _, name = path.rpartition(".")
-    found: Handler = getattr(importlib.import_module(module), name)
-    _warm()
-    return found
+    handler: Handler = getattr(importlib.import_module(module), name)
+    _warm_up()
+    return handler
 
 
-def _warm() -> None:
-    """Import what each worker would import at its first event; nothing is connected, and nothing is kept."""
+def _warm_up() -> None:
+    """Import what each worker would import at its first event; this connects to nothing."""
     import boto3
 
     for service in ("dynamodb", "lambda"):
@@ -85,13 +85,13 @@ def _warm() -> None:
 
 
 def _serve(channel: socket.socket, handler: Handler) -> None:
-    """One event after the other, until the other end is closed."""
+    """Run one event after the other, until the other end closes."""
     with channel, channel.makefile("rb") as lines:
         for line in lines:
-            asked = json.loads(line)
-            context = Context(asked["request_id"], asked["deadline"], os.environ["AWS_LAMBDA_FUNCTION_NAME"])
+            request = json.loads(line)
+            context = Context(request["request_id"], request["deadline"], os.environ["AWS_LAMBDA_FUNCTION_NAME"])
             try:
-                answer = {"answer": handler(json.loads(asked["event"]), context)}
+                answer = {"answer": handler(json.loads(request["event"]), context)}
             except Exception as error:
                 answer = {"error": describe_error(error, 2000)}
             sys.stdout.flush()

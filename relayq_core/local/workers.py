@@ -1,4 +1,4 @@
-"""The other end of worker.py: start a warm parent, get workers from it, give them events, kill them."""
+"""The other end of worker.py: start a warm parent, fork workers from it, send them events, kill them."""
 
 from __future__ import annotations
 
@@ -18,21 +18,21 @@ from typing import Any
 
 import relayq_core
 from relayq_core.errors import RelayQError
-from relayq_core.local.environ import isolated
-from relayq_core.local.private import opened
+from relayq_core.local.environ import isolate
+from relayq_core.local.private import open_private
 
 _START_SECONDS = 60
 
 
 class WorkerStartFailed(RelayQError):
-    """A handler could not be imported: a job module that fails, or a setting that is wrong."""
+    """A handler could not be imported, because a job module fails or a setting is wrong."""
 
     def __init__(self, handler: str, problem: str) -> None:
         super().__init__(f"{handler} cannot start: {problem}")
 
 
 class WorkerDied(RelayQError):
-    """A worker ended before it had answered; its event is lost, as it would be on Lambda."""
+    """A worker ended before it answered; its event is lost, as on Lambda."""
 
     def __init__(self, pid: int, why: str) -> None:
         super().__init__(f"worker {pid} {why}")
@@ -47,41 +47,41 @@ class WarmParent:
         self._lock = threading.Lock()
         self._control, theirs = socket.socketpair()
         self._control.settimeout(_START_SECONDS)
-        with theirs, opened(log, "ab") as output:
+        with theirs, open_private(log, "ab") as output:
             self._process = subprocess.Popen(
-                # -P: no module of the current folder may stand in for one of ours
+                # -P: a module in the current folder must not replace one of ours
                 [sys.executable, "-P", "-u", "-m", "relayq_core.local.worker", str(theirs.fileno()), handler],
-                env={**isolated(environ, os.environ), "PYTHONPATH": _python_path(path)},
+                env={**isolate(environ, os.environ), "PYTHONPATH": _build_python_path(path)},
                 pass_fds=[theirs.fileno()],
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
-                start_new_session=True,  # Ctrl-C is for whoever started this, and the group is killed as one
+                start_new_session=True,  # Ctrl-C goes to the process that started this; the group is killed as one
             )
         self._lines = self._control.makefile("rb")
 
     def wait(self) -> None:
-        """Return once the handler is imported. Raises WorkerStartFailed."""
+        """Wait until the handler is imported. Raises WorkerStartFailed."""
         with self._lock:
             self._wait()
 
     def _wait(self) -> None:
         if self._ready:
             return
-        said = self._hear()
-        if "ready" not in said:
-            raise WorkerStartFailed(self._handler, said.get("failed", "its process ended without a word"))
+        message = self._receive()
+        if "ready" not in message:
+            raise WorkerStartFailed(self._handler, message.get("failed", "its process ended without a message"))
         self._ready = True
 
     def fork(self) -> Worker:
-        """A new worker. Raises WorkerStartFailed."""
+        """Return a new worker. Raises WorkerStartFailed."""
         with self._lock:
             self._wait()
             ours, theirs = socket.socketpair()
             try:
                 with theirs:
                     socket.send_fds(self._control, [b"f"], [theirs.fileno()])
-                return Worker(self._hear()["pid"], ours)
+                return Worker(self._receive()["pid"], ours)
             except (OSError, KeyError) as error:
                 ours.close()
                 raise WorkerStartFailed(self._handler, "its warm parent has ended") from error
@@ -94,13 +94,13 @@ class WarmParent:
         self._lines.close()
         self._control.close()
 
-    def _hear(self) -> dict[str, Any]:
+    def _receive(self) -> dict[str, Any]:
         try:
             line = self._lines.readline()
         except TimeoutError:
             raise WorkerStartFailed(self._handler, f"no answer within {_START_SECONDS} s") from None
-        said: dict[str, Any] = json.loads(line) if line else {}
-        return said
+        message: dict[str, Any] = json.loads(line) if line else {}
+        return message
 
 
 class Worker:
@@ -112,18 +112,18 @@ class Worker:
         self._lines = channel.makefile("rb")
 
     def run(self, event: bytes, timeout: float) -> dict[str, Any]:
-        """The handler's answer, `{"answer": ...}` or `{"error": text}`. Raises WorkerDied; it is of no use then.
+        """Run the handler and return `{"answer": ...}` or `{"error": text}`.
 
-        A worker that takes longer than `timeout` seconds is killed.
+        A worker that takes longer than `timeout` seconds is killed. Raises WorkerDied; the worker cannot be used then.
         """
-        asked = {
+        request = {
             "event": event.decode(),
             "request_id": str(uuid.uuid4()),
             "deadline": time.time() + timeout,
         }
         try:
             self._channel.settimeout(timeout)
-            self._channel.sendall(json.dumps(asked).encode() + b"\n")
+            self._channel.sendall(json.dumps(request).encode() + b"\n")
             line = self._lines.readline()
         except TimeoutError:
             self.kill()
@@ -132,22 +132,22 @@ class Worker:
             line = b""
         if not line:
             raise WorkerDied(self.pid, "ended in the middle of its event")
-        said: dict[str, Any] = json.loads(line)
-        return said
+        answer: dict[str, Any] = json.loads(line)
+        return answer
 
     def kill(self) -> None:
-        """SIGKILL. Its pid is no other process's: the warm parent never waits for it."""
+        """Kill the process. Its pid cannot be another's: the warm parent never waits for it."""
         with suppress(ProcessLookupError):  # only once the warm parent is gone
             os.kill(self.pid, signal.SIGKILL)
 
     def close(self) -> None:
-        """Let it end: it sees that nobody will ask it anything more."""
+        """Close the channel, which lets the worker end."""
         self._lines.close()
         self._channel.close()
 
 
-def _python_path(path: list[Path]) -> str:
-    """`path`, then what the user set, and the folder that holds relayq_core, which need not be installed."""
+def _build_python_path(path: list[Path]) -> str:
+    """Return PYTHONPATH: `path`, the user's own, and the folder of relayq_core, which may not be installed."""
     home = Path(relayq_core.__file__).resolve().parents[1]
-    given = [part for part in os.environ.get("PYTHONPATH", "").split(os.pathsep) if part]
-    return os.pathsep.join([*map(str, path), *given, str(home)])
+    own = [part for part in os.environ.get("PYTHONPATH", "").split(os.pathsep) if part]
+    return os.pathsep.join([*map(str, path), *own, str(home)])

@@ -6,7 +6,7 @@ import typer
 
 from relayq_core import Job, Status, dispatch, job
 from relayq_core.cli.main import app
-from relayq_core.cli.scaffold import files, layout, names
+from relayq_core.cli.scaffold import find_layout, parse_names, render_files
 from relayq_core.engine.sweeper import Scope
 from relayq_core.model.settling import return_unfinished
 from relayq_core.testing import Bench, fake, inline
@@ -60,7 +60,7 @@ def test_row_40_a_job_is_made_by_a_command(tmp_path: object) -> None:
     """With its test and its event, which pass as they are written (tests/surfaces/cli has them run)."""
     from pathlib import Path
 
-    written = files(names("SendInvoice"), "billing", layout(Path(str(tmp_path))))
+    written = render_files(parse_names("SendInvoice"), "billing", find_layout(Path(str(tmp_path))))
     assert [path.as_posix() for path in written] == [
         "src/jobs/send_invoice.py",
         "tests/test_send_invoice.py",

@@ -1,1 +1,1 @@
-"""`relayq doctor`: what a deployed stack is like, and what of that is wrong."""
+"""`relayq doctor`: read the facts of a deployed stack, and check them."""

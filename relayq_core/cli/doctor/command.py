@@ -1,4 +1,4 @@
-"""`relayq doctor`: examine a deployed stack."""
+"""`relayq doctor`: check a deployed stack."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from typing import Any
 import typer
 
 from relayq_core.cli.aws import Aws, DescribedStack
-from relayq_core.cli.command import Cli, command
-from relayq_core.cli.doctor.checks import Finding, Verdict, examined
+from relayq_core.cli.command import Cli, register_command
+from relayq_core.cli.doctor.checks import Finding, Verdict, examine
 from relayq_core.cli.exit_codes import ERROR, OK, Stop
 from relayq_core.cli.output import Column, complain, print_table, say
 from relayq_core.client import RelayQ
@@ -20,43 +20,43 @@ _STYLES = {Verdict.OK.value: "green", Verdict.WRONG.value: "red", Verdict.UNKNOW
 
 def add_to(app: typer.Typer) -> None:
     """Add this command."""
-    command(app, "doctor", example="relayq doctor --stack relayq --region eu-west-1")(doctor)
+    register_command(app, "doctor", example="relayq doctor --stack relayq --region eu-west-1")(doctor)
 
 
 def doctor(cli: Cli) -> int:
-    """Examine a deployed stack: is it as RelayQ needs it?
+    """Check that a deployed stack is configured correctly.
 
-    Some fifteen checks of functions, grants, tables and schedule, each with its fix. It only reads. What you may not
-    read is unknown, and named with the right that is missing. The longest timeout of your jobs counts where their
-    code is at hand (RELAYQ_JOB_MODULES). Needs --stack.
+    Checks functions, permissions, tables and schedule, and says how to fix what is wrong. It only reads. What you may
+    not read is reported as unknown, with the permission that is missing. If your jobs' code is here
+    (RELAYQ_JOB_MODULES), their longest timeout is compared with the runner's. Needs --stack.
 
     JSON: {"stack", "healthy", "findings": [{"check", "verdict": "ok", "wrong" or "unknown", "found", "fix"}]}. Exit
-    code 1 if something is wrong; what is unknown is not.
+    code 1 if something is wrong; unknown does not count.
     """
-    if cli.where.stack is None:
+    if cli.target.stack is None:
         raise typer.BadParameter("say which stack: --stack NAME")
-    settings = cli.settings()
+    settings = cli.load_settings()
     assert cli.stack is not None
-    findings = _examined(cli.aws, cli.stack, _longest_timeout(cli, settings))
+    findings = _examine(cli.aws, cli.stack, _find_longest_timeout(cli, settings))
     wrong = [finding for finding in findings if finding.verdict is Verdict.WRONG]
     data = {"stack": cli.stack.name, "healthy": not wrong, "findings": [asdict(finding) for finding in findings]}
     cli.answer(data, lambda: _show(findings))
     return ERROR if wrong else OK
 
 
-def _examined(aws: Aws, stack: DescribedStack, longest_timeout: float | None) -> list[Finding]:
+def _examine(aws: Aws, stack: DescribedStack, longest_timeout: float | None) -> list[Finding]:
     from relayq_core.cli.doctor.reading import OUTPUTS, read
 
-    stack.checked(*OUTPUTS)
+    stack.require_outputs(*OUTPUTS)
     # the stack's own table, whatever the environment says
     relayq = RelayQ(Settings(jobs_table=stack.outputs["JobsTableName"], handoff="none"), session=aws.session)
-    return examined(read(aws.client, stack, relayq.store, relayq.clock.now(), longest_timeout))
+    return examine(read(aws.get_client, stack, relayq.store, relayq.clock.now(), longest_timeout))
 
 
-def _longest_timeout(cli: Cli, settings: Settings) -> float | None:
-    """Of the jobs whose code is at hand; where it cannot be imported the doctor goes on without."""
+def _find_longest_timeout(cli: Cli, settings: Settings) -> float | None:
+    """Return the longest timeout of the jobs whose code is here, in seconds; None if there is none."""
     try:
-        jobs = cli.jobs_at_hand(settings)
+        jobs = cli.load_jobs_if_found(settings)
     except Stop as stop:
         complain("note", str(stop))
         return None
@@ -66,12 +66,14 @@ def _longest_timeout(cli: Cli, settings: Settings) -> float | None:
 
 def _show(findings: list[Finding]) -> None:
     columns = (Column("check"), Column("verdict"), Column("found", wide=True))
-    print_table(columns, [(each.check, each.verdict.value, each.found) for each in findings], styles=_STYLES)
-    for each in findings:
-        if each.fix:
+    print_table(
+        columns, [(finding.check, finding.verdict.value, finding.found) for finding in findings], styles=_STYLES
+    )
+    for finding in findings:
+        if finding.fix:
             say()
-            say(f"{each.check}: {each.found}", style=_STYLES[each.verdict.value])
-            say(f"  {each.fix}")
-    counts = [(verdict, sum(each.verdict is verdict for each in findings)) for verdict in Verdict]
+            say(f"{finding.check}: {finding.found}", style=_STYLES[finding.verdict.value])
+            say(f"  {finding.fix}")
+    counts = [(verdict, sum(finding.verdict is verdict for finding in findings)) for verdict in Verdict]
     say()
     say(", ".join(f"{number} {verdict.value}" for verdict, number in counts if number), style="bold")

@@ -1,4 +1,4 @@
-"""What the doctor looks at: a stack as it was read, each fact by itself, since any of them may not be readable."""
+"""The facts that the doctor checks. Each is read by itself, because you may not be allowed to read all of them."""
 
 from __future__ import annotations
 
@@ -13,24 +13,24 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Unread:
-    """A fact that could not be read: by which action of AWS, and why."""
+    """A fact that could not be read: the AWS action that would read it, and why it could not."""
 
     action: str
     reason: str = "access denied"
-    #: there is no such thing
+    #: the thing itself does not exist
     absent: bool = False
 
 
 class Unknown(Portable, Exception):
-    """Nothing can be said, since this was not read."""
+    """A check has no verdict, because this fact was not read."""
 
     def __init__(self, unread: Unread) -> None:
         self.unread = unread
         super().__init__(unread.action)
 
 
-def known(fact: T | Unread) -> T:
-    """The fact, if it was read. Raises Unknown."""
+def require(fact: T | Unread) -> T:
+    """Return the fact, if it was read. Raises Unknown otherwise."""
     if isinstance(fact, Unread):
         raise Unknown(fact)
     return fact
@@ -38,7 +38,7 @@ def known(fact: T | Unread) -> T:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Config:
-    """How a function is configured; its timeout in seconds."""
+    """The configuration of a function; its timeout in seconds."""
 
     arn: str
     role: str
@@ -49,7 +49,7 @@ class Config:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Invokes:
-    """What Lambda does with asynchronous invocations; without a configuration of its own, its defaults hold."""
+    """How Lambda treats asynchronous invocations; the defaults are Lambda's own."""
 
     retries: int = 2
     #: seconds
@@ -58,7 +58,7 @@ class Invokes:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FunctionFacts:
-    """One function, as handoffs name it: by its name or ARN, with an alias or a version or without."""
+    """One function, named as in handoffs: its name or ARN, with or without an alias or version."""
 
     name: str
     config: Config | Unread
@@ -68,17 +68,17 @@ class FunctionFacts:
 
     @property
     def function(self) -> str:
-        """Its name or ARN without alias or version."""
+        """The name or ARN without alias or version."""
         return split_name(self.name)[0]
 
     @property
     def qualifier(self) -> str:
-        """The alias or version that is invoked; without one it is $LATEST."""
+        """The alias or version that is invoked; $LATEST by default."""
         return split_name(self.name)[1]
 
 
 def split_name(name: str) -> tuple[str, str]:
-    """`heavy:live`, or an ARN like that, as the function and its alias or version; $LATEST where none is named."""
+    """Split `heavy:live`, or such an ARN, into the function and its alias or version ($LATEST by default)."""
     place, separator, rest = name.rpartition(":function:")
     function, _, qualifier = rest.partition(":")
     return place + separator + function, qualifier or "$LATEST"
@@ -86,11 +86,11 @@ def split_name(name: str) -> tuple[str, str]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TableFacts:
-    """One table: the keys of its indexes, hash and range, by the index's name."""
+    """One table; `indexes` maps an index's name to its hash and range key."""
 
     name: str
     indexes: Mapping[str, tuple[str, ...]] | Unread
-    #: the attribute that time to live goes by; None: it is off
+    #: the attribute used for time to live; None: it is off
     ttl: str | Unread | None
     pitr: bool | Unread
     #: the other regions of a global table
@@ -99,7 +99,7 @@ class TableFacts:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Schedule:
-    """What calls the sweeper."""
+    """The schedule of the sweeper."""
 
     enabled: bool
     expression: str
@@ -108,7 +108,7 @@ class Schedule:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Grant:
-    """Whether a role may do what its function does."""
+    """An action that a function needs, and whether its role allows it."""
 
     who: str
     action: str
@@ -118,10 +118,10 @@ class Grant:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Facts:
-    """A stack. `runner` and `sweeper` are always there, `api` only with EnableApi=true."""
+    """The facts of one stack; it has an `api` only with EnableApi=true."""
 
     stack: str
-    #: how long ago it was made, milliseconds; None: that was not said
+    #: how long ago it was created, milliseconds; None if unknown
     age_ms: int | None = None
     outputs: Mapping[str, str]
     runner: FunctionFacts
@@ -133,25 +133,25 @@ class Facts:
     failed: TableFacts
     schedule: Schedule | Unread | None
     schedule_name: str
-    #: the layer that the SSM parameter hands to other stacks
+    #: the layer that the SSM parameter offers to other stacks
     layer: str | Unread | None
     layer_parameter: str
     #: the managed policies of the runner's role
     runner_policies: Sequence[str] | Unread
     grants: Sequence[Grant]
-    #: how long ago the sweeper last began, milliseconds; None: it never did
+    #: how long ago the sweeper last began, milliseconds; None: never
     last_tick_age_ms: int | Unread | None
     #: the runners that the last two ticks handed off to
     sweepers: Sequence[str] | Unread = ()
-    #: the longest timeout of the jobs whose code is at hand, seconds; None: no code is at hand, or it names none
+    #: the longest timeout of the jobs whose code is here, seconds; None: no code is here, or no job has a timeout
     longest_timeout: float | None
 
     @property
     def runners(self) -> tuple[FunctionFacts, ...]:
-        """The stack's own, and those of queues that have another."""
+        """The stack's own runner, and those of queues that have another."""
         return (self.runner, *self.own_runners)
 
     @property
     def functions(self) -> tuple[FunctionFacts, ...]:
-        """Those of the stack that are there."""
+        """The functions that the stack has."""
         return (self.runner, self.sweeper) if self.api is None else (self.runner, self.sweeper, self.api)

@@ -1,4 +1,4 @@
-"""Read a stack's facts from AWS. What may not be read, or is not there, is a fact too."""
+"""Read a stack's facts from AWS; that something is missing or may not be read is a fact too."""
 
 from __future__ import annotations
 
@@ -35,41 +35,41 @@ _ABSENT = frozenset({"ResourceNotFoundException", "ParameterNotFound", "NoSuchEn
 
 
 def read(client: Client, stack: DescribedStack, store: JobStore, now: int, longest_timeout: float | None) -> Facts:
-    """All facts of a stack that has the OUTPUTS. `client` makes the boto3 client of a service."""
+    """Return all facts of a stack that has the OUTPUTS. `client` returns the boto3 client of a service."""
     outputs = stack.outputs
-    runner = _function(client, outputs["RunnerFunctionName"])
-    sweeper = _function(client, outputs["SweeperFunctionName"])
-    parameter, schedule = f"/relayq/{stack.name}/layer", _physical(client, stack.name, "SweeperFunctionTick")
+    runner = _read_function(client, outputs["RunnerFunctionName"])
+    sweeper = _read_function(client, outputs["SweeperFunctionName"])
+    parameter, schedule = f"/relayq/{stack.name}/layer", _find_resource(client, stack.name, "SweeperFunctionTick")
     return Facts(
         stack=stack.name,
         age_ms=None if stack.created_at is None else now - round(stack.created_at.timestamp() * 1000),
         outputs=outputs,
         runner=runner,
         sweeper=sweeper,
-        api=_api(client, stack.name) if "ApiUrl" in outputs else None,
-        own_runners=[_function(client, name) for name in _own_runners(runner.config)],
-        jobs=_table(client, outputs["JobsTableName"]),
-        failed=_table(client, outputs["FailedJobsTableName"]),
+        api=_read_api(client, stack.name) if "ApiUrl" in outputs else None,
+        own_runners=[_read_function(client, name) for name in _list_own_runners(runner.config)],
+        jobs=_read_table(client, outputs["JobsTableName"]),
+        failed=_read_table(client, outputs["FailedJobsTableName"]),
         schedule=schedule
         if not isinstance(schedule, str)
-        else _fact("scheduler:GetSchedule", lambda: _schedule(client, schedule), absent=None),
+        else _read_fact("scheduler:GetSchedule", lambda: _read_schedule(client, schedule), absent=None),
         schedule_name=schedule if isinstance(schedule, str) else "of the sweeper",
-        layer=_fact(
+        layer=_read_fact(
             "ssm:GetParameter",
             lambda: str(client("ssm").get_parameter(Name=parameter)["Parameter"]["Value"]),
             absent=None,
         ),
         layer_parameter=parameter,
-        runner_policies=_policies(client, runner.config),
-        grants=_grants(client, outputs, runner.config, sweeper.config),
-        last_tick_age_ms=_last_tick_age(store, now),
-        sweepers=_asked(store.list_sweepers),
+        runner_policies=_list_policies(client, runner.config),
+        grants=_check_grants(client, outputs, runner.config, sweeper.config),
+        last_tick_age_ms=_read_last_tick_age(store, now),
+        sweepers=_ask_store(store.list_sweepers),
         longest_timeout=longest_timeout,
     )
 
 
-def _fact(action: str, ask: Callable[[], T], *, absent: T | Unread | None = None) -> Any:
-    """What is answered; `absent` if there is no such thing; or that it could not be read."""
+def _read_fact(action: str, ask: Callable[[], T], *, absent: T | Unread | None = None) -> Any:
+    """Return what `ask` returns; `absent` if the thing does not exist; or Unread if it could not be read."""
     try:
         return ask()
     except ClientError as error:
@@ -77,32 +77,32 @@ def _fact(action: str, ask: Callable[[], T], *, absent: T | Unread | None = None
         if code in _ABSENT:
             return absent
         return Unread(action) if code in _DENIED else Unread(action, cut(error, 200))
-    except (BotoCoreError, KeyError) as error:  # no answer, or that of an emulator which knows less
+    except (BotoCoreError, KeyError) as error:  # no answer, or an emulator's
         return Unread(action, cut(f"{type(error).__name__}: {error}", 200))
 
 
 # --- the functions ---
 
 
-def _function(client: Client, name: str) -> FunctionFacts:
+def _read_function(client: Client, name: str) -> FunctionFacts:
     aws = client("lambda")
     bare, qualifier = split_name(name)
     action = "lambda:GetFunctionConfiguration"
     return FunctionFacts(
         name=name,
-        config=_fact(
+        config=_read_fact(
             action,
-            lambda: _config(aws.get_function_configuration(FunctionName=name)),
+            lambda: _parse_config(aws.get_function_configuration(FunctionName=name)),
             absent=Unread(action, f"there is no function {name}", absent=True),
         ),
-        invokes=_fact(
+        invokes=_read_fact(
             "lambda:ListFunctionEventInvokeConfigs",
-            lambda: _invokes(
+            lambda: _parse_invokes(
                 aws.list_function_event_invoke_configs(FunctionName=bare)["FunctionEventInvokeConfigs"], qualifier
             ),
             absent=Unread("lambda:ListFunctionEventInvokeConfigs", f"there is no function {name}"),
         ),
-        recursive_loop=_fact(
+        recursive_loop=_read_fact(
             "lambda:GetFunctionRecursionConfig",
             lambda: str(aws.get_function_recursion_config(FunctionName=bare)["RecursiveLoop"]),
             absent=Unread("lambda:GetFunctionRecursionConfig", f"there is no function {name}"),
@@ -110,16 +110,16 @@ def _function(client: Client, name: str) -> FunctionFacts:
     )
 
 
-def _api(client: Client, stack: str) -> FunctionFacts:
-    """Its name is no output, so the stack is asked for it."""
-    found = _physical(client, stack, "ApiFunction") or Unread(_RESOURCE, "the stack has no ApiFunction")
-    if isinstance(found, Unread):
-        return FunctionFacts(name="the API function", config=found, invokes=found, recursive_loop=found)
-    return _function(client, found)
+def _read_api(client: Client, stack: str) -> FunctionFacts:
+    """Return the facts of the API function, whose name is not among the stack's outputs."""
+    name = _find_resource(client, stack, "ApiFunction") or Unread(_RESOURCE, "the stack has no ApiFunction")
+    if isinstance(name, Unread):
+        return FunctionFacts(name="the API function", config=name, invokes=name, recursive_loop=name)
+    return _read_function(client, name)
 
 
-def _physical(client: Client, stack: str, logical: str) -> str | Unread | None:
-    """What CloudFormation has called a resource of the stack; None if the stack has none such."""
+def _find_resource(client: Client, stack: str, logical: str) -> str | Unread | None:
+    """Return the physical id of a resource of the stack; None if it has no such resource."""
 
     def ask() -> str | None:
         cloudformation = client("cloudformation")
@@ -131,71 +131,70 @@ def _physical(client: Client, stack: str, logical: str) -> str | Unread | None:
             raise
         return str(answer["StackResourceDetail"]["PhysicalResourceId"])
 
-    found: str | Unread | None = _fact(_RESOURCE, ask)
-    return found
+    name: str | Unread | None = _read_fact(_RESOURCE, ask)
+    return name
 
 
-def _own_runners(runner: Config | Unread) -> list[str]:
-    """The functions that serve some queues instead of the stack's runner."""
+def _list_own_runners(runner: Config | Unread) -> list[str]:
+    """Return the functions that serve some queues instead of the stack's runner, sorted."""
     try:
         settings = Settings() if isinstance(runner, Unread) else Settings.from_environ(runner.environ)
     except SettingsError:
-        settings = Settings()  # another check tells of it
+        settings = Settings()  # another check reports it
     return sorted(set(settings.runner_functions.values()))
 
 
-def _config(answer: Mapping[str, Any]) -> Config:
+def _parse_config(answer: Mapping[str, Any]) -> Config:
     return Config(
         arn=answer["FunctionArn"],
         role=answer["Role"],
         timeout=answer["Timeout"],
         environ=answer.get("Environment", {}).get("Variables", {}),
-        layers=[each["Arn"] for each in answer.get("Layers", [])],
+        layers=[layer["Arn"] for layer in answer.get("Layers", [])],
     )
 
 
-def _invokes(configurations: Sequence[Mapping[str, Any]], qualifier: str) -> Invokes:
-    """Of the function as handoffs invoke it: an alias and a version have one of their own each. CloudFormation
-    configures the version $LATEST, others the bare name; where both are, the worse counts."""
+def _parse_invokes(configurations: Sequence[Mapping[str, Any]], qualifier: str) -> Invokes:
+    """Return how Lambda treats the events of one alias or version; each has a configuration of its own.
+
+    CloudFormation configures $LATEST, other tools the bare name; if both exist, the worse values count.
+    """
     default = Invokes()
-    found = [each for each in configurations if split_name(each["FunctionArn"])[1] == qualifier]
-    return Invokes(
-        retries=max((each.get("MaximumRetryAttempts", default.retries) for each in found), default=default.retries),
-        event_age=max(
-            (each.get("MaximumEventAgeInSeconds", default.event_age) for each in found), default=default.event_age
-        ),
-    )
+    own = [config for config in configurations if split_name(config["FunctionArn"])[1] == qualifier]
+    retries = [config.get("MaximumRetryAttempts", default.retries) for config in own]
+    ages = [config.get("MaximumEventAgeInSeconds", default.event_age) for config in own]
+    return Invokes(retries=max(retries, default=default.retries), event_age=max(ages, default=default.event_age))
 
 
 # --- the tables ---
 
 
-def _table(client: Client, name: str) -> TableFacts:
+def _read_table(client: Client, name: str) -> TableFacts:
     aws = client("dynamodb")
     gone = f"there is no table {name}"
-    shape: Mapping[str, Any] | Unread = _fact(
+    shape: Mapping[str, Any] | Unread = _read_fact(
         "dynamodb:DescribeTable",
         lambda: aws.describe_table(TableName=name)["Table"],
         absent=Unread("dynamodb:DescribeTable", gone),
     )
     return TableFacts(
         name=name,
-        indexes=shape if isinstance(shape, Unread) else _indexes(shape),
-        replicas=shape if isinstance(shape, Unread) else _replicas(shape),
-        ttl=_fact(
+        indexes=shape if isinstance(shape, Unread) else _parse_indexes(shape),
+        replicas=shape if isinstance(shape, Unread) else _list_replicas(shape),
+        ttl=_read_fact(
             "dynamodb:DescribeTimeToLive",
-            lambda: _ttl(aws.describe_time_to_live(TableName=name)["TimeToLiveDescription"]),
+            lambda: _parse_ttl(aws.describe_time_to_live(TableName=name)["TimeToLiveDescription"]),
             absent=Unread("dynamodb:DescribeTimeToLive", gone),
         ),
-        pitr=_fact(
+        pitr=_read_fact(
             "dynamodb:DescribeContinuousBackups",
-            lambda: _pitr(aws.describe_continuous_backups(TableName=name)["ContinuousBackupsDescription"]),
+            lambda: _has_pitr(aws.describe_continuous_backups(TableName=name)["ContinuousBackupsDescription"]),
             absent=Unread("dynamodb:DescribeContinuousBackups", gone),
         ),
     )
 
 
-def _indexes(table: Mapping[str, Any]) -> dict[str, tuple[str, ...]]:
+def _parse_indexes(table: Mapping[str, Any]) -> dict[str, tuple[str, ...]]:
     return {
         index["IndexName"]: tuple(
             key["AttributeName"] for key in sorted(index["KeySchema"], key=lambda key: str(key["KeyType"]))
@@ -204,24 +203,24 @@ def _indexes(table: Mapping[str, Any]) -> dict[str, tuple[str, ...]]:
     }
 
 
-def _replicas(table: Mapping[str, Any]) -> list[str]:
+def _list_replicas(table: Mapping[str, Any]) -> list[str]:
     return [str(replica["RegionName"]) for replica in table.get("Replicas", [])]
 
 
-def _ttl(answer: Mapping[str, Any]) -> str | None:
+def _parse_ttl(answer: Mapping[str, Any]) -> str | None:
     on = answer.get("TimeToLiveStatus") in {"ENABLED", "ENABLING"}
     return str(answer["AttributeName"]) if on else None
 
 
-def _pitr(answer: Mapping[str, Any]) -> bool:
-    found = answer.get("PointInTimeRecoveryDescription", {}).get("PointInTimeRecoveryStatus")
-    return bool(found == "ENABLED")
+def _has_pitr(answer: Mapping[str, Any]) -> bool:
+    status = answer.get("PointInTimeRecoveryDescription", {}).get("PointInTimeRecoveryStatus")
+    return bool(status == "ENABLED")
 
 
 # --- the rest ---
 
 
-def _schedule(client: Client, name: str) -> Schedule:
+def _read_schedule(client: Client, name: str) -> Schedule:
     answer = client("scheduler").get_schedule(Name=name)
     return Schedule(
         enabled=answer.get("State", "ENABLED") == "ENABLED",
@@ -230,76 +229,81 @@ def _schedule(client: Client, name: str) -> Schedule:
     )
 
 
-def _policies(client: Client, runner: Config | Unread) -> Any:
+def _list_policies(client: Client, runner: Config | Unread) -> Any:
     if isinstance(runner, Unread):
         return runner
     action = "iam:ListAttachedRolePolicies"
 
     def ask() -> list[str]:
-        answer = client("iam").list_attached_role_policies(RoleName=_name_of(runner.role))
+        answer = client("iam").list_attached_role_policies(RoleName=_get_role_name(runner.role))
         return [policy["PolicyArn"] for policy in answer["AttachedPolicies"]]
 
-    return _fact(action, ask, absent=Unread(action, "the runner's role is gone"))
+    return _read_fact(action, ask, absent=Unread(action, "the runner's role is gone"))
 
 
-def _grants(
+def _check_grants(
     client: Client, outputs: Mapping[str, str], runner: Config | Unread, sweeper: Config | Unread
 ) -> list[Grant]:
-    """Each right that a function cannot do without, as IAM itself judges it."""
+    """Return each action that a function needs, and whether IAM's simulation allows it."""
     if isinstance(runner, Unread) or isinstance(sweeper, Unread):
         unread = runner if isinstance(runner, Unread) else sweeper
         return [Grant(who="runner", action="any", resource="any", allowed=unread)]  # type: ignore[arg-type]
     place = runner.arn.split(":function:")[0].replace(":lambda:", ":dynamodb:")
     jobs, failed = (f"{place}:table/{outputs[name]}" for name in ("JobsTableName", "FailedJobsTableName"))
-    wanted = [
-        ("runner", runner.role, jobs, _dynamodb("GetItem", "PutItem", "UpdateItem", "DeleteItem", "PartiQLInsert")),
-        ("runner", runner.role, failed, _dynamodb("GetItem", "PutItem")),
+    needed = [
+        (
+            "runner",
+            runner.role,
+            jobs,
+            _prefix_dynamodb("GetItem", "PutItem", "UpdateItem", "DeleteItem", "PartiQLInsert"),
+        ),
+        ("runner", runner.role, failed, _prefix_dynamodb("GetItem", "PutItem")),
         ("runner", runner.role, runner.arn, ["lambda:InvokeFunction"]),
-        ("sweeper", sweeper.role, f"{jobs}/index/due", _dynamodb("Query")),
-        ("sweeper", sweeper.role, jobs, _dynamodb("GetItem", "UpdateItem", "DeleteItem")),
-        ("sweeper", sweeper.role, failed, _dynamodb("GetItem", "PutItem")),
+        ("sweeper", sweeper.role, f"{jobs}/index/due", _prefix_dynamodb("Query")),
+        ("sweeper", sweeper.role, jobs, _prefix_dynamodb("GetItem", "UpdateItem", "DeleteItem")),
+        ("sweeper", sweeper.role, failed, _prefix_dynamodb("GetItem", "PutItem")),
         ("sweeper", sweeper.role, runner.arn, ["lambda:InvokeFunction"]),
     ]
     for who, config in (("runner", runner), ("sweeper", sweeper)):
         if bus := config.environ.get("RELAYQ_EVENT_BUS"):
             arn = bus if bus.startswith("arn:") else f"{place.replace(':dynamodb:', ':events:')}:event-bus/{bus}"
-            wanted.append((who, config.role, arn, ["events:PutEvents"]))
-    return [grant for each in wanted for grant in _simulated(client, *each)]
+            needed.append((who, config.role, arn, ["events:PutEvents"]))
+    return [grant for need in needed for grant in _simulate(client, *need)]
 
 
-def _dynamodb(*actions: str) -> list[str]:
+def _prefix_dynamodb(*actions: str) -> list[str]:
     return [f"dynamodb:{action}" for action in actions]
 
 
-def _simulated(client: Client, who: str, role: str, resource: str, actions: list[str]) -> list[Grant]:
+def _simulate(client: Client, who: str, role: str, resource: str, actions: list[str]) -> list[Grant]:
     def ask() -> dict[str, bool]:
         answer = client("iam").simulate_principal_policy(
             PolicySourceArn=role, ActionNames=actions, ResourceArns=[resource]
         )
-        return {each["EvalActionName"]: each["EvalDecision"] == "allowed" for each in answer["EvaluationResults"]}
+        return {result["EvalActionName"]: result["EvalDecision"] == "allowed" for result in answer["EvaluationResults"]}
 
     action = "iam:SimulatePrincipalPolicy"
-    allowed = _fact(action, ask, absent=Unread(action, f"the {who}'s role is gone"))
+    allowed = _read_fact(action, ask, absent=Unread(action, f"the {who}'s role is gone"))
     unread = allowed if isinstance(allowed, Unread) else None
     return [
-        Grant(who=who, action=each, resource=resource, allowed=unread or allowed.get(each, False)) for each in actions
+        Grant(who=who, action=name, resource=resource, allowed=unread or allowed.get(name, False)) for name in actions
     ]
 
 
-def _last_tick_age(store: JobStore, now: int) -> int | Unread | None:
-    tick = _asked(store.read_last_tick)
+def _read_last_tick_age(store: JobStore, now: int) -> int | Unread | None:
+    tick = _ask_store(store.read_last_tick)
     if tick is None or isinstance(tick, Unread):
         return tick
     return now - tick[0]
 
 
-def _asked(ask: Callable[[], T]) -> T | Unread:
-    """What the jobs table answers, or that it could not be read."""
+def _ask_store(ask: Callable[[], T]) -> T | Unread:
+    """Return what the jobs table answers, or Unread if it could not be read."""
     try:
         return ask()
     except StoreError as error:
         return Unread("dynamodb:GetItem") if error.code in _DENIED else Unread("dynamodb:GetItem", cut(error, 200))
 
 
-def _name_of(arn: str) -> str:
+def _get_role_name(arn: str) -> str:
     return arn.rpartition("/")[2]

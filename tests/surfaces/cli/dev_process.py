@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from relayq_core.local.environ import isolated
+from relayq_core.local.environ import isolate
 
 JOB = """
 from relayq_core import JobContext, job
@@ -51,7 +51,7 @@ class Dev:
         self.process = subprocess.Popen(
             [sys.executable, "-m", "relayq_core.cli", "dev", "--json", "--port", "0", "--tick", "1", *options],
             cwd=folder,
-            env=isolated({}, os.environ),
+            env=isolate({}, os.environ),
             stdout=self._output,
             stderr=subprocess.PIPE,
             text=True,

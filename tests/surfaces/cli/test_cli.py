@@ -17,7 +17,7 @@ import pytest
 from relayq_core import RelayQ, job
 from relayq_core.cli.render import show_ended, show_job
 from relayq_core.local.aws import FAILED_TABLE, JOBS_TABLE, EmbeddedAws
-from relayq_core.local.environ import isolated
+from relayq_core.local.environ import isolate
 from relayq_core.local.server import Server
 from relayq_core.model.record import Status
 from relayq_core.operations import jobs as operations
@@ -658,7 +658,7 @@ def test_nothing_that_is_stored_is_obeyed_by_the_terminal(project: Relayq, aws: 
     waiting = dispatched(project, "cli.greet", '{"name": "Bo"}')
     shape = frozenset({"pk", "id", "status", "queue", "version", "qk", "queue_shard", "unique_pk"})
     for table in (JOBS_TABLE, FAILED_TABLE):
-        for row in aws.rows(table):
+        for row in aws.read_rows(table):
             if row.get("id"):
                 aws.fill(table, [with_evil({"M": row}, shape)["M"]])
     for argv in (
@@ -775,7 +775,7 @@ def in_terminal(*argv: str, columns: int = 100, cwd: Path, **environ: str) -> st
     """What a command writes on a terminal."""
     master, slave = pty.openpty()
     command = [sys.executable, "-m", "relayq_core.cli", *argv]
-    inherited = isolated({}, {key: value for key, value in os.environ.items() if key != "NO_COLOR"})
+    inherited = isolate({}, {key: value for key, value in os.environ.items() if key != "NO_COLOR"})
     with subprocess.Popen(
         command,
         stdout=slave,

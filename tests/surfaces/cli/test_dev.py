@@ -17,10 +17,10 @@ from urllib.request import HTTPCookieProcessor
 
 import pytest
 
-from relayq_core.cli.dev_output import _folded
+from relayq_core.cli.dev_output import _fold
 from relayq_core.client import RelayQ
-from relayq_core.local.environ import applied, isolated
-from relayq_core.local.file_watch import Watched, syntax_error
+from relayq_core.local.environ import apply_environ, isolate
+from relayq_core.local.file_watch import FileWatcher, find_syntax_error
 from tests.support.paths import ROOT
 from tests.surfaces.cli.dev_process import CLIENT, JOB, Dev
 from tests.surfaces.docs.blocks import blocks
@@ -47,7 +47,7 @@ def client(folder: Path, environment: dict[str, str], name: str) -> str:
     done = subprocess.run(
         [sys.executable, "-c", CLIENT, name],
         cwd=folder.parent,
-        env=isolated(environment, os.environ),
+        env=isolate(environment, os.environ),
         capture_output=True,
         text=True,
         check=True,
@@ -61,7 +61,7 @@ def refused(folder: Path, *options: str, **environ: str) -> str:
     done = subprocess.run(
         [sys.executable, "-m", "relayq_core.cli", "dev", *options],
         cwd=folder,
-        env=isolated(environ, os.environ),
+        env=isolate(environ, os.environ),
         capture_output=True,
         text=True,
         check=False,
@@ -132,7 +132,7 @@ def test_the_jobs_that_newcomers_have_run_in_it(tmp_path: Path) -> None:
         subprocess.run(
             [sys.executable, "-m", "relayq_core.cli", "make-job", name],
             cwd=tmp_path,
-            env=isolated({}, os.environ),
+            env=isolate({}, os.environ),
             capture_output=True,
             check=True,
         )
@@ -148,7 +148,7 @@ def test_the_jobs_that_newcomers_have_run_in_it(tmp_path: Path) -> None:
     ]
     with closing(Dev(tmp_path, "--no-dashboard")) as running:
         environment = running.until(lambda line: line["event"] == "ready")["environment"]
-        with applied(environment):
+        with apply_environ(environment):
             relayq = RelayQ()
             relayq.dispatch("SendInvoic")
             running.until(lambda line: line["event"] == "warning")
@@ -218,7 +218,7 @@ def test_a_process_that_dies_is_told_with_its_job(tmp_path: Path) -> None:
         "import os\n\nfrom relayq_core import job\n\n\n@job(timeout=1)\ndef die() -> None:\n    os._exit(9)\n"
     )
     with closing(Dev(tmp_path, "--no-dashboard")) as running:
-        with applied(running.until(lambda line: line["event"] == "ready")["environment"]):
+        with apply_environ(running.until(lambda line: line["event"] == "ready")["environment"]):
             job_id = RelayQ().dispatch("die").job_id
         warned = running.until(lambda line: line["event"] == "warning")
     assert "ended in the middle of its event" in warned["message"]
@@ -229,15 +229,15 @@ def test_a_line_is_folded_between_words_and_below_where_it_began(monkeypatch: py
     """In a terminal; in a pipe it is one line."""
     monkeypatch.setenv("COLUMNS", "60")
     text = "word " * 20 + "x" * 50
-    assert _folded(text) == text
+    assert _fold(text) == text
     monkeypatch.setattr("relayq_core.cli.dev_output.is_fancy", lambda stream: True)
-    first, *others, last = _folded(text).split("\n")
+    first, *others, last = _fold(text).split("\n")
     assert set(first.split()) == {"word"}
     assert len(first) <= 38
     assert all(line.startswith(" " * 22 + "word") for line in others)
     assert last == " " * 22 + "x" * 50, "what has no spaces, such as a path, can be selected whole"
     monkeypatch.setenv("COLUMNS", "40")
-    assert _folded(text) == text, "there is no room for it"
+    assert _fold(text) == text, "there is no room for it"
 
 
 # --- watching ---
@@ -248,22 +248,22 @@ def test_files_that_are_written_made_or_deleted_are_seen_once(tmp_path: Path) ->
     kept, gone = tmp_path / "kept.py", tmp_path / "gone.py"
     for path in (kept, gone):
         path.write_text("1")
-    watched = Watched([tmp_path])
-    assert watched.changed() == []
+    watcher = FileWatcher([tmp_path])
+    assert watcher.list_changes() == []
     kept.write_text("12")
     gone.unlink()
     (tmp_path / "new").mkdir()
     (tmp_path / "new/made.py").write_text("1")
     (tmp_path / "notes.txt").write_text("1")
-    assert set(watched.changed()) == {kept, gone, tmp_path / "new/made.py"}
-    assert watched.changed() == []
+    assert set(watcher.list_changes()) == {kept, gone, tmp_path / "new/made.py"}
+    assert watcher.list_changes() == []
 
 
 def test_a_syntax_error_is_told_with_its_line(tmp_path: Path) -> None:
     """As Python tells it, on one's own screen."""
     path = tmp_path / "bad.py"
     path.write_text("a = 1\nif a\n")
-    assert syntax_error(path) == f"{path}:2: expected ':'\n    if a\n        ^"
+    assert find_syntax_error(path) == f"{path}:2: expected ':'\n    if a\n        ^"
     path.write_text("a = 1\n")
-    assert syntax_error(path) is None
-    assert syntax_error(tmp_path / "gone.py") is None
+    assert find_syntax_error(path) is None
+    assert find_syntax_error(tmp_path / "gone.py") is None

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from relayq_core.cli.doctor.checks import CHECKS, Finding, Verdict, examined
+from relayq_core.cli.doctor.checks import CHECKS, Finding, Verdict, examine
 from relayq_core.cli.doctor.facts import (
     Config,
     Facts,
@@ -92,14 +92,14 @@ def test_a_function_is_named_with_an_alias_or_a_version_or_without(name: str, fu
 
 
 def found_by(check: str, facts: Facts) -> Finding:
-    return {finding.check: finding for finding in examined(facts)}[check]
+    return {finding.check: finding for finding in examine(facts)}[check]
 
 
 def test_a_good_stack_has_nothing_wrong() -> None:
     """With an API and without; each check says what it saw."""
     own = [replace(a_function("heavy"), recursive_loop="Allow")]
     for facts in (GOOD, replace(GOOD, api=None), replace(GOOD, own_runners=own)):
-        findings = examined(facts)
+        findings = examine(facts)
         assert [finding.check for finding in findings] == list(CHECKS)
         assert {finding.verdict for finding in findings} == {Verdict.OK}
         assert all(finding.found and not finding.fix for finding in findings)
@@ -256,7 +256,7 @@ def test_what_may_not_be_read_is_unknown_and_names_the_right_that_is_missing() -
         last_tick_age_ms=DENIED,
         sweepers=DENIED,
     )
-    assert {finding.verdict for finding in examined(blind)} == {Verdict.UNKNOWN}
+    assert {finding.verdict for finding in examine(blind)} == {Verdict.UNKNOWN}
     finding = found_by("layer", blind)
     assert finding.found == "some:Action: access denied"
     assert finding.fix == "allow yourself some:Action, and ask again"
@@ -278,5 +278,5 @@ def test_a_secret_is_never_shown() -> None:
     """The token of the API is its own, and a Redis URL may hold a password."""
     environ = {**ENVIRON, "RELAYQ_REDIS_URL": "redis://:hunter2@cache:6379/0"}
     facts = replace(GOOD, runner=a_function("runner", environ=environ))
-    assert "hunter2" not in repr(examined(facts))
-    assert "a-token-that" not in repr(examined(facts))
+    assert "hunter2" not in repr(examine(facts))
+    assert "a-token-that" not in repr(examine(facts))

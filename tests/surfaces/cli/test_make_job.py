@@ -14,10 +14,10 @@ from pathlib import Path
 import pytest
 
 from relayq_core.cli.main import main
-from relayq_core.cli.project_layout import code_folders
-from relayq_core.cli.scaffold import files, layout, names
+from relayq_core.cli.project_layout import list_code_folders
+from relayq_core.cli.scaffold import find_layout, parse_names, render_files
 from relayq_core.errors import InvalidOption
-from relayq_core.local.environ import isolated
+from relayq_core.local.environ import isolate
 from relayq_core.testing import isolated_registry
 from tests.support.clone import copy_functions
 from tests.support.paths import ROOT
@@ -61,7 +61,7 @@ def in_nothing(folder: Path) -> None:
 
 def run(folder: Path, *command: str, path: Sequence[str] = ()) -> None:
     """A tool of this environment, which must be content."""
-    environ = {**isolated({}, os.environ), "MYPYPATH": os.pathsep.join(path)}
+    environ = {**isolate({}, os.environ), "MYPYPATH": os.pathsep.join(path)}
     environ.pop("CI", None)
     done = subprocess.run(
         [TOOLS / command[0], *command[1:]], cwd=folder, env=environ, capture_output=True, text=True, check=False
@@ -129,10 +129,10 @@ def test_jobs_are_looked_for_first_where_they_would_be_written(tmp_path: Path, t
     """Where there are two folders of jobs, it is one and the same of them; the root always counts."""
     for made in there:
         (tmp_path / made).mkdir(parents=True)
-    found = code_folders(tmp_path)
+    found = list_code_folders(tmp_path)
     assert found[0] == tmp_path / first
     assert tmp_path in found
-    assert found[0] / "jobs" == tmp_path / layout(tmp_path).jobs or not there or there == ["src"]
+    assert found[0] / "jobs" == tmp_path / find_layout(tmp_path).jobs or not there or there == ["src"]
 
 
 def test_nothing_is_overwritten(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -182,7 +182,7 @@ def test_a_name_that_cannot_be_one_is_a_usage_error(
 )
 def test_the_files_name_is_made_of_the_jobs(text: str, module: str) -> None:
     """As one would write it by hand."""
-    assert names(text).module == module
+    assert parse_names(text).module == module
 
 
 @pytest.mark.parametrize("begin", [in_nothing, in_own_jobs, in_repository])
@@ -191,7 +191,7 @@ def test_no_job_takes_a_name_that_its_own_files_call_by(
 ) -> None:
     """`json` would hide the module that its test reads the event with, and the test would fail as it stands."""
     begin(folder)  # type: ignore[operator]
-    texts = [text for name in ("A", "a") for text in files(names(name), "q", layout(folder)).values()]
+    texts = [text for name in ("A", "a") for text in render_files(parse_names(name), "q", find_layout(folder)).values()]
     called = {name for text in texts if not text.startswith("{") for name in _names_in(text)}
     assert {"json", "Path", "Status", "dispatch", "Kit", "Job", "job", "job_id", "EVENT", "relayq_inline"} <= called
     # a name of these is of the job's own making, or Python's syntax; the rest cannot be a job
@@ -241,4 +241,4 @@ def test_what_to_do_next_is_told_in_the_order_to_do_it(folder: Path, capsys: pyt
 def test_a_name_of_pythons_own_is_told_so() -> None:
     """`class` cannot be a function's name."""
     with pytest.raises(InvalidOption, match="Python's own"):
-        names("class")
+        parse_names("class")

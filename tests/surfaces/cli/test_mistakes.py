@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 from relayq_core.cli.main import main
-from relayq_core.local.environ import isolated
-from relayq_core.local.state import kept
+from relayq_core.local.environ import isolate
+from relayq_core.local.state import open_state
 from tests.support.clone import copy_functions
 from tests.support.paths import ROOT
 from tests.surfaces.cli.dev_process import CLIENT, JOB, Dev
@@ -51,7 +51,7 @@ def in_shell(shell: str, line: str, folder: Path, **environ: str) -> subprocess.
     return subprocess.run(
         [shell, "-eu", "-c", line],
         cwd=folder,
-        env=isolated(environ, os.environ),
+        env=isolate(environ, os.environ),
         capture_output=True,
         text=True,
         check=False,
@@ -107,13 +107,13 @@ def test_the_readmes_dispatches_can_be_followed_from_the_readme_alone(tmp_path: 
 
 
 def test_a_command_that_waits_for_the_local_tables_says_for_whom(tmp_path: Path) -> None:
-    with kept(tmp_path / ".relayq", begin=True):
+    with open_state(tmp_path / ".relayq", begin=True):
         """Something is kept."""
-    with kept(tmp_path / ".relayq"):
+    with open_state(tmp_path / ".relayq"):
         waiting = subprocess.Popen(
             [sys.executable, "-m", "relayq_core.cli", "--local", "failed", "list"],
             cwd=tmp_path,
-            env=isolated({}, os.environ),
+            env=isolate({}, os.environ),
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,

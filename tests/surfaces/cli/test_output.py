@@ -12,11 +12,11 @@ from hypothesis import strategies as st
 from relayq_core.cli import output
 from relayq_core.cli.output import (
     Column,
-    as_text,
     complain,
     print_details,
     print_json,
     print_table,
+    render_text,
     say,
     show_traceback,
 )
@@ -90,7 +90,7 @@ PRINTED: dict[str, Callable[[str], object]] = {
     "print_table": lambda text: print_table(COLUMNS, [(text, text, text, text)], styles={text: "red"}),
     "print_details": lambda text: print_details([(text or "name", text), ("block", f"a\n{text}")]),
     "show_traceback": _raise,
-    "as_text": lambda text: print(as_text(text).plain),
+    "as_text": lambda text: print(render_text(text).plain),
 }
 
 
@@ -130,4 +130,4 @@ def test_markup_of_the_terminals_library_is_text(
     shown = capsys.readouterr()
     assert shown.out.count(text) == 2
     assert shown.err.count(text) == 1
-    assert as_text(text).plain == text
+    assert render_text(text).plain == text

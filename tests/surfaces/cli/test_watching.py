@@ -306,8 +306,10 @@ def a_stack(monkeypatch: pytest.MonkeyPatch, *, functions: dict[str, Any]) -> No
         "FailedJobsTableName": os.environ["RELAYQ_FAILED_TABLE"],
         "RunnerFunctionName": "runner",
     }
-    monkeypatch.setattr(Aws, "stack", lambda self, name: DescribedStack(name=name, outputs=outputs, created_at=None))
-    client = Aws.client
+    monkeypatch.setattr(
+        Aws, "describe_stack", lambda self, name: DescribedStack(name=name, outputs=outputs, created_at=None)
+    )
+    get_client = Aws.get_client
 
     class Lambda:
         def get_function_configuration(self, FunctionName: str) -> Any:
@@ -316,7 +318,7 @@ def a_stack(monkeypatch: pytest.MonkeyPatch, *, functions: dict[str, Any]) -> No
                 raise ClientError(error, "GetFunctionConfiguration")  # type: ignore[arg-type]
             return functions[FunctionName]
 
-    monkeypatch.setattr(Aws, "client", lambda self, name: Lambda() if name == "lambda" else client(self, name))
+    monkeypatch.setattr(Aws, "get_client", lambda self, name: Lambda() if name == "lambda" else get_client(self, name))
 
 
 @pytest.mark.parametrize(

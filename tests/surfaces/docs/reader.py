@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Self
 
 from relayq_core.local.aws import FAILED_TABLE, JOBS_TABLE, EmbeddedAws
-from relayq_core.local.environ import isolated
+from relayq_core.local.environ import isolate
 from relayq_core.local.functions import Function, Functions
 from tests.support.clone import copy_events, copy_functions
 from tests.support.paths import ROOT
@@ -127,7 +127,7 @@ class Reader:
             "COLUMNS": "100",
             "NO_COLOR": "1",
         }
-        environ = isolated({**self._aws.environ, **shown}, os.environ)
+        environ = isolate({**self._aws.environ, **shown}, os.environ)
         if (self.project / ".env").exists():
             environ = {name: value for name, value in environ.items() if not name.startswith("RELAYQ_")}
         return environ

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from relayq_core.local.environ import isolated
+from relayq_core.local.environ import isolate
 from relayq_core.model import lifecycle
 from tests.support import clone
 from tests.support.paths import ROOT
@@ -64,7 +64,7 @@ def in_a_terminal(command: list[str], folder: Path) -> str:
     """The last screen of a command that draws itself anew again and again."""
     ours, theirs = pty.openpty()
     termios.tcsetwinsize(theirs, (40, 100))
-    environ = isolated({"TERM": "xterm", "COLUMNS": "100"}, os.environ)
+    environ = isolate({"TERM": "xterm", "COLUMNS": "100"}, os.environ)
     environ.pop("NO_COLOR", None)
     with subprocess.Popen(command, cwd=folder, env=environ, stdout=theirs, stderr=theirs) as process:
         os.close(theirs)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from relayq_core.local.environ import isolated
+from relayq_core.local.environ import isolate
 from tests.support.paths import ROOT
 from tests.surfaces.docs.blocks import Block, blocks, normalised
 
@@ -24,7 +24,7 @@ def test_an_example_prints_what_its_page_shows(command: str, output: Block) -> N
     """The reader copies the command; it has to work without an AWS account, and without any setting."""
     interpreter, script = command.split()
     assert interpreter == ".venv/bin/python"
-    environ = isolated({}, os.environ)
+    environ = isolate({}, os.environ)
     done = subprocess.run([sys.executable, script], cwd=ROOT, env=environ, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert normalised(done.stdout) == normalised(output.text)

@@ -16,8 +16,8 @@ from pathlib import Path
 
 import pytest
 
-from relayq_core.cli.demo import program
-from relayq_core.local.environ import isolated
+from relayq_core.cli.demo import get_program
+from relayq_core.local.environ import isolate
 from tests.support.paths import ROOT
 
 
@@ -32,7 +32,7 @@ class Stranger:
         """Run a command there; RelayQ is on Python's path."""
         account = {"AWS_PROFILE": "production", "AWS_ENDPOINT_URL_DYNAMODB": "http://127.0.0.1:1"}
         python = {"PYTHONPATH": str(path), "PYTHONPYCACHEPREFIX": str(self.cache), "PYTHONDONTWRITEBYTECODE": ""}
-        environ = {**isolated(account, os.environ), **python}
+        environ = {**isolate(account, os.environ), **python}
         return subprocess.run(command, cwd=folder, env=environ, capture_output=True, text=True, check=False)
 
     def plays(self, folder: Path, *argv: str) -> subprocess.CompletedProcess[str]:
@@ -144,7 +144,7 @@ def test_commands_are_printed_as_this_program_was_called(
     monkeypatch.setenv("PATH", str(home / "on path"))
     monkeypatch.setattr(sys, "argv", [called.format(home=home)])
     monkeypatch.chdir(folder.format(home=home))
-    assert program() == printed.format(home=home)
+    assert get_program() == printed.format(home=home)
 
 
 def test_an_installed_relayq_brings_the_demos_webhook(stranger: Stranger, tmp_path: Path) -> None:
@@ -153,7 +153,7 @@ def test_an_installed_relayq_brings_the_demos_webhook(stranger: Stranger, tmp_pa
     for source, target in project["tool"]["hatch"]["build"]["targets"]["wheel"]["force-include"].items():
         shutil.copytree(ROOT / source, tmp_path / target)
     shutil.copytree(ROOT / "relayq_core", tmp_path / "relayq_core", dirs_exist_ok=True)
-    code = "from relayq_core.local.stack import shipped_jobs as found; print(found() / 'jobs' / 'webhook.py')"
+    code = "from relayq_core.local.stack import find_shipped_jobs as found; print(found() / 'jobs' / 'webhook.py')"
     done = stranger.runs([sys.executable, "-P", "-c", code], tmp_path, path=tmp_path)
     assert Path(done.stdout.strip()).is_relative_to(tmp_path)
     assert Path(done.stdout.strip()).is_file()

@@ -142,7 +142,7 @@ def test_a_body_whose_end_is_in_doubt_is_not_read(aws: EmbeddedAws, framing: str
 def test_each_run_has_a_key_of_its_own(aws: EmbeddedAws) -> None:
     """What its environment holds is enough for boto3, and another run cannot guess it."""
     assert boto3.client("dynamodb").scan(TableName=JOBS_TABLE)["Count"] == 0
-    script = "from relayq_core.local.aws import _access_key; print(_access_key())"
+    script = "from relayq_core.local.aws import _get_access_key; print(_get_access_key())"
     keys = {subprocess.check_output([sys.executable, "-c", script], text=True).strip() for _ in range(2)}
     assert len(keys | {aws.environ["AWS_ACCESS_KEY_ID"]}) == 3
     assert all(len(key) >= 32 for key in keys)

@@ -16,9 +16,9 @@ from botocore.exceptions import ClientError
 
 from relayq_core.cli.main import main
 from relayq_core.client import RelayQ
-from relayq_core.local.environ import applied
+from relayq_core.local.environ import apply_environ
 from relayq_core.local.functions import Function, Functions
-from relayq_core.local.stack import RUNNER, Stack, shipped_jobs
+from relayq_core.local.stack import RUNNER, Stack, find_shipped_jobs
 from relayq_core.local.workers import WorkerStartFailed
 from relayq_core.model.record import JobRecord, Status
 from tests.surfaces.template.grants import translated
@@ -99,7 +99,7 @@ def stack(folder: Path) -> Iterator[Stack]:
     }
     # what the shell of a user may hold, and what must not reach the workers
     foreign = {"AWS_PROFILE": "production", "RELAYQ_MAX_DEPTH": "7", "AWS_ACCESS_KEY_ID": "real"}
-    with applied(foreign), Stack(folder / "logs", settings=settings, path=[folder], tick=0.5) as made:
+    with apply_environ(foreign), Stack(folder / "logs", settings=settings, path=[folder], tick=0.5) as made:
         yield made
 
 
@@ -183,7 +183,7 @@ def test_dispatch_with_wait_exits_with_how_the_job_went(
 ) -> None:
     """0 completed, 3 failed, 5 not ended yet."""
     monkeypatch.chdir(tmp_path)
-    with applied({**stack.environ, "RELAYQ_JOB_MODULES": "not_at_hand"}):
+    with apply_environ({**stack.environ, "RELAYQ_JOB_MODULES": "not_at_hand"}):
         assert main(["dispatch", "live.where", "--wait", "30", "--json"]) == 0
         assert json.loads(capsys.readouterr().out)["job"]["result"]["AWS_LAMBDA_FUNCTION_NAME"] == RUNNER
         assert main(["dispatch", "live.where", "--wait"]) == 0
@@ -313,4 +313,4 @@ def _runs(pid: int) -> bool:
 
 def test_the_jobs_that_relayq_comes_with_are_found() -> None:
     """In the repository they are the runner function's own."""
-    assert (shipped_jobs() / "jobs" / "webhook.py").is_file()
+    assert (find_shipped_jobs() / "jobs" / "webhook.py").is_file()

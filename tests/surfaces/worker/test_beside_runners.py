@@ -13,7 +13,7 @@ import pytest
 
 from relayq_core import RelayQ, Settings
 from relayq_core.adapters.dynamodb.tables import failed_table, jobs_table
-from relayq_core.local.environ import isolated
+from relayq_core.local.environ import isolate
 from tests.support.figures import tell
 
 pytestmark = pytest.mark.dynamodb_local
@@ -87,7 +87,7 @@ def test_a_worker_beside_four_runners_starts_no_job_twice(dynamodb_local: str, t
             subprocess.Popen(
                 [sys.executable, *command],
                 cwd=tmp_path,
-                env=isolated(environ, os.environ) | {"PYTHONPATH": environ["PYTHONPATH"]},
+                env=isolate(environ, os.environ) | {"PYTHONPATH": environ["PYTHONPATH"]},
                 stdout=subprocess.PIPE,
                 text=True,
             )

@@ -17,7 +17,7 @@ import pytest
 
 from relayq_core import RelayQ, Settings, Status
 from relayq_core.local.aws import FAILED_TABLE, JOBS_TABLE, EmbeddedAws
-from relayq_core.local.environ import isolated
+from relayq_core.local.environ import isolate
 from relayq_core.model.record import JobRecord
 from relayq_core.worker.guard import Guard
 
@@ -123,7 +123,7 @@ class Stage:
         process = subprocess.Popen(
             [sys.executable, "-m", "relayq_core.cli", "work", "--json", *options],
             cwd=self.folder,
-            env=isolated(self.environ, os.environ),
+            env=isolate(self.environ, os.environ),
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
@@ -394,7 +394,7 @@ def test_an_output_that_is_blocked_holds_no_job_up(stage: Stage, blocked: str) -
     worker = subprocess.Popen(
         [sys.executable, "-m", "relayq_core.cli", "work", "--max-jobs", "4"],
         cwd=stage.folder,
-        env=isolated(stage.environ, os.environ),
+        env=isolate(stage.environ, os.environ),
         start_new_session=True,
         **outputs,  # type: ignore[call-overload]
     )
