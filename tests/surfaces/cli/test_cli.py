@@ -151,14 +151,14 @@ def test_a_duplicate_prints_the_first_jobs_id(relayq: Relayq) -> None:
     ("argv", "sentence"),
     [
         (["x", "[1]"], "expected a JSON object"),
-        (["x", '{"a": NaN}'], "NaN is no JSON"),
+        (["x", '{"a": NaN}'], "NaN is not JSON"),
         (["x", "@nowhere.json"], "nowhere.json: No such file"),
         (["bad name"], "expected 1 to 128 letters"),
         (["x", "--queue", "a b"], "expected 1 to 64 letters"),
         (["x", "--delay", "soon"], "expected a duration like 5, 90s, 5m or 2h, got 'soon'"),
         (["x", "--delay", "-5"], "expected a duration"),
         (["x", "--at", "tomorrow"], "expected a time like"),
-        (["x", "--at", "2030-01-31"], "names no zone; write 2030-01-31T00:00Z"),
+        (["x", "--at", "2030-01-31"], "has no time zone; write 2030-01-31T00:00Z"),
         (["x", "--at", "2030-01-31T09:00Z", "--delay", "5"], "either --delay or --at"),
         (["x", "--unique-for", "5"], "--unique-for needs --unique"),
         (["x", "--max-attempts", "0"], "from 1 to 1000, got 0"),
@@ -196,7 +196,7 @@ def test_a_queue_that_is_not_the_jobs_own_is_warned_of(project: Relayq) -> None:
     ran = project("dispatch", "cli.greet", '{"name": "Ada"}', "--queue", "greeting")
     assert ran.code == 0
     assert (
-        "warning: cli.greet is a job of queue 'greetings', and goes to 'greeting' now. Did you mean \"greetings\"?"
+        "warning: cli.greet belongs to queue 'greetings'; this one goes to 'greeting'. Did you mean \"greetings\"?"
         in ran.err
     )
     assert project("dispatch", "cli.greet", '{"name": "Ada"}', "--queue", "greetings").err == ""
@@ -206,7 +206,7 @@ def test_a_queue_that_is_not_the_jobs_own_is_warned_of(project: Relayq) -> None:
 def test_a_job_that_no_runner_was_told_of_is_said_to_start_when_it_will(relayq: Relayq) -> None:
     """A job without a delay has no time that comes."""
     assert relayq("dispatch", "x").out.endswith("dispatched; the sweeper starts it\n")
-    assert relayq("dispatch", "x", "--delay", "5m").out.endswith("the sweeper starts it when its time comes\n")
+    assert relayq("dispatch", "x", "--delay", "5m").out.endswith("the sweeper starts it when it is due\n")
 
 
 @pytest.mark.parametrize(
@@ -219,7 +219,7 @@ def test_a_job_that_no_runner_was_told_of_is_said_to_start_when_it_will(relayq: 
         (["--stack"], "Option '--stack' requires an argument. See relayq --help"),
         (
             ["run", "greet", "{}"],
-            "Missing option '--id': The job's id, as `relayq dispatch` printed it. See relayq run --help",
+            "Missing option '--id': The job's id, which `relayq dispatch` prints. See relayq run --help",
         ),
         (["dispatch"], "Missing argument 'NAME': The job's name; `relayq registry` lists them. See relayq dispatch"),
     ],
@@ -269,14 +269,14 @@ def test_run_says_when_a_failed_try_comes_again(project: Relayq) -> None:
     ran = project("run", "--id", dispatched(project, "cli.stumble"))
     assert ran.code == 3
     assert "attempt 1 failed: ValueError: not this time" in ran.out
-    assert re.search(r"it is tried again in \d+ s", ran.out)
+    assert re.search(r"the next attempt starts in \d+ s", ran.out)
 
 
 def test_run_of_a_job_whose_time_has_not_come_runs_nothing(project: Relayq) -> None:
     """Never early, not by hand either."""
     ran = project("run", "--id", dispatched(project, "cli.greet", '{"name": "Ada"}', "--delay", "2h"))
     assert ran.code == 5
-    assert "not run: its time comes in 1 h" in ran.out
+    assert "not run: it is due in 1 h" in ran.out
 
 
 def test_run_of_a_job_that_snoozes_is_not_over(project: Relayq) -> None:
@@ -308,9 +308,7 @@ def test_job_modules_that_do_not_import_are_told_in_a_sentence(
     monkeypatch.setenv("RELAYQ_JOB_MODULES", "cli_broken")
     ran = relayq("registry")
     assert ran.code == 1
-    assert (
-        "job modules cli_broken cannot be imported: ModuleNotFoundError: No module named 'no_such_package'" in ran.err
-    )
+    assert "cannot import the job modules cli_broken: ModuleNotFoundError: No module named 'no_such_package'" in ran.err
     monkeypatch.setenv("RELAYQ_JOB_MODULES", "cli_nowhere")
     assert "no module named 'cli_nowhere'" in relayq("registry").err
 
@@ -357,20 +355,20 @@ def test_list_says_how_far_it_looked_for_a_status(relayq: Relayq, monkeypatch: p
     assert relayq("list", "--status", "retrying", "--queue", "q").out == "no job in queue q is retrying\n"
     monkeypatch.setattr(operations, "LIVE_LOOKED_AT", 2)
     narrow = ("list", "--status", "retrying", "--limit", "1")
-    assert relayq(*narrow).out == "no job is retrying among the first 2; a larger --limit looks further\n"
+    assert relayq(*narrow).out == "no job is retrying among the first 2; a larger --limit searches more\n"
     assert relayq(*narrow, "--json").json == {"jobs": [], "looked_at": 2, "capped": True}
     client = RelayQ()
     for waiting in client.live(limit=1):
         client.store.claim(waiting.id, a_lease(now=client.clock.now()))
     out = relayq("list", "--status", "processing", "--limit", "2").out
-    assert out.splitlines()[-1] == "of the first 2; a larger --limit looks further"
+    assert out.splitlines()[-1] == "among the first 2; a larger --limit searches more"
 
 
 def test_a_status_that_cannot_be_listed_is_refused(relayq: Relayq) -> None:
     """Of ended jobs there is no index."""
     ran = relayq("list", "--status", "failed")
     assert ran.code == 2
-    assert "expected pending, processing, retrying, got 'failed' (`relayq failed list` has the failed ones)" in ran.err
+    assert "expected pending, processing, retrying, got 'failed' (`relayq failed list` lists those)" in ran.err
 
 
 def test_an_unknown_queue_is_told_with_the_known_ones(relayq: Relayq) -> None:
@@ -384,7 +382,7 @@ def test_an_unknown_queue_is_told_with_the_known_ones(relayq: Relayq) -> None:
 
 def test_queues_counts_what_waits_and_what_is_overdue(relayq: Relayq) -> None:
     """One look tells whether anything is stuck."""
-    assert "no queue yet" in relayq("queues").out
+    assert "no queues yet" in relayq("queues").out
     dispatched(relayq, "x", "--queue", "emails")
     dispatched(relayq, "x", "--queue", "emails", "--delay", "1h")
     found = relayq("queues", "--json").json
@@ -461,10 +459,12 @@ def test_a_failed_job_is_listed_shown_redriven_and_forgotten(project: Relayq) ->
     gone = project("failed", "show", job_id)
     assert (gone.code, "in the failed table: it is pending" in gone.err) == (4, True)
     redriven = project("status", job_id).out
-    assert re.search(r"^attempt 1 failed .*: Bury: never\nredriven: its attempts count anew$", redriven, re.MULTILINE)
+    assert re.search(
+        r"^attempt 1 failed .*: Bury: never\nredriven: attempts are counted from 1 again$", redriven, re.MULTILINE
+    )
     project("run", "--id", job_id)
     again = project("failed", "show", job_id).out
-    lines = r"^attempt 1 failed .*\nredriven: its attempts count anew\nattempt 1 failed .*$"
+    lines = r"^attempt 1 failed .*\nredriven: attempts are counted from 1 again\nattempt 1 failed .*$"
     assert re.search(lines, again, re.MULTILINE)
     assert again.count("redriven") == 1
     assert project("failed", "forget", job_id, "--json").json == {"id": job_id, "forgotten": True}
@@ -523,7 +523,7 @@ def test_a_dry_sweep_says_what_a_real_one_then_does(relayq: Relayq) -> None:
     assert (planned["dry_run"], planned["counts"]) == (True, {"nudged": 1})
     assert planned["jobs"] == [{"id": job_id, "queue": "default", "action": "nudged"}]
     assert f"{job_id}  default  nudged\n1 nudged\n" in relayq("sweep").out
-    assert relayq("sweep").out == "nothing is overdue\n"
+    assert relayq("sweep").out == "no job is overdue\n"
 
 
 # --- tables ---
@@ -541,9 +541,9 @@ def test_tables_are_created_once_and_deleted_only_when_told_to(
     assert (ttl["TimeToLiveStatus"], ttl["AttributeName"]) == ("ENABLED", "expires_at")
     assert relayq("list").code == 0
     unasked = relayq("tables", "delete")
-    assert (unasked.code, "say --yes" in unasked.err) == (2, True)
+    assert (unasked.code, "use --yes" in unasked.err) == (2, True)
     assert [table["deleted"] for table in relayq("tables", "delete", "--yes", "--json").json["tables"]] == [True, True]
-    assert "made was not there" in relayq("tables", "delete", "--yes").out
+    assert "made did not exist" in relayq("tables", "delete", "--yes").out
 
 
 def test_a_service_endpoint_of_its_own_is_used_for_tables(relayq: Relayq, monkeypatch: pytest.MonkeyPatch) -> None:

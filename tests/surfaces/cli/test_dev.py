@@ -205,7 +205,7 @@ def test_a_second_one_in_the_same_folder_is_refused_and_the_first_goes_on(dev: D
     environment = dev.until(lambda line: line["event"] == "ready")["environment"]
     exports = (folder / ".relayq/dev.env").read_text()
     told = refused(folder, "--port", "0", "--dashboard-port", "0")
-    assert f"`relayq dev` runs here already (process {dev.process.pid})" in told
+    assert f"`relayq dev` is running here already (process {dev.process.pid})" in told
     assert (folder / ".relayq/dev.env").read_text() == exports
     assert client(folder, environment, "Ada") == "completed Hello, Ada!"
     dev.until(lambda line: line["event"] == "completed")

@@ -333,7 +333,7 @@ def test_what_may_not_be_read_is_unknown_and_no_crash(relayq: Relayq, stack: Aws
     unknown = [finding for finding in ran.json["findings"] if finding["verdict"] == "unknown"]
     assert unknown
     assert {finding["found"] for finding in unknown} == {f"{ACTIONS[call]}: access denied"}
-    assert {finding["fix"] for finding in unknown} == {f"allow yourself {ACTIONS[call]}, and ask again"}
+    assert {finding["fix"] for finding in unknown} == {f"grant yourself {ACTIONS[call]}, and run the doctor again"}
     assert {"ok", "unknown"} == set(verdicts(ran).values()) | {"ok"}
 
 
@@ -357,7 +357,7 @@ def test_what_the_runners_environment_names_is_looked_at_too(relayq: Relayq, sta
     ran = relayq("doctor", "--stack", "relayq", "--json")
     stack.all_were_asked()
     findings = {finding["check"]: finding for finding in ran.json["findings"]}
-    assert findings["own runners"]["found"] == "RunnerFunctions names heavy, and there is no such function"
+    assert findings["own runners"]["found"] == "RunnerFunctions names heavy, but there is no such function"
     bus = f"arn:aws:events:{PLACE}:event-bus/orders"
     assert findings["grants"]["found"] == f"the sweeper may not events:PutEvents on {bus}"
 
@@ -400,7 +400,7 @@ def test_jobs_that_cannot_be_imported_do_not_keep_the_doctor_from_the_stack(
     tell(stack)
     ran = relayq("doctor", "--stack", "relayq", "--json")
     assert ran.code == 0
-    assert "note: the job modules doctor_broken cannot be imported" in ran.err
+    assert "note: cannot import the job modules doctor_broken" in ran.err
 
 
 def test_the_doctor_needs_a_stack(relayq: Relayq) -> None:

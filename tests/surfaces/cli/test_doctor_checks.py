@@ -121,7 +121,7 @@ BAD: list[tuple[str, dict[str, Any], str, str]] = [
         "--maximum-event-age-in-seconds 300",
     ),
     ("recursive loop", {"runner": replace(RUNNER, recursive_loop="Terminate")}, "(Terminate)", "-loop Allow"),
-    ("runner timeout", {"runner": a_function("runner", timeout=144)}, "144 s, and a delay of 65 s", "RunnerTimeout"),
+    ("runner timeout", {"runner": a_function("runner", timeout=144)}, "144 s, but a delay of 65 s", "RunnerTimeout"),
     ("runner timeout", {"longest_timeout": 816.0}, "need 901 s", "shorten"),
     (
         "runner timeout",
@@ -129,7 +129,7 @@ BAD: list[tuple[str, dict[str, Any], str, str]] = [
         "need 935 s",
         "MAX_WAIT",
     ),
-    ("sweeper timeout", {"sweeper": a_function("sweeper", timeout=104)}, "104 s, and a tick looks 75", "--timeout 150"),
+    ("sweeper timeout", {"sweeper": a_function("sweeper", timeout=104)}, "104 s, but a tick looks 75", "--timeout 150"),
     (
         "variables",
         {"sweeper": a_function("sweeper", environ={**ENVIRON, "RELAYQ_RETENTION_SECONDS": "60"})},
@@ -145,7 +145,7 @@ BAD: list[tuple[str, dict[str, Any], str, str]] = [
     (
         "variables",
         {"runner": a_function("runner", environ={**ENVIRON, "RELAYQ_JOBS_TABLE": "other"})},
-        "runner has RELAYQ_JOBS_TABLE=other, and the stack's table is jobs",
+        "runner has RELAYQ_JOBS_TABLE=other, but the stack's table is jobs",
         "sam deploy",
     ),
     (
@@ -181,7 +181,7 @@ BAD: list[tuple[str, dict[str, Any], str, str]] = [
     (
         "own runners",
         {"own_runners": [replace(a_function("heavy"), config=Unread("a:B", "there is no function", absent=True))]},
-        "RunnerFunctions names heavy, and there is no such function",
+        "RunnerFunctions names heavy, but there is no such function",
         "deploy it",
     ),
     (
@@ -191,7 +191,7 @@ BAD: list[tuple[str, dict[str, Any], str, str]] = [
         "sam deploy",
     ),
     ("layer", {"layer": None}, "no SSM parameter /relayq/relayq/layer", "sam deploy"),
-    ("layer", {"sweeper": a_function("sweeper", layers=[OLDER])}, "runs relayq-core:6, and", "sam deploy"),
+    ("layer", {"sweeper": a_function("sweeper", layers=[OLDER])}, "runs relayq-core:6, but", "sam deploy"),
     ("layer", {"runner": a_function("runner", layers=[])}, "runner runs no layer", "sam deploy"),
     ("runner policy", {"runner_policies": ["arn:other"]}, "lacks RunnerPolicy", "--role-name runner-role --pol"),
     (
@@ -201,7 +201,7 @@ BAD: list[tuple[str, dict[str, Any], str, str]] = [
         "permissions boundary",
     ),
     ("time to live", {"failed": replace(FAILED, ttl=None)}, "failed: time to live is off", "AttributeName=expires_at"),
-    ("time to live", {"jobs": replace(JOBS, ttl="expiry")}, "jobs: it goes by expiry", "--table-name jobs"),
+    ("time to live", {"jobs": replace(JOBS, ttl="expiry")}, "jobs: it uses expiry", "--table-name jobs"),
     ("point-in-time recovery", {"jobs": replace(JOBS, pitr=False)}, "jobs cannot be restored", "--table-name jobs"),
     ("one region", {"failed": replace(FAILED, replicas=["us-east-1"])}, "failed is a global table", "remove the rep"),
     ("index due", {"jobs": replace(JOBS, indexes={})}, "there is no index due", "due_shard and due_at"),
@@ -259,7 +259,7 @@ def test_what_may_not_be_read_is_unknown_and_names_the_right_that_is_missing() -
     assert {finding.verdict for finding in examine(blind)} == {Verdict.UNKNOWN}
     finding = found_by("layer", blind)
     assert finding.found == "some:Action: access denied"
-    assert finding.fix == "allow yourself some:Action, and ask again"
+    assert finding.fix == "grant yourself some:Action, and run the doctor again"
 
 
 def test_what_is_wrong_with_one_is_told_though_the_other_cannot_be_read() -> None:
@@ -271,7 +271,7 @@ def test_what_is_wrong_with_one_is_told_though_the_other_cannot_be_read() -> Non
 def test_without_job_code_at_hand_the_runners_timeout_is_good_with_a_caveat() -> None:
     """It says what it could not compare."""
     finding = found_by("runner timeout", replace(GOOD, longest_timeout=None))
-    assert (finding.verdict, "no job with a timeout is at hand" in finding.found) == (Verdict.OK, True)
+    assert (finding.verdict, "found no job with a timeout" in finding.found) == (Verdict.OK, True)
 
 
 def test_a_secret_is_never_shown() -> None:

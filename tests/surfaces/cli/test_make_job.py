@@ -140,7 +140,7 @@ def test_nothing_is_overwritten(folder: Path, capsys: pytest.CaptureFixture[str]
     (folder / "tests").mkdir()
     (folder / "tests/test_send_invoice.py").write_text("# mine\n")
     assert main(["make-job", "SendInvoice"]) == 1
-    assert "tests/test_send_invoice.py is there already" in capsys.readouterr().err
+    assert "tests/test_send_invoice.py exists already" in capsys.readouterr().err
     assert not (folder / "jobs").exists()
     assert (folder / "tests/test_send_invoice.py").read_text() == "# mine\n"
 
@@ -199,7 +199,7 @@ def test_no_job_takes_a_name_that_its_own_files_call_by(
     for name in sorted(called - own):
         if not name.startswith("test_"):
             assert main(["make-job", name]) == 2, name
-            assert "is a name that the job's own files need" in capsys.readouterr().err
+            assert "the job's files use the name" in capsys.readouterr().err
 
 
 def _names_in(text: str) -> set[str]:
@@ -220,7 +220,7 @@ def _names_in(text: str) -> set[str]:
 def test_a_name_that_is_too_long_for_a_file_is_told_so(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """And not as the system says it."""
     assert main(["make-job", "a" * 300]) == 2
-    assert "take a name of at most 100 letters" in capsys.readouterr().err
+    assert "choose a name of at most 100 letters" in capsys.readouterr().err
     assert main(["make-job", "a" * 100]) == 0
 
 
@@ -240,5 +240,5 @@ def test_what_to_do_next_is_told_in_the_order_to_do_it(folder: Path, capsys: pyt
 
 def test_a_name_of_pythons_own_is_told_so() -> None:
     """`class` cannot be a function's name."""
-    with pytest.raises(InvalidOption, match="Python's own"):
+    with pytest.raises(InvalidOption, match="Python keyword"):
         parse_names("class")

@@ -79,7 +79,7 @@ def test_a_profile_that_comes_after_it_is_told_with_what_hides_it(dev: Dev) -> N
 def test_a_folder_that_is_deleted_beneath_it_is_said_once_and_at_its_end(dev: Dev) -> None:
     shutil.rmtree(dev.folder / ".relayq")
     warned = dev.until(lambda line: line["event"] == "warning")
-    assert "was deleted: jobs still run, but what becomes of them cannot be shown" in warned["problem"]
+    assert "was deleted: jobs still run, but their ends can no longer be shown" in warned["problem"]
     assert dev.end() == ""
     assert [line["event"] for line in dev.told].count("warning") == 1
 
@@ -120,7 +120,9 @@ def test_a_command_that_waits_for_the_local_tables_says_for_whom(tmp_path: Path)
         )
         assert waiting.stderr is not None
         line = waiting.stderr.readline()
-        assert line.startswith(f"waiting: process {os.getpid()} has the tables in .relayq; this goes on when it ends")
+        assert line.startswith(
+            f"waiting: process {os.getpid()} is using the tables in .relayq; this continues when it ends"
+        )
     out, err = waiting.communicate(timeout=60)
     assert (waiting.returncode, err) == (0, "")
     assert "no job has failed" in out
@@ -133,7 +135,7 @@ def test_health_on_this_machine_names_no_schedule(
     monkeypatch.chdir(tmp_path)
     assert main(["--local", "tables", "create"]) == 0
     assert main(["--local", "health"]) == 1
-    assert "the sweeper has not run yet: here nothing sweeps but `relayq --local sweep`" in capsys.readouterr().out
+    assert "the sweeper has not run yet: on this machine only `relayq --local sweep` runs it" in capsys.readouterr().out
     assert main(["--local", "sweep"]) == 0
     assert main(["--local", "health"]) == 0
 

@@ -69,7 +69,7 @@ def test_clear_says_what_would_be_and_then_does_it(relayq: Relayq, store: Dynamo
     ids = [dispatched(relayq, "greet", "--queue", "emails", "--delay", delay) for delay in ("0", "0", "1d")]
     store.claim(ids[0], a_lease(now=SystemClock().now()))
     dry = relayq("clear", "emails", "--dry-run")
-    assert (dry.code, dry.out) == (0, "would cancel 2, and leave 1 that run\n")
+    assert (dry.code, dry.out) == (0, "would cancel 2, and leave 1 running\n")
     done = relayq("clear", "emails", "--yes", "--json")
     assert (done.code, done.json) == (
         0,
@@ -95,7 +95,7 @@ def test_clear_does_nothing_where_nobody_can_be_asked(relayq: Relayq) -> None:
     """A script has to say --yes."""
     job_id = dispatched(relayq, "greet", "--queue", "emails")
     ran = relayq("clear", "emails")
-    assert (ran.code, "there is no terminal to ask in; say --yes to clear queue emails" in ran.err) == (2, True)
+    assert (ran.code, "there is no terminal to ask in; use --yes to clear queue emails" in ran.err) == (2, True)
     assert relayq("status", job_id, "--json").json["status"] == "pending"
 
 
@@ -109,7 +109,7 @@ def test_clear_of_a_queue_that_is_not_there_says_which_are(relayq: Relayq) -> No
 def test_clear_of_an_empty_queue_asks_nothing(relayq: Relayq) -> None:
     """There is nothing to decide."""
     relayq("cancel", dispatched(relayq, "greet", "--queue", "emails"))
-    assert relayq("clear", "emails").out == "nothing waits or runs in queue emails\n"
+    assert relayq("clear", "emails").out == "no job is waiting or running in queue emails\n"
 
 
 # --- health ---
@@ -124,7 +124,7 @@ def test_health_says_what_is_wrong_and_exits_1(relayq: Relayq, store: DynamoStor
     well = relayq("health")
     assert (well.code, well.out.splitlines()[0]) == (
         0,
-        "healthy: both tables answer, the sweeper is on time, nothing is long overdue",
+        "healthy: both tables answer, the sweeper is on time, no job is long overdue",
     )
     assert relayq("health", "--json").json["queues"][0]["live"] == 1
 
@@ -153,7 +153,7 @@ def test_failures_are_listed_as_the_filters_say(relayq: Relayq, bury: Callable[.
     assert listed("--job", "pay", "--error", "CARD") == {"a"}
     assert listed("--since", "1h", "--queue", "one") == {"c"}
     assert listed("--limit", "1") != set()
-    assert "no job like that has failed" in relayq("failed", "list", "--error", "nothing").out
+    assert "no failed job matches" in relayq("failed", "list", "--error", "nothing").out
 
 
 def test_many_are_redriven_by_filter_with_a_summary_of_refusals(
@@ -239,7 +239,7 @@ def test_several_ids_need_no_question(relayq: Relayq, bury: Callable[..., str]) 
         (["--all", "--job", "pay"], "--all means all"),
         (["mine", "--job", "pay"], "either ids, or options"),
         (["mine", "yours", "--all"], "either ids, or options"),
-        (["--all"], "say --yes to redrive 1 failed job"),
+        (["--all"], "use --yes to redrive 1 failed job"),
         (["--all", "--rate", "0"], "0.01"),
         (["--since", "yesterday"], "expected a duration"),
     ],
@@ -279,7 +279,7 @@ def test_ctrl_c_ends_it_after_the_job_in_hand(relayq: Relayq, bury: Callable[...
         bury(f"job-{n}", ago_ms=1_000 * n)
     ran = relayq("failed", "redrive", "--all", "--yes")
     assert (ran.code, ran.out) == (1, "2 redriven; stopped before the rest\n")
-    assert "note: stopping after this one" in ran.err
+    assert "note: stopping after this job" in ran.err
     assert [job.id for job in store.list_failed("emails", 10)] == ["job-2", "job-3"]
 
 
@@ -329,7 +329,7 @@ def test_a_question_that_is_answered_with_no_changes_nothing(
 
     monkeypatch.setattr("typer.confirm", no)
     assert relayq("failed", "redrive", "--all", "--rate", "0.1").code == 1
-    assert asked == ["Redrive 1 failed job at 0.1 a second, about 10 s?"]
+    assert asked == ["Redrive 1 failed job at 0.1 per second, about 10 s?"]
     assert relayq("failed", "show", "mine").code == 0
 
 

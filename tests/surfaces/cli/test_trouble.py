@@ -46,7 +46,7 @@ def test_a_stack_is_not_to_be_had_from_relayq_dev(relayq: Relayq, elsewhere: str
     argv = (*argv, "--stack", "foo") if argv[0] == "logs" else argv
     ran = relayq(*argv)
     assert ran.code == 1
-    assert f"{elsewhere} (AWS_ENDPOINT_URL) does not answer as AWS does; if that is `relayq dev`" in ran.err
+    assert f"{elsewhere} (AWS_ENDPOINT_URL) does not answer as AWS does; if it is `relayq dev`" in ran.err
     assert "doctype" not in ran.err
     assert "report it" not in ran.err
 
@@ -68,9 +68,7 @@ def test_no_region_is_told_with_what_to_do(
     """By every command, not by those alone that ask the tables first."""
     monkeypatch.delenv("AWS_REGION")
     monkeypatch.delenv("AWS_DEFAULT_REGION")
-    assert relayq(*argv).err == (
-        "error: no AWS client can be made: no region is known; give --region, or set AWS_DEFAULT_REGION\n"
-    )
+    assert relayq(*argv).err == ("error: no AWS region is set; use --region, or set AWS_DEFAULT_REGION\n")
 
 
 def test_a_profile_that_is_not_there_is_told_with_what_to_do(relayq: Relayq, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,7 +17,7 @@ from botocore.exceptions import ClientError
 from botocore.stub import ANY, Stubber
 
 from relayq_core.adapters.system_clock import SystemClock
-from relayq_core.cli import dispatch, logs, watch
+from relayq_core.cli import logs, watch
 from relayq_core.cli import jobs as jobs_module
 from relayq_core.cli.aws import Aws, DescribedStack
 from relayq_core.client import RelayQ
@@ -46,8 +46,7 @@ def meanwhile(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
             next(rest)()
 
         clock = SimpleNamespace(sleep=sleep, monotonic=time.monotonic)
-        for module in (watch, dispatch):
-            monkeypatch.setattr(module, "time", clock)
+        monkeypatch.setattr(watch, "time", clock)
 
     return happens
 
@@ -120,7 +119,7 @@ def test_a_job_that_is_not_kept_once_it_has_ended_is_followed_all_the_same(
         if flags:
             assert ran.json == {"id": job_id, "status": None}
         else:
-            assert ran.out.splitlines()[-1] == "it has ended, and is not kept (RELAYQ_RETENTION_SECONDS)"
+            assert ran.out.splitlines()[-1] == "the job has ended and is not kept (RELAYQ_RETENTION_SECONDS)"
 
 
 @pytest.mark.parametrize("follow", [("status", "--follow"), ("dispatch", "--wait")])
@@ -141,7 +140,7 @@ def test_a_job_that_failed_and_was_forgotten_while_it_was_followed_did_not_end_w
     meanwhile(fail_and_forget)
     ran = relayq(command, "job-1" if command == "status" else "import_file", *given, flag)
     assert ran.code == 4
-    assert "job 'job-1' is gone: it failed and was forgotten, or it completed where" in ran.err
+    assert "job 'job-1' is gone: it failed and was forgotten, or it completed under" in ran.err
     assert "it has ended" not in ran.out
 
 
@@ -185,8 +184,8 @@ def test_queues_are_watched_until_ctrl_c(
     head, emails, foot = ran.out.rstrip().splitlines()[-3:]
     assert head.split() == ["QUEUE", "LIVE", "OVERDUE", "OLDEST", "DUE"]
     assert emails.split()[:2] == ["emails", "2"]
-    assert "never swept yet" in foot
-    assert "Ctrl-C ends this" in foot
+    assert "not swept yet" in foot
+    assert "Ctrl-C to quit" in foot
 
 
 def test_watching_is_refused_where_there_is_no_terminal(relayq: Relayq) -> None:
@@ -194,7 +193,7 @@ def test_watching_is_refused_where_there_is_no_terminal(relayq: Relayq) -> None:
     for more in ((), ("--json",)):
         ran = relayq("queues", "--watch", *more)
         assert ran.code == 2
-        assert "--watch is for a terminal" in (ran.json["error"] if more else ran.err)
+        assert "--watch needs a terminal" in (ran.json["error"] if more else ran.err)
 
 
 # --- logs ---
@@ -271,7 +270,7 @@ def test_the_lines_of_a_job_are_json_with_all_their_fields(relayq: Relayq, cloud
 
 
 def test_what_a_handler_logged_cannot_take_over_the_terminal(relayq: Relayq, cloudwatch: Stubber) -> None:
-    """Control sequences, in a message, in a level and in a line that is no JSON; a program gets the message as safe."""
+    """Control sequences, in a message, in a level and in a line that is not JSON; a program gets the message as safe."""
     told = [
         line(1_764_000_000_000, level="IN\x1b[2JFO", message="he said \x1b]0;owned\x07 \ud800 hello"),
         {"timestamp": 1_764_000_000_001, "message": "plain \x1b[31mred\x9b2J"},
@@ -345,7 +344,7 @@ def test_a_job_on_a_runner_of_its_queues_own_is_looked_for_there(
     cloudwatch.add_response("filter_log_events", {"events": [found]}, asked(group, job_id))
     ran = relayq("logs", job_id, "--stack", "x")
     assert (ran.code, "started" in ran.out) == (0, True)
-    assert ("could not be read" in ran.err) == (own is None)
+    assert ("cannot read where" in ran.err) == (own is None)
 
 
 def test_where_the_stack_may_not_be_asked_about_its_runners_it_is_said(
@@ -357,7 +356,7 @@ def test_where_the_stack_may_not_be_asked_about_its_runners_it_is_said(
     for each in ("/relayq/x/runner", "/relayq/x/sweeper", "/relayq/x/api"):
         cloudwatch.add_response("filter_log_events", {}, asked(each, job_id))
     ran = relayq("logs", job_id, "--stack", "x")
-    assert (ran.code, "whether the queue has a runner of its own is not known" in ran.err) == (4, True)
+    assert (ran.code, "cannot read whether the queue has its own runner" in ran.err) == (4, True)
 
 
 def test_logs_look_back_to_the_dispatch_or_as_far_as_is_said(relayq: Relayq, cloudwatch: Stubber) -> None:
@@ -401,7 +400,10 @@ def test_a_search_that_was_given_up_is_no_answer(
     endless()
     ran = relayq("logs", "job-1", *groups)
     assert (ran.code, ran.out) == (1, "")
-    assert "error: mine: the search was given up after 2 pages, so lines may be missing; --since TIME" in ran.err
+    assert (
+        "error: mine: the search was given up after 2 pages, so lines may be missing; search less with --since TIME"
+        in ran.err
+    )
     endless(line(1_764_000_000_000, level="INFO", message="job started"))
     ran = relayq("logs", "job-1", *groups)
     assert (ran.code, ran.out.count("job started"), "given up after 2 pages" in ran.err) == (1, 2, True)

@@ -166,7 +166,7 @@ def test_the_command_serves_until_it_is_interrupted(
         with urllib.request.urlopen(f"{told['address']}/login", timeout=20) as answer:
             seen.append(answer.status)
 
-    monkeypatch.setattr(dashboard, "_until_interrupted", look)
+    monkeypatch.setattr(dashboard, "_wait_for_interrupt", look)
     assert main(["dashboard", "--port", "0", "--read-only", "--json"]) == 0
     assert seen == [200]
 
@@ -179,7 +179,7 @@ def test_jobs_that_cannot_be_imported_keep_nobody_from_looking(
     """Their forms are missing then, and it says why."""
     (tmp_path / "broken_shop.py").write_text("import no_such_module\n")
     monkeypatch.setenv("RELAYQ_JOB_MODULES", "broken_shop")
-    monkeypatch.setattr(dashboard, "_until_interrupted", lambda: None)
+    monkeypatch.setattr(dashboard, "_wait_for_interrupt", lambda: None)
     assert main(["dashboard", "--port", "0", *options]) == 0
     told = capsys.readouterr()
     assert "/dashboard/enter?key=" in told.out
@@ -190,7 +190,7 @@ def test_jobs_that_cannot_be_imported_keep_nobody_from_looking(
 @pytest.mark.usefixtures("here")
 def test_people_are_told_what_to_open(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     """The link, the token for another browser, and how to end it."""
-    monkeypatch.setattr(dashboard, "_until_interrupted", lambda: None)
+    monkeypatch.setattr(dashboard, "_wait_for_interrupt", lambda: None)
     assert main(["dashboard", "--port", "0"]) == 0
     said = capsys.readouterr().out
     assert "/dashboard/enter?key=" in said

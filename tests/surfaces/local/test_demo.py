@@ -73,7 +73,7 @@ def test_the_story_comes_true(played: Played) -> None:
     assert played.done.returncode == 0, played.done.stdout + played.done.stderr
     assert played.done.stderr == ""
     assert "Every promise was kept" in played.done.stdout
-    assert "4 jobs completed, 1 failed, 1 turned away as a duplicate" in played.done.stdout
+    assert "4 jobs completed, 1 failed, 1 refused as a duplicate" in played.done.stdout
 
 
 def test_without_a_terminal_the_story_is_told_line_by_line(played: Played) -> None:
@@ -84,7 +84,7 @@ def test_without_a_terminal_the_story_is_told_line_by_line(played: Played) -> No
     for line in (
         r"a plain job +completed +1/3  'Hello, Ada!'",
         r"a delayed job +completed +1/3  'Tea is ready'",
-        r"a duplicate +duplicate +turned away",
+        r"a duplicate +duplicate +refused",
         r"a flaky webhook +completed +3/5  503, 503, 200",
         r"a killed runner +processing +\d/3  runner \d+ killed",
         r"a killed runner +completed +\d/3  its runner was killed, the sweeper saved it",

@@ -1,4 +1,4 @@
-"""The embedded stack: real handlers in real processes, on DynamoDB and Lambda played on this machine."""
+"""The embedded stack: real handlers in real processes, on DynamoDB and Lambda emulated on this machine."""
 
 from __future__ import annotations
 
@@ -191,7 +191,7 @@ def test_dispatch_with_wait_exits_with_how_the_job_went(
         assert main(["dispatch", "--wait", "live.refuse"]) == 3
         assert "failed: Bury: never" in capsys.readouterr().out
         assert main(["dispatch", "live.where", "--delay", "1h", "--wait", "0.1"]) == 5
-        assert "the sweeper starts it when its time comes" in capsys.readouterr().out
+        assert "the sweeper starts it when it is due" in capsys.readouterr().out
 
 
 # --- functions ---
