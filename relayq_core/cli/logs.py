@@ -156,7 +156,9 @@ def _read_own_runners(aws: Aws, stack: DescribedStack) -> Mapping[str, str]:
         environ = aws.get_client("lambda").get_function_configuration(FunctionName=runner)["Environment"]["Variables"]
         return Settings.from_environ(environ).runner_functions
     except (ClientError, SettingsError, KeyError) as error:
-        complain("note", f"cannot read whether the queue has its own runner ({summarize_error(error)}); if so, use --group")
+        complain(
+            "note", f"cannot read whether the queue has its own runner ({summarize_error(error)}); if so, use --group"
+        )
         return {}
 
 

@@ -17,8 +17,8 @@ from botocore.exceptions import ClientError
 from botocore.stub import ANY, Stubber
 
 from relayq_core.adapters.system_clock import SystemClock
-from relayq_core.cli import logs, watch
 from relayq_core.cli import jobs as jobs_module
+from relayq_core.cli import logs, watch
 from relayq_core.cli.aws import Aws, DescribedStack
 from relayq_core.client import RelayQ
 from relayq_core.model.leases import LEAST_TIME_MS
@@ -270,7 +270,7 @@ def test_the_lines_of_a_job_are_json_with_all_their_fields(relayq: Relayq, cloud
 
 
 def test_what_a_handler_logged_cannot_take_over_the_terminal(relayq: Relayq, cloudwatch: Stubber) -> None:
-    """Control sequences, in a message, in a level and in a line that is not JSON; a program gets the message as safe."""
+    """Control sequences, in a message, in a level and in a line that is no JSON; a program gets the message as safe."""
     told = [
         line(1_764_000_000_000, level="IN\x1b[2JFO", message="he said \x1b]0;owned\x07 \ud800 hello"),
         {"timestamp": 1_764_000_000_001, "message": "plain \x1b[31mred\x9b2J"},
