@@ -83,7 +83,7 @@ class BulkAction:
 
     @property
     def must_pause(self) -> bool:
-        """Whether the table has refused so often in a row that a person should look before it goes on."""
+        """Whether the table has refused ERRORS_IN_A_ROW times in a row: a person should look before it goes on."""
         return self.table_errors >= ERRORS_IN_A_ROW
 
     def take_selected(self) -> Chunk:

@@ -1,1 +1,1 @@
-"""Who hears what became of a job: listeners, EventBridge, traces."""
+"""What happens to jobs, reported to listeners and to EventBridge; and the traces they belong to."""

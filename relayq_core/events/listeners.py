@@ -1,4 +1,4 @@
-"""Events: what happens to jobs, told to whoever listens. A listener that raises is logged and harms nothing."""
+"""Events: what happens to jobs, reported to listeners. A listener that raises is logged and changes nothing."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from relayq_core.text import locate_error
 #: dispatched: accepted and written. started: claimed, the handler is about to run. processed: the handler
 #: returned and that is settled. failed: an attempt failed; `will_retry` says whether another follows.
 #: snoozed, cancelled: settled so. lease_lost: an outcome was discarded, another runner holds the job.
-#: handoff_failed: no runner could be told, the sweeper will. hint_failed: Redis was asked about a unique key in vain,
-#: DynamoDB is asked alone for a while. publish_failed: the event bus was not told of something about this job.
+#: handoff_failed: no runner could be notified, the sweeper will do it. hint_failed: Redis did not answer about a unique
+#: key, only DynamoDB is asked for a while. publish_failed: an event of this job did not reach the event bus.
 KINDS = (
     "dispatched",
     "started",
@@ -67,7 +67,7 @@ class Events:
         return listen
 
     def off(self, listener: Listener) -> None:
-        """Forget a listener, whatever it listens to."""
+        """Remove a listener from every kind of event."""
         for listeners in self._listeners.values():
             if listener in listeners:
                 listeners.remove(listener)
@@ -75,18 +75,18 @@ class Events:
     def notify(
         self, kind: str, job: JobRecord, *, duration_ms: float | None = None, wait_ms: int | None = None
     ) -> None:
-        """The same as `emit`, for what happens to every job: where nobody listens no event is made."""
+        """Emit an event that every job has: it is built only if there is a listener for it."""
         if self.is_heard(kind):
             self.emit(JobEvent(kind=kind, job=job, duration_ms=duration_ms, wait_ms=wait_ms))
 
     def is_heard(self, kind: str) -> bool:
-        """Whether anybody listens to this kind."""
+        """Whether there is a listener for this kind."""
         return bool(self._listeners.get(kind))
 
     def emit(self, event: JobEvent) -> None:
-        """Tell all listeners of this kind. Never raises.
+        """Call all listeners of this kind. Never raises.
 
-        What a listener sets in its context is gone afterwards; but for `started`, whose context the handler goes on in.
+        Context variables that a listener sets are discarded, except those set at `started`: the handler sees them.
         """
         for listener in tuple(self._listeners.get(event.kind, ())):
             try:
@@ -95,7 +95,7 @@ class Events:
                 else:
                     isolate(listener, event)
             except BaseException as error:
-                # not its traceback: that has the texts of all its causes, which may quote the payload, or be anything
+                # not its traceback: that includes the texts of all its causes, which may quote the payload or be of any length
                 logger.error("a listener raised; the job goes on: %s", locate_error(error), extra=log_fields(event.job))
 
 

@@ -1,4 +1,4 @@
-"""Publishing: other systems are told what happens to jobs. It never fails a job, and no job waits for it."""
+"""Publish to other systems what happens to jobs. It never fails a job, and no job waits for it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from relayq_core.process.forks import reset_in_children
 from relayq_core.process.loggers import logger
 from relayq_core.text import format_iso, summarize_error
 
-#: kind of event -> what it is called outside. The others are about RelayQ itself: metrics tell of them.
+#: kind of event -> its published name. The other kinds are about RelayQ itself: metrics count them.
 TITLES = {
     "dispatched": "Job Dispatched",
     "started": "Job Started",
@@ -27,25 +27,25 @@ TITLES = {
     "cancelled": "Job Cancelled",
     "lease_lost": "Job Lease Lost",
 }
-#: Between these and what they tell of, the job would have to wait.
-_TOO_SOON = frozenset({"dispatched", "started"})
-#: EventBridge takes so many in one call.
+#: Publishing these at once would delay the job; they go out with the next publish().
+_DEFERRED = frozenset({"dispatched", "started"})
+#: EventBridge takes at most this many in one call.
 _BATCH = 10
-#: More than these are not kept for one publication; they would not fit into its time.
-_MOST_KEPT = 1000
-#: A publication begins no call after this, and none with less than that left of the invocation.
-_PATIENCE_MS = 2_000
+#: How many are kept for one publication; more would not fit into its time.
+_MAX_KEPT = 1000
+#: A publication begins no call after this time, and none with less than that time left of the invocation.
+_PUBLISH_MS = 2_000
 _LAST_MS = 3_000
-#: How long a bus that failed is left alone.
-_REST_MS = 30_000
+#: How long nothing is published after the bus failed.
+_PAUSE_MS = 30_000
 _ERROR_BYTES = 300
 
 
 def build_detail(event: JobEvent, at: int, table: str) -> dict[str, Any]:
-    """What is published of an event; what is not known is left out. Never the payload, never the result."""
+    """Return what is published of an event, without unknown values. It never has the payload or the result."""
     job = event.job
     waits = event.kind in {"dispatched", "snoozed"} or event.will_retry is True
-    found = {
+    detail = {
         "event": event.kind,
         "table": table,
         "id": job.id,
@@ -65,14 +65,14 @@ def build_detail(event: JobEvent, at: int, table: str) -> dict[str, Any]:
         "root_id": job.root_id,
         "trace_id": job.trace_id,
     }
-    return {name: value for name, value in found.items() if value is not None}
+    return {name: value for name, value in detail.items() if value is not None}
 
 
 class Publisher:
-    """Keeps what happened, and tells the bus of it when nothing waits for that any more.
+    """Keeps what happened, and publishes it as soon as no job would have to wait for that.
 
-    Inside a handler and within `held` it only keeps. Elsewhere the bus is told at once, but of a dispatch and of a
-    start: those wait for `publish`, for what comes next, or until they fill a call.
+    Inside a handler and within `hold` it only keeps events. Elsewhere it publishes at once, except a dispatch and a
+    start: those wait for `publish`, for the next event, or until they fill a call.
     """
 
     def __init__(self, bus: EventBus, listeners: Events, clock: Clock, table: str) -> None:
@@ -84,53 +84,53 @@ class Publisher:
         self._held = False
         self._failed_at: int | None = None
         self._lost: Counter[str] = Counter()
-        #: in a child of a fork: the job whose handler forked, and which publishes nothing here at its end
-        self._left: JobRecord | None = None
+        #: in a child of a fork: the job whose handler forked; its end, and the publishing then, are the parent's
+        self._forked_job: JobRecord | None = None
         reset_in_children(self)
 
     def reset_after_fork(self) -> None:
-        """In a child of a fork: what is kept is the parent's to publish, and at whose end it would is not here."""
+        """Forget what is kept, in the child of a fork: the parent publishes it."""
         self._kept, self._lost, self._held = deque(), Counter(), False
-        self._left = current_job.get()
+        self._forked_job = current_job.get()
 
     def keep(self, event: JobEvent) -> None:
-        """Take note of an event, if it is one that is published. Raises nothing but JobTimeout."""
+        """Keep an event, if its kind is published. Raises nothing but JobTimeout."""
         if event.kind not in TITLES:
             return
         try:
             now = self._clock.now()
-            if len(self._kept) >= _MOST_KEPT:
-                self._lose([event], f"more than {_MOST_KEPT} at once")
+            if len(self._kept) >= _MAX_KEPT:
+                self._lose([event], f"more than {_MAX_KEPT} at once")
                 return
-            told = json.dumps(build_detail(event, now, self._table), separators=(",", ":"))
-            self._kept.append((Announcement(TITLES[event.kind], now, told), event))
+            detail = json.dumps(build_detail(event, now, self._table), separators=(",", ":"))
+            self._kept.append((Announcement(TITLES[event.kind], now, detail), event))
         except JobTimeout:
             raise
         except Exception as error:
             self._lose([event], summarize_error(error))
-        if event.kind not in _TOO_SOON or len(self._kept) >= _BATCH:
+        if event.kind not in _DEFERRED or len(self._kept) >= _BATCH:
             self.publish()
 
     def publish(self) -> None:
-        """Tell the bus what is kept, unless something waits here."""
-        if not self._held and current_job.get() in (None, self._left):
-            self._tell(_PATIENCE_MS)
+        """Publish what is kept, unless a handler is running or events are held."""
+        if not self._held and current_job.get() in (None, self._forked_job):
+            self._publish_kept(_PUBLISH_MS)
 
     @contextmanager
     def hold(self, remaining: Callable[[], int] | None) -> Iterator[None]:
-        """Keep all until the end of this invocation, and then tell the bus, in the milliseconds that are left."""
+        """Keep all events until the end of this invocation, then publish them in the milliseconds that remain."""
         self._held = True
         try:
             yield
         finally:
             self._held = False
-            self._tell(_PATIENCE_MS if remaining is None else min(_PATIENCE_MS, remaining() - _LAST_MS))
+            self._publish_kept(_PUBLISH_MS if remaining is None else min(_PUBLISH_MS, remaining() - _LAST_MS))
 
-    def _tell(self, patience: int) -> None:
-        until = self._clock.now() + patience
-        while batch := self._taken():
+    def _publish_kept(self, within_ms: int) -> None:
+        until = self._clock.now() + within_ms
+        while batch := self._take_batch():
             now = self._clock.now()
-            if self._rests(now):
+            if self._is_paused(now):
                 self._lose([event for _, event in batch], "the bus failed a moment ago")
             elif now >= until:
                 self._lose([event for _, event in batch], "there was no time left")
@@ -143,18 +143,18 @@ class Publisher:
     def _put(self, batch: list[tuple[Announcement, JobEvent]]) -> None:
         try:
             answers = self._bus.put([announcement for announcement, _ in batch])
-            judged = list(zip(batch, answers, strict=True))
+            answered = list(zip(batch, answers, strict=True))
         except Exception as error:
             self._failed_at = self._clock.now()
-            reason = f"{summarize_error(error)}; the bus is left alone for {_REST_MS // 1000} s"
+            reason = f"{summarize_error(error)}; nothing is published for {_PAUSE_MS // 1000} s"
             self._lose([event for _, event in batch], reason)
             return
-        for (_, event), refused in judged:
-            if refused is not None:
-                self._lose([event], refused)
+        for (_, event), refusal in answered:
+            if refusal is not None:
+                self._lose([event], refusal)
 
-    def _taken(self) -> list[tuple[Announcement, JobEvent]]:
-        """The oldest that are kept; another thread may be taking too."""
+    def _take_batch(self) -> list[tuple[Announcement, JobEvent]]:
+        """Remove and return the oldest kept events, at most _BATCH; another thread may be taking some too."""
         batch: list[tuple[Announcement, JobEvent]] = []
         while self._kept and len(batch) < _BATCH:
             try:
@@ -163,9 +163,9 @@ class Publisher:
                 break
         return batch
 
-    def _rests(self, now: int) -> bool:
-        """A clock that was set back ends the rest."""
-        return self._failed_at is not None and 0 <= now - self._failed_at < _REST_MS
+    def _is_paused(self, now: int) -> bool:
+        """Whether the bus failed a moment ago. A clock that is set back ends the pause."""
+        return self._failed_at is not None and 0 <= now - self._failed_at < _PAUSE_MS
 
     def _lose(self, lost: list[JobEvent], reason: str) -> None:
         self._lost[reason] += len(lost)
@@ -174,7 +174,7 @@ class Publisher:
 
 
 class PublishedEvents(Events):
-    """The listeners of this process, and after them the bus."""
+    """The listeners of this process, followed by the bus."""
 
     def __init__(self, listeners: Events, publisher: Publisher) -> None:
         super().__init__()
@@ -182,10 +182,10 @@ class PublishedEvents(Events):
         self._publisher = publisher
 
     def is_heard(self, kind: str) -> bool:
-        """The bus always listens."""
+        """Whether there is a listener for this kind: always, because the bus takes every event."""
         return True
 
     def emit(self, event: JobEvent) -> None:
-        """Tell all listeners, then keep it for the bus. Never raises but for the handler's own deadline."""
+        """Call all listeners, then keep the event for the bus. Raises nothing but the handler's own deadline."""
         self._all.emit(event)
         self._publisher.keep(event)

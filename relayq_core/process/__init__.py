@@ -1,1 +1,1 @@
-"""What is asked of one Python process: event loop, time limits, forks, threads, loggers."""
+"""What belongs to one Python process: its event loop, time limits, forks, threads and loggers."""

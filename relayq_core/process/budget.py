@@ -1,4 +1,4 @@
-"""Budget: how much time the calls that are made here have, as their caller says."""
+"""Budget: how much time a caller gives to the calls made within it."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 
-#: By the monotonic clock.
+#: When the budget ends, by the monotonic clock.
 _ends_at: ContextVar[float] = ContextVar("relayq_calls_end_at", default=math.inf)
 
 
 @contextmanager
 def calls_within(seconds: float) -> Iterator[None]:
-    """Let calls that are made inside begin, and be tried again, only while these seconds last.
+    """Let calls inside begin, and be retried, only while these seconds last.
 
-    Of nested budgets the least holds. A request that is on its way is not cut off: leave it the time of one.
+    The shortest of nested budgets applies. A request in progress is not cut off: leave enough time for one.
     """
     token = _ends_at.set(min(_ends_at.get(), time.monotonic() + seconds))
     try:
@@ -26,5 +26,5 @@ def calls_within(seconds: float) -> Iterator[None]:
 
 
 def seconds_left() -> float:
-    """Return what is left of the budget, in seconds; infinity where there is none, and never below 0."""
+    """Return the seconds that are left of the budget, never below 0; infinity without a budget."""
     return max(0.0, _ends_at.get() - time.monotonic())

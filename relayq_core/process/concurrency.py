@@ -1,4 +1,4 @@
-"""Spreading: the same for many, one after another or some at a time."""
+"""Run one action over many items, serially or in threads."""
 
 from __future__ import annotations
 
@@ -16,104 +16,104 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 R = TypeVar("R")
 
-#: So many at a time, each on a connection of its own.
+#: How many items are worked on at a time, each on a connection of its own.
 THREADS = 8
 
 
 class Spread(Protocol):
-    """Does the same for many."""
+    """Runs an action over many items."""
 
     def __call__(self, action: Callable[[T], R], items: Iterable[T], /) -> list[R]:
-        """What `action` answered for each, in their order; raises what it raised."""
+        """Return what `action` returned for each item, in order. Raises what the action raises."""
         ...
 
 
-#: What is needed for it is there as long as the block lasts.
+#: Opens a Spread; its threads, if it needs any, live as long as the block.
 Spreading: TypeAlias = Callable[[], AbstractContextManager[Spread]]
 
 
 @contextmanager
 def spread_serially() -> Iterator[Spread]:
-    """In this thread."""
-    yield _do_each
+    """Run each action in this thread, one after another."""
+    yield _run_each
 
 
 @contextmanager
 def spread_in_threads() -> Iterator[Spread]:
-    """Eight at a time, each thread with the caller's context; nothing is left running.
+    """Run actions in eight threads, each with the caller's context; nothing is left running.
 
-    The threads begin when there is work for two of them and stay as long as the block does: to begin eight anew for
-    every fifty rows takes the sweeper a quarter of its time.
+    The threads start when there is work for two of them and stay until the block ends: starting eight threads again for
+    every fifty rows would take a quarter of the sweeper's time.
     """
-    crew = _Crew()
+    pool = _ThreadedMap()
     try:
-        yield crew.work
+        yield pool.run
     finally:
-        crew.leave()
+        pool.close()
 
 
-def _do_each(action: Callable[[T], R], items: Iterable[T], /) -> list[R]:
+def _run_each(action: Callable[[T], R], items: Iterable[T], /) -> list[R]:
     return [action(item) for item in items]
 
 
-class _Crew:
-    """Threads that begin when they are first needed."""
+class _ThreadedMap:
+    """Runs an action over items in threads, which start when they are first needed."""
 
     def __init__(self) -> None:
         self._pool: ThreadPoolExecutor | None = None
 
-    def work(self, action: Callable[[T], R], items: Iterable[T], /) -> list[R]:
+    def run(self, action: Callable[[T], R], items: Iterable[T], /) -> list[R]:
         waiting = deque(enumerate(items))
         count = len(waiting)
         if count < 2:
-            return _do_each(action, (item for _, item in waiting))
-        answers: dict[int, R] = {}
-        pool = self._pool or self._begun()
-        taking = [
-            pool.submit(contextvars.copy_context().run, _take, waiting, action, answers)
+            return _run_each(action, (item for _, item in waiting))
+        results: dict[int, R] = {}
+        pool = self._pool or self._start()
+        takers = [
+            pool.submit(contextvars.copy_context().run, _take, waiting, action, results)
             for _ in range(min(THREADS, count))
         ]
         try:
-            for taker in taking:
+            for taker in takers:
                 taker.result()
-        except BaseException:  # a handler's deadline, or Ctrl-C: what has not begun is not begun any more
+        except BaseException:  # a handler's deadline, or Ctrl-C: begin no other item
             waiting.clear()
-            self.leave()
+            self.close()
             raise
-        return [answers[place] for place in range(count)]
+        return [results[place] for place in range(count)]
 
-    def _begun(self) -> ThreadPoolExecutor:
+    def _start(self) -> ThreadPoolExecutor:
         reset_in_children(self)
         self._pool = _make_pool()
         return self._pool
 
     def reset_after_fork(self) -> None:
-        """A child of a fork has none of these threads."""
+        """Forget the threads: they do not exist in the child of a fork."""
         leave_to_parent(self._pool)
         self._pool = None
 
-    def leave(self) -> None:
-        """Wait for what has begun, and end the threads."""
+    def close(self) -> None:
+        """Wait for the items that have begun, and end the threads."""
         if self._pool is not None:
             self._pool.shutdown(cancel_futures=True)
             self._pool = None
 
 
-def _take(waiting: deque[tuple[int, T]], action: Callable[[T], R], answers: dict[int, R]) -> None:
-    """Take what waits, one after another; once something goes wrong nobody takes any more."""
+def _take(waiting: deque[tuple[int, T]], action: Callable[[T], R], results: dict[int, R]) -> None:
+    """Take waiting items one after another. After an error no thread takes another item."""
     while waiting:
         try:
             place, item = waiting.popleft()
         except IndexError:
-            return  # another was faster
+            return  # another thread took the last one
         try:
-            answers[place] = action(item)
+            results[place] = action(item)
         except BaseException:
             waiting.clear()
             raise
 
 
 def _make_pool() -> ThreadPoolExecutor:
-    from concurrent.futures import ThreadPoolExecutor  # noqa: PLC0415 - few callers need it, and it takes its time
+    from concurrent.futures import ThreadPoolExecutor  # noqa: PLC0415 - few callers need it, and the import is slow
 
     return ThreadPoolExecutor(THREADS, thread_name_prefix="relayq")

@@ -1,7 +1,7 @@
-"""Deadline: stop a handler when its time is up, and end the process of one that will not stop.
+"""Deadline: stop a handler when its time is up, and end the process of one that does not stop.
 
-In the main thread SIGALRM raises JobTimeout wherever the handler is, blocking calls included. In any other thread
-Python can only raise it between two bytecodes (PyThreadState_SetAsyncExc), so a blocking call returns first. Where an
+In the main thread SIGALRM raises JobTimeout wherever the handler is, even in a blocking call. In any other thread
+Python can raise it only between two bytecodes (PyThreadState_SetAsyncExc), after a blocking call has returned. If an
 event loop runs, the loop is asked first to raise it in the handler's own coroutine.
 """
 
@@ -20,27 +20,28 @@ from typing import Any, Protocol
 from relayq_core.errors import JobTimeout, is_a
 from relayq_core.process.watchdog import Watchdog
 
-#: The exit status of a process that was ended because its handler would not stop.
+#: The exit status of a process that was ended because its handler did not stop.
 STUBBORN_EXIT = 70
-#: botocore and others take whatever is raised in a call for a failed connection, and try again: then so do we.
+#: Seconds after which JobTimeout is raised again: botocore and others treat any exception in a call as a failed
+#: connection, and retry.
 _AGAIN = 0.5
-#: An event loop that has not answered by then is blocked by what runs in it.
-_ANSWERS = 0.1
-#: What a handler's process has beyond its patience, as a part of it, for its last words: then the kernel ends it.
+#: Seconds an event loop has to raise it; after that, the code that runs in the loop blocks it.
+_LOOP_SECONDS = 0.1
+#: Time for `last_words`, as a share of the patience, and the least of it in seconds; then the kernel ends the process.
 _SPARE = 0.2
 _LEAST_SPARE = 0.1
 
-#: What signal.signal() is without its enums, which take longer than the call.
+#: signal.signal() without the conversion to enums, which takes longer than the call.
 _set_handler: Any = getattr(signal.signal, "__wrapped__", signal.signal)
 
 _watchdog = Watchdog()
 
-#: Asked by an alarm before it raises, with the handler's seconds: True if it is raised elsewhere, where it belongs.
+#: Called by an alarm before it raises, with the handler's seconds; True: JobTimeout will be raised in the coroutine.
 Ask = Callable[[float], bool]
 
 
 class OuterAlarm(BaseException):
-    """An alarm that was set outside of the handler, as by pytest-timeout, has raised `error`. It is not the job's."""
+    """An alarm from outside the handler, such as pytest-timeout's, raised `error`. It is not the job's error."""
 
     def __init__(self, error: BaseException) -> None:
         self.error = error
@@ -54,7 +55,7 @@ class _Alarm(Protocol):
 
 
 class _Here(threading.local):
-    """The alarms that are set in this thread, the innermost last."""
+    """The alarms set in this thread, the innermost last."""
 
     def __init__(self) -> None:
         self.alarms: list[_Alarm] = []
@@ -67,7 +68,7 @@ def _end_process() -> None:
     try:
         sys.stderr.write("relayq: the handler ignored its timeout; its process ends now\n")
         sys.stderr.flush()
-    finally:  # a handler may have closed or replaced what it writes to
+    finally:  # a handler may have closed or replaced stderr
         os._exit(STUBBORN_EXIT)
 
 
@@ -82,9 +83,9 @@ def deadline(
 ) -> Iterator[None]:
     """Raise JobTimeout in the body after `seconds`; if it still runs `patience` seconds later, end the process.
 
-    `last_words` is called first, in another thread, where Python's lock can be had. Where it cannot, the kernel ends
-    the process `spare` seconds later, by default a fifth of the patience. Raises OuterAlarm with what an alarm that was
-    set outside has raised.
+    `last_words` is called before that, in another thread, if Python's lock can be acquired. If not, the kernel ends
+    the process `spare` seconds later, by default a fifth of the patience. Raises OuterAlarm with what an alarm from
+    outside raised.
     """
     alarm: _Alarm = _SignalAlarm(seconds) if _can_use_signals() else _ThreadAlarm(seconds)
 
@@ -106,8 +107,8 @@ def deadline(
 
 
 @contextmanager
-def asked_first(ask: Ask) -> Iterator[None]:
-    """Inside, this thread's deadline asks before it raises."""
+def ask_first(ask: Ask) -> Iterator[None]:
+    """Let this thread's deadline call `ask` before it raises, inside the block."""
     if not _here.alarms:
         yield
         return
@@ -124,29 +125,29 @@ def _can_use_signals() -> bool:
 
 
 class _Outer:
-    """The alarm that was set before ours: it rings at its time, and has its rest back afterwards."""
+    """The alarm that was set before ours: it rings at its time, and is restored afterwards with what is left of it."""
 
     def __init__(self) -> None:
         self.handler: Any = signal.SIG_DFL
         self._due: float | None = None
         self._interval = 0.0
-        #: what it has raised
+        #: what it raised
         self.error: BaseException | None = None
 
     def begin(self, left: float, interval: float) -> None:
-        """It had this many seconds to go."""
+        """Note that it was to ring in `left` seconds, 0 for not at all, and then every `interval` seconds."""
         self._due = time.monotonic() + left if left > 0 else None
         self._interval = interval
 
-    def left(self) -> float | None:
-        """Seconds until it rings, never quite 0; None if it does not."""
+    def read_left(self) -> float | None:
+        """Return the seconds until it rings, always more than 0; None if it does not ring."""
         return None if self._due is None else max(self._due - time.monotonic(), 0.001)
 
     def ring_if_due(self, signum: int, frame: FrameType | None) -> None:
         if self._due is None or self._due > time.monotonic():
             return
         self._due = time.monotonic() + self._interval if self._interval else None
-        if self.handler == signal.SIG_DFL:  # which ends the process
+        if self.handler == signal.SIG_DFL:  # the default action ends the process
             signal.signal(signal.SIGALRM, signal.SIG_DFL)
             signal.raise_signal(signal.SIGALRM)
         elif callable(self.handler):
@@ -158,13 +159,13 @@ class _Outer:
 
     def give_back(self) -> None:
         _set_handler(signal.SIGALRM, self.handler)
-        left = self.left()
+        left = self.read_left()
         if left is not None:
             signal.setitimer(signal.ITIMER_REAL, left, self._interval)
 
 
 class _SignalAlarm:
-    """Rings in the main thread, again and again, until the handler has ended."""
+    """Rings in the main thread, repeatedly, until the handler has ended."""
 
     def __init__(self, seconds: float) -> None:
         self.ask: Ask | None = None
@@ -179,7 +180,7 @@ class _SignalAlarm:
         self._outer.begin(*signal.setitimer(signal.ITIMER_REAL, 0))
         earlier = _set_handler(signal.SIGALRM, self._ring)
         self._outer.handler = signal.SIG_DFL if earlier is None else earlier
-        self._wind()
+        self._arm()
         try:
             yield
         except BaseException as error:
@@ -191,11 +192,11 @@ class _SignalAlarm:
             signal.setitimer(signal.ITIMER_REAL, 0)
             self._outer.give_back()
 
-    def _wind(self, at_most: float = _AGAIN) -> None:
-        """Ring when the next is due, ours or the outer one; what is over its time rings again."""
+    def _arm(self, at_most: float = _AGAIN) -> None:
+        """Set the timer to the next alarm, ours or the outer one; an alarm past its time rings again."""
         ours = self._due - time.monotonic()
         first = ours if ours > 0 else at_most
-        outer = self._outer.left()
+        outer = self._outer.read_left()
         if outer is not None and outer < first:
             first = outer
         signal.setitimer(signal.ITIMER_REAL, first, _AGAIN)
@@ -204,21 +205,21 @@ class _SignalAlarm:
         if self._over:
             return
         if frame is not None and frame.f_code.co_filename in _OWN_FILES:
-            # on the way in or out, where an error would leave the rest undone
-            self._wind(0.001)
+            # between the handler and its deadline, where an error would skip the cleanup
+            self._arm(0.001)
             return
-        self._wind()
+        self._arm()
         self._outer.ring_if_due(signum, frame)
-        if time.monotonic() < self._due or _is_on_its_way_out():
+        if time.monotonic() < self._due or _is_cleaning_up():
             return
         if self.ask is not None and self.ask(self._seconds):
-            self._wind(_ANSWERS)
+            self._arm(_LOOP_SECONDS)
             return
         raise JobTimeout(self._seconds)
 
 
-def _is_on_its_way_out() -> bool:
-    """The handler was told before, and cleans up: it may do so in peace, as long as there is patience."""
+def _is_cleaning_up() -> bool:
+    """Whether JobTimeout was raised before and the handler is cleaning up, which the patience gives it time for."""
     error = sys.exc_info()[1]
     seen: set[int] = set()
     while error is not None and id(error) not in seen:
@@ -229,30 +230,30 @@ def _is_on_its_way_out() -> bool:
     return False
 
 
-#: As Python itself keeps it, whatever the exception's class says.
+#: Reads `__context__` as Python itself keeps it: the exception's class may override it.
 _context: Any = BaseException.__dict__["__context__"]
 
 
 class _ThreadAlarm:
-    """Rings once, in a thread that is not the main one."""
+    """Rings once, in a thread other than the main one."""
 
     def __init__(self, seconds: float) -> None:
         self.ask: Ask | None = None
         self._victim = threading.get_ident()
         self._lock = threading.Lock()
         self._over = False
-        self._timer = self._timer_for(max(seconds, 0.001))
+        self._timer = self._make_timer(max(seconds, 0.001))
         self._seconds = seconds
 
         class Timeout(JobTimeout):
-            """SetAsyncExc takes a class and makes the instance itself, without arguments."""
+            """JobTimeout without arguments: SetAsyncExc takes a class and creates the instance itself."""
 
             def __init__(self) -> None:
                 super().__init__(seconds)
 
         self._error = Timeout
 
-    def _timer_for(self, seconds: float) -> threading.Timer:
+    def _make_timer(self, seconds: float) -> threading.Timer:
         timer = threading.Timer(seconds, self._ring)
         timer.daemon = True
         return timer
@@ -266,7 +267,7 @@ class _ThreadAlarm:
             finally:
                 with self._lock:
                     self._over = True
-                    _raise_in(self._victim, None)  # what was rung and has not been raised yet is called off
+                    _raise_in(self._victim, None)  # cancel an exception that is pending
                 self._timer.cancel()
         except self._error as error:
             raise JobTimeout(self._seconds).with_traceback(error.__traceback__) from None
@@ -276,20 +277,20 @@ class _ThreadAlarm:
             if self._over:
                 return
             if self.ask is not None and self.ask(self._seconds):
-                self._timer = self._timer_for(_AGAIN)
+                self._timer = self._make_timer(_AGAIN)
                 self._timer.start()
             else:
                 _raise_in(self._victim, self._error)
 
 
 def _raise_in(thread_id: int, error: type[BaseException] | None) -> None:
-    import ctypes  # noqa: PLC0415 - the main thread, where Lambda runs handlers, never comes here
+    import ctypes  # noqa: PLC0415 - Lambda runs handlers in the main thread, which never gets here
 
     raising = None if error is None else ctypes.py_object(error)
     ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread_id), raising)
 
 
-#: Where the interpreter is between a handler and its deadline.
+#: The files of the code between a handler and its deadline.
 _OWN_FILES = frozenset(
     code.co_filename for code in (_end_process.__code__, contextmanager.__code__, Watchdog.release.__code__)
 )

@@ -1,8 +1,8 @@
-"""Fuse: end this process at a moment, though C code may hold Python's lock at that moment.
+"""Fuse: end this process at a given moment, even if C code holds Python's lock then.
 
-The kernel keeps the time. First it sends a signal whose handler is faulthandler's: written in C, it prints where each
-thread is, and then the process ends by that signal. Should that be held up, as by a stderr that is blocked, SIGKILL
-follows. A thread of Python's could do neither before the C code gives the lock back.
+The kernel keeps the time. First it sends a signal that faulthandler handles: written in C, it prints where each thread
+is, and then the process ends by that signal. If that is held up, by a blocked stderr for example, SIGKILL follows. A
+Python thread could do neither before the C code releases the lock.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ import sys
 import time
 from typing import Any, Protocol
 
-#: The signal that ends a process of which C code holds the lock: one that has no other use, and no name of its own that
-#: could mislead. Real-time signals begin where the C library's own end.
+#: The signal that ends a process whose lock is held by C code. It has no other use, and no name that could mislead. The
+#: C library uses the lowest real-time signals itself, so this is one of the highest.
 OVERRUN_SIGNAL = signal.SIGRTMAX - 5 if hasattr(signal, "SIGRTMAX") else signal.SIGABRT
 _STDERR = 2
 _CLOCK_MONOTONIC = 1
@@ -24,15 +24,15 @@ _TIMER_ABSTIME = 1
 
 
 class Fuse(Protocol):
-    """What ends the process."""
+    """Ends the process at a set time."""
 
     def arm(self, at: float, last: float) -> None:
-        """End the process at `at` with a word to stderr, at `last` in any case: by the monotonic clock, inf for not."""
+        """End the process at `at` with tracebacks on stderr, at `last` in any case; monotonic clock, inf: never."""
         ...
 
 
 def make_fuse() -> Fuse:
-    """Return this platform's fuse; each process needs its own, for a fork copies no timers."""
+    """Return this platform's fuse. Each process needs its own, because a fork copies no timers."""
     try:
         return _KernelFuse()
     except (ImportError, OSError, AttributeError):
@@ -40,42 +40,42 @@ def make_fuse() -> Fuse:
 
 
 class _KernelFuse:
-    """Two timers of the kernel's, made once; to light them costs a system call each."""
+    """Two kernel timers, created once; setting one costs a system call."""
 
     def __init__(self) -> None:
         if sys.platform != "linux" or sys.maxsize < 2**32:
             raise OSError("timers are laid out as in 64-bit Linux")
-        import ctypes  # noqa: PLC0415 - not in the start: the first job may pay for it
+        import ctypes  # noqa: PLC0415 - at the first job, not during the start
 
-        # PyDLL keeps Python's lock in a call: these take no time, and to give it back and take it again would
+        # PyDLL keeps Python's lock during a call: these calls are short, and releasing the lock would take longer
         libc: Any = ctypes.PyDLL(None, use_errno=True)
         if not hasattr(libc, "timer_create"):  # before glibc 2.34
             libc = ctypes.PyDLL("librt.so.1", use_errno=True)
         self._settime = libc.timer_settime
-        #: struct itimerspec: the interval's seconds and nanoseconds, then the moment's; all zeros put it out
+        #: struct itimerspec: the interval's seconds and nanoseconds, then the moment's; all zeros disarm the timer
         self._value = (ctypes.c_int64 * 4)()
         self._set = ctypes.byref(self._value)
-        self._out = ctypes.byref((ctypes.c_int64 * 4)())
+        self._disarmed = ctypes.byref((ctypes.c_int64 * 4)())
         faulthandler.register(OVERRUN_SIGNAL, file=_STDERR, all_threads=True, chain=True)
-        self._word = _make_timer(ctypes, libc, OVERRUN_SIGNAL)
+        self._tracebacks = _make_timer(ctypes, libc, OVERRUN_SIGNAL)
         self._kill = _make_timer(ctypes, libc, signal.SIGKILL)
 
     def arm(self, at: float, last: float) -> None:
         if at == math.inf:
-            self._settime(self._word, 0, self._out, None)
+            self._settime(self._tracebacks, 0, self._disarmed, None)
         else:
             self._value[2], self._value[3] = int(at), int(at % 1 * 1e9) or 1
-            self._settime(self._word, _TIMER_ABSTIME, self._set, None)
+            self._settime(self._tracebacks, _TIMER_ABSTIME, self._set, None)
         if last == math.inf:
-            self._settime(self._kill, 0, self._out, None)
+            self._settime(self._kill, 0, self._disarmed, None)
         else:
             self._value[2], self._value[3] = int(last), int(last % 1 * 1e9) or 1
             self._settime(self._kill, _TIMER_ABSTIME, self._set, None)
 
 
 def _make_timer(ctypes: Any, libc: Any, number: int) -> Any:
-    """Make a timer that sends this signal to the process. Raises OSError."""
-    # struct sigevent: a value of 8 bytes, the signal, how to notify (0: by it), padding up to 64 bytes
+    """Create a timer that sends this signal to the process. Raises OSError."""
+    # struct sigevent: a value of 8 bytes, the signal, how to notify (0: by signal), padding up to 64 bytes
     event = (ctypes.c_int32 * 16)(0, 0, number, 0)
     timer = ctypes.c_void_p()
     if libc.timer_create(_CLOCK_MONOTONIC, ctypes.byref(event), ctypes.byref(timer)) != 0:
@@ -84,7 +84,7 @@ def _make_timer(ctypes: Any, libc: Any, number: int) -> Any:
 
 
 class _FaulthandlerFuse:
-    """A thread of faulthandler's own, written in C, each time. There is one in a process, so others may put it out."""
+    """A new C thread of faulthandler each time. A process has only one, so other code may cancel it."""
 
     def arm(self, at: float, last: float) -> None:
         if math.isinf(at):
@@ -94,5 +94,5 @@ class _FaulthandlerFuse:
 
 
 def has_overrun(status: int) -> bool:
-    """Whether a process with this exit status, as subprocess tells it, was ended by its fuse's word."""
+    """Whether a fuse's signal ended the process with this exit status, as subprocess reports it."""
     return os.name == "posix" and status == -OVERRUN_SIGNAL

@@ -1,7 +1,7 @@
-"""Loggers that last: a job's code may configure logging as it likes, and RelayQ's own lines are still written.
+"""Lasting loggers: RelayQ's own lines are written however a job's code configures logging.
 
-`logging.config` disables every logger that exists and that it is not given, unless it is asked not to, and takes the
-handlers off those that it is given. RelayQ's loggers exist before a job's module is imported.
+`logging.config` disables every existing logger that its configuration does not name, unless that says otherwise, and
+removes the handlers of those it names. RelayQ's loggers exist before a job's module is imported.
 """
 
 from __future__ import annotations
@@ -11,17 +11,17 @@ import sys
 
 
 class _Lasting(logging.Logger):
-    """Who disables it by hand disables it; `logging.config` does not.
+    """A logger that can be disabled by hand, but not by `logging.config`.
 
-    Handlers that `logging.config` gives it stand in for its own; where it gives none, its own stay.
+    Handlers that `logging.config` adds replace its own; if it adds none, its own stay.
     """
 
-    #: what was added by hand
+    #: the handlers that were added by hand
     own: list[logging.Handler]
 
     @property
     def disabled(self) -> bool:
-        """As logging asks before each line."""
+        """Whether the logger is disabled; logging reads this before each line."""
         return bool(vars(self)["disabled"])
 
     @disabled.setter
@@ -30,7 +30,7 @@ class _Lasting(logging.Logger):
             vars(self)["disabled"] = value
 
     def addHandler(self, hdlr: logging.Handler) -> None:  # noqa: N802
-        """See logging.Logger."""
+        """Add a handler; one that logging.config adds replaces those added by hand."""
         if _is_called_by_config():
             self.handlers = [handler for handler in self.handlers if handler not in self.own]
         elif hdlr not in self.own:
@@ -38,7 +38,7 @@ class _Lasting(logging.Logger):
         super().addHandler(hdlr)
 
     def removeHandler(self, hdlr: logging.Handler) -> None:  # noqa: N802
-        """See logging.Logger."""
+        """Remove a handler; logging.config cannot remove one that was added by hand."""
         if not _is_called_by_config():
             self.own = [handler for handler in self.own if handler is not hdlr]
             super().removeHandler(hdlr)
@@ -52,17 +52,17 @@ def _is_called_by_config() -> bool:
 
 
 def make_lasting(name: str) -> logging.Logger:
-    """The logger of this name, which lasts from now on; it is the one that `logging.getLogger` answers with."""
+    """Make the logger of this name lasting and return it: the same object that `logging.getLogger` returns."""
     logger = logging.getLogger(name)
     if not isinstance(logger, _Lasting):
         vars(logger)["own"] = list(logger.handlers)
-        # its class may be another's: agents for tracing bring their own
+        # its class may not be logging.Logger: tracing agents bring their own
         logger.__class__ = type("Logger", (_Lasting, type(logger)), {})
     return logger
 
 
 def write_by(handler: logging.Handler, logger: logging.Logger) -> None:
-    """Let a lasting logger, and those below it, write by this handler and by no other."""
+    """Let a lasting logger, and the loggers below it, write through this handler only."""
     for other in list(logger.handlers):
         logger.removeHandler(other)
     logger.addHandler(handler)

@@ -1,7 +1,7 @@
-"""Loops: one event loop for the life of a process, in which all async handlers run, one after the other.
+"""Loops: one event loop for the life of a process, in which all async handlers run, one after another.
 
-What a module keeps for its loop - a client, a lock - works in every job then. In return each run is cleaned up after:
-its tasks, generators and signal handlers do not reach the next one, and a loop that cannot be used again is replaced.
+So what a module keeps for its loop, such as a client or a lock, works in every job. In return each run is cleaned up:
+its tasks, generators and signal handlers do not reach the next run, and a loop that cannot be used again is replaced.
 """
 
 from __future__ import annotations
@@ -19,42 +19,42 @@ from contextlib import contextmanager, suppress
 from typing import Any
 
 from relayq_core.errors import JobTimeout
-from relayq_core.process.deadline import asked_first
+from relayq_core.process.deadline import ask_first
 from relayq_core.process.forks import Lock, reset_in_children
 from relayq_core.process.loggers import logger
 
-#: How long tasks that a handler leaves behind have to end, once they are cancelled.
+#: How long tasks that a handler leaves behind have to end after they are cancelled.
 _LEFT_SECONDS = 2.0
-#: After these a loop works no more as it did.
-_FOR_GOOD = ("shutdown_default_executor", "shutdown_asyncgens")
+#: Methods after which a loop no longer works as before.
+_FINAL = ("shutdown_default_executor", "shutdown_asyncgens")
 
 
 class _Timeout(JobTimeout, asyncio.CancelledError):
-    """JobTimeout in a coroutine: what cleans up at a cancellation, as a TaskGroup does, cleans up at this too."""
+    """JobTimeout in a coroutine. A CancelledError too: code such as a TaskGroup cleans up as for a cancellation."""
 
 
-_Timeout.__name__ = "JobTimeout"  # what errors are shown by; pickle finds the class by its __qualname__
+_Timeout.__name__ = "JobTimeout"  # the name in error texts; pickle uses __qualname__
 
 
 def run(awaitable: Awaitable[Any]) -> Any:
-    """Run it to its end in this process's loop, and clean up after it: what it returns.
+    """Run an awaitable to its end in this process's loop, clean up after it, and return its result.
 
-    Raises what it raises. At the deadline of this thread's handler JobTimeout is raised inside of it.
+    Raises what it raises. At the deadline of this thread's handler, JobTimeout is raised inside it.
     """
     _refuse_to_nest(awaitable)
     loop = _loops.take()
     try:
         asyncio.set_event_loop(loop)
-        return _Run(loop).result_of(awaitable)
+        return _Run(loop).run(awaitable)
     finally:
         _loops.give_back(loop)
 
 
 @contextmanager
 def use_loop() -> Iterator[None]:
-    """Inside, asyncio.get_event_loop() answers with this process's loop, whatever an earlier job has made of that.
+    """Make asyncio.get_event_loop() return this process's loop in the block, whatever an earlier job changed there.
 
-    Tasks that are made for it and not run to their end are cancelled afterwards.
+    Tasks that are created for it and not run to their end are cancelled afterwards.
     """
     if threading.current_thread() is not threading.main_thread() or _is_running():
         yield
@@ -85,7 +85,7 @@ def _refuse_to_nest(awaitable: Awaitable[Any]) -> None:
 
 
 class _Threads(ThreadPoolExecutor):
-    """What asyncio.to_thread() runs in; it knows what is not done yet."""
+    """The executor of asyncio.to_thread(); it keeps track of what is not done yet."""
 
     def __init__(self) -> None:
         super().__init__(thread_name_prefix="relayq-async")
@@ -99,7 +99,7 @@ class _Threads(ThreadPoolExecutor):
 
 
 class _Loops:
-    """The loops that run nothing now. Where one thread runs one after the other, it is always the same."""
+    """The idle loops. As long as one thread runs one handler after another, it is always the same loop."""
 
     def __init__(self) -> None:
         self._lock = Lock()
@@ -110,34 +110,34 @@ class _Loops:
         atexit.register(self.close)
 
     def take(self) -> asyncio.AbstractEventLoop:
-        """One that nobody else uses meanwhile."""
+        """Return a loop that nothing else uses until it is given back."""
         with self._lock:
             while self._idle:
                 loop = self._idle.pop()
                 if not loop.is_closed():
                     return loop
-        return self._made()
+        return self._make_loop()
 
-    def _made(self) -> asyncio.AbstractEventLoop:
+    def _make_loop(self) -> asyncio.AbstractEventLoop:
         loop = asyncio.new_event_loop()
         self.threads[loop] = _Threads()
         loop.set_default_executor(self.threads[loop])
-        for name in _FOR_GOOD:
-            setattr(loop, name, self._noted(loop, name))
+        for name in _FINAL:
+            setattr(loop, name, self._wrap_final(loop, name))
         return loop
 
-    def _noted(self, loop: asyncio.AbstractEventLoop, name: str) -> Callable[..., Any]:
-        """The loop's own method, but that the loop is not used again after it."""
-        seen, of_its_kind = weakref.ref(loop), getattr(type(loop), name)
+    def _wrap_final(self, loop: asyncio.AbstractEventLoop, name: str) -> Callable[..., Any]:
+        """Return the loop's own method, wrapped so that the loop is not used again after a call of it."""
+        loop_ref, method = weakref.ref(loop), getattr(type(loop), name)
 
         def call(*args: Any, **options: Any) -> Any:
-            self._spent.add(seen())
-            return of_its_kind(seen(), *args, **options)
+            self._spent.add(loop_ref())
+            return method(loop_ref(), *args, **options)
 
         return call
 
     def give_back(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Keep it for the next, as it was; or close it, if it cannot be used again."""
+        """Reset the loop and keep it for the next run, or close it if it cannot be used again."""
         if loop.is_closed() or loop.is_running():
             return
         if loop in self._spent or asyncio.all_tasks(loop):
@@ -150,20 +150,20 @@ class _Loops:
             self._idle.append(loop)
 
     def close(self) -> None:
-        """The process ends."""
+        """Close the idle loops, at the end of the process."""
         for loop in self._idle:
             if not loop.is_closed() and not loop.is_running():
                 loop.close()
 
     def reset_after_fork(self) -> None:
-        """A child shares its parent's selector: to close it, or to let it be freed, would change the parent's too."""
+        """Replace the loops. A child shares its parent's selector: closing or freeing one here would change both."""
         import ctypes  # noqa: PLC0415 - few handlers fork
 
         for loop in self.threads:
             ctypes.pythonapi.Py_IncRef(ctypes.py_object(loop))
-        had_one, self._idle = bool(self._idle), []
+        had_loop, self._idle = bool(self._idle), []
         self.threads = weakref.WeakKeyDictionary()
-        if had_one:
+        if had_loop:
             with suppress(RuntimeError):
                 self._idle.append(self.take())
                 asyncio.set_event_loop(self._idle[-1])
@@ -173,7 +173,7 @@ _loops = _Loops()
 
 
 class _Run:
-    """One handler, or one failed(), in the loop; and what it leaves behind."""
+    """One run of a handler, or of a failed(), in the loop, and the cleanup of what it leaves behind."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
@@ -183,18 +183,18 @@ class _Run:
         self._generators: weakref.WeakSet[Any] = weakref.WeakSet()
         #: the seconds that the handler had, once they are over
         self._overran: float | None = None
-        #: that JobTimeout was raised in it; it lives as long as the handler is busy with it
-        self._told: Callable[[], BaseException | None] | None = None
-        #: the loop was asked to go on, and has not yet
-        self._asked = False
+        #: returns the JobTimeout that was raised in the handler, for as long as the handler is dealing with it
+        self._raised_timeout: Callable[[], BaseException | None] | None = None
+        #: _cancel() has been scheduled in the loop and has not run yet
+        self._is_scheduled = False
 
-    def result_of(self, awaitable: Awaitable[Any]) -> Any:
-        """Run it and clean up: what it returns. Raises what it raises."""
-        with _signals_kept(self._loop), asked_first(self._ask):
-            self._task = self._loop.create_task(self._main(awaitable))
+    def run(self, awaitable: Awaitable[Any]) -> Any:
+        """Run an awaitable, clean up, and return its result. Raises what it raises."""
+        with _restore_signals(self._loop), ask_first(self._ask):
+            self._task = self._loop.create_task(self._run_main(awaitable))
             try:
                 self._loop.run_until_complete(self._task)
-            except BaseException as error:  # the loop was stopped, or a task of its own ends the process
+            except BaseException as error:  # the loop was stopped, or one of its tasks ends the process
                 self._raised = self._raised or error
             finally:
                 self.clean_up()
@@ -205,79 +205,79 @@ class _Run:
             raise raised
         return self._returned
 
-    async def _main(self, awaitable: Awaitable[Any]) -> None:
-        # kept out of asyncio's task, which would end the loop for some of them, and cancel itself for others
+    async def _run_main(self, awaitable: Awaitable[Any]) -> None:
+        # errors are caught here: asyncio's task would end the loop for some of them, and cancel itself for others
         self._note_generators()
         try:
-            self._returned = await self._interruptible(_awaiting(awaitable))
+            self._returned = await self._run_interruptibly(_wait_for(awaitable))
         except BaseException as error:
             self._raised = error
 
     @types.coroutine
-    def _interruptible(self, coroutine: Coroutine[Any, Any, Any]) -> Generator[Any, Any, Any]:
-        """What the coroutine does; where it waits as its time is up, JobTimeout is raised there."""
+    def _run_interruptibly(self, coroutine: Coroutine[Any, Any, Any]) -> Generator[Any, Any, Any]:
+        """Run the coroutine; when its time is up, raise JobTimeout where it waits."""
         step: Callable[[Any], Any] = coroutine.send
-        given: Any = None
+        value: Any = None
         while True:
             try:
-                awaits = step(given)
+                awaited = step(value)
             except StopIteration as stop:
                 return stop.value
-            step, given = coroutine.send, None
+            step, value = coroutine.send, None
             try:
-                given = yield awaits
+                value = yield awaited
             except BaseException as error:
-                step, given = coroutine.throw, error
-            if self._is_to_be_told and (step == coroutine.send or isinstance(given, asyncio.CancelledError)):
-                step, given = coroutine.throw, self._timeout()
+                step, value = coroutine.throw, error
+            if self._must_raise_timeout and (step == coroutine.send or isinstance(value, asyncio.CancelledError)):
+                step, value = coroutine.throw, self._make_timeout()
 
     @property
-    def _is_to_be_told(self) -> bool:
-        return self._overran is not None and self._told is None
+    def _must_raise_timeout(self) -> bool:
+        return self._overran is not None and self._raised_timeout is None
 
-    def _timeout(self) -> BaseException:
+    def _make_timeout(self) -> BaseException:
         assert self._task is not None
         while self._task.cancelling():
             self._task.uncancel()  # what it awaits from now on is not cancelled
         error = _Timeout(self._overran or 0.0)
-        self._told = weakref.ref(error)
+        self._raised_timeout = weakref.ref(error)
         return error
 
-    # --- asked by the alarm, in a signal handler or in another thread ---
+    # --- called by the alarm, in a signal handler or in another thread ---
 
     def _ask(self, seconds: float) -> bool:
-        """Have JobTimeout raised in the coroutine; False where the loop is blocked, so that it must be raised there."""
-        if self._asked:
+        """Have JobTimeout raised in the coroutine. Return False if the loop is blocked: the alarm must raise it."""
+        if self._is_scheduled:
             current = asyncio.current_task(self._loop)
             if current is not None and current is self._task:
-                told = JobTimeout(seconds)  # it stands for the one that is raised there
-                self._overran, self._told = seconds, lambda: told
+                timeout = JobTimeout(seconds)  # stands for the one that the alarm raises
+                self._overran, self._raised_timeout = seconds, lambda: timeout
             return current is None
         try:
-            self._loop.call_soon_threadsafe(self._go_on, seconds)
-        except RuntimeError:  # it is closed
+            self._loop.call_soon_threadsafe(self._cancel, seconds)
+        except RuntimeError:  # the loop is closed
             return False
-        self._asked = True
+        self._is_scheduled = True
         return True
 
-    def _go_on(self, seconds: float) -> None:
-        self._asked = False
+    def _cancel(self, seconds: float) -> None:
+        self._is_scheduled = False
         if self._task is None or self._task.done():
             return
-        if self._overran is not None and (self._told is None or self._told() is not None):
-            return  # it is on its way, or the handler is busy with it
-        if self._told is not None:
-            self._told = None  # it was swallowed: again
+        if self._overran is not None and (self._raised_timeout is None or self._raised_timeout() is not None):
+            return  # it is about to be raised, or the handler is dealing with it
+        if self._raised_timeout is not None:
+            self._raised_timeout = None  # the handler swallowed it: raise it again
         self._overran = seconds
         self._task.cancel()
 
     # --- clean up ---
 
     def clean_up(self) -> None:
-        """Cancel the tasks that are left, close the generators, wait for the threads."""
+        """Cancel the tasks that are left, close the generators, and wait for the threads."""
         if self._loop.is_closed() or self._loop.is_running():
             return
-        if asyncio.all_tasks(self._loop) or self._generators or self._working():
+        if asyncio.all_tasks(self._loop) or self._generators or self._list_working():
             try:
                 self._loop.run_until_complete(self._leave())
             except BaseException as error:
@@ -290,35 +290,37 @@ class _Run:
         if left:
             _, stubborn = await asyncio.wait(left, timeout=_LEFT_SECONDS)
             if stubborn:
-                logger.warning("%d tasks that the handler left do not end; its event loop is given up", len(stubborn))
+                logger.warning(
+                    "%d tasks that the handler left behind do not end; its event loop is replaced", len(stubborn)
+                )
         for generator in list(self._generators):
             with suppress(BaseException):
                 await asyncio.wait_for(generator.aclose(), _LEFT_SECONDS)
-        while working := self._working():  # they are the handler's, and may not work beside its next attempt
+        while working := self._list_working():  # they are the handler's, and must not overlap with its next attempt
             await asyncio.wait([asyncio.wrap_future(future) for future in working])
 
-    def _working(self) -> set[Future[Any]]:
+    def _list_working(self) -> set[Future[Any]]:
         threads = _loops.threads.get(self._loop)
         return set(threads.working) if threads is not None else set()
 
     def _note_generators(self) -> None:
         hooks = sys.get_asyncgen_hooks()
 
-        def begins(generator: Any) -> None:
+        def note(generator: Any) -> None:
             self._generators.add(generator)
             if hooks.firstiter is not None:
                 hooks.firstiter(generator)
 
-        sys.set_asyncgen_hooks(firstiter=begins)
+        sys.set_asyncgen_hooks(firstiter=note)
 
 
-async def _awaiting(awaitable: Awaitable[Any]) -> Any:
+async def _wait_for(awaitable: Awaitable[Any]) -> Any:
     return await awaitable
 
 
 @contextmanager
-def _signals_kept(loop: asyncio.AbstractEventLoop) -> Iterator[None]:
-    """What the handler sets for signals, in the loop or without it, ends with it; but for the deadline's own."""
+def _restore_signals(loop: asyncio.AbstractEventLoop) -> Iterator[None]:
+    """Restore, after the block, signal handlers that it set in the loop or without it; except the deadline's own."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return

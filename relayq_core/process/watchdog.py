@@ -1,7 +1,7 @@
-"""Watchdog: end what has outstayed its time, and where C code holds Python's lock, the process with it.
+"""Watchdog: end what runs past its time; if C code holds Python's lock, end the process.
 
-One thread calls what is to be called; a thread for each job would cost a tenth of the job. It needs the lock. So behind
-it stands a fuse that needs none, and burns a little later.
+One thread makes the calls; a thread for each job would cost a tenth of the job. It needs Python's lock. A fuse that
+does not need it backs it up, set to a little later.
 """
 
 from __future__ import annotations
@@ -18,40 +18,40 @@ from relayq_core.process.loggers import logger
 
 
 class _Watched(NamedTuple):
-    #: by the monotonic clock: when to call `end`; when the fuse ends the process with a word, and without
+    #: by the monotonic clock: when to call `end`; when the fuse ends the process with tracebacks; when without
     ends_at: float
-    word_at: float
-    gone_at: float
+    tracebacks_at: float
+    killed_at: float
     end: Callable[[], None]
 
 
 class Watchdog:
-    """Any number of things may be watched, from any thread. The thread begins with the first of them and stays.
+    """Watches any number of things, from any thread. Its own thread starts with the first of them and stays.
 
-    It may stay in a frozen Lambda: whenever it wakes, late as it may be, it acts only on what is watched then and is
-    over its own time. So it never meets a later invocation's handler. The fuse is out whenever nothing is watched.
+    The thread may stay in a frozen Lambda: however late it wakes, it ends only what is still watched and past its own
+    time. So it never ends a later invocation's handler. The fuse is disarmed whenever nothing is watched.
     """
 
     _changed: threading.Condition
     _watched: dict[object, _Watched]
     _thread: threading.Thread | None
     _fuse: Fuse | None
-    #: when the thread looks next, by the monotonic clock
-    _looks_at: float
-    #: when the fuse burns
-    _burns_at: float
+    #: when the thread wakes next, by the monotonic clock
+    _wakes_at: float
+    #: when the fuse ends the process
+    _fuse_at: float
 
     def __init__(self, make_fuse: Callable[[], Fuse] = make_fuse) -> None:
         self._make_fuse = make_fuse
         self._reset()
-        # a child process has no watchdog thread and no fuse, and may have got the lock as that thread held it
+        # a child process has no watchdog thread and no fuse, and may have copied the lock while that thread held it
         if hasattr(os, "register_at_fork"):
             os.register_at_fork(after_in_child=self._reset)
 
     def watch(self, seconds: float, end: Callable[[], None], *, spare: float = math.inf) -> object:
-        """Call `end` after `seconds`, unless what this returns is given to `release` before.
+        """Call `end` after `seconds`, unless the object that this returns is passed to `release` before.
 
-        Where `end` did not end the process within `spare` seconds more, the kernel does; inf: it never does.
+        If `end` does not end the process within `spare` more seconds, the kernel does; inf: it never does.
         """
         watched, ends_at = object(), time.monotonic() + seconds
         with self._changed:
@@ -60,23 +60,23 @@ class Watchdog:
             if self._thread is None:
                 self._thread = threading.Thread(target=watch, args=(self,), name="relayq-watchdog", daemon=True)
                 self._thread.start()
-            elif ends_at < self._looks_at:
+            elif ends_at < self._wakes_at:
                 self._changed.notify()
         return watched
 
     def release(self, watched: object) -> None:
-        """It is over. The thread is not woken for that: it finds nothing when its time comes."""
+        """Stop watching. The thread is not woken for that: it will find nothing to end."""
         with self._changed:
             self._watched.pop(watched, None)
             self._arm()
 
     def keep_watch(self) -> None:
-        """What the thread does."""
+        """End what is past its time, without end. The thread runs this."""
         with self._changed:
             while True:
-                self._end_what_is_over()
-                self._looks_at = min((one.ends_at for one in self._watched.values()), default=math.inf)
-                left = self._looks_at - time.monotonic()
+                self._end_overdue()
+                self._wakes_at = min((one.ends_at for one in self._watched.values()), default=math.inf)
+                left = self._wakes_at - time.monotonic()
                 self._changed.wait(None if math.isinf(left) else min(max(0.0, left), threading.TIMEOUT_MAX))
 
     def _reset(self) -> None:
@@ -84,38 +84,38 @@ class Watchdog:
         self._watched = {}
         self._thread = None
         self._fuse = None
-        self._looks_at = self._burns_at = math.inf
+        self._wakes_at = self._fuse_at = math.inf
 
     def _arm(self) -> None:
-        """Let the fuse burn for what is over first."""
-        first = min(self._watched.values(), key=lambda one: one.gone_at) if self._watched else None
-        burns_at = math.inf if first is None else first.gone_at
-        if burns_at == self._burns_at:
+        """Set the fuse for what is watched and ends first."""
+        first = min(self._watched.values(), key=lambda one: one.killed_at) if self._watched else None
+        fuse_at = math.inf if first is None else first.killed_at
+        if fuse_at == self._fuse_at:
             return
         if self._fuse is None:
             self._fuse = self._make_fuse()
-        self._burns_at = burns_at
-        self._fuse.arm(math.inf if first is None else first.word_at, burns_at)
+        self._fuse_at = fuse_at
+        self._fuse.arm(math.inf if first is None else first.tracebacks_at, fuse_at)
 
-    def _end_what_is_over(self) -> None:
+    def _end_overdue(self) -> None:
         now = time.monotonic()
         for watched, one in list(self._watched.items()):
             if one.ends_at <= now:
-                del self._watched[watched]  # the fuse burns on: `end` may not come to its end
+                del self._watched[watched]  # the fuse stays set: `end` may hang
                 try:
                     one.end()
                 except BaseException:
-                    logger.exception("the watchdog could not end what was over its time")
+                    logger.exception("the watchdog could not end what was past its time")
                 finally:
                     self._arm()
 
 
 def watch(dog: Watchdog) -> None:
-    """Keep watch in this thread, for ever."""
+    """Keep watch in this thread, without end."""
     dog.keep_watch()
 
 
-# The fuse's word is faulthandler's, which knows no words but the names in a traceback: so this thread's says why.
+# faulthandler prints only tracebacks, so the reason is put into one: as the file name of this thread's frame.
 watch.__code__ = watch.__code__.replace(
     co_filename="relayq: the handler overran its time and did not stop; its process ends now"
 )

@@ -237,7 +237,7 @@ def test_a_bus_that_fails_changes_nothing_for_the_job(
     assert len(bus.calls) == 1
     assert lost == [job_id] * 3
     assert caplog.messages == [
-        "1 events were not published: ConnectionError: no route to the bus; the bus is left alone for 30 s",
+        "1 events were not published: ConnectionError: no route to the bus; nothing is published for 30 s",
         "2 events were not published: the bus failed a moment ago",
     ]
     bus.answer = lambda _: None
