@@ -95,7 +95,7 @@ class Events:
                 else:
                     isolate(listener, event)
             except BaseException as error:
-                # not its traceback: that includes the texts of all its causes, which may quote the payload or be of any length
+                # not its traceback: that has the texts of all its causes, which may quote the payload or be very long
                 logger.error("a listener raised; the job goes on: %s", locate_error(error), extra=log_fields(event.job))
 
 
