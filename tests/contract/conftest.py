@@ -16,16 +16,12 @@ from relayq_core.adapters.dynamodb import calls
 from relayq_core.adapters.dynamodb import store as dynamodb
 from relayq_core.model.record import JobRecord
 from relayq_core.ports import JobStore
-from relayq_core.testing import ManualClock, MemoryStore, isolated_registry
+from relayq_core.testing import ManualClock, MemoryStore
 from tests.contract.engines import ENGINES, LOCAL, Engine, Tables, client_for, fresh_tables
 from tests.support.factories import a_job, a_lease
+from tests.support.isolation import isolated
 
-
-@pytest.fixture(autouse=True)
-def _no_jobs_of_other_tests() -> Iterator[None]:
-    """Names are dispatched here whose code must not be at hand; another test module may have imported it."""
-    with isolated_registry():
-        yield
+__all__ = ["isolated"]
 
 
 @pytest.fixture(scope="session")

@@ -11,32 +11,20 @@ from botocore.exceptions import ClientError
 
 from relayq_core.adapters.aws_lambda import LambdaInvoke, NoHandoff
 from relayq_core.errors import HandoffDenied
-
-
-class Lambda:
-    """As much of boto3's client as a handoff needs."""
-
-    def __init__(self) -> None:
-        self.invoked: list[dict[str, Any]] = []
-        self.body = io.BytesIO(b"")
-
-    def invoke(self, **request: Any) -> dict[str, Any]:
-        """Remember the call."""
-        self.invoked.append(request)
-        return {"StatusCode": 202, "Payload": self.body}
+from tests.support.fake_lambda import FakeLambda
 
 
 @pytest.fixture
-def client() -> Lambda:
+def client() -> FakeLambda:
     """A Lambda that accepts everything."""
-    return Lambda()
+    return FakeLambda()
 
 
-def test_an_offer_is_one_event_with_an_id_and_a_time(client: Lambda) -> None:
+def test_an_offer_is_one_event_with_an_id_and_a_time(client: FakeLambda) -> None:
     """And two hints. Nothing of the job itself travels: the row is the truth."""
     client.body = io.BytesIO(b"unread bytes would keep the connection")
     LambdaInvoke(lambda: client, "runner", {}).offer("job-1", "emails", 1_767_225_600_000, name="send_email")
-    (request,) = client.invoked
+    (request,) = client.requests
     assert (request["FunctionName"], request["InvocationType"]) == ("runner", "Event")
     assert json.loads(request["Payload"]) == {
         "job_id": "job-1",
@@ -58,31 +46,31 @@ def test_an_offer_is_one_event_with_an_id_and_a_time(client: Lambda) -> None:
     ],
 )
 def test_an_offer_goes_to_the_runner_of_its_queue(
-    client: Lambda, monkeypatch: pytest.MonkeyPatch, queue: str | None, this: str, function: str
+    client: FakeLambda, monkeypatch: pytest.MonkeyPatch, queue: str | None, this: str, function: str
 ) -> None:
     """A queue may have a function of its own; a runner that hands on names itself."""
     monkeypatch.setenv("AWS_LAMBDA_FUNCTION_NAME", this)
     LambdaInvoke(lambda: client, "runner", {"reports": "heavy"}).offer("job-1", queue, 0)
-    assert [request["FunctionName"] for request in client.invoked] == [function]
+    assert [request["FunctionName"] for request in client.requests] == [function]
 
 
 def test_a_runner_that_hands_on_invokes_itself_whatever_the_queue(
-    client: Lambda, monkeypatch: pytest.MonkeyPatch
+    client: FakeLambda, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The function that was told of the job is the right one; its name may stand in no setting of its own."""
     monkeypatch.setenv("AWS_LAMBDA_FUNCTION_NAME", "myself")
     LambdaInvoke(lambda: client, "runner", {"reports": "heavy"}).offer("job-1", "reports", 7, name="build", here=True)
-    (request,) = client.invoked
+    (request,) = client.requests
     assert request["FunctionName"] == "myself"
     assert json.loads(request["Payload"]) == {"job_id": "job-1", "run_at": 7, "queue": "reports", "name": "build"}
 
 
 def test_no_client_is_made_before_the_first_offer() -> None:
     """Whoever never hands off, such as a job with a long delay, does not pay for it."""
-    made: list[Lambda] = []
+    made: list[FakeLambda] = []
 
-    def make() -> Lambda:
-        made.append(Lambda())
+    def make() -> FakeLambda:
+        made.append(FakeLambda())
         return made[-1]
 
     handoff = LambdaInvoke(make, "runner", {})
@@ -104,7 +92,7 @@ ARN = "arn:aws:lambda:eu-west-1:123456789012:function:heavy"
     [(f"{ARN}:live", f"{ARN}:live"), (f"{ARN}:7", f"{ARN}:7"), (ARN, "heavy"), ("", "heavy")],
 )
 def test_a_runner_behind_an_alias_hands_on_to_that_alias(
-    client: Lambda, monkeypatch: pytest.MonkeyPatch, invoked_as: str, hands_on_to: str
+    client: FakeLambda, monkeypatch: pytest.MonkeyPatch, invoked_as: str, hands_on_to: str
 ) -> None:
     """Its bare name would be $LATEST: other code, and another right. What it was invoked as before does not count."""
     monkeypatch.setenv("AWS_LAMBDA_FUNCTION_NAME", "heavy")
@@ -113,7 +101,7 @@ def test_a_runner_behind_an_alias_hands_on_to_that_alias(
     handoff.invoked_as(invoked_as)
     handoff.offer("job-1", None, 0)
     handoff.offer("job-1", "reports", 0)
-    assert [request["FunctionName"] for request in client.invoked] == [hands_on_to, "heavy:live"]
+    assert [request["FunctionName"] for request in client.requests] == [hands_on_to, "heavy:live"]
 
 
 @pytest.mark.parametrize(
@@ -124,7 +112,7 @@ def test_a_denied_handoff_says_where_the_right_is_given(queue: str, function: st
     """A runner of one's own is known to RelayQ's policies only where the stack was told of it."""
     denied = {"Error": {"Code": "AccessDeniedException", "Message": "no identity-based policy allows it"}}
 
-    class Denying(Lambda):
+    class Denying(FakeLambda):
         def invoke(self, **request: Any) -> dict[str, Any]:
             raise ClientError(denied, "Invoke")  # type: ignore[arg-type]
 
@@ -137,7 +125,7 @@ def test_another_refusal_is_raised_as_it_is() -> None:
     """Throttles, for instance."""
     throttled = {"Error": {"Code": "TooManyRequestsException", "Message": "Rate exceeded"}}
 
-    class Throttling(Lambda):
+    class Throttling(FakeLambda):
         def invoke(self, **request: Any) -> dict[str, Any]:
             raise ClientError(throttled, "Invoke")  # type: ignore[arg-type]
 

@@ -18,15 +18,7 @@ from relayq_core.adapters import http_handoff
 from relayq_core.adapters.http_handoff import HttpHandoff
 from relayq_core.adapters.secrets import LIFETIME_MS, PAUSE_MS, HttpTokens, TokensUnread
 from relayq_core.errors import HandoffRefused
-from relayq_core.testing import ManualClock, MemoryStore, isolated_registry
-
-
-@pytest.fixture(autouse=True)
-def _no_jobs_of_other_tests() -> Iterator[None]:
-    """Names are dispatched here whose code must not be at hand; another test module may have imported it."""
-    with isolated_registry():
-        yield
-
+from relayq_core.testing import ManualClock, MemoryStore
 
 TOKEN = "a-token-that-nobody-may-see"
 

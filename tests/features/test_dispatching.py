@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import io
-import json
 import logging
 from datetime import timedelta
 from typing import Any, Literal
@@ -30,28 +28,11 @@ from relayq_core.adapters.aws_lambda import LambdaInvoke, NoHandoff
 from relayq_core.adapters.http_handoff import HttpHandoff
 from relayq_core.engine.sweeper import Scope
 from relayq_core.jobs.registry import registry
-from relayq_core.model.record import JobRecord
 from relayq_core.testing import Bench, MemoryStore, Offer
+from tests.support.fake_lambda import FakeLambda
+from tests.support.rows import read_row
 
 MINUTE = 60_000
-
-
-class Lambda:
-    """Lambda's client, as far as a handoff uses it."""
-
-    def __init__(self) -> None:
-        self.invoked: list[tuple[str, str, Any]] = []
-
-    def invoke(self, *, FunctionName: str, InvocationType: str, Payload: bytes) -> dict[str, Any]:
-        self.invoked.append((FunctionName, InvocationType, json.loads(Payload)))
-        return {"Payload": io.BytesIO()}
-
-
-def row(bench: Bench, job_id: str) -> JobRecord:
-    """The job, from whichever table has it."""
-    record = bench.relayq.get(job_id)
-    assert record is not None
-    return record
 
 
 def test_row_01_dispatch_answers_before_the_job_has_run(bench: Bench) -> None:
@@ -79,7 +60,7 @@ def test_row_02_a_handoff_runs_one_job(bench: Bench) -> None:
     first, second = (bench.relayq.dispatch(greet.job(n=n)).job_id for n in (1, 2))
     bench.run(second)
     assert ran == [2]
-    assert row(bench, first).status is Status.PENDING
+    assert read_row(bench, first).status is Status.PENDING
 
 
 def test_row_03_the_row_is_written_before_anybody_is_told(bench: Bench) -> None:
@@ -95,10 +76,11 @@ def test_row_03_the_row_is_written_before_anybody_is_told(bench: Bench) -> None:
 
 def test_row_04_a_runner_is_invoked_in_the_background() -> None:
     """An asynchronous invocation with the job's id and its moment, and no more."""
-    client = Lambda()
+    client = FakeLambda()
     LambdaInvoke(lambda: client, "the-runner", {}).offer("job-1", "emails", 1_000, name="send_email")
+    assert client.requests[0]["InvocationType"] == "Event"
     assert client.invoked == [
-        ("the-runner", "Event", {"job_id": "job-1", "run_at": 1_000, "queue": "emails", "name": "send_email"})
+        ("the-runner", {"job_id": "job-1", "run_at": 1_000, "queue": "emails", "name": "send_email"})
     ]
 
 
@@ -130,7 +112,7 @@ def test_row_07_a_short_delay_is_waited_for_by_the_runner(bench: Bench) -> None:
     job_id = bench.relayq.dispatch(greet, delay=30).job_id
     assert bench.handoff.offers == [Offer(job_id, "default", began + 30_000)]
     bench.run(job_id, began + 30_000)
-    assert row(bench, job_id).result == 30_000
+    assert read_row(bench, job_id).result == 30_000
 
 
 def test_row_08_a_long_delay_is_the_sweepers(bench: Bench) -> None:
@@ -156,7 +138,7 @@ def test_row_09_a_delay_is_seconds_a_timedelta_or_a_moment(bench: Bench) -> None
         bench.relayq.dispatch("greet", delay=timedelta(minutes=5)).job_id,
         bench.relayq.dispatch("greet", at=at).job_id,
     ]
-    assert {row(bench, job_id).available_at for job_id in ids} == {now + 5 * MINUTE}
+    assert {read_row(bench, job_id).available_at for job_id in ids} == {now + 5 * MINUTE}
     with pytest.raises(InvalidOption):
         bench.relayq.dispatch("greet", delay=-1)
 
@@ -172,9 +154,9 @@ def test_row_10_a_job_is_tried_max_attempts_times_in_all(bench: Bench, said: int
         raise OSError
 
     job_id = bench.relayq.dispatch(stumble, max_attempts=said).job_id
-    while not row(bench, job_id).status.is_ended:
+    while not read_row(bench, job_id).status.is_ended:
         bench.run(job_id)
-    assert (len(ran), row(bench, job_id).status) == (tries, Status.FAILED)
+    assert (len(ran), read_row(bench, job_id).status) == (tries, Status.FAILED)
 
 
 def test_row_11_backoff_is_fixed_linear_exponential_or_a_list() -> None:
@@ -235,17 +217,17 @@ def test_row_14_queues_have_names(bench: Bench) -> None:
         bench.relayq.dispatch(greet).job_id,
         bench.relayq.dispatch("elsewhere").job_id,
     ]
-    assert [row(bench, job_id).queue for job_id in ids] == ["vip", "emails", "default"]
+    assert [read_row(bench, job_id).queue for job_id in ids] == ["vip", "emails", "default"]
     assert bench.store.list_queues() == ["default", "emails", "vip"]
 
 
 def test_row_15_a_queue_that_matters_has_a_runner_of_its_own() -> None:
     """With memory, timeout and concurrency of its own: that is how one queue goes before another."""
-    client = Lambda()
+    client = FakeLambda()
     handoff = LambdaInvoke(lambda: client, "the-runner", {"high-priority": "the-fast-runner"})
     handoff.offer("job-1", "high-priority", 0)
     handoff.offer("job-2", "emails", 0)
-    assert [name for name, _, _ in client.invoked] == ["the-fast-runner", "the-runner"]
+    assert [name for name, _ in client.invoked] == ["the-fast-runner", "the-runner"]
 
 
 def test_row_16_a_job_is_a_class_with_handle_or_a_function(bench: Bench) -> None:
@@ -264,7 +246,7 @@ def test_row_16_a_job_is_a_class_with_handle_or_a_function(bench: Bench) -> None
     ids = [bench.relayq.dispatch(Greet(name="Ada")).job_id, bench.relayq.dispatch(part.job(name="Ada")).job_id]
     for job_id in ids:
         bench.run(job_id)
-    assert [row(bench, job_id).result for job_id in ids] == ["Hello, Ada!", "Bye, Ada!"]
+    assert [read_row(bench, job_id).result for job_id in ids] == ["Hello, Ada!", "Bye, Ada!"]
 
 
 def test_row_17_fields_are_serialised_by_themselves(bench: Bench) -> None:
@@ -280,7 +262,7 @@ def test_row_17_fields_are_serialised_by_themselves(bench: Bench) -> None:
 
     job_id = bench.relayq.dispatch(Order(number=7, at=timedelta(minutes=1), tags=["a"])).job_id
     bench.run(job_id)
-    assert row(bench, job_id).result == "7 60 ['a']"
+    assert read_row(bench, job_id).result == "7 60 ['a']"
 
 
 def test_row_18_a_job_may_write_and_read_its_own_payload(bench: Bench) -> None:
@@ -304,9 +286,9 @@ def test_row_18_a_job_may_write_and_read_its_own_payload(bench: Bench) -> None:
             return self.user.id
 
     job_id = bench.relayq.dispatch(Welcome(user=User(7))).job_id
-    assert row(bench, job_id).payload == {"user_id": 7}
+    assert read_row(bench, job_id).payload == {"user_id": 7}
     bench.run(job_id)
-    assert row(bench, job_id).result == 7
+    assert read_row(bench, job_id).result == 7
 
 
 def test_row_19_what_a_job_needs_is_asked_for_at_dispatch(bench: Bench) -> None:
@@ -345,7 +327,7 @@ def test_row_20_an_action_is_named_and_looked_up_in_a_list(bench: Bench) -> None
 
     job_id = bench.relayq.dispatch(RunAction(action="archive", args={"order": "A-1"})).job_id
     bench.run(job_id)
-    assert row(bench, job_id).result == "archived A-1"
+    assert read_row(bench, job_id).result == "archived A-1"
     with pytest.raises(InvalidPayload, match="action"):
         bench.relayq.dispatch("RunAction", {"action": "os.system", "args": {}})
 
@@ -358,9 +340,9 @@ def test_row_21_a_job_may_have_no_arguments_at_all(bench: Bench) -> None:
             return "tidied"
 
     job_id = bench.relayq.dispatch(Tidy()).job_id
-    assert row(bench, job_id).payload == {}
+    assert read_row(bench, job_id).payload == {}
     bench.run(job_id)
-    assert row(bench, job_id).result == "tidied"
+    assert read_row(bench, job_id).result == "tidied"
 
 
 def test_row_22_a_job_is_dispatched_by_its_class_or_name_and_data(bench: Bench) -> None:
@@ -376,7 +358,7 @@ def test_row_22_a_job_is_dispatched_by_its_class_or_name_and_data(bench: Bench) 
         bench.relayq.dispatch(Greet, {"name": "Ada"}).job_id,
         bench.relayq.dispatch("Greet", {"name": "Ada"}, queue="vip").job_id,
     ]
-    assert {row(bench, job_id).payload_json for job_id in ids} == {'{"name":"Ada"}'}
+    assert {read_row(bench, job_id).payload_json for job_id in ids} == {'{"name":"Ada"}'}
 
 
 @pytest.mark.parametrize("live", [lambda: None, object(), {1, 2}, b"bytes", float("nan")], ids=repr)
@@ -390,14 +372,14 @@ def test_row_23_only_data_is_dispatched(bench: Bench, live: object) -> None:
 def test_row_24_dispatch_answers_with_the_jobs_id(bench: Bench) -> None:
     """By which it is found from then on."""
     dispatched = bench.relayq.dispatch("greet")
-    assert row(bench, dispatched.job_id).id == dispatched.job_id
+    assert read_row(bench, dispatched.job_id).id == dispatched.job_id
 
 
 def test_row_25_a_row_says_what_when_and_how_often(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:
     """Name, data, moment, tries: all that a runner needs."""
     with caplog.at_level(logging.WARNING):
         job_id = bench.relayq.dispatch("greet", {"n": 1}, delay=5, max_attempts=2, backoff=[3]).job_id
-    record = row(bench, job_id)
+    record = read_row(bench, job_id)
     assert (record.name, record.payload, record.max_attempts, str(record.backoff)) == ("greet", {"n": 1}, 2, "3")
     assert record.available_at == record.created_at + 5_000
     assert caplog.text == ""
@@ -409,5 +391,5 @@ def test_row_50_nothing_is_built_that_is_not_registered(bench: Bench) -> None:
     bench.run(job_id)
     bench.clock.advance(minutes=16)
     bench.run(job_id)
-    failed = row(bench, job_id)
+    failed = read_row(bench, job_id)
     assert (failed.status, (failed.error or "").partition(":")[0]) == (Status.FAILED, UnknownJob.__name__)

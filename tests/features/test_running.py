@@ -9,16 +9,9 @@ import pytest
 from relayq_core import Job, JobContext, JobEvent, Status, dispatch, job, on
 from relayq_core.engine.results import RunOutcome
 from relayq_core.engine.sweeper import Scope
-from relayq_core.model.record import JobRecord
 from relayq_core.testing import Bench
 from tests.support.factories import a_lease
-
-
-def row(bench: Bench, job_id: str) -> JobRecord:
-    """The job, from whichever table has it."""
-    record = bench.relayq.get(job_id)
-    assert record is not None
-    return record
+from tests.support.rows import read_row
 
 
 def test_row_26_a_job_is_pending_processing_retrying_completed_failed_or_cancelled(bench: Bench) -> None:
@@ -27,27 +20,27 @@ def test_row_26_a_job_is_pending_processing_retrying_completed_failed_or_cancell
 
     @job(max_attempts=2, backoff=0)
     def stumble(fatal: bool) -> None:
-        seen.append(row(bench, job_id).status)
+        seen.append(read_row(bench, job_id).status)
         if fatal or len(seen) < 3:
             raise OSError("no")
 
     job_id = bench.relayq.dispatch(stumble.job(fatal=False)).job_id
-    seen.append(row(bench, job_id).status)
+    seen.append(read_row(bench, job_id).status)
     bench.run(job_id)
-    waiting = row(bench, job_id)
+    waiting = read_row(bench, job_id)
     assert (waiting.status, waiting.updated_at) == (Status.RETRYING, bench.clock.now())
     bench.run(job_id)
     assert seen == [Status.PENDING, Status.PROCESSING, Status.PROCESSING]
-    assert row(bench, job_id).status is Status.COMPLETED
+    assert read_row(bench, job_id).status is Status.COMPLETED
 
     lost = bench.relayq.dispatch(stumble.job(fatal=True), max_attempts=1).job_id
     job_id = lost
     bench.run(lost)
-    assert (row(bench, lost).status, row(bench, lost).error) == (Status.FAILED, row(bench, lost).error)
-    assert "no" in (row(bench, lost).error or "")
+    assert (read_row(bench, lost).status, read_row(bench, lost).error) == (Status.FAILED, read_row(bench, lost).error)
+    assert "no" in (read_row(bench, lost).error or "")
     given_up = bench.relayq.dispatch("greet").job_id
     bench.relayq.cancel(given_up)
-    assert row(bench, given_up).status is Status.CANCELLED
+    assert read_row(bench, given_up).status is Status.CANCELLED
 
 
 def test_row_27_a_job_is_found_by_its_id_or_is_none(bench: Bench) -> None:
@@ -59,7 +52,7 @@ def test_row_27_a_job_is_found_by_its_id_or_is_none(bench: Bench) -> None:
 
     job_id = bench.relayq.dispatch(stumble).job_id
     bench.run(job_id)
-    assert row(bench, job_id).status is Status.FAILED
+    assert read_row(bench, job_id).status is Status.FAILED
     assert bench.relayq.get("nobody") is None
 
 
@@ -77,10 +70,10 @@ def test_row_29_a_claim_that_ran_out_is_released(bench: Bench) -> None:
     bench.store.claim(job_id, a_lease("dead", now=bench.clock.now()))
     bench.clock.advance(seconds=69)
     bench.sweep(Scope())
-    assert row(bench, job_id).status is Status.PROCESSING
+    assert read_row(bench, job_id).status is Status.PROCESSING
     bench.clock.advance(seconds=4)
     bench.sweep(Scope())
-    assert row(bench, job_id).status is Status.RETRYING
+    assert read_row(bench, job_id).status is Status.RETRYING
 
 
 def test_row_30_the_sweeper_takes_stale_vt_limit_and_queue(bench: Bench) -> None:
@@ -112,7 +105,7 @@ def test_row_31_what_a_crash_left_behind_is_recovered(bench: Bench) -> None:
     bench.clock.advance(minutes=1)
     assert bench.sweep(Scope()).counts == {"released": 1}
     bench.run(job_id)
-    assert (len(ran), row(bench, job_id).status, row(bench, job_id).attempt) == (1, Status.COMPLETED, 2)
+    assert (len(ran), read_row(bench, job_id).status, read_row(bench, job_id).attempt) == (1, Status.COMPLETED, 2)
 
 
 def test_row_32_a_job_out_of_tries_moves_to_the_failed_table(bench: Bench) -> None:
@@ -130,7 +123,7 @@ def test_row_32_a_job_out_of_tries_moves_to_the_failed_table(bench: Bench) -> No
     assert list(bench.store.jobs) == []
     assert (failure.payload, "OSError: no paper" in (failure.error or "")) == ({"n": 7}, True)
     bench.relayq.redrive(job_id)
-    assert row(bench, job_id).status is Status.PENDING
+    assert read_row(bench, job_id).status is Status.PENDING
 
 
 def test_row_33_failed_is_called_once_the_job_has_failed_for_good(bench: Bench) -> None:
@@ -150,7 +143,7 @@ def test_row_33_failed_is_called_once_the_job_has_failed_for_good(bench: Bench) 
     bench.run(job_id)
     assert told == []
     bench.run(job_id)
-    assert (told, row(bench, job_id).status) == (["no paper"], Status.FAILED)
+    assert (told, read_row(bench, job_id).status) == (["no paper"], Status.FAILED)
     assert [child.name for child in bench.store.jobs.values()] == ["tell_somebody"]
 
 
@@ -230,13 +223,13 @@ def test_row_37_a_handler_knows_which_job_and_which_try_it_is(bench: Bench) -> N
 
     job_id = bench.relayq.dispatch(Greet()).job_id
     bench.run(job_id)
-    assert row(bench, job_id).result == [job_id, 1, 3, "emails", 30]
+    assert read_row(bench, job_id).result == [job_id, 1, 3, "emails", 30]
 
 
 def test_row_44_there_is_one_clock_and_it_is_utc(bench: Bench) -> None:
     """Epoch milliseconds in every row, from one port; no local time anywhere."""
     job_id = bench.relayq.dispatch("greet", delay=timedelta(hours=1)).job_id
-    record = row(bench, job_id)
+    record = read_row(bench, job_id)
     assert (record.created_at, record.available_at) == (bench.clock.now(), bench.clock.now() + 3_600_000)
 
 
@@ -289,6 +282,6 @@ def test_row_55_a_job_may_dispatch_jobs(bench: Bench) -> None:
     while waiting := [record for record in bench.store.jobs.values() if record.status is Status.PENDING]:
         ran.append(waiting[0].id)
         bench.run(waiting[0].id)
-    second, third = row(bench, ran[1]), row(bench, ran[2])
+    second, third = read_row(bench, ran[1]), read_row(bench, ran[2])
     assert ran[0] == first
     assert (second.parent_id, third.parent_id, third.root_id, third.depth) == (first, second.id, first, 2)

@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import pytest
 
 from relayq_core.model.record import JobRecord
-from relayq_core.testing import Bench, isolated_registry
+from relayq_core.testing import Bench
 from tests.support.factories import a_lease
+from tests.support.isolation import isolated
 
-
-@pytest.fixture(autouse=True)
-def isolated() -> Iterator[None]:
-    """Jobs and listeners of a test are its own."""
-    with isolated_registry():
-        yield
+__all__ = ["isolated"]
 
 
 @pytest.fixture

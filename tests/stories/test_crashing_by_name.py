@@ -11,17 +11,11 @@ from relayq_core import Bury, Job, JobContext, job
 from relayq_core.engine.results import RunOutcome
 from relayq_core.engine.sweeper import Sweeper
 from relayq_core.events.listeners import events
-from relayq_core.model.record import JobRecord, Status
+from relayq_core.model.record import Status
 from relayq_core.testing import Bench, MemoryStore
+from tests.support.rows import read_row
 
 SETTINGS_ALLOW = 3
-
-
-def row(bench: Bench) -> JobRecord:
-    """The job as anybody sees it."""
-    record = bench.relayq.get("mine")
-    assert record is not None
-    return record
 
 
 @dataclass
@@ -63,7 +57,7 @@ def crash_until_it_ends(bench: Bench, runner: Mortal, *, sweeper_knows: bool) ->
     """Start it again and again, and let each runner die in its handler."""
     for _ in range(50):
         runner.dead = False
-        record = row(bench)
+        record = read_row(bench)
         if record.status.is_ended:
             return
         if record.status is Status.PROCESSING:
@@ -96,7 +90,7 @@ def test_crashes_use_up_the_attempts_of_the_type_and_no_fewer(allows: int, by: s
         bench.relayq.dispatch(Crash(), job_id="mine")
     crash_until_it_ends(bench, runner, sweeper_knows=sweeper_knows)
     assert begun == list(range(1, allows + 1))
-    assert (row(bench).status, told) == (Status.FAILED, ["JobCrashed"])
+    assert (read_row(bench).status, told) == (Status.FAILED, ["JobCrashed"])
 
 
 def test_a_job_that_goes_on_beyond_the_settings_may_still_succeed() -> None:
@@ -112,9 +106,9 @@ def test_a_job_that_goes_on_beyond_the_settings_may_still_succeed() -> None:
     bench.run("mine")
     runner.dead = False
     sweep(bench)
-    assert row(bench).exhausted
+    assert read_row(bench).exhausted
     assert [bench.run("mine").ended, bench.run("mine").ended] == [RunOutcome.GIVEN_BACK, RunOutcome.COMPLETED]
-    assert (row(bench).attempt, row(bench).result) == (2, 2)
+    assert (read_row(bench).attempt, read_row(bench).result) == (2, 2)
 
 
 # --- what is kept of the last attempt ---
@@ -141,5 +135,5 @@ def test_a_failed_job_shows_how_far_its_last_attempt_came(attempts: int, how: st
         runner.dead = False
         sweep(bench)
         bench.run("mine")
-    assert row(bench).status is Status.FAILED
-    assert row(bench).progress == {"fraction": attempts / 10, "note": f"attempt {attempts}"}
+    assert read_row(bench).status is Status.FAILED
+    assert read_row(bench).progress == {"fraction": attempts / 10, "note": f"attempt {attempts}"}

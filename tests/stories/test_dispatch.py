@@ -13,6 +13,7 @@ from relayq_core.model.record import JobRecord, Status
 from relayq_core.testing import Bench, Offer
 from tests.support.factories import NOW, a_burial, a_lease
 from tests.support.faulty_bench import FaultyBench
+from tests.support.rows import read_row
 
 SECOND = 1_000
 
@@ -28,13 +29,6 @@ def define_greet() -> Any:
     return Greet
 
 
-def row(bench: Bench, job_id: str) -> JobRecord:
-    """The job as it stands in the table."""
-    record = bench.store.get(job_id)
-    assert record is not None
-    return record
-
-
 # --- the row and the handoff ---
 
 
@@ -43,12 +37,12 @@ def test_a_job_is_written_down_and_then_handed_off(bench: Bench) -> None:
     Greet = define_greet()
     dispatched = bench.relayq.dispatch(Greet(name="Ada"))
     assert (dispatched.duplicate, dispatched.handed_off) == (False, True)
-    assert row(bench, dispatched.job_id) == JobRecord(
+    assert read_row(bench, dispatched.job_id) == JobRecord(
         id=dispatched.job_id,
         name="Greet",
         queue="greetings",
         max_attempts=5,
-        backoff=row(bench, dispatched.job_id).backoff,
+        backoff=read_row(bench, dispatched.job_id).backoff,
         timeout_ms=60_000,
         payload_json='{"name":"Ada"}',
         created_at=NOW,
@@ -56,7 +50,7 @@ def test_a_job_is_written_down_and_then_handed_off(bench: Bench) -> None:
         available_at=NOW,
         due_at=NOW + 30 * SECOND,
     )
-    assert str(row(bench, dispatched.job_id).backoff) == "30,120"
+    assert str(read_row(bench, dispatched.job_id).backoff) == "30,120"
     assert bench.handoff.offers == [Offer(dispatched.job_id, "greetings", NOW)]
 
 
@@ -150,7 +144,7 @@ def test_a_lost_handoff_never_fails_a_dispatch(
     if way == "raises":
         bench.handoff.error = RuntimeError("throttled")
     dispatched = bench.relayq.dispatch("greet")
-    assert row(bench, dispatched.job_id).status is Status.PENDING
+    assert read_row(bench, dispatched.job_id).status is Status.PENDING
     assert dispatched.handed_off is (way == "drops it")
     if way == "raises":
         assert "the sweeper will start the job" in caplog.text
@@ -171,8 +165,8 @@ def test_a_short_delay_is_handed_off_at_once_with_its_moment(bench: Bench, delay
     dispatched = bench.relayq.dispatch("greet", delay=delay)
     moment = NOW + round(delay * SECOND)
     assert bench.handoff.offers == [Offer(dispatched.job_id, "default", moment)]
-    assert row(bench, dispatched.job_id).available_at == moment
-    assert row(bench, dispatched.job_id).due_at == moment + 30 * SECOND
+    assert read_row(bench, dispatched.job_id).available_at == moment
+    assert read_row(bench, dispatched.job_id).due_at == moment + 30 * SECOND
 
 
 @pytest.mark.parametrize("delay", [timedelta(seconds=65, milliseconds=1), timedelta(days=3_000)])
@@ -182,20 +176,21 @@ def test_a_long_delay_is_the_sweepers(bench: Bench, delay: timedelta) -> None:
     moment = NOW + round(delay / timedelta(milliseconds=1))
     assert not dispatched.handed_off
     assert bench.handoff.offers == []
-    assert (row(bench, dispatched.job_id).available_at, row(bench, dispatched.job_id).due_at) == (moment, moment)
+    record = read_row(bench, dispatched.job_id)
+    assert (record.available_at, record.due_at) == (moment, moment)
 
 
 def test_a_moment_is_as_good_as_a_delay(bench: Bench) -> None:
     """In any time zone."""
     at = datetime.fromtimestamp(NOW / 1000, UTC) + timedelta(seconds=20)
     dispatched = bench.relayq.dispatch("greet", at=at)
-    assert row(bench, dispatched.job_id).available_at == NOW + 20 * SECOND
+    assert read_row(bench, dispatched.job_id).available_at == NOW + 20 * SECOND
 
 
 def test_a_moment_that_has_passed_is_now(bench: Bench) -> None:
     """An appointment in the past is one that is due."""
     dispatched = bench.relayq.dispatch("greet", at=datetime(2020, 1, 1, tzinfo=UTC))
-    assert row(bench, dispatched.job_id).available_at == NOW
+    assert read_row(bench, dispatched.job_id).available_at == NOW
     assert dispatched.handed_off
 
 
@@ -205,7 +200,7 @@ def test_without_handoff_everything_is_the_sweepers() -> None:
     dispatched = bench.relayq.dispatch("greet")
     assert not dispatched.handed_off
     assert bench.handoff.offers == []
-    assert row(bench, dispatched.job_id).due_at == NOW
+    assert read_row(bench, dispatched.job_id).due_at == NOW
 
 
 def test_without_waiting_only_what_is_due_now_is_handed_off() -> None:
@@ -227,7 +222,7 @@ def test_all_ways_to_name_a_job_write_the_same_row(bench: Bench) -> None:
         bench.relayq.dispatch("Greet", {"name": "Ada"}).job_id,
         bench.relayq.dispatch(Greet(name="Ada").with_options()).job_id,
     ]
-    rows = [row(bench, job_id).evolve(id="same", due_at=None) for job_id in ids]
+    rows = [read_row(bench, job_id).evolve(id="same", due_at=None) for job_id in ids]
     assert all(found == rows[0] for found in rows)
 
 
@@ -239,14 +234,14 @@ def test_a_function_is_dispatched_by_its_request(bench: Bench) -> None:
 
     first = bench.relayq.dispatch(send_email.job("a@b.c", subject="Hi")).job_id
     second = bench.relayq.dispatch("send_email", {"to": "a@b.c", "subject": "Hi"}).job_id
-    assert row(bench, first).payload == row(bench, second).payload == {"to": "a@b.c", "subject": "Hi"}
-    assert row(bench, first).queue == row(bench, second).queue == "emails"
+    assert read_row(bench, first).payload == read_row(bench, second).payload == {"to": "a@b.c", "subject": "Hi"}
+    assert read_row(bench, first).queue == read_row(bench, second).queue == "emails"
 
 
 def test_a_caller_without_the_jobs_code_writes_only_what_it_knows(bench: Bench) -> None:
     """The runner completes the rest from the type; the caller's settings must not stand in for it."""
     dispatched = bench.relayq.dispatch("somebody_elses_job", {"n": 1}, max_attempts=9)
-    found = row(bench, dispatched.job_id)
+    found = read_row(bench, dispatched.job_id)
     assert (found.queue, found.max_attempts, found.backoff, found.timeout_ms) == ("default", 9, None, None)
 
 
@@ -255,7 +250,7 @@ def test_the_call_overrides_the_request_and_the_request_the_type(bench: Bench) -
     Greet = define_greet()
     request = Greet(name="Ada").with_options(queue="vip", max_attempts=2, backoff=7, timeout=30)
     dispatched = bench.relayq.dispatch(request.with_options(timeout=20), max_attempts=4)
-    found = row(bench, dispatched.job_id)
+    found = read_row(bench, dispatched.job_id)
     assert (found.queue, found.max_attempts, found.backoff, found.timeout_ms) == ("vip", 4, Fixed(7), 20_000)
 
 
@@ -263,13 +258,13 @@ def test_a_backoff_is_kept_to_the_letter(bench: Bench) -> None:
     """Cap and jitter too."""
     backoff = Exponential(3, cap=600, jitter=0.25)
     dispatched = bench.relayq.dispatch("greet", backoff=backoff)
-    assert row(bench, dispatched.job_id).backoff == backoff
+    assert read_row(bench, dispatched.job_id).backoff == backoff
 
 
 def test_the_default_queue_is_the_settings(bench: Bench) -> None:
     """For whoever names none."""
     bench = Bench(default_queue="misc")
-    assert row(bench, bench.relayq.dispatch("greet").job_id).queue == "misc"
+    assert read_row(bench, bench.relayq.dispatch("greet").job_id).queue == "misc"
 
 
 # --- the same dispatch again ---
@@ -297,7 +292,7 @@ def test_dispatching_again_does_not_wake_what_is_running_or_done(bench: Bench) -
     again = bench.relayq.dispatch(greet, job_id="mine")
     assert (again.job_id, again.duplicate, again.handed_off) == ("mine", False, False)
     assert bench.handoff.offers == []
-    assert row(bench, "mine").status is Status.COMPLETED
+    assert read_row(bench, "mine").status is Status.COMPLETED
 
 
 def test_dispatching_again_does_not_begin_a_failed_job_anew(bench: Bench) -> None:

@@ -15,13 +15,7 @@ from relayq_core.model.record import JobRecord
 from relayq_core.process.concurrency import spread_in_threads
 from relayq_core.testing import Bench
 from tests.support.faulty_bench import FaultyBench
-
-
-def row(bench: Bench, job_id: str) -> JobRecord:
-    """The job, from whichever table has it."""
-    record = bench.relayq.get(job_id)
-    assert record is not None
-    return record
+from tests.support.rows import read_row
 
 
 def define() -> tuple[Any, Any]:
@@ -52,7 +46,7 @@ def test_jobs_of_every_kind_are_dispatched_in_one_call(bench: Bench, told: list[
             ("nothing", None),
         ]
     )
-    records = [row(bench, answer.job_id) for answer in answers]
+    records = [read_row(bench, answer.job_id) for answer in answers]
     assert [(record.name, record.payload, record.queue) for record in records] == [
         ("Greet", {"name": "Ada"}, "emails"),
         ("part", {"name": "Bob"}, "vip"),
@@ -141,7 +135,7 @@ def test_an_id_of_ones_own_is_as_safe_as_ever(bench: Bench) -> None:
     bench.run("one")
     again = bench.relayq.dispatch_many(requests)
     assert [answer.job_id for answer in again] == ids
-    assert row(bench, "one").status is Status.FAILED
+    assert read_row(bench, "one").status is Status.FAILED
     assert list(bench.store.jobs) == ["two"]
 
 
@@ -162,7 +156,7 @@ def test_a_long_delay_is_nobodys_to_be_told_of(bench: Bench) -> None:
     later = _request(bench, "greet", delay=3600)
     answers = bench.relayq.dispatch_many([later] * BURST + [("greet", {})])
     assert [answer.handed_off for answer in answers] == [False] * BURST + [True]
-    assert row(bench, answers[0].job_id).due_at == bench.clock.now() + 3_600_000
+    assert read_row(bench, answers[0].job_id).due_at == bench.clock.now() + 3_600_000
 
 
 def test_ten_thousand_jobs_are_dispatched_and_none_is_lost() -> None:

@@ -13,9 +13,10 @@ from relayq_core.model import bounds
 from relayq_core.model.bounds import SETTLE_BUDGET_MS
 from relayq_core.model.options import Options
 from relayq_core.model.policy import Policy
-from relayq_core.model.record import JobRecord, Status
+from relayq_core.model.record import Status
 from relayq_core.testing import Bench
 from tests.support.factories import NOW, a_lease
+from tests.support.rows import read_row
 
 SECOND = 1_000
 GRACE = 10 * SECOND
@@ -23,13 +24,6 @@ LAMBDAS_LONGEST = 900
 
 #: What an invocation has left when its handler begins: never all of it, and less after a slow start.
 STARTS = [900, 899.999, 899.99, 894.8, 870]
-
-
-def row(bench: Bench, job_id: str = "mine") -> JobRecord:
-    """The job as anybody sees it."""
-    record = bench.relayq.get(job_id)
-    assert record is not None
-    return record
 
 
 def deliver(bench: Bench, *, seconds: float = LAMBDAS_LONGEST) -> list[RunOutcome]:
@@ -105,7 +99,7 @@ def test_a_handler_gets_its_whole_timeout_after_a_wait_in_the_runner(
     lacks = timeout > LAMBDAS_LONGEST - delay - SETTLE_BUDGET_MS / SECOND
     assert ended == ([RunOutcome.HANDED_ON] if lacks else []) + [RunOutcome.COMPLETED]
     assert given == [timeout]
-    assert row(bench).attempt == 1
+    assert read_row(bench).attempt == 1
 
 
 @pytest.mark.parametrize("again", ["retry", "snooze"])
@@ -175,7 +169,7 @@ def test_a_wait_that_lost_its_time_does_not_keep_a_cancelled_job(bench: Bench) -
 
     bench.store.claim = claimed_then_cancelled  # type: ignore[method-assign, assignment]
     assert deliver(bench) == [RunOutcome.CANCELLED]
-    assert row(bench).status is Status.CANCELLED
+    assert read_row(bench).status is Status.CANCELLED
 
 
 # --- the name that a handoff carries ---
@@ -223,7 +217,7 @@ def test_no_hint_takes_time_from_the_handler_that_runs(
     assert bench.run("mine", name=name if hint == "right" else hint).ended is RunOutcome.COMPLETED
     assert given == [seconds]
     assert leases[0] >= seconds
-    assert row(bench).attempt == 1
+    assert read_row(bench).attempt == 1
 
 
 @pytest.mark.parametrize(("name", "seconds"), [("quick", 5), ("long", 600), ("any_length", 890)])

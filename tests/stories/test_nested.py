@@ -10,15 +10,8 @@ import pytest
 from relayq_core import ChainTooDeep, Job, dispatch, job
 from relayq_core.engine.results import RunOutcome
 from relayq_core.jobs.lineage import current_job
-from relayq_core.model.record import JobRecord
 from relayq_core.testing import Bench
-
-
-def row(bench: Bench, job_id: str) -> JobRecord:
-    """The job as it stands in the table."""
-    record = bench.store.get(job_id)
-    assert record is not None
-    return record
+from tests.support.rows import read_row
 
 
 def define_step() -> None:
@@ -35,10 +28,8 @@ def test_a_child_knows_its_parent_and_where_the_chain_began(bench: Bench) -> Non
     bench.relayq.dispatch("step", {"n": 0}, job_id="step-0")
     for n in range(3):
         assert bench.run(f"step-{n}").ended is RunOutcome.COMPLETED
-    found = [
-        (row(bench, f"step-{n}").parent_id, row(bench, f"step-{n}").root_id, row(bench, f"step-{n}").depth)
-        for n in range(4)
-    ]
+    records = [read_row(bench, f"step-{n}") for n in range(4)]
+    found = [(record.parent_id, record.root_id, record.depth) for record in records]
     assert found == [(None, None, 0), ("step-0", "step-0", 1), ("step-1", "step-0", 2), ("step-2", "step-0", 3)]
 
 
@@ -92,7 +83,7 @@ def test_what_is_dispatched_after_a_handler_has_no_parent(bench: Bench) -> None:
     bench.run("step-0")
     assert current_job.get() is None
     bench.relayq.dispatch("other", job_id="other")
-    assert row(bench, "other").parent_id is None
+    assert read_row(bench, "other").parent_id is None
 
 
 def test_a_handler_that_fails_leaves_no_parent_behind(bench: Bench) -> None:
@@ -123,7 +114,7 @@ def test_an_async_handlers_tasks_are_children_too(bench: Bench) -> None:
 
     bench.relayq.dispatch(fan_out, job_id="mine")
     assert bench.run("mine").ended is RunOutcome.COMPLETED
-    assert [row(bench, f"child-{n}").parent_id for n in range(3)] == ["mine"] * 3
+    assert [read_row(bench, f"child-{n}").parent_id for n in range(3)] == ["mine"] * 3
 
 
 def test_what_a_thread_of_a_handler_dispatches_has_a_parent(bench: Bench) -> None:
@@ -137,7 +128,7 @@ def test_what_a_thread_of_a_handler_dispatches_has_a_parent(bench: Bench) -> Non
 
     bench.relayq.dispatch(threaded, job_id="mine")
     assert bench.run("mine").ended is RunOutcome.COMPLETED
-    assert row(bench, "child").parent_id == "mine"
+    assert read_row(bench, "child").parent_id == "mine"
 
 
 def test_the_depth_is_refused_before_anything_is_written(bench: Bench) -> None:

@@ -30,16 +30,10 @@ from relayq_core.ports import Answer
 from relayq_core.testing import Bench, Offer
 from tests.support.factories import NOW, a_job, a_lease
 from tests.support.faulty_bench import Fault, FaultyBench
+from tests.support.rows import read_row
 
 SECOND = 1_000
 MINUTE = 60_000
-
-
-def row(bench: Bench, job_id: str = "mine") -> JobRecord:
-    """The job as anybody sees it."""
-    record = bench.relayq.get(job_id)
-    assert record is not None
-    return record
 
 
 def next_run(bench: Bench) -> RunOutcome:
@@ -67,7 +61,7 @@ def test_a_job_runs_with_its_payload_and_is_completed(bench: Bench) -> None:
     bench.clock.advance(seconds=1)
     assert next_run(bench) is RunOutcome.COMPLETED
     assert greeted == ["Ada"]
-    done = row(bench)
+    done = read_row(bench)
     assert (done.status, done.attempt, done.result) == (Status.COMPLETED, 1, {"greeted": "Ada"})
     assert (done.started_at, done.finished_at) == (NOW + SECOND, NOW + SECOND)
     assert (done.due_at, done.lease_id, done.error) == (None, None, None)
@@ -146,7 +140,7 @@ def test_an_async_handler_is_run_to_its_end(bench: Bench) -> None:
 
     bench.relayq.dispatch(Fetch(fails=False), job_id="mine")
     next_run(bench)
-    assert row(bench).result == "fetched"
+    assert read_row(bench).result == "fetched"
     bench.relayq.dispatch(Fetch(fails=True), job_id="other")
     assert next_run(bench) is RunOutcome.FAILED
     assert told == ["no"]
@@ -169,7 +163,7 @@ def test_a_result_that_is_json_is_kept(bench: Bench, value: Any, kept: Any) -> N
 
     bench.relayq.dispatch(compute, job_id="mine")
     next_run(bench)
-    assert row(bench).result == kept
+    assert read_row(bench).result == kept
 
 
 @pytest.mark.parametrize(
@@ -192,9 +186,9 @@ def test_a_result_that_cannot_be_kept_costs_nothing_but_itself(
 
     bench.relayq.dispatch(compute, job_id="mine")
     assert next_run(bench) is RunOutcome.COMPLETED
-    assert row(bench).result is None
-    assert why in (row(bench).result_problem or "")
-    assert f"the result is not kept: {row(bench).result_problem}" in caplog.text
+    assert read_row(bench).result is None
+    assert why in (read_row(bench).result_problem or "")
+    assert f"the result is not kept: {read_row(bench).result_problem}" in caplog.text
 
 
 def test_without_retention_a_completed_job_is_deleted_at_once() -> None:
@@ -224,7 +218,7 @@ def test_a_failed_attempt_is_tried_again_after_its_backoff(bench: Bench) -> None
     bench.relayq.dispatch(Flaky(), job_id="mine")
     for attempt, wait in enumerate([10, 60, 600], start=1):
         assert bench.run("mine").ended is RunOutcome.RETRYING
-        waiting = row(bench)
+        waiting = read_row(bench)
         assert (waiting.status, waiting.attempt) == (Status.RETRYING, attempt)
         assert waiting.available_at == bench.clock.now() + wait * SECOND
         assert waiting.error is not None
@@ -232,7 +226,7 @@ def test_a_failed_attempt_is_tried_again_after_its_backoff(bench: Bench) -> None
         bench.clock.advance(seconds=wait)
     assert [offer.run_at for offer in bench.handoff.offers] == [NOW, NOW + 10 * SECOND, NOW + 70 * SECOND]
     assert bench.run("mine").ended is RunOutcome.FAILED
-    assert [error["error"] for error in row(bench).errors] == [f"ValueError: attempt {n}" for n in (1, 2, 3, 4)]
+    assert [error["error"] for error in read_row(bench).errors] == [f"ValueError: attempt {n}" for n in (1, 2, 3, 4)]
 
 
 def test_after_the_last_attempt_failed_is_told_and_the_job_is_buried(bench: Bench) -> None:
@@ -274,7 +268,7 @@ def test_only_the_last_five_errors_are_kept(bench: Bench) -> None:
     bench.relayq.dispatch(flaky, job_id="mine")
     for _ in range(7):
         next_run(bench)
-    errors = row(bench).errors
+    errors = read_row(bench).errors
     assert [error["attempt"] for error in errors] == [3, 4, 5, 6, 7]
     assert all(len(error["error"].encode()) <= 500 for error in errors)
 
@@ -288,8 +282,8 @@ def test_retry_after_overrides_the_backoff_and_uses_up_an_attempt(bench: Bench) 
 
     bench.relayq.dispatch(call, job_id="mine")
     assert next_run(bench) is RunOutcome.RETRYING
-    assert row(bench).available_at == NOW + 33 * SECOND
-    assert (row(bench).attempt, row(bench).errors[0]["error"]) == (1, "RetryAfter: busy")
+    assert read_row(bench).available_at == NOW + 33 * SECOND
+    assert (read_row(bench).attempt, read_row(bench).errors[0]["error"]) == (1, "RetryAfter: busy")
     bench.clock.advance(seconds=33)
     assert bench.run("mine").ended is RunOutcome.FAILED
 
@@ -307,8 +301,8 @@ def test_a_snooze_uses_up_no_attempt_however_often(bench: Bench) -> None:
     bench.relayq.dispatch(wait_for_file, job_id="mine")
     for n in range(4):
         assert bench.run("mine").ended is RunOutcome.SNOOZED
-        assert (row(bench).status, row(bench).attempt, row(bench).error) == (Status.RETRYING, 0, None)
-        assert row(bench).available_at == NOW + (n + 1) * 20 * SECOND
+        assert (read_row(bench).status, read_row(bench).attempt, read_row(bench).error) == (Status.RETRYING, 0, None)
+        assert read_row(bench).available_at == NOW + (n + 1) * 20 * SECOND
         bench.clock.advance(seconds=20)
     assert bench.run("mine").ended is RunOutcome.COMPLETED
     assert starts == [1, 1, 1, 1, 1]
@@ -328,8 +322,8 @@ def test_bury_ends_all_trying_at_once(bench: Bench) -> None:
     bench.relayq.dispatch(Call(), job_id="mine")
     assert next_run(bench) is RunOutcome.FAILED
     assert told == ["Bury('410 Gone')"]
-    assert row(bench).attempt == 1
-    assert (row(bench).error or "").startswith("Bury: 410 Gone")
+    assert read_row(bench).attempt == 1
+    assert (read_row(bench).error or "").startswith("Bury: 410 Gone")
 
 
 @pytest.mark.parametrize("error", [SystemExit(3), KeyboardInterrupt(), GeneratorExit(), BaseException("odd")])
@@ -342,7 +336,7 @@ def test_whatever_a_handler_raises_is_a_failed_attempt(bench: Bench, error: Base
 
     bench.relayq.dispatch(misbehave, job_id="mine")
     assert next_run(bench) is RunOutcome.RETRYING
-    assert (row(bench).error or "").startswith(type(error).__name__)
+    assert (read_row(bench).error or "").startswith(type(error).__name__)
 
 
 def test_an_error_that_cannot_be_told_is_still_recorded(bench: Bench) -> None:
@@ -358,7 +352,7 @@ def test_an_error_that_cannot_be_told_is_still_recorded(bench: Bench) -> None:
 
     bench.relayq.dispatch(misbehave, job_id="mine")
     assert next_run(bench) is RunOutcome.RETRYING
-    assert (row(bench).error or "").startswith("Broken: (its message cannot be read")
+    assert (read_row(bench).error or "").startswith("Broken: (its message cannot be read")
 
 
 def test_a_bad_payload_that_a_handler_dispatches_fails_the_attempt_only(bench: Bench) -> None:
@@ -391,7 +385,7 @@ def test_what_failed_raises_is_logged_and_changes_nothing(bench: Bench, caplog: 
 
     bench.relayq.dispatch(Pay(), job_id="mine")
     assert next_run(bench) is RunOutcome.FAILED
-    assert (row(bench).error or "").startswith("ValueError: no")
+    assert (read_row(bench).error or "").startswith("ValueError: no")
     assert "the job's failed() raised" in caplog.text
 
 
@@ -410,7 +404,7 @@ def test_failed_may_dispatch_and_is_the_parent(bench: Bench) -> None:
 
     bench.relayq.dispatch(Pay(), job_id="mine")
     next_run(bench)
-    assert (row(bench, "alert").payload, row(bench, "alert").parent_id) == ({"text": "no"}, "mine")
+    assert (read_row(bench, "alert").payload, read_row(bench, "alert").parent_id) == ({"text": "no"}, "mine")
 
 
 def test_a_failed_that_does_not_end_is_stopped(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:
@@ -442,7 +436,7 @@ def test_a_handoff_that_comes_early_sleeps_the_rest(bench: Bench) -> None:
     bench.relayq.dispatch(greet, job_id="mine", delay=40)
     assert next_run(bench) is RunOutcome.COMPLETED
     assert bench.clock.now() == NOW + 40 * SECOND
-    assert row(bench).started_at == NOW + 40 * SECOND
+    assert read_row(bench).started_at == NOW + 40 * SECOND
 
 
 def test_a_claim_that_comes_early_sleeps_the_rest(bench: Bench) -> None:
@@ -453,7 +447,7 @@ def test_a_claim_that_comes_early_sleeps_the_rest(bench: Bench) -> None:
 
     bench.relayq.dispatch(greet, job_id="mine", delay=2)
     assert bench.run("mine", NOW).ended is RunOutcome.COMPLETED
-    assert row(bench).started_at == NOW + 2 * SECOND
+    assert read_row(bench).started_at == NOW + 2 * SECOND
 
 
 def test_a_wait_that_is_too_long_is_left_to_the_sweeper(bench: Bench) -> None:
@@ -466,7 +460,7 @@ def test_a_wait_that_is_too_long_is_left_to_the_sweeper(bench: Bench) -> None:
     assert bench.run("mine").ended is RunOutcome.NOT_CLAIMED
     assert bench.run("mine", NOW + 86_400 * SECOND).ended is RunOutcome.NOT_CLAIMED
     assert bench.clock.now() == NOW
-    assert row(bench).attempt == 0
+    assert read_row(bench).attempt == 0
 
 
 @pytest.mark.parametrize("waits", [0, 5, 65])
@@ -479,7 +473,7 @@ def test_no_runner_sleeps_for_longer_than_it_may(waits: int, beyond: float) -> N
     for run_at in (moment, NOW, None):
         assert bench.run("mine", run_at).ended is RunOutcome.NOT_CLAIMED
     assert bench.clock.now() == NOW
-    assert row(bench).attempt == 0
+    assert read_row(bench).attempt == 0
 
 
 def test_with_too_little_time_left_after_a_wait_the_job_is_handed_on(bench: Bench) -> None:
@@ -492,7 +486,7 @@ def test_with_too_little_time_left_after_a_wait_the_job_is_handed_on(bench: Benc
     bench.handoff.offers.clear()
     assert bench.run("mine", NOW + 30 * SECOND, seconds=60).ended is RunOutcome.HANDED_ON
     assert bench.handoff.offers == [Offer("mine", None, NOW + 60 * SECOND)]
-    assert row(bench).attempt == 0
+    assert read_row(bench).attempt == 0
 
 
 def test_a_runner_that_is_too_short_for_any_wait_says_so_and_does_not_invoke_itself_for_ever(
@@ -514,7 +508,7 @@ def test_a_job_is_not_claimed_in_the_last_seconds_of_an_invocation(bench: Bench)
 
     bench.relayq.dispatch(greet, job_id="mine")
     assert bench.run("mine", seconds=14.9).ended is RunOutcome.NOT_CLAIMED
-    assert row(bench).attempt == 0
+    assert read_row(bench).attempt == 0
     assert bench.run("mine", seconds=15).ended is RunOutcome.COMPLETED
 
 
@@ -535,7 +529,7 @@ def test_a_claim_that_is_early_again_and_again_is_left_to_the_sweeper(
 
     def always_early(job_id: str, lease: Lease) -> Answer:
         tries.append(bench.clock.now())
-        return Answer(False, row(bench).evolve(available_at=bench.clock.now() + SECOND))
+        return Answer(False, read_row(bench).evolve(available_at=bench.clock.now() + SECOND))
 
     monkeypatch.setattr(bench.store, "claim", always_early)
     assert bench.run("mine").ended is RunOutcome.NOT_CLAIMED
@@ -579,8 +573,8 @@ def test_a_stale_runner_cannot_settle_a_job_claimed_again(
 
     bench.relayq.dispatch(slow, job_id="mine")
     assert bench.run("mine").ended is RunOutcome.LEASE_LOST
-    assert row(bench).result == "from the second"
-    assert row(bench).attempt == 2
+    assert read_row(bench).result == "from the second"
+    assert read_row(bench).attempt == 2
     assert "no longer this runner's" in caplog.text
     assert told[-1] == "lease_lost"
 
@@ -598,7 +592,7 @@ def test_the_failure_of_a_stale_runner_neither_retries_nor_buries(bench: Bench) 
 
     bench.relayq.dispatch(slow, job_id="mine")
     assert bench.run("mine").ended is RunOutcome.LEASE_LOST
-    assert (row(bench).status, row(bench).lease_id) == (Status.PROCESSING, "another")
+    assert (read_row(bench).status, read_row(bench).lease_id) == (Status.PROCESSING, "another")
     assert bench.store.failures == {}
 
 
@@ -636,9 +630,9 @@ def test_a_job_dispatched_by_name_is_completed_by_its_type(bench: Bench) -> None
         raise ValueError
 
     assert bench.run("mine").ended is RunOutcome.RETRYING
-    assert row(bench).available_at == NOW + 40 * SECOND
+    assert read_row(bench).available_at == NOW + 40 * SECOND
     assert bench.run("other").ended is RunOutcome.RETRYING
-    assert row(bench, "other").available_at == NOW + 7 * SECOND
+    assert read_row(bench, "other").available_at == NOW + 7 * SECOND
     bench.clock.advance(seconds=40)
     assert bench.run("mine").ended is RunOutcome.FAILED
     assert deadlines == [120, 120, 120]
@@ -656,8 +650,8 @@ def test_a_handler_that_takes_too_long_is_stopped_and_its_error_recorded(bench: 
 
     bench.relayq.dispatch(slow, job_id="mine")
     assert next_run(bench) is RunOutcome.FAILED
-    assert (row(bench).error or "").startswith("JobTimeout: the handler was stopped after 0.05 s")
-    assert "in slow" in (row(bench).error or "")
+    assert (read_row(bench).error or "").startswith("JobTimeout: the handler was stopped after 0.05 s")
+    assert "in slow" in (read_row(bench).error or "")
 
 
 def test_a_handler_that_cleans_up_in_time_fails_with_its_timeout(bench: Bench) -> None:
@@ -716,7 +710,7 @@ def test_a_handler_that_waits_in_boto3_is_stopped(bench: Bench, monkeypatch: pyt
         bench.relayq.dispatch(upload, job_id="mine")
         assert next_run(bench) is RunOutcome.RETRYING
         client.close()
-    assert "the handler was stopped after 0.05 s" in (row(bench).error or "")
+    assert "the handler was stopped after 0.05 s" in (read_row(bench).error or "")
 
 
 def test_an_async_handler_that_takes_too_long_is_stopped(bench: Bench) -> None:
@@ -728,7 +722,7 @@ def test_an_async_handler_that_takes_too_long_is_stopped(bench: Bench) -> None:
 
     bench.relayq.dispatch(slow, job_id="mine")
     assert next_run(bench) is RunOutcome.RETRYING
-    assert (row(bench).error or "").startswith("JobTimeout")
+    assert (read_row(bench).error or "").startswith("JobTimeout")
 
 
 def test_without_a_timeout_a_handler_ends_in_time_for_its_settle(bench: Bench) -> None:
@@ -778,7 +772,7 @@ def test_a_timeout_that_can_never_fit_is_buried_with_the_remedy() -> None:
     bench.relayq.dispatch(Report(), job_id="mine")
     assert bench.run("mine", seconds=300).ended is RunOutcome.FAILED
     assert told == ["Bury"]
-    error = row(bench).error or ""
+    error = read_row(bench).error or ""
     assert "its timeout of 600 s can never fit: this runner lives 300 s" in error
     assert "raise the runner's timeout" in error
 
@@ -841,13 +835,13 @@ def test_attempts_never_exceed_max_attempts_though_runners_die(bench: Bench, cra
         assert crash("mine").attempt == attempt
         bench.clock.advance(minutes=20)
         assert bench.sweep().counts == {"released": 1}
-    assert row(bench).exhausted
+    assert read_row(bench).exhausted
     assert next_run(bench) is RunOutcome.FAILED
     (error,) = told
     assert isinstance(error, JobCrashed)
-    assert row(bench).attempt == 3
-    assert (row(bench).error or "").startswith("JobCrashed: the runner of attempt 3 ended without settling")
-    assert [error["attempt"] for error in row(bench).errors] == [1, 2, 3]
+    assert read_row(bench).attempt == 3
+    assert (read_row(bench).error or "").startswith("JobCrashed: the runner of attempt 3 ended without settling")
+    assert [error["attempt"] for error in read_row(bench).errors] == [1, 2, 3]
 
 
 def test_a_job_whose_failed_kills_its_runner_too_is_buried_by_the_sweeper(
@@ -864,8 +858,8 @@ def test_a_job_whose_failed_kills_its_runner_too_is_buried_by_the_sweeper(
         bench.clock.advance(minutes=20)
         bench.sweep()
     assert bench.store.jobs == {}
-    assert (row(bench).status, row(bench).attempt) == (Status.FAILED, 1)
-    assert (row(bench).error or "").startswith("JobCrashed")
+    assert (read_row(bench).status, read_row(bench).attempt) == (Status.FAILED, 1)
+    assert (read_row(bench).error or "").startswith("JobCrashed")
 
 
 def test_an_exhausted_job_that_cannot_be_built_is_buried_without_failed(
@@ -885,7 +879,7 @@ def test_an_exhausted_job_that_cannot_be_built_is_buried_without_failed(
     bench.sweep()
     assert bench.run("mine").ended is RunOutcome.FAILED
     assert "failed() is not called: the job cannot be built" in caplog.text
-    assert (row(bench).error or "").startswith("JobCrashed")
+    assert (read_row(bench).error or "").startswith("JobCrashed")
 
 
 def test_the_types_own_bound_holds_for_a_job_dispatched_by_name(
@@ -903,7 +897,7 @@ def test_the_types_own_bound_holds_for_a_job_dispatched_by_name(
     bench.sweep()
     bench.clock.advance(minutes=1)
     assert bench.run("mine").ended is RunOutcome.FAILED
-    assert row(bench).attempt == 1
+    assert read_row(bench).attempt == 1
 
 
 def test_a_runner_that_cannot_settle_says_so_and_does_not_raise(
@@ -918,7 +912,7 @@ def test_a_runner_that_cannot_settle_says_so_and_does_not_raise(
     bench.relayq.dispatch(greet, job_id="mine")
     bench.faults["settle"] = ["unsent"] * 100
     assert bench.run("mine").ended is RunOutcome.UNSETTLED
-    assert bench.clock.now() <= (row(bench).lease_until or 0)
+    assert bench.clock.now() <= (read_row(bench).lease_until or 0)
     assert "its lease will run out" in caplog.text
     bench.faults["settle"] = []
     bench.clock.advance(minutes=20)
@@ -936,7 +930,7 @@ def test_a_settle_that_is_not_answered_is_tried_no_longer_than_the_invocation_la
     bench.faults["settle"] = ["unsent"] * 1000
     began = bench.clock.now()
     assert bench.run("mine", seconds=60).ended is RunOutcome.UNSETTLED
-    assert bench.clock.now() - began < 60_000 < (row(bench).lease_until or 0) - began
+    assert bench.clock.now() - began < 60_000 < (read_row(bench).lease_until or 0) - began
 
 
 @pytest.mark.parametrize("fault", ["unsent", "lost"])
@@ -957,9 +951,9 @@ def test_a_settle_that_is_not_answered_is_tried_on_while_the_lease_lasts(
     bench.relayq.dispatch(greet, job_id="mine")
     bench.faults["settle"] = [fault] * 20
     assert bench.run("mine").ended.value == status
-    assert row(bench).status is status
+    assert read_row(bench).status is status
     assert bench.faulty.calls.count("settle") == 21
-    assert row(bench).attempt == 1
+    assert read_row(bench).attempt == 1
 
 
 def test_a_burial_that_is_not_answered_is_tried_on_as_well() -> None:
@@ -993,7 +987,7 @@ def test_a_settle_is_not_tried_on_beyond_the_invocation() -> None:
     began = bench.clock.now()
     assert bench.run("mine", seconds=620).ended is RunOutcome.UNSETTLED
     assert bench.clock.now() < began + 620_000
-    assert bench.clock.now() < (row(bench).lease_until or 0)
+    assert bench.clock.now() < (read_row(bench).lease_until or 0)
 
 
 @pytest.mark.parametrize("fault", ["denied", "unsent"])
@@ -1004,7 +998,7 @@ def test_a_claim_that_fails_is_the_functions_error(fault: str) -> None:
     bench.faults["claim"] = [fault]  # type: ignore[list-item]
     with pytest.raises(StoreError):
         bench.run("mine")
-    assert row(bench).attempt == 0
+    assert read_row(bench).attempt == 0
 
 
 def test_a_defect_after_the_claim_is_logged_and_does_not_raise(
@@ -1059,14 +1053,14 @@ def test_an_unknown_name_is_given_back_each_minute_and_buried_after_fifteen(
 
     for minute in range(15):
         assert bench.run("mine").ended is RunOutcome.GIVEN_BACK
-        waiting = row(bench)
+        waiting = read_row(bench)
         assert (waiting.status, waiting.attempt, waiting.error) == (Status.RETRYING, 0, None)
         assert waiting.available_at == bench.clock.now() + MINUTE
         assert bench.clock.now() == NOW + minute * MINUTE
         bench.clock.advance(minutes=1)
     assert "no job named 'send_emial'. Did you mean \"send_email\"?" in caplog.text
     assert bench.run("mine").ended is RunOutcome.FAILED
-    assert (row(bench).error or "").startswith("UnknownJob: no job named 'send_emial'")
+    assert (read_row(bench).error or "").startswith("UnknownJob: no job named 'send_emial'")
 
 
 def test_a_claim_that_knows_the_name_clears_the_mark(bench: Bench) -> None:
@@ -1081,7 +1075,7 @@ def test_a_claim_that_knows_the_name_clears_the_mark(bench: Bench) -> None:
         raise ValueError("still starting")
 
     assert bench.run("mine").ended is RunOutcome.RETRYING
-    assert row(bench).unknown_since is None
+    assert read_row(bench).unknown_since is None
     bench.clock.advance(minutes=1)
     known = registry.swap({})
     for _ in range(15):
@@ -1089,7 +1083,7 @@ def test_a_claim_that_knows_the_name_clears_the_mark(bench: Bench) -> None:
         bench.clock.advance(minutes=1)
     registry.swap(known)
     assert bench.run("mine").ended is RunOutcome.RETRYING
-    assert row(bench).attempt == 2
+    assert read_row(bench).attempt == 2
 
 
 def test_failed_is_not_told_where_the_code_is_not_known(bench: Bench, told: list[str]) -> None:
@@ -1121,12 +1115,12 @@ def test_progress_is_written_at_most_every_two_seconds(bench: Bench) -> None:
         for percent in range(0, 101, 10):
             written.append((percent / 100, context.progress(percent / 100, f"{percent} %")))
             bench.clock.advance(seconds=0.5)
-        assert row(bench).progress == {"fraction": 1.0, "note": "100 %"}
+        assert read_row(bench).progress == {"fraction": 1.0, "note": "100 %"}
 
     bench.relayq.dispatch(export, job_id="mine")
     next_run(bench)
     assert [fraction for fraction, was in written if was] == [0.0, 0.4, 0.8, 1.0]
-    assert row(bench).progress == {"fraction": 1.0, "note": "100 %"}
+    assert read_row(bench).progress == {"fraction": 1.0, "note": "100 %"}
 
 
 def test_progress_tells_a_handler_that_its_lease_is_lost(bench: Bench) -> None:
@@ -1168,7 +1162,7 @@ def test_progress_is_a_fraction(bench: Bench) -> None:
 
     bench.relayq.dispatch(export, job_id="mine")
     assert next_run(bench) is RunOutcome.FAILED
-    assert "InvalidOption: progress: expected a fraction from 0 to 1, got 50" in (row(bench).error or "")
+    assert "InvalidOption: progress: expected a fraction from 0 to 1, got 50" in (read_row(bench).error or "")
 
 
 # --- queues and retries ---
@@ -1198,7 +1192,7 @@ def test_a_retry_whose_handoff_fails_is_the_sweepers(bench: Bench, caplog: pytes
     bench.handoff.offers.clear()
     bench.handoff.error = RuntimeError("throttled")
     assert bench.run("mine").ended is RunOutcome.RETRYING
-    assert row(bench).due_at == NOW + 35 * SECOND
+    assert read_row(bench).due_at == NOW + 35 * SECOND
     assert "the sweeper will start the job" in caplog.text
 
 
@@ -1314,7 +1308,7 @@ def test_a_handler_whose_listeners_have_used_up_its_time_does_not_begin(bench: B
     bench.relayq.dispatch(slow.job(), job_id="mine")
     ran = bound_runner(bench, bound, events).run("mine", None, lambda: 900_000)
     assert (ran.ended, began) == (RunOutcome.FAILED, [])
-    assert (row(bench).error or "").startswith("JobTimeout: ")
+    assert (read_row(bench).error or "").startswith("JobTimeout: ")
 
 
 def test_failed_has_no_more_time_than_the_invocation(bench: Bench) -> None:
@@ -1371,7 +1365,7 @@ def test_the_last_words_of_a_handler_that_will_not_stop_say_why_it_was_ended(ben
     lease_ends = NOW + 70 * SECOND
     ran = bound_runner(bench, bound, events).run("mine", None, lambda: 900_000)
     assert ran.ended is RunOutcome.LEASE_LOST, "what it does afterwards counts no more"
-    record = row(bench)
+    record = read_row(bench)
     why = "the runner of attempt 1 was ended: its handler overran its time of 60 s and did not stop"
     assert record.error == f"JobCrashed: {why}"
     assert (record.status, record.attempt, record.exhausted) == (Status.RETRYING, 1, attempts == 1)
@@ -1423,4 +1417,4 @@ def test_what_an_alarm_of_the_caller_raises_is_the_callers(bench: Bench) -> None
     finally:
         signal.signal(signal.SIGALRM, earlier)
         signal.setitimer(signal.ITIMER_REAL, left, interval)
-    assert row(bench).status is Status.PROCESSING
+    assert read_row(bench).status is Status.PROCESSING

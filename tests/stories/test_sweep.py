@@ -17,17 +17,11 @@ from relayq_core.process.budget import calls_within, seconds_left
 from relayq_core.testing import Bench, Offer
 from tests.support.factories import NOW, a_job
 from tests.support.faulty_bench import Fault, FaultyBench
+from tests.support.rows import read_row
 
 SECOND = 1_000
 MINUTE = 60_000
 Crash = Callable[[str], JobRecord]
-
-
-def row(bench: Bench, job_id: str) -> JobRecord:
-    """The job as it stands in the table."""
-    record = bench.store.get(job_id)
-    assert record is not None
-    return record
 
 
 def offered(bench: Bench) -> list[str]:
@@ -50,7 +44,7 @@ def test_a_job_that_no_runner_claimed_is_handed_off_again(bench: Bench) -> None:
     swept = bench.sweep(Scope())
     assert swept.counts == {"nudged": 1}
     assert bench.handoff.offers == [Offer("a", "greetings", NOW)]
-    assert row(bench, "a").nudges == 1
+    assert read_row(bench, "a").nudges == 1
 
 
 def test_nudges_of_one_job_come_ever_further_apart(bench: Bench) -> None:
@@ -58,7 +52,7 @@ def test_nudges_of_one_job_come_ever_further_apart(bench: Bench) -> None:
     bench.relayq.dispatch("greet", job_id="a")
     gaps = []
     for _ in range(8):
-        due_at = row(bench, "a").due_at or 0
+        due_at = read_row(bench, "a").due_at or 0
         gaps.append((due_at - bench.clock.now()) // SECOND)
         bench.clock.sleep(due_at - bench.clock.now())
         assert bench.sweep(Scope()).counts == {"nudged": 1}
@@ -102,7 +96,7 @@ def test_a_long_delay_ends_at_its_moment(bench: Bench, monkeypatch: pytest.Monke
     swept = bench.sweep()
     assert moments == [("early", 130 * SECOND), ("late", 170 * SECOND)]
     assert swept.counts == {"nudged": 2}
-    assert row(bench, "later").nudges == 0
+    assert read_row(bench, "later").nudges == 0
 
 
 def test_each_delay_is_in_time_whatever_the_tick(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -158,7 +152,7 @@ def test_a_lease_that_ran_out_is_released_with_the_jobs_backoff(
     offered(bench)
     bench.clock.advance(minutes=3)
     assert bench.sweep(Scope()).counts == {"released": 1}
-    released = row(bench, "a")
+    released = read_row(bench, "a")
     assert (released.status, released.attempt, released.lease_id) == (Status.RETRYING, 1, None)
     assert released.available_at == bench.clock.now() + 45 * SECOND
     assert (released.error or "").startswith("JobCrashed: the runner of attempt 1 ended without settling")
@@ -173,8 +167,8 @@ def test_a_live_lease_is_looked_at_again_when_it_has_run_out(bench: Bench, crash
     lease_until = crash("a").lease_until or 0
     bench.clock.advance(seconds=31)
     assert bench.sweep(Scope()).counts == {"postponed": 1}
-    assert row(bench, "a").due_at == lease_until + 2 * SECOND
-    assert row(bench, "a").status is Status.PROCESSING
+    assert read_row(bench, "a").due_at == lease_until + 2 * SECOND
+    assert read_row(bench, "a").status is Status.PROCESSING
     assert bench.sweep(Scope()).counts == {}
     bench.clock.sleep(lease_until + 2 * SECOND - 1 - bench.clock.now())
     assert bench.sweep(Scope()).counts == {}
@@ -189,7 +183,7 @@ def test_after_the_last_attempt_the_release_leaves_failed_its_chance(bench: Benc
     offered(bench)
     bench.clock.advance(minutes=3)
     assert bench.sweep(Scope()).counts == {"released": 1}
-    assert row(bench, "a").exhausted
+    assert read_row(bench, "a").exhausted
     assert bench.handoff.offers == [Offer("a", "default", bench.clock.now())]
 
 
@@ -212,7 +206,7 @@ def test_a_crashed_job_that_is_to_be_cancelled_is_cancelled(bench: Bench, crash:
     bench.relayq.cancel("a")
     bench.clock.advance(minutes=3)
     assert bench.sweep(Scope()).counts == {"cancelled": 1}
-    assert row(bench, "a").status is Status.CANCELLED
+    assert read_row(bench, "a").status is Status.CANCELLED
 
 
 def test_a_cancel_that_comes_in_the_middle_of_a_release_is_heeded(
@@ -250,7 +244,7 @@ def test_a_job_that_settles_in_the_middle_of_a_look_is_left(
 
     monkeypatch.setattr(bench.store, "settle", settled_first)
     assert bench.sweep(Scope()).counts == {"left": 1}
-    assert row(bench, "a").status is Status.CANCELLED
+    assert read_row(bench, "a").status is Status.CANCELLED
     assert bench.handoff.offers == [Offer("a", "default", NOW)]
 
 
@@ -542,7 +536,7 @@ def test_vt_chooses_what_to_release_by_the_age_of_its_claim(bench: Bench, crash:
     bench.clock.advance(minutes=10)
     assert bench.sweep(Scope(claimed_before_ms=11 * MINUTE)).counts == {"left": 1, "postponed": 1}
     assert bench.sweep(Scope(claimed_before_ms=10 * MINUTE)).counts == {"released": 1}
-    assert row(bench, "b").status is Status.PROCESSING
+    assert read_row(bench, "b").status is Status.PROCESSING
 
 
 def test_limit_bounds_how_many_rows_are_acted_on(bench: Bench) -> None:

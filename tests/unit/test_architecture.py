@@ -2,6 +2,7 @@
 
 import ast
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -104,3 +105,34 @@ def test_imports_keep_to_the_layers() -> None:
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+def _imported(path: Path) -> Iterator[str]:
+    """Yield the dotted name of every module that a file imports, wherever in it."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            yield node.module
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def test_no_test_is_imported_and_no_conftest() -> None:
+    """What several tests need is in tests/support, or in a module of their folder that is no test itself."""
+    importing = {
+        f"{path.relative_to(ROOT)} imports {name}"
+        for path in (ROOT / "tests").rglob("*.py")
+        for name in _imported(path)
+        if name.startswith("tests.") and any(re.match(r"(test_|conftest$)", part) for part in name.split(".")[1:])
+    }
+    assert not importing
+
+
+def test_the_page_on_the_tests_lists_every_folder() -> None:
+    """A newcomer finds in tests/README.md where the test of a change belongs."""
+    kinds = ("surfaces", "adversity")
+    folders = [path for top in ("", *kinds) for path in (ROOT / "tests" / top).iterdir() if path.is_dir()]
+    named = set(re.findall(r"^\| `([\w/]+)/` \|", (ROOT / "tests/README.md").read_text(), re.MULTILINE))
+    assert named == {
+        str(path.relative_to(ROOT / "tests")) for path in folders if path.name not in (*kinds, "__pycache__")
+    }

@@ -30,19 +30,12 @@ from relayq_core.events.listeners import events as all_events
 from relayq_core.handlers.http import is_authorised
 from relayq_core.model.policy import Policy
 from relayq_core.ports import JobStore
-from relayq_core.testing import MemoryStore, isolated_registry
+from relayq_core.testing import MemoryStore
 from tests.support.factories import a_burial, a_job, a_lease
+from tests.support.fake_lambda import FakeLambda
 from tests.support.lambda_context import Context
 from tests.support.paths import ROOT
 from tests.surfaces.template.grants import grants, needed
-
-
-@pytest.fixture(autouse=True)
-def _no_jobs_of_other_tests() -> Iterator[None]:
-    """Names are dispatched here whose code must not be at hand; another test module may have imported it."""
-    with isolated_registry():
-        yield
-
 
 EVENTS = {path.stem: json.loads(path.read_text()) for path in sorted(ROOT.glob("events/api_*.json"))}
 TOKEN = "a-token-that-nobody-may-see"
@@ -61,22 +54,6 @@ ROUTES = [
 ]
 
 
-class Lambda:
-    """Lambda's client, as far as handoffs use it."""
-
-    def __init__(self) -> None:
-        self.invoked: list[tuple[str, dict[str, Any]]] = []
-        self.error: Exception | None = None
-
-    def invoke(self, **request: Any) -> dict[str, Any]:
-        """Remember the event, or raise `error`."""
-        if self.error is not None:
-            raise self.error
-        assert request["InvocationType"] == "Event"
-        self.invoked.append((request["FunctionName"], json.loads(request["Payload"])))
-        return {"Payload": io.BytesIO()}
-
-
 def is_head(event: Any) -> bool:
     """Whether an event asks by HEAD, in any spelling."""
     return "'method': 'head'" in str(event).lower()
@@ -91,7 +68,7 @@ class Api:
         self.relayq.store = store or self.relayq.store
         self.log = io.StringIO()
         module.logger.registered_handler.setStream(self.log)
-        self.lambda_ = Lambda()
+        self.lambda_ = FakeLambda()
         self.relayq.clients.by_service["lambda"] = self.lambda_
 
     def raw(self, event: Any) -> dict[str, Any]:
@@ -308,7 +285,7 @@ def test_a_token_that_is_too_short_stops_the_function_at_its_start(load: Load) -
 def test_a_handoff_invokes_the_runner_and_runs_nothing(api: Api) -> None:
     """Not the function that is asked, which a runner would mean by itself."""
     dispatched = api.relayq.dispatch("send_email", {"to": "ada"})
-    api.lambda_.invoked.clear()
+    api.lambda_.requests.clear()
     assert api.ask("POST", "/_relayq/run", {"job_id": dispatched.job_id}) == (202, {"accepted": True})
     ((function, event),) = api.lambda_.invoked
     assert (function, event["job_id"]) == ("the-runner", dispatched.job_id)
@@ -881,7 +858,7 @@ def test_an_event_that_is_no_request_is_refused(api: Api, event: Any) -> None:
 @given(body=st.text() | JSON.map(json.dumps) | st.binary().map(lambda raw: base64.b64encode(raw).decode()), encoded=...)
 def test_no_body_makes_a_handoff_fail_otherwise_than_in_words(api: Api, body: str, encoded: bool) -> None:
     """Nor invoke anything, unless it is one id."""
-    api.lambda_.invoked.clear()
+    api.lambda_.requests.clear()
     answer = api.raw(request("POST", "/_relayq/run", body, isBase64Encoded=encoded))
     assert answer["statusCode"] in {400, 413}
     assert api.lambda_.invoked == []

@@ -1,3 +1,5 @@
-"""What tests of the worker share: what they count stands at the end of the run."""
+"""Jobs and listeners that a test defines are forgotten after it."""
 
-from __future__ import annotations
+from tests.support.isolation import isolated
+
+__all__ = ["isolated"]

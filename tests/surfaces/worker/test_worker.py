@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import pytest
@@ -14,20 +14,14 @@ from relayq_core.model.leases import RENEWED_MS
 from relayq_core.model.record import JobRecord
 from relayq_core.process.deadline import STUBBORN_EXIT
 from relayq_core.process.fuse import OVERRUN_SIGNAL
-from relayq_core.testing import Bench, isolated_registry
+from relayq_core.testing import Bench
 from relayq_core.worker.child import Report
 from relayq_core.worker.pool import Died, ProcessStartFailed, Slot
 from relayq_core.worker.worker import News, Worker
 from tests.support.factories import a_lease
 from tests.support.faulty_bench import FaultyBench
+from tests.support.rows import read_row
 from tests.support.slots import HOUR, FakeSlot, FakeSlots
-
-
-@pytest.fixture(autouse=True)
-def isolated() -> Iterator[None]:
-    """Jobs and listeners of a test are its own."""
-    with isolated_registry():
-        yield
 
 
 def worker(
@@ -60,13 +54,6 @@ def define_greet() -> list[str]:
     return greeted
 
 
-def row(bench: Bench, job_id: str) -> JobRecord:
-    """The job, from whichever table has it."""
-    record = bench.relayq.get(job_id)
-    assert record is not None
-    return record
-
-
 def alone() -> Bench:
     """Nobody is told of jobs: the worker is all there is."""
     return Bench(handoff="none")
@@ -82,7 +69,8 @@ def test_it_runs_what_is_due_and_leaves_after_so_many_jobs() -> None:
     assert counts == {"completed": 2}
     assert len(greeted) == 2
     assert [what.split()[0] for what in told] == ["started", "completed"] * 2
-    assert sorted(row(bench, job_id).status for job_id in ids) == [Status.COMPLETED, Status.COMPLETED, Status.PENDING]
+    statuses = sorted(read_row(bench, job_id).status for job_id in ids)
+    assert statuses == [Status.COMPLETED, Status.COMPLETED, Status.PENDING]
 
 
 def test_once_it_leaves_when_nothing_is_due() -> None:
@@ -151,7 +139,7 @@ def test_a_long_job_keeps_its_lease_and_is_not_met_again() -> None:
     swept: list[int] = []
 
     def stopping() -> int:
-        record = row(bench, job_id)
+        record = read_row(bench, job_id)
         if record.status is Status.PROCESSING:
             assert (record.lease_until or 0) > bench.clock.now()
             assert (record.lease_until or 0) <= bench.clock.now() + RENEWED_MS + 10_000
@@ -160,7 +148,7 @@ def test_a_long_job_keeps_its_lease_and_is_not_met_again() -> None:
 
     assert worker(bench, slots, stopping=stopping).work(most=1) == {"completed": 1}
     assert set(swept) == {0}
-    assert row(bench, job_id).attempt == 1
+    assert read_row(bench, job_id).attempt == 1
 
 
 def test_a_job_without_a_timeout_is_not_stopped_when_its_first_lease_would_end() -> None:
@@ -192,7 +180,7 @@ def test_who_loses_its_lease_ends_the_handler(caplog: pytest.LogCaptureFixture) 
 
     assert worker(bench, slots, stopping=stopping).work() == {"lease lost": 1}
     assert slots.slots[0].kills == 1
-    assert row(bench, job_id).lease_id == "another's"
+    assert read_row(bench, job_id).lease_id == "another's"
 
 
 def test_who_cannot_renew_a_lease_ends_the_handler_before_it_is_over() -> None:
@@ -277,7 +265,7 @@ def test_a_process_is_kept_as_long_as_its_lease_and_no_longer() -> None:
     kept: set[int] = set()
 
     def stopping() -> int:
-        record = row(bench, job_id)
+        record = read_row(bench, job_id)
         if record.status is Status.PROCESSING:
             assert slots.slots[0].kept_until == (record.lease_until or 0) - 2_000
             kept.add(slots.slots[0].kept_until)
@@ -320,7 +308,7 @@ def test_a_claim_that_was_answered_when_its_lease_was_over_starts_nothing(caplog
     store.claim = slow_claim  # type: ignore[attr-defined]
     assert worker(bench, FakeSlots(bench)).work(most=1) == {"completed": 1}
     assert "the claim was answered too late" in caplog.text
-    assert (greeted, row(bench, job_id).attempt) == (["Ada"], 2)
+    assert (greeted, read_row(bench, job_id).attempt) == (["Ada"], 2)
 
 
 def test_an_exception_gives_back_what_is_held() -> None:
@@ -332,14 +320,14 @@ def test_an_exception_gives_back_what_is_held() -> None:
     heard = slots.heard
 
     def failing(seconds: float) -> Iterable[tuple[Slot, JobRecord, Report | Died]]:
-        if bench.clock.now() > (row(bench, job_id).started_at or 0) + 5_000:
+        if bench.clock.now() > (read_row(bench, job_id).started_at or 0) + 5_000:
             raise ProcessStartFailed("a bad deploy")
         return heard(seconds)
 
     slots.heard = failing  # type: ignore[method-assign]
     with pytest.raises(ProcessStartFailed):
         worker(bench, slots).work()
-    record = row(bench, job_id)
+    record = read_row(bench, job_id)
     assert (record.status, record.attempt, slots.slots[0].kills) == (Status.RETRYING, 0, 1)
 
 
@@ -370,7 +358,7 @@ def test_a_handler_that_kills_its_process_costs_an_attempt_at_once() -> None:
     bench = alone()
     job_id = bench.relayq.dispatch("greet").job_id
     assert worker(bench, FakeSlots(bench, dies={"greet"})).work(most=1) == {"crashed": 1}
-    record = row(bench, job_id)
+    record = read_row(bench, job_id)
     assert (record.status, record.attempt) == (Status.RETRYING, 1)
     assert record.available_at == bench.clock.now() + 10_000
     assert "ended without settling" in record.errors[0]["error"]
@@ -383,7 +371,7 @@ def test_what_another_worker_left_behind_is_released_and_run() -> None:
     job_id = bench.relayq.dispatch("greet", timeout=5).job_id
     bench.store.claim(job_id, a_lease("dead", now=bench.clock.now()))
     assert worker(bench, FakeSlots(bench)).work(most=1) == {"completed": 1}
-    assert (greeted, row(bench, job_id).attempt) == (["Ada"], 2)
+    assert (greeted, read_row(bench, job_id).attempt) == (["Ada"], 2)
 
 
 def test_a_live_lease_of_somebody_else_is_left_alone() -> None:
@@ -395,7 +383,7 @@ def test_a_live_lease_of_somebody_else_is_left_alone() -> None:
     assert claim is not None
     assert worker(bench, FakeSlots(bench)).work(once=True, most=1) == {}
     assert greeted == []
-    assert row(bench, job_id).due_at == (claim.lease_until or 0) + 2_000
+    assert read_row(bench, job_id).due_at == (claim.lease_until or 0) + 2_000
 
 
 def test_a_row_that_makes_no_sense_costs_itself() -> None:
@@ -485,7 +473,7 @@ def test_how_a_process_ended_is_the_jobs_error(status: int, how: str) -> None:
     job_id = bench.relayq.dispatch("greet").job_id
     slots = FakeSlots(bench, dies={"greet"}, status=status)
     assert worker(bench, slots).work(most=1) == {"crashed": 1}
-    assert row(bench, job_id).error == f"JobCrashed: the runner of attempt 1 {how}"
+    assert read_row(bench, job_id).error == f"JobCrashed: the runner of attempt 1 {how}"
 
 
 # --- stopping ---
@@ -533,7 +521,7 @@ def test_asked_twice_it_ends_the_handlers_and_gives_their_jobs_back_uncounted(*,
     assert worker(bench, slots, stopping=stopping).work() == {"interrupted": 2}
     assert order[0] == "settled after 1 kills"
     for job_id in ids:
-        record = row(bench, job_id)
+        record = read_row(bench, job_id)
         assert record.status is (Status.CANCELLED if cancelled else Status.RETRYING)
         assert record.attempt == (1 if cancelled else 0)
     assert sorted(announced) == (sorted(ids) if cancelled else [])
@@ -550,4 +538,4 @@ def test_what_cannot_be_given_back_runs_out_by_itself(caplog: pytest.LogCaptureF
         "interrupted": 1
     }
     assert "its lease will run out" in caplog.text
-    assert row(bench, job_id).status is Status.PROCESSING
+    assert read_row(bench, job_id).status is Status.PROCESSING
