@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import idna
 import pytest
-from jobs.domains import UnsafeDomain, ascii_domain
+from jobs.domains import UnsafeDomain, encode_domain
 
 
 @pytest.mark.parametrize(
@@ -21,7 +21,7 @@ from jobs.domains import UnsafeDomain, ascii_domain
 )
 def test_a_domain_is_written_as_dns_has_it(domain: str, written: str) -> None:
     """SES and sockets take nothing else."""
-    assert ascii_domain(domain) == written
+    assert encode_domain(domain) == written
 
 
 @pytest.mark.parametrize(
@@ -41,7 +41,7 @@ def test_a_domain_is_written_as_dns_has_it(domain: str, written: str) -> None:
 def test_a_domain_that_two_rules_read_differently_is_refused(domain: str) -> None:
     """Both readings are registered, by different people: what was meant for one must not reach the other."""
     with pytest.raises(UnsafeDomain, match="xn-- form"):
-        ascii_domain(domain)
+        encode_domain(domain)
 
 
 def test_no_character_leads_to_another_host_than_in_a_browser() -> None:
@@ -50,7 +50,7 @@ def test_no_character_leads_to_another_host_than_in_a_browser() -> None:
     for char in map(chr, (*range(0x80, 0x3400), *range(0xA490, 0xAC00), *range(0xF900, 0x10000))):
         domain = f"a{char}b.example"
         try:
-            written = ascii_domain(domain)
+            written = encode_domain(domain)
         except UnsafeDomain:
             continue
         taken += 1

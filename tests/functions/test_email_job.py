@@ -38,7 +38,7 @@ def runner_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 def ses(monkeypatch: pytest.MonkeyPatch) -> Iterator[Stubber]:
     """SES, answering only what a test has told it to expect, each parameter included."""
     client = boto3.client("sesv2", region_name=REGION)
-    monkeypatch.setattr(jobs.email, "ses_client", lambda: client)
+    monkeypatch.setattr(jobs.email, "build_ses_client", lambda: client)
     with Stubber(client) as stubber:
         yield stubber
         stubber.assert_no_pending_responses()
@@ -260,7 +260,7 @@ def test_a_name_is_quoted_where_it_must_be_and_left_out_where_it_is_too_long(
 @pytest.mark.parametrize("name", ["名" * 20, "名" * 60, "Zoë " * 20, "é" * 75, "\N{GRINNING FACE}" * 40])
 def test_a_name_in_any_language_is_words_of_at_most_75_characters(name: str) -> None:
     """What RFC 2047 allows; a reader of mail may show a longer one as it stands."""
-    written, _, address = jobs.email._encoded(f"{name} <ada@example.org>").rpartition(" ")
+    written, _, address = jobs.email._encode_address(f"{name} <ada@example.org>").rpartition(" ")
     assert address == "<ada@example.org>"
     assert all(len(word) <= 75 for word in written.split(" "))
     assert str(make_header(decode_header(written))) == name.strip()
@@ -275,7 +275,7 @@ def test_no_address_takes_longer_than_it_is_long(shape: str, length: int) -> Non
     for filler in (" ", "a", '"', "<", "\\", ".", "Ü", "="):
         address = shape.format(n=filler * length, q='\\"' * length)
         try:
-            written = jobs.email._encoded(address)
+            written = jobs.email._encode_address(address)
         except ValueError:
             continue
         assert len(written) <= 320
@@ -378,11 +378,11 @@ def test_the_reason_of_a_refusal_hides_whose_mailbox_it_was(ses: Stubber) -> Non
 def moto_ses() -> Iterator[list[Message]]:
     """moto's SES, with one verified sender; it knows no templates. Gives the mails it has taken."""
     with mock_aws():
-        jobs.email.ses_client.cache_clear()
-        jobs.email.ses_client().create_email_identity(EmailIdentity="shop@example.com")
+        jobs.email.build_ses_client.cache_clear()
+        jobs.email.build_ses_client().create_email_identity(EmailIdentity="shop@example.com")
         yield ses_backends[MOTO_ACCOUNT][REGION].sent_messages
-        jobs.email.ses_client().close()
-        jobs.email.ses_client.cache_clear()
+        jobs.email.build_ses_client().close()
+        jobs.email.build_ses_client.cache_clear()
 
 
 def test_a_mail_goes_out_through_the_client_of_the_process(moto_ses: list[Message]) -> None:
@@ -411,7 +411,7 @@ def test_a_fault_of_ses_is_left_to_the_retries_of_relayq(moto_ses: list[Message]
         tries += 1
         raise botocore.exceptions.ReadTimeoutError(endpoint_url="https://ses")
 
-    jobs.email.ses_client().meta.events.register_first("before-send.sesv2.SendEmail", lose_the_answer)
+    jobs.email.build_ses_client().meta.events.register_first("before-send.sesv2.SendEmail", lose_the_answer)
     with pytest.raises(botocore.exceptions.ReadTimeoutError):
         send_email("ada@example.org", "Hello", text="Hi")
     assert tries == 1
@@ -419,8 +419,8 @@ def test_a_fault_of_ses_is_left_to_the_retries_of_relayq(moto_ses: list[Message]
 
 def test_the_client_is_made_once_and_never_waits_for_long(moto_ses: list[Message]) -> None:
     """botocore waits a minute for each, which a runner would be billed for."""
-    client = jobs.email.ses_client()
-    assert jobs.email.ses_client() is client
+    client = jobs.email.build_ses_client()
+    assert jobs.email.build_ses_client() is client
     config: Any = client.meta.config
     assert (config.connect_timeout, config.read_timeout) == (2, 10)
 

@@ -26,12 +26,12 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
-from jobs.webhook import Answer, WebhookFailed, is_public, post_webhook, result_of, target_of, wait_asked_for
+from jobs.webhook import Answer, WebhookFailed, is_public, parse_target, post_webhook, read_result, read_retry_after
 
 from relayq_core import Bury, InvalidPayload, JobContext, RetryAfter
 
 NOW = datetime(2030, 1, 1, 12, 0, 0, tzinfo=UTC)
-HOOK = target_of("https://hooks.example/in")
+HOOK = parse_target("https://hooks.example/in")
 
 
 def a_context(**changes: Any) -> JobContext:
@@ -368,7 +368,7 @@ def test_a_sound_request_is_stored_as_it_was_given() -> None:
 )
 def test_a_url_is_taken_apart_as_http_wants_it(url: str, authority: str, port: int, path: str) -> None:
     """The Host header and the request line are made here, not by a library that would connect on its own."""
-    target = target_of(url)
+    target = parse_target(url)
     assert (target.authority, target.port, target.path) == (authority, port, path)
 
 
@@ -558,7 +558,7 @@ def test_a_redirect_is_buried_and_not_followed(receiver: Receiver, status: int) 
 def test_a_redirect_to_nowhere_is_told_without_it(location: str | None) -> None:
     """A Location that is relative, broken or missing must not hide the answer."""
     with pytest.raises(Bury, match="answered 302, a redirect; redirects"):
-        result_of(Answer(status=302, location=location), HOOK, now=NOW)
+        read_result(Answer(status=302, location=location), HOOK, now=NOW)
 
 
 def test_an_error_shows_little_of_the_body_and_nothing_of_the_path(receiver: Receiver) -> None:
@@ -583,7 +583,7 @@ def test_retry_after_as_a_date_is_obeyed() -> None:
     """HTTP has both forms, and servers use both."""
     busy = Answer(status=503, retry_after="Tue, 01 Jan 2030 12:02:00 GMT")
     with pytest.raises(RetryAfter) as asked:
-        result_of(busy, HOOK, now=NOW)
+        read_result(busy, HOOK, now=NOW)
     assert asked.value.seconds == 120
 
 
@@ -618,13 +618,13 @@ def test_retry_after_is_read_in_every_form_and_never_trusted_too_far(
     retry_after: str | None, seconds: float | None
 ) -> None:
     """At most a day; what cannot be read, or has passed, leaves it to the backoff."""
-    assert wait_asked_for(retry_after, now=NOW) == seconds
+    assert read_retry_after(retry_after, now=NOW) == seconds
 
 
 def test_retry_after_does_not_save_what_is_refused() -> None:
     """A 403 that says "later" is a 403."""
     with pytest.raises(Bury):
-        result_of(Answer(status=403, retry_after="7"), HOOK, now=NOW)
+        read_result(Answer(status=403, retry_after="7"), HOOK, now=NOW)
 
 
 # -- when there is no answer ---------------------------------------------------------------------------------
@@ -920,9 +920,9 @@ def authority(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, private_allowed: 
     """An authority that this process trusts, as it would the system's."""
     authority = Authority(tmp_path)
     monkeypatch.setenv("SSL_CERT_FILE", str(authority.file))
-    jobs.webhook.tls_context.cache_clear()
+    jobs.webhook.build_tls_context.cache_clear()
     yield authority
-    jobs.webhook.tls_context.cache_clear()
+    jobs.webhook.build_tls_context.cache_clear()
 
 
 def test_tls_proves_the_name_in_the_url_not_the_address(authority: Authority, dns: Dns) -> None:

@@ -1,8 +1,7 @@
-"""Post a webhook: `post_webhook` sends JSON to a URL that somebody else may have chosen.
+"""Post a webhook: `post_webhook` sends JSON to a URL that may come from a stranger.
 
-Such a URL must not lead the runner into its own network. Its host is resolved once, every address found is
-judged, and the connection goes to a judged address itself: a name that resolves to something else a moment
-later gains nothing.
+Such a URL must not lead the runner into its own network. Its host is resolved once, every address is checked, and the
+connection goes to a checked address itself, so a name that resolves to another address a moment later gains nothing.
 """
 
 from __future__ import annotations
@@ -28,7 +27,7 @@ from urllib.parse import SplitResult, quote, urlsplit
 
 from pydantic import AfterValidator, Field
 
-from jobs.domains import UnsafeDomain, ascii_domain
+from jobs.domains import UnsafeDomain, encode_domain
 from relayq_core import Bury, JobContext, RetryAfter, job
 
 if TYPE_CHECKING:
@@ -36,20 +35,20 @@ if TYPE_CHECKING:
 
     from _typeshed import ReadableBuffer, WriteableBuffer
 
-#: A receiver may ask for time, but not park a job for ever.
+#: A receiver may ask for time, but not park a job without end.
 _LONGEST_WAIT = 86_400
-#: How much of an answer is read, and how much of that an error shows.
+#: How much of a response body is read, and how much of that an error shows.
 _BODY_BYTES = 4_096
 _EXCERPT_CHARS = 200
-#: How much of a line of the answer's head is kept, and which headers are.
+#: How much of a line of the response's head is kept, and which headers are.
 _LINE_BYTES = 65_536
 _READ_HEADERS = {b"content-length", b"location", b"retry-after", b"transfer-encoding"}
 
-#: Answers that may be different next time, beside every 5xx.
+#: Statuses that may be different next time, besides every 5xx.
 _TEMPORARY = {http.HTTPStatus.REQUEST_TIMEOUT, http.HTTPStatus.TOO_MANY_REQUESTS}
 
-#: They belong to the connection, to a proxy on the way, or say how the body is written; given by hand they would let
-#: one request pass for two, or have the receiver wait for what never comes.
+#: They belong to the connection, to a proxy on the way, or say how the body is encoded; set by a caller they could make
+#: one request look like two, or make the receiver wait for data that never comes.
 _OWN_HEADERS = {
     *("connection", "content-encoding", "content-length", "expect", "host", "http2-settings", "keep-alive"),
     *("proxy-authenticate", "proxy-authorization", "proxy-connection", "te", "trailer", "transfer-encoding", "upgrade"),
@@ -64,8 +63,8 @@ _PORTS = {"http": 80, "https": 443}
 _LABEL_CHARS = 63
 
 _GLOBAL_UNICAST = ipaddress.IPv6Network("2000::/3")
-#: Beside what Python calls private, which differs from version to version: protocol assignments, documentation, relays
-#: of 6to4, and the address under which Azure's machines find their host.
+#: In addition to what Python calls private, which differs between versions: protocol assignments, documentation, relays
+#: of 6to4, and the address under which Azure's machines reach their host.
 _NOT_PUBLIC: dict[int, tuple[ipaddress.IPv4Network | ipaddress.IPv6Network, ...]] = {
     4: tuple(
         map(
@@ -83,7 +82,7 @@ _NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
 
 
 class WebhookFailed(Exception):
-    """The webhook was not delivered, or not taken; another try may succeed."""
+    """The webhook was not delivered, or not accepted; another attempt may succeed."""
 
 
 @job(name="post_webhook", queue="webhooks", max_attempts=5, backoff=[10, 60, 300, 1800])
@@ -98,29 +97,29 @@ def post_webhook(
 ) -> dict[str, int]:
     """Send `payload` as JSON to `url`; any 2xx answer is success, and its status the result: {"status": 200}.
 
-    Without a payload the body is empty. `timeout`, in seconds, bounds the exchange as a whole, but for the
-    lookup of the name. `headers` come on top of `Content-Type`, `User-Agent` and `Idempotency-Key` (the job's
-    id, the same on every attempt, so that the receiver can tell a repetition). All of this is stored with the
-    job: put no secrets in it. To sign or authorise requests, write a job that reads its secret where it runs.
+    Without a payload the body is empty. `timeout`, in seconds, limits the whole exchange except the lookup of the name.
+    `headers` are added to `Content-Type`, `User-Agent` and `Idempotency-Key` (the job's id, the same on every attempt,
+    so that the receiver can detect a repetition). All of this is stored with the job: put no secrets in it. To sign or
+    authorize requests, write a job that reads its secret where it runs.
 
-    Raises Bury for a 4xx other than 408 and 429, for a redirect (none is followed), and for a host with an
-    address that is not public, unless the runner's environment says WEBHOOK_ALLOW_PRIVATE=true: that opens
-    the runner's own network, and Lambda's runtime API, to whoever chooses the URL. Raises RetryAfter when the
-    receiver names a time to come back (at most a day is obeyed), else WebhookFailed: both are retried.
+    Raises Bury for a 4xx other than 408 and 429, for a redirect (none is followed), and for a host with an address that
+    is not public, unless the runner's environment has WEBHOOK_ALLOW_PRIVATE=true: that opens the runner's own network,
+    and Lambda's runtime API, to the authors of URLs. Raises RetryAfter if the receiver says when to retry (at most a day
+    is accepted), otherwise WebhookFailed: both are retried.
     """
-    target = target_of(url)
-    peers = peers_of(target)
-    if not _private_is_allowed():
+    target = parse_target(url)
+    peers = resolve_peers(target)
+    if not _allows_private():
         refuse_private(target, peers)
-    answer = exchange(
+    answer = send_request(
         target,
         peers,
         method=method,
         body=None if payload is None else json.dumps(payload).encode(),
-        headers=request_headers(target, headers or {}, payload, key=context.idempotency_key),
+        headers=build_headers(target, headers or {}, payload, key=context.idempotency_key),
         timeout=min(timeout, context.remaining()),
     )
-    return result_of(answer, target, now=datetime.now(UTC))
+    return read_result(answer, target, now=datetime.now(UTC))
 
 
 # -- what is sent, and where ---------------------------------------------------------------------------------
@@ -128,14 +127,14 @@ def post_webhook(
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """A URL, taken apart: where to connect, and what to ask for there."""
+    """A parsed URL: where to connect, and what to request there."""
 
     scheme: str
     host: str
     port: int
-    #: path and query, as they stand in the request line
+    #: path and query, as in the request line
     path: str
-    #: the name as it is looked up: with the dot at its end, where it was given one
+    #: the name as it is looked up: with the dot at its end, if it has one
     lookup: str
 
     @property
@@ -146,17 +145,17 @@ class Target:
 
     @property
     def origin(self) -> str:
-        """What errors may show: no path and no query, for those often hold a token."""
+        """What errors may show: no path and no query, since those often contain a token."""
         return f"{self.scheme}://{self.authority}"
 
 
-def target_of(url: str) -> Target:
-    """The URL taken apart. Raises ValueError, without showing the URL, if nothing can be posted there."""
+def parse_target(url: str) -> Target:
+    """Parse a URL. Raises ValueError, without showing the URL, if nothing can be posted there."""
     try:
         parts = urlsplit(url)
-        scheme, lookup, port = parts.scheme, _ascii_host(parts), parts.port
+        scheme, lookup, port = parts.scheme, _encode_host(parts), parts.port
     except UnsafeDomain:
-        raise ValueError("the host cannot be written in ASCII without doubt; give it in its xn-- form") from None
+        raise ValueError("the host has no unambiguous ASCII form; give it in its xn-- form") from None
     except ValueError:
         problem = "expected a URL like https://example.com/hook, its host or port cannot be read"
         raise ValueError(problem) from None
@@ -164,36 +163,36 @@ def target_of(url: str) -> Target:
         raise ValueError(f"expected a URL with http:// or https://, got the scheme {scheme[:20]!r}")
     if "@" in parts.netloc:
         raise ValueError("a URL with a user name or password is refused: it would be stored with the job")
-    # the dot is DNS's alone: certificates, SNI and Host are without it
+    # only DNS uses the dot: certificates, SNI and Host are without it
     return Target(
         scheme, lookup.removesuffix("."), _PORTS[scheme] if port is None else port, _request_path(parts), lookup
     )
 
 
 def _request_path(parts: SplitResult) -> str:
-    """Path and query as they were written, but for what HTTP does not allow in its first line."""
+    """Return path and query as written, with what HTTP does not allow in its first line quoted."""
     path, query = (quote(part, safe=string.punctuation) for part in (parts.path, parts.query))
     return f"{path or '/'}?{query}" if query else path or "/"
 
 
-def _ascii_host(parts: SplitResult) -> str:
+def _encode_host(parts: SplitResult) -> str:
     host = parts.hostname or ""
     if ":" in host:
         return str(ipaddress.IPv6Address(host))
-    host = ascii_domain(host)
+    host = encode_domain(host)
     labels = host.removesuffix(".").split(".")
     if not _HOST.fullmatch(host) or not all(0 < len(label) <= _LABEL_CHARS for label in labels):
         raise ValueError
     return host
 
 
-def _checked_url(url: str) -> str:
-    target_of(url)
+def _validate_url(url: str) -> str:
+    parse_target(url)
     return url
 
 
-def _checked_headers(headers: dict[str, str]) -> dict[str, str]:
-    """The headers, if HTTP allows them and they are the caller's to set. The error never shows a value."""
+def _validate_headers(headers: dict[str, str]) -> dict[str, str]:
+    """Return the headers, if HTTP allows them and a caller may set them. The error never shows a value."""
     for name, value in headers.items():
         if not _HEADER_NAME.fullmatch(name):
             raise ValueError(f"{name[:40]!r} is not the name of an HTTP header")
@@ -204,14 +203,14 @@ def _checked_headers(headers: dict[str, str]) -> dict[str, str]:
     return headers
 
 
-Url: TypeAlias = Annotated[str, AfterValidator(_checked_url)]
-Headers: TypeAlias = Annotated[dict[str, str], AfterValidator(_checked_headers)]
+Url: TypeAlias = Annotated[str, AfterValidator(_validate_url)]
+Headers: TypeAlias = Annotated[dict[str, str], AfterValidator(_validate_headers)]
 Seconds: TypeAlias = Annotated[float, Field(gt=0)]
 Method: TypeAlias = Literal["POST", "PUT", "PATCH", "DELETE", "GET"]
 
 
-def request_headers(target: Target, given: Mapping[str, str], payload: Any, *, key: str) -> dict[str, str]:
-    """The headers to send: ours, unless the caller gave others, and those of the connection."""
+def build_headers(target: Target, given: Mapping[str, str], payload: Any, *, key: str) -> dict[str, str]:
+    """Return the headers to send: ours, unless the caller overrides them, and those of the connection."""
     ours = {"User-Agent": "RelayQ", "Idempotency-Key": key}
     if payload is not None:
         ours["Content-Type"] = "application/json"
@@ -235,8 +234,8 @@ class Peer(NamedTuple):
         return str(self.address[0])
 
 
-def peers_of(target: Target) -> list[Peer]:
-    """Every address of the host, by one lookup. Raises WebhookFailed."""
+def resolve_peers(target: Target) -> list[Peer]:
+    """Return every address of the host, by one lookup. Raises WebhookFailed."""
     try:
         found = socket.getaddrinfo(target.lookup, target.port, type=socket.SOCK_STREAM)
     except OSError as error:
@@ -245,7 +244,7 @@ def peers_of(target: Target) -> list[Peer]:
 
 
 def refuse_private(target: Target, peers: Sequence[Peer]) -> None:
-    """Raises Bury if any address of the host is not on the public internet."""
+    """Raise Bury if any address of the host is not on the public internet."""
     for peer in peers:
         if not is_public(peer.ip):
             raise Bury(
@@ -255,24 +254,24 @@ def refuse_private(target: Target, peers: Sequence[Peer]) -> None:
 
 
 def is_public(address: str) -> bool:
-    """Whether an IP address leads to the public internet, and to one host there."""
+    """Return whether an IP address is on the public internet, and belongs to one host there."""
     ip = ipaddress.ip_address(address)
     if isinstance(ip, ipaddress.IPv6Address):
-        if (inner := _inner(ip)) is not None:
+        if (inner := _extract_ipv4(ip)) is not None:
             return is_public(str(inner))
         if ip not in _GLOBAL_UNICAST:
             return False
     return ip.is_global and not ip.is_multicast and not any(ip in network for network in _NOT_PUBLIC[ip.version])
 
 
-def _inner(ip: ipaddress.IPv6Address) -> ipaddress.IPv4Address | None:
-    """The IPv4 address that an IPv6 address stands for (mapped, NAT64), for the network will go there."""
+def _extract_ipv4(ip: ipaddress.IPv6Address) -> ipaddress.IPv4Address | None:
+    """Return the IPv4 address that an IPv6 address stands for (mapped, NAT64), where the network will connect."""
     if ip in _NAT64:
         return ipaddress.IPv4Address(ip.packed[-4:])
     return ip.ipv4_mapped
 
 
-def _private_is_allowed() -> bool:
+def _allows_private() -> bool:
     return os.environ.get("WEBHOOK_ALLOW_PRIVATE", "").strip().lower() in {"true", "1", "yes", "on"}
 
 
@@ -281,7 +280,7 @@ def _private_is_allowed() -> bool:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answer:
-    """What the receiver said."""
+    """The receiver's response."""
 
     status: int
     retry_after: str | None = None
@@ -289,7 +288,7 @@ class Answer:
     excerpt: str = ""
 
 
-def exchange(
+def send_request(
     target: Target,
     peers: Sequence[Peer],
     *,
@@ -298,17 +297,17 @@ def exchange(
     headers: Mapping[str, str],
     timeout: float,
 ) -> Answer:
-    """One request and its answer, over its own connection to one of these peers. Raises WebhookFailed."""
+    """Send one request over its own connection to one of the peers, and return the answer. Raises WebhookFailed."""
     deadline = _Deadline(timeout)
     try:
-        with closing(_secured(_connected(peers, deadline), target, deadline)) as sock:
+        with closing(_wrap_in_tls(_connect(peers, deadline), target, deadline)) as sock:
             timed = _TimedSocket(sock, deadline)
             connection = http.client.HTTPConnection(target.host, target.port)
             connection.sock = cast("socket.socket", timed)
-            # a receiver that refuses may hang up before it has read everything; its answer says why
+            # a receiver that refuses may hang up before it has read everything; its response says why
             with suppress(ConnectionError):
                 connection.request(method, target.path, body, headers)
-            return _answer_on(timed.makefile("rb"))
+            return _read_answer(timed.makefile("rb"))
     except TimeoutError as error:
         raise WebhookFailed(f"{target.origin} did not answer within {timeout:g} s") from error
     except (OSError, http.client.HTTPException) as error:
@@ -316,32 +315,32 @@ def exchange(
 
 
 class _Deadline:
-    """When an exchange must be over."""
+    """The time by which an exchange must be over."""
 
     def __init__(self, seconds: float) -> None:
         self._ends_at = monotonic() + seconds
 
     def left(self) -> float:
-        """Seconds until then. Raises TimeoutError when there are none."""
+        """Return the seconds until then. Raises TimeoutError if none are left."""
         left = self._ends_at - monotonic()
         if left <= 0:
             raise TimeoutError
         return left
 
 
-def _connected(peers: Sequence[Peer], deadline: _Deadline) -> socket.socket:
-    """A connection to the first peer that takes one; each is waited for its share of the time."""
+def _connect(peers: Sequence[Peer], deadline: _Deadline) -> socket.socket:
+    """Connect to the first peer that accepts; each gets its share of the time."""
     refusal = OSError("the host has no address")
     for tried, peer in enumerate(peers):
         share = deadline.left() / (len(peers) - tried)
         try:
-            return _connected_to(peer, share)
+            return _connect_to(peer, share)
         except OSError as error:
             refusal = error
     raise refusal
 
 
-def _connected_to(peer: Peer, timeout: float) -> socket.socket:
+def _connect_to(peer: Peer, timeout: float) -> socket.socket:
     with ExitStack() as on_error:
         sock = on_error.enter_context(socket.socket(peer.family, socket.SOCK_STREAM))
         sock.settimeout(timeout)
@@ -352,30 +351,30 @@ def _connected_to(peer: Peer, timeout: float) -> socket.socket:
     return sock
 
 
-def _secured(sock: socket.socket, target: Target, deadline: _Deadline) -> socket.socket:
-    """The connection, in TLS for https: the certificate must bear the URL's host, not the address."""
+def _wrap_in_tls(sock: socket.socket, target: Target, deadline: _Deadline) -> socket.socket:
+    """Wrap the connection in TLS for https: the certificate must name the URL's host, not the address."""
     if target.scheme == "http":
         return sock
     with ExitStack() as on_error:
         on_error.enter_context(sock)
         sock.settimeout(deadline.left())
-        secured = tls_context().wrap_socket(sock, server_hostname=target.host)
+        secured = build_tls_context().wrap_socket(sock, server_hostname=target.host)
         on_error.pop_all()
     return secured
 
 
 @functools.cache
-def tls_context() -> ssl.SSLContext:
-    """Verifies certificate and host name by the system's authorities; made once, for that file is large."""
+def build_tls_context() -> ssl.SSLContext:
+    """Build the context that verifies certificates by the system's authorities; once, since that file is large."""
     context = ssl.create_default_context()
     context.set_alpn_protocols(["http/1.1"])
     return context
 
 
 class _TimedSocket(io.RawIOBase):
-    """What http.client needs of a socket, with every wait cut off at one deadline.
+    """The part of a socket that http.client needs, with every wait cut off at one deadline.
 
-    A socket's own timeout begins anew with each byte: a receiver that drips could hold the runner for hours.
+    A socket's own timeout restarts with each byte: a receiver that sends slowly could hold the runner for hours.
     """
 
     def __init__(self, sock: socket.socket, deadline: _Deadline) -> None:
@@ -397,51 +396,51 @@ class _TimedSocket(io.RawIOBase):
         return self._sock.recv_into(buffer)
 
     def close(self) -> None:
-        """The socket is closed by whoever opened it."""
+        """Do nothing: send_request() closes the socket."""
 
 
-def _answer_on(stream: io.BufferedReader) -> Answer:
-    """The answer that ends the exchange: the first that is not an interim one, which RFC 9110 wants skipped.
+def _read_answer(stream: io.BufferedReader) -> Answer:
+    """Read the answer that ends the exchange: the first that is not an interim one, which RFC 9110 says to skip.
 
-    http.client skips 100 alone, and refuses an answer with many or long headers, whose sender may have taken the
-    payload: what matters here is the status, and few headers. Raises HTTPException for what is no HTTP.
+    http.client skips only 100, and refuses a response with many or long headers, although its sender may have accepted
+    the payload: what matters here is the status, and few headers. Raises HTTPException if it is not HTTP.
     """
     while True:
-        status = _status_on(stream)
-        headers = _headers_on(stream)
+        status = _read_status(stream)
+        headers = _read_headers(stream)
         if not 100 <= status < 200 or status == http.HTTPStatus.SWITCHING_PROTOCOLS:
             break
     return Answer(
         status=status,
         retry_after=headers.get(b"retry-after"),
         location=headers.get(b"location"),
-        excerpt="" if 200 <= status < 300 else _excerpt(_beginning(stream, headers)),
+        excerpt="" if 200 <= status < 300 else _make_excerpt(_read_beginning(stream, headers)),
     )
 
 
-def _status_on(stream: io.BufferedReader) -> int:
-    line = _line_on(stream)
+def _read_status(stream: io.BufferedReader) -> int:
+    line = _read_line(stream)
     if not line:
         raise http.client.RemoteDisconnected("the connection was closed without an answer")
     version, _, rest = line.partition(b" ")
     code = rest.split(maxsplit=1)[0] if rest.strip() else b""
     if not version.startswith(b"HTTP/1.") or not re.fullmatch(rb"[1-9][0-9]{2}", code):
-        raise http.client.BadStatusLine(_excerpt(line))
+        raise http.client.BadStatusLine(_make_excerpt(line))
     return int(code)
 
 
-def _headers_on(stream: io.BufferedReader) -> dict[bytes, str]:
-    """Those that are looked at, by their names in lower case; any number of others is read and forgotten."""
+def _read_headers(stream: io.BufferedReader) -> dict[bytes, str]:
+    """Return the headers that are used, by their names in lower case; any number of others is read and dropped."""
     headers: dict[bytes, str] = {}
-    while (line := _line_on(stream)) not in {b"", b"\n", b"\r\n"}:
+    while (line := _read_line(stream)) not in {b"", b"\n", b"\r\n"}:
         name, _, value = line.partition(b":")
         if (name := name.strip().lower()) in _READ_HEADERS:
             headers.setdefault(name, value.decode("latin-1").strip())
     return headers
 
 
-def _line_on(stream: io.BufferedReader) -> bytes:
-    """The next line, or nothing at the end; of a long one its beginning. Raises HTTPException if that breaks off."""
+def _read_line(stream: io.BufferedReader) -> bytes:
+    """Return the next line, or nothing at the end; only the start of a long one. Raises HTTPException if it is cut."""
     line = rest = stream.readline(_LINE_BYTES)
     while len(line) == _LINE_BYTES and not rest.endswith(b"\n"):
         rest = stream.readline(_LINE_BYTES)
@@ -450,12 +449,12 @@ def _line_on(stream: io.BufferedReader) -> bytes:
     return line
 
 
-def _beginning(stream: io.BufferedReader, headers: Mapping[bytes, str]) -> bytes:
-    """The first piece of the body. The status is known by now, so that no failure matters here."""
+def _read_beginning(stream: io.BufferedReader, headers: Mapping[bytes, str]) -> bytes:
+    """Return the first piece of the body. The status is known by now, so no failure matters here."""
     try:
         length = _BODY_BYTES
         if headers.get(b"transfer-encoding", "").lower().endswith("chunked"):
-            length = int(_line_on(stream).partition(b";")[0], 16)
+            length = int(_read_line(stream).partition(b";")[0], 16)
         elif headers.get(b"content-length") == "0":
             length = 0
         return stream.read1(max(0, min(length, _BODY_BYTES)))
@@ -463,7 +462,7 @@ def _beginning(stream: io.BufferedReader, headers: Mapping[bytes, str]) -> bytes
         return b""
 
 
-def _excerpt(body: bytes) -> str:
+def _make_excerpt(body: bytes) -> str:
     words = " ".join(body.decode(errors="replace").split())
     return "".join(char for char in words if char.isprintable())[:_EXCERPT_CHARS]
 
@@ -471,44 +470,44 @@ def _excerpt(body: bytes) -> str:
 # -- what the answer means -----------------------------------------------------------------------------------
 
 
-def result_of(answer: Answer, target: Target, *, now: datetime) -> dict[str, int]:
-    """The job's result. Raises Bury, RetryAfter or WebhookFailed where the answer was no success."""
+def read_result(answer: Answer, target: Target, *, now: datetime) -> dict[str, int]:
+    """Return the job's result. Raises Bury, RetryAfter or WebhookFailed if the answer is not a success."""
     status = answer.status
-    said = f"{target.origin} answered {status}" + (f": {answer.excerpt}" if answer.excerpt else "")
+    summary = f"{target.origin} answered {status}" + (f": {answer.excerpt}" if answer.excerpt else "")
     match status // 100:
         case 2:
             return {"status": status}
         case 3:
             raise Bury(
-                f"{target.origin} answered {status}, a redirect{_towards(answer.location)}; redirects are "
+                f"{target.origin} answered {status}, a redirect{_describe_redirect(answer.location)}; redirects are "
                 "not followed: dispatch the job with the final URL"
             )
         case 4 if status not in _TEMPORARY:
-            raise Bury(said)
-    wait = wait_asked_for(answer.retry_after, now=now)
-    raise WebhookFailed(said) if wait is None else RetryAfter(wait, said)
+            raise Bury(summary)
+    wait = read_retry_after(answer.retry_after, now=now)
+    raise WebhookFailed(summary) if wait is None else RetryAfter(wait, summary)
 
 
-def _towards(location: str | None) -> str:
+def _describe_redirect(location: str | None) -> str:
     try:
-        return f" to {target_of(location or '').origin}"
-    except ValueError:  # no URL, or one without a host: the same host then
+        return f" to {parse_target(location or '').origin}"
+    except ValueError:  # not a URL, or one without a host: then it is the same host
         return ""
 
 
-def wait_asked_for(retry_after: str | None, *, now: datetime) -> float | None:
-    """Seconds until the time that a Retry-After header names, as seconds or as a date, at most a day.
+def read_retry_after(retry_after: str | None, *, now: datetime) -> float | None:
+    """Return the seconds until the time that a Retry-After header names, as seconds or as a date, at most a day.
 
-    None if it names none, cannot be read, or lies in the past: then the backoff decides.
+    None if it names none, cannot be read, or is in the past: then the backoff decides.
     """
     try:
-        seconds = _seconds_until((retry_after or "").strip(), now)
+        seconds = _count_seconds_until((retry_after or "").strip(), now)
     except (ValueError, OverflowError):
         return None
     return min(seconds, _LONGEST_WAIT) if seconds > 0 else None
 
 
-def _seconds_until(retry_after: str, now: datetime) -> float:
+def _count_seconds_until(retry_after: str, now: datetime) -> float:
     if re.fullmatch(r"[0-9]+", retry_after):
         return int(retry_after)
     when = parsedate_to_datetime(retry_after)
