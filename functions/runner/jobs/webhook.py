@@ -104,8 +104,8 @@ def post_webhook(
 
     Raises Bury for a 4xx other than 408 and 429, for a redirect (none is followed), and for a host with an address that
     is not public, unless the runner's environment has WEBHOOK_ALLOW_PRIVATE=true: that opens the runner's own network,
-    and Lambda's runtime API, to the authors of URLs. Raises RetryAfter if the receiver says when to retry (at most a day
-    is accepted), otherwise WebhookFailed: both are retried.
+    and Lambda's runtime API, to the authors of URLs. Raises RetryAfter if the receiver says when to retry (at most a
+    day is accepted), otherwise WebhookFailed: both are retried.
     """
     target = parse_target(url)
     peers = resolve_peers(target)
