@@ -18,26 +18,26 @@ from tests.support.paths import ROOT
 def test_the_tables_are_the_scripts(page: str) -> None:
     """`python docs/cost.py --write` mends it."""
     text = (ROOT / page).read_text()
-    assert cost.written(ROOT / page) == text
-    assert cost.tables() in text
+    assert cost.render_page(ROOT / page) == text
+    assert cost.render_tables() in text
 
 
 def test_a_plain_job_is_units_times_prices() -> None:
     """By hand: five write units, a request, 10 ms of half a gigabyte, 650 bytes of log, 1 KB for a week."""
     by_hand = 5 * 0.625 + 0.20 + 0.0000133334e6 * 0.5 * 0.01 + 0.65 * 0.5 + 1.024 * 7 / 30 * 0.25
-    assert math.isclose(cost.jobs()[0].usd, by_hand)
+    assert math.isclose(cost.list_jobs()[0].usd, by_hand)
 
 
 def test_sleeping_is_the_dearest_thing_to_do() -> None:
     """As the README says plainly: a second of half a gigabyte, a million times."""
-    lines = {line.what: line.usd for line in [*cost.jobs(), *cost.others()]}
+    lines = {line.what: line.usd for line in [*cost.list_jobs(), *cost.list_others()]}
     assert math.isclose(lines["a delay of 30 s"] - lines["RelayQ: succeeds at once"], 30 * 6.6667)
     assert max(lines, key=lambda what: lines[what]) == "a delay of 30 s"
 
 
 def test_every_price_names_its_page() -> None:
     """And whether it was read at whoever asks it."""
-    for name, price in cost.prices()["prices"].items():
+    for name, price in cost.read_prices()["prices"].items():
         assert price["source"].startswith("https://"), name
         assert isinstance(price["first_hand"], bool)
 
