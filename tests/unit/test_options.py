@@ -169,9 +169,9 @@ def test_every_option_is_known_wherever_options_are_written_down() -> None:
 
 
 def test_an_option_that_there_is_not_is_refused() -> None:
-    """Type checkers see it, and so does whoever runs without one."""
-    with pytest.raises(TypeError, match="there is no option priority"):
-        Options.validate(priority=1)  # type: ignore[call-arg]
+    """Type checkers see it; without one it is an error at run time."""
+    with pytest.raises(TypeError, match="there is no option urgency"):
+        Options.validate(urgency=1)  # type: ignore[call-arg]
 
 
 def test_a_list_of_waits_longer_than_the_retries_is_warned_of() -> None:
