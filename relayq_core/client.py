@@ -9,6 +9,7 @@ from relayq_core.core import Core
 from relayq_core.engine.dispatcher import Dispatched
 from relayq_core.jobs.habits import add_hints
 from relayq_core.jobs.registry import registry
+from relayq_core.jobs.request import resolve_request
 from relayq_core.model.options import DispatchOptions, Options, iterate_several
 from relayq_core.model.record import JobRecord, Status
 
@@ -36,8 +37,9 @@ class RelayQ(Core):
         self, job: Any, args: Mapping[str, Any] | None = None, **options: Unpack[DispatchOptions]
     ) -> Dispatched:
         """Accept a job and hand it off; arguments, result and errors are those of `relayq_core.dispatch`."""
+        call = Options.validate(**options)
         try:
-            return self._dispatcher.dispatch(job, args, Options.validate(**options))
+            return self._dispatcher.dispatch(resolve_request(job, args, registry), call)
         finally:  # after the handoff: a job does not wait for its events to be published
             self._publish()
 

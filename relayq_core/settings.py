@@ -223,7 +223,7 @@ class Settings(Value, kw_only=True):
             try:
                 values[names[key]] = cls.get_fields()[names[key]].read(text)
             except InvalidOption as error:
-                raise SettingsError(key, str(error).removeprefix(f"{error.option}: ")) from None
+                raise SettingsError(key, error.problem) from None
         return cls(**values)
 
     def needed(self, *names: str) -> Settings:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from relayq_core.engine.handoff import Handoffs
@@ -23,7 +22,7 @@ from relayq_core.events.listeners import Events
 from relayq_core.events.tracing import read_trace
 from relayq_core.jobs.context import find_parent_job
 from relayq_core.jobs.registry import JobType, Registry
-from relayq_core.jobs.request import JobRequest, is_same_json, resolve_request
+from relayq_core.jobs.request import JobRequest, is_same_json
 from relayq_core.model import bounds, budgets, lifecycle
 from relayq_core.model.options import NO_OPTIONS, Options, validate_queue
 from relayq_core.model.policy import Policy
@@ -84,13 +83,13 @@ class Dispatcher:
         self._hints = Hints(hint, events, clock)
         self._registrations = Registrations(store, clock) if registrations is None else registrations
 
-    def dispatch(self, job: Any, args: Mapping[str, Any] | None, options: Options) -> Dispatched:
+    def dispatch(self, request: JobRequest, call: Options = NO_OPTIONS) -> Dispatched:
         """Accept a job. Once this returns, or raises DispatchUnknown, nothing that dies can lose it.
 
-        Raises InvalidPayload, PayloadTooLarge, InvalidOption, ChainTooDeep, StoreError, DispatchUnknown.
+        `call` holds the options of the call, which win over the request's. Raises PayloadTooLarge, InvalidOption,
+        ChainTooDeep, StoreError, DispatchUnknown.
         """
-        request = resolve_request(job, args, self._registry)
-        return self.write(self.prepare(request, options))
+        return self.write(self.prepare(request, call))
 
     def prepare(self, request: JobRequest, call: Options = NO_OPTIONS) -> Prepared:
         """Check a job and return it as it is to be written. Writes nothing.

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import functools
 import inspect
 import json
 import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import lru_cache, partial
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar, Unpack
 
 from pydantic import BaseModel, ConfigDict, PydanticUserError, ValidationError
@@ -44,20 +45,21 @@ _POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_O
 
 
 class _RequestHook:
-    """dispatch(job_object) and dispatch(JobClass, data) ask for the request by one name."""
+    """Lets dispatch() ask a Job class, which takes arguments, and a Job object, which has them, by one name."""
 
     def __get__(self, instance: Job | None, owner: type[Job]) -> Callable[..., JobRequest]:
-        def requested(args: Mapping[str, Any] | None) -> JobRequest:
-            job_type = _get_type(owner)
-            if instance is None:
-                return build_request(job_type, {} if args is None else args)
-            if args is not None:
-                raise InvalidPayload(
-                    job_type.name, "the job object has its arguments already; leave out the second argument"
-                )
-            return build_request(job_type, instance)
+        return partial(_request_class, owner) if instance is None else partial(_request_object, instance)
 
-        return requested
+
+def _request_class(cls: type[Job], args: Mapping[str, Any] = MappingProxyType({})) -> JobRequest:
+    return build_request(_get_type(cls), args)
+
+
+def _request_object(job: Job, *args: Any) -> JobRequest:
+    job_type = _get_type(type(job))
+    if args:
+        raise InvalidPayload(job_type.name, "the job object has its arguments already; leave out the second argument")
+    return build_request(job_type, job)
 
 
 if TYPE_CHECKING:
@@ -349,7 +351,7 @@ class _ClassRun:
         return self._instance.failed(error)
 
 
-@functools.lru_cache(maxsize=1000)
+@lru_cache(maxsize=1000)
 def _is_given_context(handle: Any) -> bool:
     """To look at a signature takes as long as all the rest of a run's decisions."""
     return _count_arguments(handle, "", "handle") > 0

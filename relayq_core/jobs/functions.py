@@ -7,7 +7,7 @@ import functools
 import inspect
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from types import SimpleNamespace
+from types import MappingProxyType, SimpleNamespace
 from typing import (
     TYPE_CHECKING,
     Any,
@@ -75,8 +75,8 @@ class FunctionJob(Generic[P, R]):
         """A request for this job with these arguments. Raises InvalidPayload."""
         return build_request(self.__relayq_type__, self.__relayq_type__.bound(args, kwargs))
 
-    def __relayq_request__(self, args: Mapping[str, Any] | None) -> JobRequest:
-        return build_request(self.__relayq_type__, {} if args is None else args)
+    def __relayq_request__(self, args: Mapping[str, Any] = MappingProxyType({})) -> JobRequest:
+        return build_request(self.__relayq_type__, args)
 
 
 class ContextFunctionJob(FunctionJob[P, R]):

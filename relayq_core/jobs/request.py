@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from typing import Any, Protocol, Self, Unpack, runtime_checkable
+from typing import Any, Self, Unpack
 
 from relayq_core.errors import InvalidOption, InvalidPayload
 from relayq_core.jobs.habits import add_hints
@@ -58,29 +58,24 @@ def _rebuild_request(kind: type[JobRequest], name: str, payload_json: str, optio
     return kind(name, payload_json, options, registry.get(name))
 
 
-@runtime_checkable
-class Dispatchable(Protocol):
-    """A job class, a job object or a job function: something that knows its job type."""
-
-    def __relayq_request__(self, args: Mapping[str, Any] | None) -> JobRequest:
-        """The request for it, with these arguments where it is a type."""
-        ...
-
-
 def resolve_request(job: Any, args: Mapping[str, Any] | None, registry: Registry) -> JobRequest:
-    """The request that a call of dispatch(job, args) means. Raises InvalidPayload, InvalidOption, TypeError."""
+    """Return the request for what dispatch() was called with; `args` is None where there is no second argument.
+
+    Raises InvalidPayload, InvalidOption, and TypeError for what is not a job.
+    """
     if isinstance(job, JobRequest):
         _refuse_args(validate_name(job.name), args)
         return job
     if isinstance(job, str):
-        return _build_by_name(_validate_job_name(job), args, registry)
-    find = getattr(job, "__relayq_request__", None)
-    if find is None:
+        return _build_by_name(_validate_job_name(job), {} if args is None else args, registry)
+    # a Job class, a Job object and a job function have it
+    build = getattr(job, "__relayq_request__", None)
+    if build is None:
         raise TypeError(
             "dispatch() takes a Job object, a job type with its data, a request from .job() or with_options(), "
             f"or a job's name; got {type(job).__name__}. Is the function decorated with @job?"
         )
-    request: JobRequest = find(args)
+    request: JobRequest = build() if args is None else build(args)
     return request
 
 
@@ -92,9 +87,9 @@ def _validate_job_name(text: str) -> str:
         raise InvalidOption(error.option, problem) from None
 
 
-def _build_by_name(name: str, args: Mapping[str, Any] | None, registry: Registry) -> JobRequest:
-    """The caller may have none of the job's code: then JSON is all that can be checked."""
-    text = encode_json(name, {} if args is None else args)
+def _build_by_name(name: str, args: Mapping[str, Any], registry: Registry) -> JobRequest:
+    """Check the arguments by the job's type, if the caller has its code; otherwise they only have to be JSON."""
+    text = encode_json(name, args)
     if name in registry:
         job_type = registry[name]
         return JobRequest(name=name, payload_json=job_type.recheck(text), job_type=job_type)

@@ -16,7 +16,7 @@ from relayq_core.errors import DispatchIncomplete, DispatchUnknown, KeyTaken, St
 from relayq_core.events.listeners import Events, JobEvent
 from relayq_core.jobs.lineage import current_job
 from relayq_core.jobs.registry import Registry
-from relayq_core.jobs.request import JobRequest
+from relayq_core.jobs.request import JobRequest, resolve_request
 from relayq_core.model import record as records
 from relayq_core.model.backoff import Fixed
 from relayq_core.model.options import NO_OPTIONS, Options
@@ -189,7 +189,9 @@ class Stage:
             for _ in range(3 if again else 1):
                 try:
                     dispatcher = self.dispatcher(actor, by_name=by_name)
-                    answer = dispatcher.dispatch(name, payload(script, failed), given)
+                    registry = self.unknown if by_name else self.known
+                    request = resolve_request(name, payload(script, failed), registry)
+                    answer = dispatcher.dispatch(request, given)
                 except DispatchUnknown:
                     continue
                 except StoreError:
@@ -236,7 +238,8 @@ class Stage:
         wanted = f"job{len(self.ids) + 1}"
         self.ids.append(wanted)
         given = Options.validate(job_id=wanted, queue=QUEUE)
-        answer = self.dispatcher(actor).dispatch("scripted", payload([step or "ok"]), given)
+        request = resolve_request("scripted", payload([step or "ok"]), self.known)
+        answer = self.dispatcher(actor).dispatch(request, given)
         self._answered(wanted, answer, None, self.world.now)
 
     def _answered(self, job_id: str, answer: Dispatched, pk: str | None, since: int) -> None:
