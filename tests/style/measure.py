@@ -92,6 +92,7 @@ def classes(files: Iterable[Path]) -> Iterator[tuple[str, str, int]]:
                 yield _name(path), node.name, len(methods)
 
 
+@functools.cache
 def prose_of_python(path: Path) -> Prose:
     """Return the comments and docstrings of a file."""
     source = path.read_text(encoding="utf-8")
@@ -103,6 +104,7 @@ def prose_of_python(path: Path) -> Prose:
     return _prose(path, "\n".join([*comments, *(docstring for _, docstring in _docstrings(_parse(path)))]))
 
 
+@functools.cache
 def messages_of_python(path: Path) -> Prose:
     """Return the string literals of a file that are not docstrings: errors, help, log lines."""
     tree = _parse(path)
@@ -115,6 +117,7 @@ def messages_of_python(path: Path) -> Prose:
     return _prose(path, "\n".join(texts))
 
 
+@functools.cache
 def prose_of_page(path: Path) -> Prose:
     """Return the text of a page, without code and without the words that docs/STYLE.md lists as bad."""
     return _prose(path, _NOT_PROSE.sub("", path.read_text(encoding="utf-8")))

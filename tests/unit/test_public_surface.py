@@ -38,7 +38,7 @@ def test_every_public_name_is_there_and_documented(name: str) -> None:
 
 
 def test_the_names_of_the_promise_are_public() -> None:
-    """Those of the design's section 4: they may gain company, but none may go."""
+    """Users rely on these names: others may be added, but none may be removed."""
     promised = (
         "Job JobContext JobRecord JobRequest Dispatched RelayQ Settings dispatch get cancel job on "
         "RetryAfter Snooze Bury Exponential Fixed Linear RelayQError InvalidPayload PayloadTooLarge InvalidOption "

@@ -13,7 +13,11 @@ from tests.surfaces.docs.blocks import PAGES
 from tests.surfaces.docs.tables import rows, table
 
 README = ROOT / "README.md"
-WRITTEN = [*PAGES, ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "examples").rglob("README.md"))]
+WRITTEN = [
+    *PAGES,
+    *(ROOT / name for name in ("CONTRIBUTING.md", "SECURITY.md", "CHANGELOG.md", "tests/README.md")),
+    *sorted((ROOT / "examples").rglob("README.md")),
+]
 
 _LINK = re.compile(r"\]\(([^)\s]+)\)")
 _PATH = re.compile(r"`((?:docs|examples|functions|relayq_core|tests|events|requirements)/[\w./-]*)`")
