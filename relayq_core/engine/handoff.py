@@ -16,7 +16,8 @@ from relayq_core.text import summarize_error
 def message(job_id: str, queue: str | None, run_at: int, name: str | None) -> str:
     """Return the JSON that every runner is handed, whichever way it takes.
 
-    `run_at` in epoch milliseconds; queue and name are hints, null where they are not known.
+    `run_at` in epoch milliseconds, 0 for a job that is to start at once; queue and name are hints, null
+    where they are not known.
     """
     return json.dumps({"job_id": job_id, "run_at": run_at, "queue": queue, "name": name})
 
@@ -33,7 +34,8 @@ class Handoffs:
         try:
             if seconds_left() <= 0:
                 raise TimeoutError("no time is left for it")
-            self._handoff.offer(record.id, record.queue, record.available_at, name=record.name)
+            run_at = 0 if record.is_immediate else record.available_at
+            self._handoff.offer(record.id, record.queue, run_at, name=record.name)
         except Exception as error:
             logger.warning(
                 "the handoff failed (%s); the sweeper will start the job",

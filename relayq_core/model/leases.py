@@ -109,7 +109,8 @@ def claim(record: JobRecord, lease: Lease) -> JobRecord:
 
 def is_claimable(record: JobRecord, *, now: int, name: str | None = None) -> bool:
     """Whether a runner may claim it now, if it has that name. The store's condition says the same."""
-    return record.status.is_waiting and record.available_at <= now and name in {None, record.name}
+    is_time = record.available_at <= now or record.is_immediate
+    return record.status.is_waiting and is_time and name in {None, record.name}
 
 
 def compute_patience(policy: Policy) -> int:

@@ -85,7 +85,7 @@ class JobRecord(Value, kw_only=True):
     errors_json: str | None = None
     created_at: int
     updated_at: int
-    #: not to be started before this
+    #: not to be started before this, unless it is immediate
     available_at: int
     started_at: int | None = None
     finished_at: int | None = None
@@ -122,6 +122,14 @@ class JobRecord(Value, kw_only=True):
     def is_newer(self) -> bool:
         """A newer version wrote it, and this one is not able to go on with it: it is left as it is."""
         return not self.status.is_known or (self.needs or 0) > CAN
+
+    @property
+    def is_immediate(self) -> bool:
+        """It was dispatched without a delay and has not begun: then no clock decides when it may start.
+
+        `available_at` is its caller's time, and that clock may be ahead of the runner's.
+        """
+        return self.attempt == 0 and self.available_at == self.created_at
 
     @property
     def payload(self) -> Any:

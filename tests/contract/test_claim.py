@@ -97,6 +97,14 @@ def test_a_job_is_never_taken_before_its_time(store: JobStore, clock: ManualCloc
     assert store.claim("job-1", a_lease(now=NOW + 5_000)).done
 
 
+@pytest.mark.parametrize("attempt", [0, 1])
+def test_a_job_without_a_delay_is_taken_whatever_its_callers_clock_said(store: JobStore, attempt: int) -> None:
+    """Callers are laptops too. From its first attempt on its moments are a runner's."""
+    moment = NOW + 30_000
+    store.add(a_job(attempt=attempt, created_at=moment, available_at=moment))
+    assert store.claim("job-1", a_lease()).done is (attempt == 0)
+
+
 def test_a_job_that_is_not_there_is_refused_without_a_row(store: JobStore) -> None:
     """The handoff of a job that was deleted meanwhile ends quietly."""
     assert store.claim("nobody", a_lease()) == Answer(False, None)

@@ -67,7 +67,7 @@ def test_the_sweeper_sets_it_aside_and_goes_on(edited: Tables, clock: ManualCloc
     clock.advance(seconds=1)
     swept = relayq.sweeper.sweep(clock.countdown(seconds=150))
     assert swept.counts == {"unreadable": 1, "nudged": 1}
-    assert handoff.offers == [Offer("good", "emails", NOW)]
+    assert handoff.offers == [Offer("good", "emails", 0)]
     (row,) = (r for r in store.list_due(compute_shard("emails", "job-1"), 10**15, 10).rows if r.job_id == "job-1")
     assert row == Due(clock.now() + HOUR, "job-1", "emails")
     assert relayq.sweeper.sweep(clock.countdown(seconds=150)).counts == {}

@@ -51,7 +51,7 @@ def test_a_job_is_written_down_and_then_handed_off(bench: Bench) -> None:
         due_at=NOW + 30 * SECOND,
     )
     assert str(read_row(bench, dispatched.job_id).backoff) == "30,120"
-    assert bench.handoff.offers == [Offer(dispatched.job_id, "greetings", NOW)]
+    assert bench.handoff.offers == [Offer(dispatched.job_id, "greetings", 0)]
 
 
 def test_the_queue_is_made_known_before_its_first_job() -> None:
@@ -153,7 +153,7 @@ def test_a_lost_handoff_never_fails_a_dispatch(
     bench.handoff.offers.clear()
     bench.clock.advance(seconds=30)
     bench.sweep()
-    assert bench.handoff.offers == [Offer(dispatched.job_id, "default", NOW)]
+    assert bench.handoff.offers == [Offer(dispatched.job_id, "default", 0)]
 
 
 # --- delays ---
@@ -164,7 +164,7 @@ def test_a_short_delay_is_handed_off_at_once_with_its_moment(bench: Bench, delay
     """A runner sleeps it; the sweeper looks only if that came to nothing."""
     dispatched = bench.relayq.dispatch("greet", delay=delay)
     moment = NOW + round(delay * SECOND)
-    assert bench.handoff.offers == [Offer(dispatched.job_id, "default", moment)]
+    assert bench.handoff.offers == [Offer(dispatched.job_id, "default", moment if delay else 0)]
     assert read_row(bench, dispatched.job_id).available_at == moment
     assert read_row(bench, dispatched.job_id).due_at == moment + 30 * SECOND
 
@@ -277,7 +277,7 @@ def test_dispatching_again_with_the_same_id_is_the_same_job(bench: Bench) -> Non
     again = bench.relayq.dispatch("greet", {"n": 1}, job_id="mine")
     assert first == again
     assert list(bench.store.jobs) == ["mine"]
-    assert bench.handoff.offers == [Offer("mine", "default", NOW)] * 2
+    assert bench.handoff.offers == [Offer("mine", "default", 0)] * 2
 
 
 def test_dispatching_again_does_not_wake_what_is_running_or_done(bench: Bench) -> None:
@@ -354,7 +354,7 @@ def test_a_put_that_was_not_answered_is_looked_up(told: list[str]) -> None:
     dispatched = bench.relayq.dispatch("greet")
     assert dispatched.handed_off
     assert bench.store.get(dispatched.job_id) is not None
-    assert bench.handoff.offers == [Offer(dispatched.job_id, "default", NOW)]
+    assert bench.handoff.offers == [Offer(dispatched.job_id, "default", 0)]
     assert told == ["dispatched"]
 
 
@@ -407,3 +407,22 @@ def test_no_log_line_shows_the_payload(bench: Bench, caplog: pytest.LogCaptureFi
     bench.relayq.dispatch("greet", {"password": "hunter2"}, unique="k")
     assert caplog.records
     assert "hunter2" not in caplog.text
+
+
+# --- a caller's clock ---
+
+
+@pytest.mark.parametrize("ahead", [3, 30, 80, 600])
+def test_a_job_without_a_delay_starts_at_once_however_far_its_callers_clock_is_ahead(ahead: int) -> None:
+    """Callers are laptops too. Nothing sleeps, and the sweeper is not needed."""
+    bench = Bench()
+    bench.clock.advance(seconds=ahead)
+    job_id = bench.relayq.dispatch("greet").job_id
+    bench.clock.advance(seconds=-ahead)
+    began = bench.clock.now()
+    (offer,) = bench.handoff.offers
+    bench.relayq.runner.run(offer.job_id, offer.run_at, bench.clock.countdown(seconds=60))
+    record = bench.store.get(job_id)
+    assert record is not None
+    assert record.started_at == began
+    assert bench.clock.now() == began

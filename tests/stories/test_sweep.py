@@ -43,7 +43,7 @@ def test_a_job_that_no_runner_claimed_is_handed_off_again(bench: Bench) -> None:
     bench.clock.advance(seconds=1)
     swept = bench.sweep(Scope())
     assert swept.counts == {"nudged": 1}
-    assert bench.handoff.offers == [Offer("a", "greetings", NOW)]
+    assert bench.handoff.offers == [Offer("a", "greetings", 0)]
     assert read_row(bench, "a").nudges == 1
 
 
@@ -245,7 +245,7 @@ def test_a_job_that_settles_in_the_middle_of_a_look_is_left(
     monkeypatch.setattr(bench.store, "settle", settled_first)
     assert bench.sweep(Scope()).counts == {"left": 1}
     assert read_row(bench, "a").status is Status.CANCELLED
-    assert bench.handoff.offers == [Offer("a", "default", NOW)]
+    assert bench.handoff.offers == [Offer("a", "default", 0)]
 
 
 @pytest.mark.parametrize("stale", ["ended", "gone", "moved"])

@@ -214,9 +214,16 @@ def test_the_claim_of_an_exhausted_job_is_not_counted() -> None:
 @pytest.mark.parametrize("status", Status)
 def test_a_waiting_job_can_be_claimed_from_its_time_on(status: Status) -> None:
     """Never early by the runner's clock."""
-    job = a_job(status=status, available_at=NOW)
+    job = a_job(status=status, created_at=NOW - 1, available_at=NOW)
     assert leases.is_claimable(job, now=NOW) is status.is_waiting
     assert not leases.is_claimable(job, now=NOW - 1)
+
+
+@pytest.mark.parametrize("attempt", [0, 1])
+def test_a_job_without_a_delay_can_be_claimed_whatever_its_callers_clock_said(attempt: int) -> None:
+    """A caller 30 seconds ahead would have it started 30 seconds late, and a runner billed for the wait."""
+    job = a_job(attempt=attempt, created_at=NOW + 30_000, available_at=NOW + 30_000)
+    assert leases.is_claimable(job, now=NOW) is (attempt == 0)
 
 
 # --- bounds ---

@@ -46,6 +46,8 @@ _FREE = "attribute_not_exists(pk) OR expires_at <= :now"
 _WAITING = "#status IN (:pending, :retrying)"
 _WAITING_VALUES = {":pending": {"S": "pending"}, ":retrying": {"S": "retrying"}}
 _ENDED = frozenset(status.value for status in Status if status.is_ended)
+#: No clock decides when a job may start that was dispatched without a delay: its caller's may be ahead.
+_ITS_TIME = "(available_at <= :now OR (attempt = :zero AND available_at = created_at))"
 _HELD = "#status = :processing AND lease_id = :lease"
 #: A row of a newer version may need more than this one can do.
 _ABLE = "(attribute_not_exists(needs) OR needs <= :can)"
@@ -284,8 +286,7 @@ class DynamoStore:
                     " attempt = attempt + if_not_exists(next_counts, :one),"
                     " nudges = :zero, started_at = :now, updated_at = :now"
                 ),
-                ConditionExpression=f"{_WAITING} AND available_at <= :now AND {_ABLE}"
-                + (" AND #name = :name" if named else ""),
+                ConditionExpression=f"{_WAITING} AND {_ITS_TIME} AND {_ABLE}" + (" AND #name = :name" if named else ""),
                 ExpressionAttributeNames={**_STATUS, **_NAME} if named else _STATUS,
                 ExpressionAttributeValues={
                     **_WAITING_VALUES,

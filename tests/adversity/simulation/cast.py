@@ -172,11 +172,13 @@ class Stage:
         by_name: bool = False,
         queue: str = QUEUE,
         failed: str = "",
+        ahead: int | None = None,
         **options: Any,
     ) -> None:
-        """A caller dispatches a scripted job; one that is told "unknown" does it again with the same id.
+        """A caller dispatches a scripted job; one whose outcome is unknown does it again with the same id.
 
-        `by_name`: the caller has none of the job's code; `failed`: what the job's failed() does.
+        `by_name`: the caller has none of the job's code; `failed`: what the job's failed() does; `ahead`: how many
+        milliseconds the caller's clock is ahead of the true time.
         """
         wanted = f"job{len(self.ids) + 1}"
         self.ids.append(wanted)
@@ -199,7 +201,8 @@ class Stage:
                 self._answered(wanted, answer, None if key is None else build_unique_pk(name, key), since)
                 return
 
-        self.world.spawn("dispatcher", body, delay=delay, skew=self.skew(), lives=120_000)
+        skew = self.skew() if ahead is None else ahead
+        self.world.spawn("dispatcher", body, delay=delay, skew=skew, lives=120_000)
 
     def dispatch_many(self, scripts: list[list[str]], *, delay: int = 0, unique: str | None = None) -> None:
         """A caller dispatches several jobs in one call; the last one has the unique key."""

@@ -24,7 +24,8 @@ class Handlers:
         self._hold(3, attempt == record.attempt and 1 <= attempt <= most, job_id, f"attempt {attempt} of {most}")
         self._hold(6, story.completed_at is None, job_id, "started after its success was written")
         self._hold(11, not story.cancel_acknowledged, job_id, "started after its cancel was acknowledged")
-        self._hold(13, now + actor.skew + self._book.play >= record.available_at, job_id, "started early")
+        is_time = now + actor.skew + self._book.play >= record.available_at or record.available_at == record.created_at
+        self._hold(13, is_time, job_id, "started early")
         self._hold(4, all(start.lease != lease for start in story.starts), job_id, "two starts under one lease")
         self._hold(4, self._book.is_holder(actor, lease), job_id, "started without holding the lease")
         for other in story.running.values():

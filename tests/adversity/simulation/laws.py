@@ -57,7 +57,10 @@ LAWS: dict[int, Law] = {
         "A row is in the index while its job lives, and expires only once it has ended.",
         internal="the sweeper finds what is in the index, and DynamoDB deletes what expires",
     ),
-    13: Law("No handler starts before its job's time, by the runner's clock."),
+    13: Law(
+        "No handler starts before its job's time, by the runner's clock; a job that was dispatched without a delay "
+        "has no time to wait for."
+    ),
     14: Law("Once faults cease every accepted job ends, so each is started that was not cancelled before."),
     15: Law("`get()` finds every accepted job, until it expires or is forgotten."),
     16: Law(
@@ -85,8 +88,9 @@ LAWS: dict[int, Law] = {
         internal="else the backlog of one queue would keep the others waiting, and break law 25",
     ),
     25: Law(
-        "A job is claimed within 2 seconds of its time where nothing goes wrong, within STALE, a tick and a nudge "
-        "where only its handoff is lost, and always within 15 minutes, a tick and the index's lag."
+        "A job is claimed within 2 seconds of its time where nothing goes wrong, however far its caller's clock is "
+        "ahead if it has no delay; within STALE, a tick and a nudge where only its handoff is lost, and always within "
+        "15 minutes, a tick and the index's lag."
     ),
     26: Law("A job writes as much as docs/units.json says, and reads nothing, where nothing goes wrong."),
 }

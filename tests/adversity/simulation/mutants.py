@@ -177,6 +177,12 @@ def claim_comes_early() -> list[Patch]:
 
 
 @mutant
+def clock_of_the_caller_decides() -> list[Patch]:
+    """A job without a delay waits until the runner's clock has reached its caller's."""
+    return [(JobRecord, "is_immediate", property(lambda self: False))]
+
+
+@mutant
 def own_claim_is_not_recognised() -> list[Patch]:
     """A claim whose answer was lost is taken for somebody else's; its attempt is spent for nothing."""
 
