@@ -1,6 +1,6 @@
 """`python -m tests.parts`: what CI runs, part by part, each with the time it took beside its budget.
 
-All parts are run, also after one that failed. A part that is over its budget is told by a warning and fails nothing: a
+All parts are run, also after one that failed. A part that is over its budget gets a warning and fails nothing: a
 slow machine is no defect. The last line counts the tests of all parts, and those that failed. Exits with 1 if a part
 failed.
 """

@@ -40,7 +40,7 @@ ROW = Row("Dispatch", "a thing", "the least", 1.05, goal=1.10)
 def test_a_row_is_judged_by_its_goal_unless_its_base_was_not_equal_to_itself(
     changes: dict[str, Any], verdict: Verdict
 ) -> None:
-    """Less than what was wanted is as wrong as more, where it was to be exact; times that are near it tell nothing."""
+    """Less than the goal is as wrong as more, where it was to be exact; times that are near it prove nothing."""
     assert dataclasses.replace(ROW, **changes).verdict is verdict
 
 
@@ -80,7 +80,7 @@ def test_a_run_is_read_as_it_was_written(tmp_path: Path, monkeypatch: pytest.Mon
 
 
 def test_the_page_shows_the_run_that_is_kept() -> None:
-    """Nobody edits a number by hand."""
+    """No number is edited by hand."""
     if not table.RESULTS.exists():
         pytest.skip("make bench has not been run to its end yet")
     page = table.PAGE.read_text()

@@ -58,7 +58,7 @@ def showcase() -> Showcase:
 
 @pytest.fixture
 def server(showcase: Showcase) -> Iterator[DashboardServer]:
-    """The dashboard of it, with two jobs whose code is at hand."""
+    """The dashboard of it, with two jobs whose code is there."""
     from relayq_core import job
 
     with isolated_registry():

@@ -43,7 +43,7 @@ _CUT_TABLES = "[...document.querySelectorAll('.scroll')].filter(part => part.scr
 def test_every_screen_fits_and_complains_of_nothing(
     watched: Watched, server: DashboardServer, width: int, scheme: str
 ) -> None:
-    """No console error, nobody else is asked, nothing sticks out. PICTURES_FOLDER is where pictures are kept."""
+    """No console error, no other host is asked, nothing sticks out. PICTURES_FOLDER is where pictures are kept."""
     page = watched.page(server.url, width=width, scheme=scheme)
     for name, path in SCREENS.items():
         page.goto(server.address + path)
@@ -146,7 +146,7 @@ def test_the_keyboard_is_enough(watched: Watched, server: DashboardServer) -> No
 def test_a_page_refreshes_itself_while_it_is_seen_and_rests_while_it_is_hidden(
     watched: Watched, server: DashboardServer, showcase: Showcase
 ) -> None:
-    """Nobody pays for a tab that is forgotten."""
+    """A tab that is forgotten costs nothing."""
     page = watched.page(server.url)
     expect(page.locator("tr", has_text="webhooks")).to_be_visible()
     showcase.store.register_queue("zeppelins")
@@ -200,7 +200,7 @@ def test_without_scripts_everything_is_there_and_can_be_done(watched: Watched, s
 def test_a_read_only_dashboard_offers_nothing_and_refuses_what_is_sent_all_the_same(
     watched: Watched, showcase: Showcase
 ) -> None:
-    """A form that somebody makes by hand is refused too."""
+    """A form that was made by hand is refused too."""
     with serve(showcase.relayq, may_change=False) as server:
         page = watched.page(server.url)
         watched.expected = {403}

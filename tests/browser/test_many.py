@@ -46,7 +46,7 @@ def _keep(page: Page, name: str) -> None:
 def test_a_table_that_refuses_is_told_and_the_work_goes_on_from_there(
     planned: Callable[[], Page], showcase: Showcase, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Nothing moves while nothing is done, and nobody has to begin again."""
+    """Nothing moves while nothing is done, and the operator does not have to begin again."""
     page = planned()
     real, asked = showcase.store.redrive, []
 

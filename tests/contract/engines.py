@@ -45,7 +45,7 @@ class Tables:
         return dict(answer["Item"])
 
     def edit(self, job_id: str, **attributes: dict[str, str]) -> None:
-        """Overwrite attributes of a job's row, as somebody at a console might."""
+        """Overwrite attributes of a job's row, as an operator at a console might."""
         self.client.update_item(
             TableName=self.jobs,
             Key={"pk": {"S": f"job#{job_id}"}},

@@ -26,7 +26,7 @@ class Sent:
 
 @contextmanager
 def answers_lost(client: Any, operation: str, times: int = 1) -> Iterator[Sent]:
-    """The request arrives and takes effect, and its answer never comes: so often, then all is well."""
+    """The request arrives and takes effect, and its answer never comes: `times` times, then all is well."""
     session = URLLib3Session(timeout=20)
     sent = Sent()
 
@@ -46,7 +46,7 @@ def answers_lost(client: Any, operation: str, times: int = 1) -> Iterator[Sent]:
 
 @contextmanager
 def never_sent(client: Any, operation: str, times: int = 10**6) -> Iterator[Sent]:
-    """The request gets lost on its way, so often."""
+    """The request gets lost on its way, `times` times."""
     sent = Sent()
 
     def lose(request: Any, **kwargs: Any) -> None:
@@ -77,7 +77,7 @@ class Refusal:
 
 @contextmanager
 def refusing(client: Any, operation: str, refusal: Refusal, times: int = 10**6) -> Iterator[Sent]:
-    """DynamoDB answers so, so often, and does nothing; then all is well."""
+    """DynamoDB answers like this, `times` times, and does nothing; then all is well."""
     sent = Sent()
     moto = botocore_stubber.enabled
 

@@ -38,7 +38,7 @@ def test_a_new_job_reads_back_as_it_was_given(store: JobStore) -> None:
 
 
 def test_an_id_that_is_taken_answers_with_the_row_that_has_it(store: JobStore) -> None:
-    """A dispatch whose answer was lost meets its own row, and must be able to tell it from another's."""
+    """A dispatch whose answer was lost meets its own row, and must be able to distinguish it from another's."""
     first = a_job(payload_json='{"n":1}')
     store.add(first)
     assert store.add(a_job(payload_json='{"n":2}')) == Added(found=first)
@@ -68,7 +68,7 @@ def test_an_id_whose_row_has_expired_is_free(store: JobStore, claimed: Claimed, 
 
 
 def test_a_unique_key_that_is_taken_answers_with_its_holder(store: JobStore) -> None:
-    """The duplicate's caller is told the first job's id, and nothing is written."""
+    """The duplicate's caller gets the first job's id, and nothing is written."""
     store.add(keyed(id="first"))
     assert store.add(keyed(id="second")) == Added(holder="first")
     assert store.get("second") is None

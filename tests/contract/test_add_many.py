@@ -19,7 +19,7 @@ Claimed = Callable[..., JobRecord]
 
 
 def some(count: int, **changes: object) -> list[JobRecord]:
-    """So many jobs."""
+    """Make `count` jobs."""
     return [a_job(**{"id": f"job-{number}", **changes}) for number in range(1, count + 1)]
 
 

@@ -74,7 +74,7 @@ def test_an_expired_failure_is_none(store: JobStore, buried: Claimed, clock: Man
 
 
 def test_more_than_a_hundred_jobs_are_read_at_once(store: JobStore) -> None:
-    """DynamoDB answers a hundred at a time; whoever asks does not have to know."""
+    """DynamoDB answers a hundred at a time; callers do not have to know."""
     for n in range(105):
         store.add(a_job(id=f"job-{n}"))
     wanted = [f"job-{n}" for n in range(105)]
@@ -98,7 +98,7 @@ def test_failures_are_listed_newest_first_by_queue(store: JobStore, buried: Clai
 
 
 def test_failures_are_listed_from_a_moment_on(store: JobStore, buried: Claimed) -> None:
-    """Whoever goes on where a list ended reads nothing of what came before; of that very moment all come again."""
+    """A caller that goes on where a list ended reads nothing from before; of that very moment all come again."""
     for n in range(6):
         buried(id=f"job-{n}", at=NOW + n // 2)
     buried(id="other", queue="reports")
@@ -142,7 +142,7 @@ def test_the_list_of_failures_shows_heads(store: JobStore, buried: Claimed) -> N
 
 
 def test_the_head_of_an_error_is_its_first_200_bytes(store: JobStore, buried: Claimed) -> None:
-    """Whoever looks for a word among them finds it, though a traceback follows; no character is cut in half."""
+    """An operator who looks for a word among them finds it, though a traceback follows; no character is cut in half."""
     begins = "HTTPError: " + "x" * 120 + " answered 503 " + "x" * 53
     buried(error=begins + "\N{SNOWMAN} and more\n  at /var/task/jobs/billing.py:88 in charge" + "y" * 200)
     (head,) = store.list_failed("emails", 10)
@@ -266,7 +266,7 @@ def test_a_redrive_renews_its_own_window(store: JobStore, buried: Claimed, clock
 
 
 def test_a_redrive_of_what_is_not_there_is_none(store: JobStore, buried: Claimed) -> None:
-    """Forgotten meanwhile."""
+    """It was forgotten since the operator read it."""
     failed = buried(unique_pk=KEY)
     store.forget(failed.id)
     assert store.redrive(failed, a_redrive(failed)) is None

@@ -59,7 +59,7 @@ def test_a_status_is_looked_for_beyond_the_first_rows(relayq: RelayQ, store: Job
 def test_a_row_that_cannot_be_read_does_not_keep_a_queue_from_being_cleared(
     relayq: RelayQ, store: JobStore, spoil: Callable[[str], None]
 ) -> None:
-    """It stays for the sweeper to tell of."""
+    """It stays, and the sweeper reports it."""
     for n in range(3):
         store.add(a_job(id=f"job-{n}"))
     spoil("job-1")

@@ -53,7 +53,7 @@ def refused_with(*parts: str) -> Iterator[None]:
 # --- again ---
 
 
-#: Two tries of one transaction may overlap: the first takes effect, though the second is told that it is in progress.
+#: Two tries of one transaction may overlap: the first takes effect, though the second hears that it is in progress.
 OVERLAPS = ["TransactionInProgressException", "ReplicatedWriteConflictException", "ServiceUnavailable"]
 
 
@@ -304,7 +304,7 @@ def test_a_request_that_boto_refuses_is_told_as_a_defect(tables: Tables, clock: 
         store.add(a_job())
 
 
-# --- what nobody answered ---
+# --- no answer came ---
 
 
 @pytest.mark.parametrize("lose", [answers_lost, never_sent])

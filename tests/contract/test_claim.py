@@ -106,7 +106,7 @@ def test_a_job_without_a_delay_is_taken_whatever_its_callers_clock_said(store: J
 
 
 def test_a_job_that_is_not_there_is_refused_without_a_row(store: JobStore) -> None:
-    """The handoff of a job that was deleted meanwhile ends quietly."""
+    """The handoff of a job that was deleted since ends quietly."""
     assert store.claim("nobody", a_lease()) == Answer(False, None)
 
 
@@ -180,7 +180,7 @@ def test_a_heartbeat_renews_the_lease_and_nothing_else(store: JobStore) -> None:
 
 
 def test_only_the_holder_renews_its_lease(store: JobStore) -> None:
-    """Whoever lost it hears so, and must end what it runs."""
+    """A runner that lost it hears so, and must end what it runs."""
     store.add(a_job())
     before = store.claim("job-1", a_lease("mine")).record
     assert before is not None

@@ -33,7 +33,7 @@ def jobs() -> Iterator[None]:
 
 
 def relayq_on(tables: Tables, clock: ManualClock) -> RelayQ:
-    """On real expressions, with a handoff that tells nobody."""
+    """On real expressions, with a handoff that starts no runner."""
     settings = Settings(jobs_table="j", failed_table="f", runner_function="r")
     return RelayQ(settings, store=tables.store(clock), handoff=RecordingHandoff(), clock=clock)
 

@@ -57,7 +57,7 @@ def test_an_offer_goes_to_the_runner_of_its_queue(
 def test_a_runner_that_hands_on_invokes_itself_whatever_the_queue(
     client: FakeLambda, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The function that was told of the job is the right one; its name may stand in no setting of its own."""
+    """The function that was handed the job is the right one; its name may stand in no setting of its own."""
     monkeypatch.setenv("AWS_LAMBDA_FUNCTION_NAME", "myself")
     LambdaInvoke(lambda: client, "runner", {"reports": "heavy"}).offer("job-1", "reports", 7, name="build", here=True)
     (request,) = client.requests
@@ -66,7 +66,7 @@ def test_a_runner_that_hands_on_invokes_itself_whatever_the_queue(
 
 
 def test_no_client_is_made_before_the_first_offer() -> None:
-    """Whoever never hands off, such as a job with a long delay, does not pay for it."""
+    """A process that never hands off, such as one whose jobs have a long delay, does not pay for it."""
     made: list[FakeLambda] = []
 
     def make() -> FakeLambda:
@@ -109,7 +109,7 @@ def test_a_runner_behind_an_alias_hands_on_to_that_alias(
     [("reports", "heavy:live", "RunnerFunctionArns of the RelayQ stack"), ("emails", "runner", "DispatchPolicyArn")],
 )
 def test_a_denied_handoff_says_where_the_right_is_given(queue: str, function: str, fix: str) -> None:
-    """A runner of one's own is known to RelayQ's policies only where the stack was told of it."""
+    """RelayQ's policies know a runner of one's own only if it was given to the stack as a parameter."""
     denied = {"Error": {"Code": "AccessDeniedException", "Message": "no identity-based policy allows it"}}
 
     class Denying(FakeLambda):

@@ -62,7 +62,7 @@ def test_asking_is_a_consistent_read(tables: Tables, clock: ManualClock, window:
 def test_an_item_that_was_edited_by_hand_is_read_as_the_transaction_reads_it(
     tables: Tables, clock: ManualClock
 ) -> None:
-    """It is taken, and by whom nobody knows."""
+    """It is taken, and its holder is unknown."""
     store = tables.store(clock)
     tables.client.put_item(TableName=tables.jobs, Item={"pk": {"S": KEY}})
     assert store.find_holder(KEY) == "unknown"

@@ -1,4 +1,4 @@
-"""HANDOFF=http against a real HTTP server: whatever it does, the job is safe, and nobody hears of the token."""
+"""HANDOFF=http against a real HTTP server: whatever it does, the job is safe, and the token is shown to no one."""
 
 import json
 import logging
@@ -130,7 +130,7 @@ def test_a_connection_is_used_again_after_a_refusal(endpoint: Endpoint, handoff:
 
 
 def test_an_endless_answer_is_not_read(endpoint: Endpoint, handoff: HttpHandoff) -> None:
-    """Whatever answers there may not keep whoever dispatches."""
+    """A server that sends without end may not keep the dispatcher."""
     endpoint.body = b"x" * 1_000_000
     for _ in range(2):
         handoff.offer("job-1", "emails", 0)
@@ -221,7 +221,7 @@ def test_the_first_of_two_tokens_is_sent(endpoint: Endpoint) -> None:
 
 
 def test_the_limits_of_time_are_short() -> None:
-    """Whoever dispatches may be answering a request of their own."""
+    """The dispatcher may be answering a request of its own."""
     assert (http_handoff._TIMEOUT.connect_timeout, http_handoff._TIMEOUT.read_timeout) == (1, 3)
 
 
@@ -230,7 +230,7 @@ def test_the_limits_of_time_are_short() -> None:
     [({"http_endpoint": ""}, "RELAYQ_HTTP_ENDPOINT"), ({"http_token": ()}, "RELAYQ_HTTP_TOKEN")],
 )
 def test_without_endpoint_or_token_the_first_use_says_so(missing: dict[str, Any], variable: str) -> None:
-    """Else every handoff would be lost, and nobody would notice but by a delay."""
+    """Else every handoff would be lost, and only a delay would show it."""
     with pytest.raises(SettingsError, match=f"{variable}: it is not set"):
         relayq_over(Endpoint(url="https://a.example/_relayq/run"), **missing)
 
@@ -297,7 +297,7 @@ def test_tokens_are_fetched_once_and_again_after_their_lifetime() -> None:
 
 
 def test_a_fetch_that_failed_is_not_tried_again_at_once() -> None:
-    """Whoever knocks at a closed door cannot have us call AWS each time."""
+    """A caller that knocks at a closed door cannot make RelayQ call AWS each time."""
     keeper, clock = Keeper("hunter2"), ManualClock()
     tokens = HttpTokens((), "relayq-token", keeper, clock)
     with pytest.raises(SettingsError):

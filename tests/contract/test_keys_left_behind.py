@@ -1,4 +1,4 @@
-"""A job ends also where its role may not delete its key with it, and the key is then anybody's.
+"""A job ends also where its role may not delete its key with it, and the next dispatch may take the key.
 
 What AWS takes for the keys of a transaction when it judges `dynamodb:LeadingKeys` cannot be tried here: it may refuse a
 grant that allows each member by itself.
@@ -113,7 +113,7 @@ def test_a_redrive_takes_over_what_was_left_behind_too(engine: Engine) -> None:
 
 
 def test_a_key_that_was_taken_meanwhile_is_not_taken_over(tables: Tables, clock: ManualClock) -> None:
-    """The job that had ended may have been redriven, and has its key anew: the same id, and another moment."""
+    """The job that had ended may have been redriven, and has its key again: the same id, and another moment."""
     store = tables.store(clock)
     item = {"pk": {"S": KEY}, "job_id": {"S": "job-1"}, "taken_at": {"N": str(NOW - 1)}}
     tables.client.put_item(TableName=tables.jobs, Item=item)

@@ -1,4 +1,4 @@
-"""DynamoDB did what it was asked and nobody heard: each write recognises its own first try."""
+"""DynamoDB did what it was asked and the answer was lost: each write recognises its own first try."""
 
 from __future__ import annotations
 
@@ -129,7 +129,7 @@ def test_a_burial_recognises_its_own_write(
 def test_a_deletion_recognises_its_own_write(
     store: JobStore, tables: Tables, running: Callable[..., JobRecord], key: str | None, operation: str
 ) -> None:
-    """The row is gone, as it was meant to be."""
+    """The row is gone, as the settle asked."""
     before = running(unique_pk=key)
     with answers_lost(tables.client, operation):
         assert store.settle(before, a_deletion(before)) is Settled.DONE
@@ -152,7 +152,7 @@ def test_a_redrive_recognises_its_own_write(
 
 
 def test_a_cancel_has_cancelled(store: JobStore, tables: Tables) -> None:
-    """The second try is refused; whoever looks finds the job cancelled."""
+    """The second try is refused; a caller who looks finds the job cancelled."""
     store.add(a_job())
     with answers_lost(tables.client, "UpdateItem"):
         store.cancel_waiting(a_job(), a_cancellation(a_job()))
@@ -183,7 +183,7 @@ def test_a_queue_is_registered_once_or_twice_alike(store: JobStore, tables: Tabl
     assert store.list_queues() == ["emails"]
 
 
-# --- nobody ever answers ---
+# --- no answer ever comes ---
 
 
 @pytest.mark.parametrize("lose", [answers_lost, never_sent])

@@ -83,7 +83,7 @@ def test_of_many_runners_one_claims(store: JobStore) -> None:
 
 
 def test_of_many_dispatches_with_one_key_one_is_accepted(store: JobStore) -> None:
-    """All others are told its id, and leave nothing behind."""
+    """All other callers get its id, and leave nothing behind."""
 
     def race(n: int) -> None:
         ids = [f"job-{n}-{k}" for k in range(THREADS)]
@@ -164,7 +164,7 @@ def test_of_a_cancel_and_a_claim_one_comes_first(store: JobStore) -> None:
 
 
 def test_a_mark_beside_a_failure_is_either_heeded_or_refused(store: JobStore) -> None:
-    """Whoever was told that the cancel is noted can rely on it."""
+    """A caller who hears that the cancel is noted can rely on it."""
 
     def race(before: JobRecord) -> None:
         def write(k: int) -> object:

@@ -80,13 +80,13 @@ class Server:
 
     @contextmanager
     def client(self) -> Iterator[Redis]:
-        """Somebody else who uses it."""
+        """Another client that uses it."""
         with Redis.from_url(self.url) as client:
             yield client
 
 
 def free_port() -> int:
-    """A port that nobody listens on."""
+    """A port that nothing listens on."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port: int = free.getsockname()[1]
@@ -289,7 +289,7 @@ def test_a_connection_that_was_closed_meanwhile_is_no_failure(
 def test_a_redis_that_accepts_and_never_answers_changes_no_answer(
     server: Server, hint_at: Callable[..., RedisHint], failures: list[BaseException | None]
 ) -> None:
-    """The caller leaves after 25 ms; the call that nobody waits for ends by its socket's timeout."""
+    """The caller leaves after 25 ms; the call that it left behind ends by its socket's timeout."""
     bench = Bench(hint=hint_at(server.url, patience=PATIENCE))
     with server.frozen():
         dispatch_twice(bench)
@@ -298,7 +298,7 @@ def test_a_redis_that_accepts_and_never_answers_changes_no_answer(
 
 @contextmanager
 def talker(answer: Callable[[socket.socket], None]) -> Iterator[int]:
-    """A server that says whatever it likes to whoever connects; answers with its port."""
+    """Start a server that sends whatever it likes to each client; return its port."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
 
         def serve() -> None:
@@ -415,7 +415,7 @@ def test_a_redis_that_refuses_to_write_changes_no_answer(
 
 
 def test_a_forked_process_has_a_connection_of_its_own(server: Server) -> None:
-    """The parent's thread is not there: a server that forks its workers must not wait in vain in each of them."""
+    """The parent's thread is not there: a server that forks its workers must not wait for it in each of them."""
     program = (
         "import os, sys, warnings\n"
         "warnings.simplefilter('ignore')\n"  # from 3.12 on, Python warns of forks beside threads

@@ -92,7 +92,7 @@ def test_a_settle_keeps_what_others_wrote_meanwhile(store: JobStore, claimed: Cl
 
 
 def test_a_settle_keeps_why_there_is_no_result(store: JobStore, claimed: Claimed) -> None:
-    """Whoever asks for the job is told."""
+    """A caller who asks for the job sees the reason."""
     before = claimed()
     store.settle(before, completion(before, problem="40000 bytes, the limit is 32768"))
     after = store.get(before.id)
@@ -158,7 +158,7 @@ def test_a_stale_runner_cannot_settle_a_job_claimed_again(store: JobStore, claim
 
 @pytest.mark.parametrize("make", [*SETTLES, a_burial])
 def test_a_stale_runner_cannot_settle_a_job_that_waits_again(store: JobStore, claimed: Claimed, make: Make) -> None:
-    """The sweeper released it, nobody has claimed it yet."""
+    """The sweeper released it, and no runner has claimed it yet."""
     before = claimed()
     store.settle(before, a_release(before, "sweep-0"))
     waiting = store.get(before.id)
@@ -218,18 +218,18 @@ def test_a_deletion_recognises_its_own_first_try(store: JobStore, claimed: Claim
 
 
 def test_two_sweepers_that_release_one_lease_release_it_once(store: JobStore, claimed: Claimed) -> None:
-    """Ticks may overlap: each bears a token of its own, and the second finds the lease gone."""
+    """Ticks may overlap: each has a token of its own, and the second finds the lease gone."""
     before = claimed()
     assert store.settle(before, a_release(before, "sweep-1")) is Settled.DONE
     assert store.settle(before, a_release(before, "sweep-2")) is Settled.LOST
 
 
-# --- a cancel that came meanwhile ---
+# --- a cancel that came while it ran ---
 
 
 @pytest.mark.parametrize("make", [*YIELDING, a_burial])
 def test_a_failure_gives_way_to_a_cancel_that_came_meanwhile(store: JobStore, claimed: Claimed, make: Make) -> None:
-    """Nobody wants the job any more, so it is not tried again, nor called failed."""
+    """The job is not wanted any more, so it is not tried again, nor called failed."""
     before = claimed()
     marked = store.mark_cancelled(before, NOW).record
     assert store.settle(before, make(before)) is Settled.CANCEL_REQUESTED
@@ -275,7 +275,7 @@ def test_whatever_ends_a_job_releases_the_key_it_held(store: JobStore, claimed: 
 
 
 def test_a_deletion_releases_the_key(store: JobStore, claimed: Claimed) -> None:
-    """RETENTION_SECONDS=0 is no reason to keep a key for ever."""
+    """RETENTION_SECONDS=0 is no reason to keep a key forever."""
     before = claimed(unique_pk=KEY)
     store.settle(before, a_deletion(before))
     assert store.add(a_job(id="next", unique_pk=KEY)) == Added()
@@ -334,7 +334,7 @@ def test_a_stale_runner_does_not_release_the_key(store: JobStore, claimed: Claim
 
 
 def test_progress_is_kept_while_the_lease_holds(store: JobStore, claimed: Claimed, clock: ManualClock) -> None:
-    """Whoever asks for the job sees how far it is."""
+    """A caller who asks for the job sees how far it is."""
     before = claimed()
     clock.advance(seconds=3)
     assert store.save_progress(before, '{"fraction":0.25,"note":"a"}')

@@ -123,7 +123,7 @@ def test_a_second_nudge_names_the_first(store: JobStore) -> None:
 
 
 def test_of_two_sweepers_one_nudges(store: JobStore) -> None:
-    """Both saw the same row; the second finds its due_at moved, and invokes nobody."""
+    """Both saw the same row; the second finds its due_at moved, and invokes no runner."""
     job = a_job()
     store.add(job)
     nudged = store.nudge(seen(job), 0, NOW + MINUTE).record
@@ -204,7 +204,7 @@ def test_a_row_that_makes_no_sense_cannot_be_claimed(store: JobStore, spoil: Cal
 
 
 def test_a_row_that_makes_no_sense_cannot_be_read(store: JobStore, spoil: Callable[[str], None]) -> None:
-    """Whoever asks for it alone is told; in a list it is left out."""
+    """A caller who asks for it alone gets an error; in a list it is left out."""
     store.add(a_job())
     store.add(a_job(id="job-2"))
     spoil("job-1")
@@ -243,7 +243,7 @@ def test_the_hundred_and_first_queue_is_refused_in_plain_words(store: JobStore) 
 
 
 def test_a_queue_that_is_forgotten_makes_room_and_is_swept_for_a_day_more(store: JobStore, clock: ManualClock) -> None:
-    """A job may be on its way to it: whoever dispatches one asks again after some minutes."""
+    """A job may be on its way to it: a process that dispatches one registers it again after some minutes."""
     for n in range(100):
         store.register_queue(f"queue-{n}")
     assert store.forget_queue("queue-7")
@@ -263,7 +263,7 @@ def test_a_queue_that_is_forgotten_makes_room_and_is_swept_for_a_day_more(store:
 def test_a_queue_that_was_forgotten_is_known_again_by_its_next_registration(
     store: JobStore, clock: ManualClock
 ) -> None:
-    """For good; and it can be forgotten anew, for another day."""
+    """For good; and it can be forgotten again, for another day."""
     for _ in range(3):
         store.register_queue("emails")
         clock.advance(days=2)

@@ -1,4 +1,4 @@
-"""Rows that somebody edited by hand: nothing is run on a guess, nothing is deleted, and nobody else has to wait."""
+"""Rows that were edited by hand: nothing is run on a guess, nothing is deleted, and no other job has to wait."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def edited(request: pytest.FixtureRequest, tables: Tables, clock: ManualClock) -
 
 
 def test_it_is_refused_in_plain_words_wherever_it_is_read(edited: Tables, clock: ManualClock) -> None:
-    """An exception of another kind would end whoever met it."""
+    """An exception of another kind would end the process that met it."""
     store = edited.store(clock)
     with pytest.raises(UnreadableRow, match="'job-1' cannot be read"):
         store.get("job-1")

@@ -201,7 +201,7 @@ def test_a_failed_job_that_needs_more_is_not_brought_back_here(store: JobStore, 
 def test_a_lease_that_ran_out_on_a_job_that_needs_more_is_looked_at_in_a_minute(
     tables: Tables, clock: ManualClock
 ) -> None:
-    """Not at each tick anew, and not in an hour: a newer sweeper may come with the deploy that is under way."""
+    """Not again at each tick, and not in an hour: a newer sweeper may come with the deploy that is under way."""
     store = tables.store(clock)
     store.register_queue("emails")
     store.add(a_job(due_at=NOW))

@@ -28,7 +28,7 @@ ARCHITECTURE = "arm64" if os.uname().machine in {"arm64", "aarch64"} else "x86_6
 
 @dataclass(frozen=True)
 class Emulator:
-    """A running ministack. It checks every call against the IAM policies of whoever makes it."""
+    """A running ministack. It checks every call against the IAM policies of its caller."""
 
     endpoint: str
 

@@ -53,7 +53,7 @@ class Doomed(Job, queue="probes", max_attempts=2, backoff=[1]):
 
 @job(queue="probes", max_attempts=2, backoff=[1])
 def linger(context: JobContext, log: str) -> str:
-    """The first attempt writes down its process and stays until somebody kills it."""
+    """The first attempt writes down its process and stays until it is killed."""
     note(log, str(os.getpid()))
     if context.attempt == 1:
         time.sleep(60)

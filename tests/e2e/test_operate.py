@@ -25,7 +25,7 @@ Asked = Callable[..., Any]
 
 @pytest.fixture
 def asked(deployment: Deployment, tmp_path: Path) -> Asked:
-    """A command with --stack and --json, by somebody who has nothing but credentials: exit code and answer."""
+    """Run a command with --stack and --json, with nothing but credentials; return its exit code and answer."""
 
     def ask(*argv: str) -> tuple[int, Any]:
         inherited = {k: v for k, v in os.environ.items() if not k.startswith(("AWS_", "RELAYQ_"))}

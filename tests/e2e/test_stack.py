@@ -46,7 +46,7 @@ def test_a_job_dispatched_by_name_completes_with_its_result(
 
 
 def test_a_job_dispatched_by_class_completes(relayq: RelayQ, completed: Ended) -> None:
-    """Where the code is at hand, the object is checked before it is written down."""
+    """Where the code is there, the object is checked before it is written down."""
     from tests.e2e.probes import Greet
 
     record = completed(relayq.dispatch(Greet(name="Grace")).job_id)
@@ -234,7 +234,7 @@ def test_a_job_beyond_its_own_timeout_is_retried_with_that_error(relayq: RelayQ,
 def test_a_runner_killed_in_the_middle_is_saved_by_the_schedule(
     completed: Ended, slow: Slow, deployment: Deployment
 ) -> None:
-    """SIGKILL: nobody but the sweeper can know of it, and nobody starts the sweeper but its schedule."""
+    """SIGKILL: only the sweeper can know of it, and only its schedule starts the sweeper."""
     log = deployment.log("linger")
     record = completed(slow["killed"].job_id)
     assert (record.attempt, record.result) == (2, "attempt 2")
@@ -250,7 +250,7 @@ def test_a_job_that_reached_the_wrong_runner_is_passed_on(completed: Ended, slow
 
 
 def test_a_job_delayed_beyond_a_tick_starts_at_its_time(completed: Ended, slow: Slow) -> None:
-    """No runner was told: the sweeper starts it."""
+    """There was no handoff: the sweeper starts it."""
     _started_when_it_was_due(completed(slow["beyond a tick"].job_id))
     assert not slow["beyond a tick"].handed_off
 

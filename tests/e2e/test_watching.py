@@ -1,4 +1,4 @@
-"""Given a bus and an address, the deployed stack tells the one what happens, and has alarms that mail the other."""
+"""Given a bus and an address, the deployed stack publishes to the bus, and has alarms that mail the address."""
 
 import json
 import time
@@ -16,7 +16,7 @@ pytestmark = [pytest.mark.e2e, pytest.mark.timeout(400)]
 def test_a_rule_hears_of_a_job_by_the_rights_of_the_runner(
     relayq: RelayQ, deployment: Deployment, completed: Callable[[str], JobRecord]
 ) -> None:
-    """Started and processed, in the order of their times; the dispatcher has no variable and tells nothing."""
+    """Started and processed, in the order of their times; the dispatcher has no variable and publishes nothing."""
     sqs, rules = deployment.emulator.client("sqs"), deployment.emulator.client("events")
     queue = sqs.create_queue(QueueName="heard")["QueueUrl"]
     arn = sqs.get_queue_attributes(QueueUrl=queue, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
@@ -26,7 +26,7 @@ def test_a_rule_hears_of_a_job_by_the_rights_of_the_runner(
         job_id = relayq.dispatch("Greet", {"name": "Ada"}, queue="probes").job_id
         completed(job_id)
         heard: list[dict[str, Any]] = []
-        for _ in range(60):  # the runner tells once the job is settled
+        for _ in range(60):  # the runner publishes once the job is settled
             heard += [json.loads(m["Body"]) for m in sqs.receive_message(QueueUrl=queue).get("Messages", [])]
             mine = {event["detail-type"] for event in heard if event["detail"]["id"] == job_id}
             if mine == {"Job Started", "Job Processed"}:
@@ -40,7 +40,7 @@ def test_a_rule_hears_of_a_job_by_the_rights_of_the_runner(
 
 
 def test_the_alarms_are_there_and_tell_the_topic(deployment: Deployment) -> None:
-    """By names that a mail's subject shows, and to whoever was named."""
+    """By names that a mail's subject shows, and to the address that was named."""
     topic = deployment.outputs["AlarmTopicArn"]
     alarms = deployment.emulator.client("cloudwatch").describe_alarms()["MetricAlarms"]
     told = {alarm["AlarmName"]: alarm["AlarmActions"] for alarm in alarms if alarm["AlarmName"].startswith("relayq-")}

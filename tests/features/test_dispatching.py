@@ -36,7 +36,7 @@ MINUTE = 60_000
 
 
 def test_row_01_dispatch_answers_before_the_job_has_run(bench: Bench) -> None:
-    """One write, one handoff; the handler is somebody else's business."""
+    """One write, one handoff; the dispatcher does not run the handler."""
     ran: list[str] = []
 
     @job
@@ -116,7 +116,7 @@ def test_row_07_a_short_delay_is_waited_for_by_the_runner(bench: Bench) -> None:
 
 
 def test_row_08_a_long_delay_is_the_sweepers(bench: Bench) -> None:
-    """Nobody is told until its time has come."""
+    """No runner is started until its time has come."""
     job_id = bench.relayq.dispatch("greet", delay=600).job_id
     assert bench.handoff.offers == []
     bench.clock.advance(seconds=599)
@@ -386,7 +386,7 @@ def test_row_25_a_row_says_what_when_and_how_often(bench: Bench, caplog: pytest.
 
 
 def test_row_50_nothing_is_built_that_is_not_registered(bench: Bench) -> None:
-    """A name found in the table is looked up, never imported: `os.system` is just a name that nobody has."""
+    """A name found in the table is looked up, never imported: `os.system` is just a name that no job has."""
     job_id = bench.relayq.dispatch("os.system", {"command": "true"}).job_id
     bench.run(job_id)
     bench.clock.advance(minutes=16)

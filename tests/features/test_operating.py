@@ -98,7 +98,7 @@ def test_row_45_each_line_of_the_log_says_which_job_it_is_about(cold_start: Any)
 
 
 def test_row_46_settings_come_from_the_environment_and_a_wrong_one_stops_the_start() -> None:
-    """No setting is ignored: what is misspelt or malformed is told in a sentence."""
+    """No setting is ignored: one that is misspelt or malformed is named in a sentence."""
     found = Settings.from_environ({"RELAYQ_JOBS_TABLE": "jobs", "RELAYQ_MAX_ATTEMPTS": "5", "PATH": "/bin"})
     assert (found.jobs_table, found.max_attempts) == ("jobs", 5)
     for wrong, told in {
@@ -110,7 +110,7 @@ def test_row_46_settings_come_from_the_environment_and_a_wrong_one_stops_the_sta
 
 
 def test_row_48_the_readme_says_what_it_is_not_for() -> None:
-    """Bulk, streams, long work: whoever has those is told before the first deploy."""
+    """Bulk, streams, long work: a reader who has those learns it before the first deploy."""
     (section,) = [part for part in _sections("README.md") if part.startswith("When not to use it")]
     for word in ("Bulk", "Streams", "Long work", "Cron"):
         assert f"**{word}" in section

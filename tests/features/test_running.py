@@ -1,4 +1,4 @@
-"""Rows 26 to 37 and what belongs to them: a job's states, its runs, its failures, and what is told of them."""
+"""Rows 26 to 37 and what belongs to them: a job's states, its runs, its failures, and the events about them."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ def test_row_30_the_sweeper_takes_stale_vt_limit_and_queue(bench: Bench) -> None
 
 
 def test_row_31_what_a_crash_left_behind_is_recovered(bench: Bench) -> None:
-    """By the next sweep, whoever does it."""
+    """Any next sweep does it."""
     ran: list[int] = []
 
     @job(timeout=5, backoff=0)
@@ -251,7 +251,7 @@ def test_row_47_a_handler_has_a_key_that_is_the_same_at_each_try(bench: Bench) -
 
 
 def test_row_52_a_job_is_tested_by_calling_it() -> None:
-    """A function is a function, a class has its handle and its options at hand."""
+    """A function is a function, a class has its handle and its options."""
 
     class Greet(Job, max_attempts=5):
         name: str

@@ -39,7 +39,7 @@ def test_a_domain_is_written_as_dns_has_it(domain: str, written: str) -> None:
     ],
 )
 def test_a_domain_that_two_rules_read_differently_is_refused(domain: str) -> None:
-    """Both readings are registered, by different people: what was meant for one must not reach the other."""
+    """Both readings are registered, by different people: mail for one must not reach the other."""
     with pytest.raises(UnsafeDomain, match="xn-- form"):
         encode_domain(domain)
 

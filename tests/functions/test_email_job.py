@@ -36,7 +36,7 @@ def runner_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def ses(monkeypatch: pytest.MonkeyPatch) -> Iterator[Stubber]:
-    """SES, answering only what a test has told it to expect, each parameter included."""
+    """SES, answering only what a test expects, each parameter included."""
     client = boto3.client("sesv2", region_name=REGION)
     monkeypatch.setattr(jobs.email, "build_ses_client", lambda: client)
     with Stubber(client) as stubber:
@@ -170,7 +170,7 @@ def test_a_mail_to_nobody_is_buried(nobody: str | list[str]) -> None:
 
 
 def test_a_mail_to_blind_copies_alone_is_sent(ses: Stubber) -> None:
-    """A circular whose readers do not see each other has nobody in its To line."""
+    """A circular whose readers do not see each other has an empty To line."""
     recipients = {"ToAddresses": [], "CcAddresses": [], "BccAddresses": ["a@example.org", "b@example.org"]}
     expect(ses, a_message(Destination=recipients))
     send_email([], "Hello", text="Hi", bcc=["a@example.org", "b@example.org"])
@@ -189,7 +189,7 @@ def test_a_template_without_a_name_is_buried() -> None:
 
 
 def test_a_misspelt_field_is_refused_at_dispatch() -> None:
-    """Whoever dispatches should hear of it, not the failed table."""
+    """The caller should hear of it, not the failed table."""
     with pytest.raises(InvalidPayload, match="no such field"):
         send_email.__relayq_type__.encode({"to": "ada@example.org", "subject": "Hello", "test": "Hi"})
 
@@ -356,7 +356,7 @@ def test_a_missing_grant_names_the_parameter_that_gives_it(ses: Stubber) -> None
 
 
 def test_the_reason_of_a_refusal_hides_whose_mailbox_it_was(ses: Stubber) -> None:
-    """Reasons are stored for months, and shown to whoever operates the system; the domain is what helps."""
+    """Reasons are stored for months, and shown to every operator of the system; the domain is what helps."""
     refuse(
         ses,
         "MessageRejected",
@@ -426,7 +426,7 @@ def test_the_client_is_made_once_and_never_waits_for_long(moto_ses: list[Message
 
 
 def test_importing_the_jobs_loads_no_boto3() -> None:
-    """Whoever only dispatches these jobs, and a runner that never sends a mail, should not pay for SES."""
+    """A process that only dispatches these jobs, and a runner that never sends a mail, should not pay for SES."""
     repository = Path(__file__).parents[2]
     done = subprocess.run(
         [sys.executable, "-c", "import sys, jobs.email; print('boto3' in sys.modules)"],

@@ -67,7 +67,7 @@ class Received:
 
 @dataclass
 class Receiver:
-    """A web server on loopback that keeps what it is sent, and answers as it is told, else with 200."""
+    """A web server on loopback that keeps what it is sent, and answers with the test's status, else with 200."""
 
     port: int
     scheme: str = "http"
@@ -182,7 +182,7 @@ def dns(monkeypatch: pytest.MonkeyPatch) -> Dns:
 
 @pytest.fixture
 def connects(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
-    """Every address that anybody connects to; none of them answers."""
+    """Every address that a connection was opened to; none of them answers."""
     tried: list[Any] = []
 
     def connect(_sock: socket.socket, address: Any) -> None:
@@ -259,7 +259,7 @@ def test_the_callers_headers_are_added_and_win_over_ours(receiver: Receiver) -> 
 
 
 def test_every_attempt_bears_the_same_idempotency_key(receiver: Receiver) -> None:
-    """A lost answer means a second delivery: this is how the receiver tells."""
+    """A lost answer leads to a second delivery: the key is how the receiver recognises it."""
     for attempt in (1, 2):
         post_webhook(a_context(job_id="job-7", attempt=attempt), receiver.url, {})
     assert [request.headers["Idempotency-Key"] for request in receiver.requests] == ["job-7", "job-7"]
@@ -325,7 +325,7 @@ def test_a_url_that_nothing_can_be_posted_to_is_refused_at_dispatch(url: str, pr
     ],
 )
 def test_a_header_that_could_bend_the_request_is_refused_at_dispatch(headers: dict[str, str], problem: str) -> None:
-    """A line break in a value would be a header, or a second request, of somebody else's making."""
+    """A line break in a value would be a header, or a second request, that another party wrote."""
     with pytest.raises(InvalidPayload, match=problem) as refused:
         post_webhook.job("https://hooks.example/in", headers=headers)
     assert "secret-token" not in str(refused.value)
@@ -431,7 +431,7 @@ def test_a_url_is_taken_apart_as_http_wants_it(url: str, authority: str, port: i
     ],
 )
 def test_an_address_that_is_not_public_is_refused(host: str, connects: list[Any]) -> None:
-    """Whoever may name a URL must not reach the runner's own network, however the address is spelt."""
+    """A caller who may name a URL must not reach the runner's own network, however the address is spelt."""
     with pytest.raises(Bury, match=r"is not a public address.*WEBHOOK_ALLOW_PRIVATE"):
         post(f"http://{host}:9001/2018-06-01/runtime/invocation/next", {})
     assert connects == []
@@ -542,7 +542,7 @@ def test_what_may_pass_is_tried_again(receiver: Receiver, status: int) -> None:
 
 @pytest.mark.parametrize("status", [300, 301, 302, 303, 304, 307, 308])
 def test_a_redirect_is_buried_and_not_followed(receiver: Receiver, status: int) -> None:
-    """It could lead to an address that was never judged, or show the payload to somebody else."""
+    """It could lead to an address that was never judged, or show the payload to another party."""
     with receiving() as elsewhere:
         receiver.answers(status, Location=elsewhere.url + "?token=secret-token")
         with pytest.raises(Bury) as buried:
@@ -773,7 +773,7 @@ def test_a_receiver_that_says_nothing_is_given_up() -> None:
 
 @pytest.mark.usefixtures("private_allowed")
 def test_a_receiver_that_drips_is_given_up() -> None:
-    """Each byte in time, the answer never: a socket's own timeout would wait for ever, and this test too."""
+    """Each byte in time, the answer never: a socket's own timeout would wait forever, and this test too."""
 
     def talk(visitor: socket.socket) -> None:
         visitor.sendall(b"HTTP/1.1 200 OK\r\nX: ")
@@ -946,7 +946,7 @@ def test_a_dot_at_the_end_of_a_name_is_for_the_lookup_alone(authority: Authority
 
 
 def test_an_address_in_the_url_is_proved_too(authority: Authority) -> None:
-    """https://127.0.0.1 is a name like any other, if a certificate bears it."""
+    """https://127.0.0.1 is a name like any other, if a certificate has it."""
     with receiving(authority.server_context("127.0.0.1")) as receiver:
         assert post(receiver.url, {}) == {"status": 200}
 
@@ -964,7 +964,7 @@ def test_a_certificate_for_another_name_gets_no_payload(authority: Authority, dn
 
 
 def test_a_certificate_of_an_unknown_authority_gets_no_payload(authority: Authority, tmp_path: Path) -> None:
-    """Nobody vouches for it."""
+    """No authority vouches for it."""
     (tmp_path / "stranger").mkdir()
     stranger = Authority(tmp_path / "stranger")
     with (
@@ -985,7 +985,7 @@ def test_https_to_a_server_without_tls_is_tried_again(receiver: Receiver) -> Non
 
 
 def test_importing_the_job_loads_no_boto3() -> None:
-    """Whoever only dispatches it should not pay for what it never uses."""
+    """A process that only dispatches it should not pay for what it never uses."""
     repository = Path(__file__).parents[2]
     done = subprocess.run(
         [sys.executable, "-c", "import sys, jobs.webhook; print('boto3' in sys.modules)"],

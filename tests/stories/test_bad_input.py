@@ -36,7 +36,7 @@ def define_jobs() -> tuple[Any, Any]:
 
 
 def bad_dispatches() -> dict[str, tuple[Callable[[Any, Any, Any], object], type[Exception], str]]:
-    """What somebody may do wrong; what they get; and words that must be in it."""
+    """Return each mistake that a caller may make; the error it gets; and words that must be in it."""
     return {
         # payloads
         "a field too few": (lambda q, C, f: q.dispatch(C, {}), InvalidPayload, "field 'name': it is missing"),
@@ -289,7 +289,7 @@ def test_a_wait_that_is_none_fails_the_attempt_in_words(bench: Bench, signal: st
 
 
 def test_an_error_with_control_characters_is_cleaned_before_it_is_stored(bench: Bench) -> None:
-    """It will be printed on somebody's terminal."""
+    """It will be printed on an operator's terminal."""
 
     @job
     def pay(context: JobContext) -> None:

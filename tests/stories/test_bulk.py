@@ -153,7 +153,7 @@ def test_failures_are_chosen_by_queue_name_error_and_age(bench: Bench, fail: Cal
 
 
 def test_whoever_bounds_how_much_is_read_sees_what_is_not_meant_too(bench: Bench, fail: Callable[..., None]) -> None:
-    """From a moment on, to the age that is meant."""
+    """From a moment on, to the age that was asked for."""
     for n, error in enumerate(["old", "card", "no", "card", "new"]):
         fail(f"job-{n}", error=error)
         bench.clock.advance(seconds=1)
@@ -197,7 +197,7 @@ def test_many_are_redriven_and_each_is_handed_off(bench: Bench, fail: Callable[.
 
 
 def test_a_redrive_of_many_registers_their_queue_once() -> None:
-    """All registrations write the same row, which takes only so many a second."""
+    """All registrations write the same row, which takes only a limited number of writes a second."""
     bench = FaultyBench()
 
     @job
@@ -237,7 +237,7 @@ def test_what_was_slow_is_not_made_up_for_by_a_burst(bench: Bench, fail: Callabl
 
 
 def test_a_refused_redrive_does_not_keep_the_next_from_coming_back(bench: Bench, fail: Callable[..., None]) -> None:
-    """Its key is another's; who is told by name, and stays failed."""
+    """Its key is another's; the answer names the holder, and the job stays failed."""
     fail("a")
     fail("b", unique="k")
     fail("c")
@@ -264,7 +264,7 @@ def test_one_may_stop_in_between(bench: Bench, fail: Callable[..., None]) -> Non
 
 
 def test_many_are_forgotten(bench: Bench, fail: Callable[..., None]) -> None:
-    """Those that are meant, and no others."""
+    """Those that were selected, and no others."""
     fail("a", error="card declined")
     fail("b", error="timed out")
     assert bench.relayq.forget_many(Failures(error="card")).counts == {"forgotten": 1}

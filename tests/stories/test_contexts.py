@@ -215,7 +215,7 @@ def test_a_job_that_is_dispatched_in_a_thread_of_a_handler_has_a_parent(
 
 @pytest.mark.parametrize("way", WAYS)
 def test_jobs_that_dispatch_each_other_in_threads_come_to_an_end(way: Callable[[Callable[[], Any]], None]) -> None:
-    """A mistake must not go on until somebody sees the bill."""
+    """A mistake must not go on until the bill shows it."""
     with isolated_registry(), fake(max_depth=3) as kit:
 
         @job(max_attempts=1)

@@ -1,4 +1,4 @@
-"""Dispatch: what is accepted is written down first, and a runner is told second."""
+"""Dispatch: what is accepted is written down first, and handed to a runner second."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def test_a_queue_that_cannot_be_made_known_fails_the_dispatch(fault: str) -> Non
 
 @pytest.mark.parametrize("ahead", [timedelta(days=3650, seconds=1), timedelta(days=36_500), "the end of time"])
 def test_a_moment_ends_where_a_delay_does(bench: Bench, ahead: timedelta | str) -> None:
-    """Ten years ahead: what lies beyond is no moment that anybody means, and not even every calendar has it."""
+    """Ten years ahead: no caller needs a moment beyond, and not even every calendar has it."""
     now = datetime.fromtimestamp(NOW / 1000, UTC)
     at = datetime.max.replace(tzinfo=UTC) if isinstance(ahead, str) else now + ahead
     with pytest.raises(InvalidOption, match="at: expected 0 to 315360000 seconds"):
@@ -140,7 +140,7 @@ def test_an_empty_queue_is_forgotten(bench: Bench) -> None:
 def test_a_lost_handoff_never_fails_a_dispatch(
     bench: Bench, way: str, caplog: pytest.LogCaptureFixture, told: list[str]
 ) -> None:
-    """The row is the truth: the sweeper starts what no runner was told of."""
+    """The row is the truth: the sweeper starts each job whose handoff was lost."""
     if way == "raises":
         bench.handoff.error = RuntimeError("throttled")
     dispatched = bench.relayq.dispatch("greet")
@@ -171,7 +171,7 @@ def test_a_short_delay_is_handed_off_at_once_with_its_moment(bench: Bench, delay
 
 @pytest.mark.parametrize("delay", [timedelta(seconds=65, milliseconds=1), timedelta(days=3_000)])
 def test_a_long_delay_is_the_sweepers(bench: Bench, delay: timedelta) -> None:
-    """Nobody sleeps through it: the index has the row at its very moment."""
+    """No runner sleeps through it: the index has the row at its very moment."""
     dispatched = bench.relayq.dispatch("greet", delay=delay)
     moment = NOW + round(delay / timedelta(milliseconds=1))
     assert not dispatched.handed_off
@@ -262,7 +262,7 @@ def test_a_backoff_is_kept_to_the_letter(bench: Bench) -> None:
 
 
 def test_the_default_queue_is_the_settings(bench: Bench) -> None:
-    """For whoever names none."""
+    """It is for dispatches that name none."""
     bench = Bench(default_queue="misc")
     assert read_row(bench, bench.relayq.dispatch("greet").job_id).queue == "misc"
 
@@ -271,7 +271,7 @@ def test_the_default_queue_is_the_settings(bench: Bench) -> None:
 
 
 def test_dispatching_again_with_the_same_id_is_the_same_job(bench: Bench) -> None:
-    """A caller that does not know whether it was accepted asks again: accepted once, told twice, no duplicate."""
+    """A caller that does not know whether it was accepted asks again: accepted once, handed off twice, no duplicate."""
     first = bench.relayq.dispatch("greet", {"n": 1}, job_id="mine")
     bench.clock.advance(seconds=2)
     again = bench.relayq.dispatch("greet", {"n": 1}, job_id="mine")
@@ -319,7 +319,7 @@ def test_a_caller_that_may_not_read_failures_dispatches_all_the_same() -> None:
 
 
 def test_a_look_for_failures_that_is_not_answered_is_told_before_anything_is_written() -> None:
-    """To take that for a no would begin a failed job anew; to ask again is safe."""
+    """To take that for a no would begin a failed job again; to ask again is safe."""
     bench = FaultyBench()
     bench.faults["get_failed"] = ["unsent"]
     with pytest.raises(StoreError, match="no answer"):
@@ -344,7 +344,7 @@ def test_an_id_of_another_job_is_refused(bench: Bench) -> None:
         bench.relayq.dispatch("part", {"n": 1}, job_id="mine")
 
 
-# --- nobody answered ---
+# --- no answer ---
 
 
 def test_a_put_that_was_not_answered_is_looked_up(told: list[str]) -> None:
@@ -381,7 +381,7 @@ def test_a_dispatch_that_is_refused_for_good_is_no_maybe() -> None:
 
 
 def test_a_first_try_whose_answer_was_lost_is_told_as_accepted_once(told: list[str]) -> None:
-    """The store met the dispatch's own row: the job is new, and whoever counts dispatches counts it."""
+    """The store met the dispatch's own row: the job is new, and a listener that counts dispatches counts it."""
     bench = FaultyBench()
     bench.faults["add"] = ["resent"]
     dispatched = bench.relayq.dispatch("greet")
@@ -389,7 +389,7 @@ def test_a_first_try_whose_answer_was_lost_is_told_as_accepted_once(told: list[s
     assert told == ["dispatched"]
 
 
-# --- what is told ---
+# --- events ---
 
 
 def test_a_dispatch_is_told_once_and_a_duplicate_is_not(bench: Bench, told: list[str]) -> None:

@@ -1,4 +1,4 @@
-"""Many jobs in one call: all are checked, each has an outcome, and runners are not told of all at once."""
+"""Many jobs in one call: all are checked, each has an outcome, and handoffs are spread over time."""
 
 from __future__ import annotations
 
@@ -186,7 +186,7 @@ def test_ten_thousand_jobs_are_dispatched_and_none_is_lost() -> None:
 
 
 def test_a_batch_that_was_not_answered_is_put_one_by_one(told: list[str]) -> None:
-    """Each then recognises its own first try, or is written: nobody knows, and it does not matter."""
+    """Each then recognises its own first try, or is written: which of both is unknown, and does not matter."""
     bench = FaultyBench()
     answers = iter([[True, False], [False, False]])
     add_many = bench.faulty._store.add_many

@@ -76,7 +76,7 @@ def test_a_snooze_is_no_failure(bench: Bench, heard: list[JobEvent]) -> None:
 
 
 def test_a_job_of_an_unknown_name_is_not_said_to_have_started(bench: Bench, heard: list[JobEvent]) -> None:
-    """No handler ran; when it is buried, that is told."""
+    """No handler ran; when it is buried, that is an event."""
     bench.relayq.dispatch("nobody", job_id="mine")
     bench.run("mine")
     assert kinds(heard) == ["dispatched"]
@@ -130,7 +130,7 @@ def test_a_listener_that_raises_does_not_show_a_payload(bench: Bench, caplog: py
 
 
 def test_a_listener_may_dispatch_and_be_taken_off(bench: Bench) -> None:
-    """An event is told after what it tells of is written."""
+    """An event is sent after its job is written."""
 
     @on("failed")
     def alert(event: JobEvent) -> None:

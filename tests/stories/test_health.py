@@ -29,7 +29,7 @@ def test_a_system_that_ticks_with_nothing_overdue_is_healthy(bench: Bench) -> No
 
 
 def test_a_system_that_was_never_swept_is_unhealthy(bench: Bench) -> None:
-    """Nobody would bring a lost handoff back."""
+    """A lost handoff would not be made good."""
     health = bench.relayq.health()
     (problem,) = health.problems
     assert "has not run yet; it ticks each minute, so right after the first deploy ask again" in problem
@@ -49,7 +49,7 @@ def test_a_sweeper_that_is_silent_for_more_than_three_minutes_is_told(bench: Ben
 
 
 def test_a_job_that_is_long_overdue_is_told_with_its_queue(bench: Bench) -> None:
-    """The sweeper ticks, and yet nobody runs it."""
+    """The sweeper ticks, and yet no runner runs it."""
     bench.relayq.dispatch("greet", queue="emails")
     bench.clock.advance(minutes=10)
     bench.store.record_tick(bench.clock.now(), {})

@@ -360,7 +360,7 @@ async def blocks() -> str:
 
 
 async def blocks_in_a_task() -> str:
-    """A blocking call that somebody else makes."""
+    """A blocking call in another task."""
     await asyncio.create_task(blocks())
     return "blocked"
 
@@ -503,7 +503,7 @@ def in_a_process(body: str) -> subprocess.CompletedProcess[str]:
 
 @pytest.mark.parametrize("kind", ["asyncio", "uvloop"])
 def test_a_thread_of_an_async_handler_that_will_not_end_ends_with_its_process(kind: str) -> None:
-    """asyncio.to_thread() cannot be stopped; what the thread does must not outlive the lease. The log tells of time."""
+    """asyncio.to_thread() cannot be stopped; what it does must not outlive the lease. The log names the timeout."""
     if kind == "uvloop":
         pytest.importorskip("uvloop", reason="uvloop is not installed")
     done = in_a_process(

@@ -15,7 +15,7 @@ from tests.support.rows import read_row
 
 
 def define_step() -> None:
-    """A job that dispatches the next one, for ever."""
+    """A job that dispatches the next one, without end."""
 
     @job
     def step(n: int) -> None:
@@ -87,7 +87,7 @@ def test_what_is_dispatched_after_a_handler_has_no_parent(bench: Bench) -> None:
 
 
 def test_a_handler_that_fails_leaves_no_parent_behind(bench: Bench) -> None:
-    """Nor does one that is told so in failed()."""
+    """A handler that hears of its failure in failed() leaves none either."""
 
     class Pay(Job, max_attempts=1):
         def handle(self) -> None:

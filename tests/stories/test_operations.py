@@ -157,7 +157,7 @@ def test_a_running_job_that_succeeds_after_its_cancel_has_succeeded(bench: Bench
 def test_a_running_job_that_does_not_succeed_after_its_cancel_is_cancelled(
     bench: Bench, error: Exception, max_attempts: int, told: list[str]
 ) -> None:
-    """No retry, no failed table, no snooze: nobody wants it any more."""
+    """No retry, no failed table, no snooze: the caller does not want it any more."""
 
     @job(max_attempts=max_attempts, backoff=0)
     def greet() -> None:
@@ -248,7 +248,7 @@ def test_a_cancelled_job_outlasts_a_dispatch_that_is_repeated(bench: Bench) -> N
 
 
 def test_a_cancel_of_an_exhausted_job_ends_it(bench: Bench, crash: Crash) -> None:
-    """Its last runner died; before failed() could run, somebody cancelled."""
+    """Its last runner died; before failed() could run, a caller cancelled."""
     bench.relayq.dispatch("greet", job_id="mine", max_attempts=1)
     crash("mine")
     bench.clock.advance(minutes=3)
@@ -262,7 +262,7 @@ def test_a_cancel_of_an_exhausted_job_ends_it(bench: Bench, crash: Crash) -> Non
 
 
 def test_a_redriven_job_keeps_its_id_and_begins_anew(bench: Bench, failed: Callable[..., JobRecord]) -> None:
-    """Attempt 0, no error of the present, all those of the past; and a runner is told at once."""
+    """Attempt 0, no error of the present, all those of the past; and it is handed off at once."""
     failed("mine")
     bench.clock.advance(minutes=5)
     redriven = bench.relayq.redrive("mine")
@@ -337,7 +337,7 @@ def test_a_redrive_whose_answer_was_lost_is_handed_off_all_the_same() -> None:
 def test_a_second_redrive_leaves_the_job_that_lives_alone(
     bench: Bench, failed: Callable[..., JobRecord], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Two operators press the button; the second is shown what the first did, and nobody is told twice."""
+    """Two operators press the button; the second is shown what the first did, and there is one handoff."""
     failed("mine")
     original = bench.store.redrive
 
@@ -390,7 +390,7 @@ def test_live_jobs_are_listed_by_when_they_are_looked_at(bench: Bench, crash: Cr
 
 
 def test_a_status_is_looked_for_up_to_a_bound(bench: Bench, crash: Crash, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A table of millions is not read for it: how far was looked is told, and a larger limit looks further."""
+    """A table of millions is not read for it: the answer says how far it looked, and a larger limit looks further."""
     monkeypatch.setattr(operations, "LIVE_LOOKED_AT", 5)
     for n in range(9):
         bench.relayq.dispatch("greet", job_id=f"job-{n}", queue="one" if n % 2 else "two")

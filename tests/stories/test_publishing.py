@@ -1,4 +1,4 @@
-"""The event bus is told what happens to jobs, when nothing waits for it; and whatever it does, jobs do not notice."""
+"""The event bus hears what happens to jobs, when nothing waits for it; and whatever it does, jobs do not notice."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def down(_: Announcement) -> None:
     raise ConnectionError("no route to the bus")
 
 
-# --- what is told ---
+# --- what is published ---
 
 
 def test_a_job_is_told_of_from_dispatch_to_its_end(bench: Bench, bus: Bus) -> None:
@@ -119,7 +119,7 @@ def test_of_every_kind_of_event_it_is_decided_whether_it_is_told(kind: str) -> N
 
 
 def test_a_crash_that_the_sweeper_finds_is_told(bench: Bench, bus: Bus, crash: Callable[[str], JobRecord]) -> None:
-    """Its runner cannot tell any more."""
+    """Its runner cannot publish it any more."""
     job_id = bench.relayq.dispatch("anything", {}, max_attempts=1).job_id
     crash(job_id)
     bench.clock.advance(seconds=3600)
@@ -130,16 +130,16 @@ def test_a_crash_that_the_sweeper_finds_is_told(bench: Bench, bus: Bus, crash: C
 
 
 def test_a_cancelled_job_is_told_of(bench: Bench, bus: Bus) -> None:
-    """By whoever cancels it."""
+    """The process that cancels it publishes it."""
     bench.relayq.cancel(bench.relayq.dispatch("anything", {}, delay=60).job_id)
     assert bus.kinds == ["dispatched", "cancelled"]
 
 
-# --- when it is told ---
+# --- when it is published ---
 
 
 def test_a_dispatch_is_told_after_the_handoff(bench: Bench, bus: Bus) -> None:
-    """The job does not wait for whoever hears of it."""
+    """The job does not wait for its listeners."""
     offered: list[int] = []
     bus.answer = lambda _: offered.append(len(bench.handoff.offers))
     bench.relayq.dispatch("anything", {})
@@ -162,7 +162,7 @@ def test_a_start_is_told_once_the_job_is_settled(bench: Bench, bus: Bus) -> None
 
 
 def test_a_handler_that_dispatches_does_not_wait_for_the_bus(bench: Bench, bus: Bus) -> None:
-    """Its children are told of with its own end, ten in a call."""
+    """Its children are published with its own end, ten in a call."""
 
     @job
     def parent() -> None:
@@ -192,7 +192,7 @@ def test_an_invocation_tells_all_at_its_end_in_one_call(bench: Bench, bus: Bus) 
 
 
 def test_a_full_call_is_not_kept_back(bench: Bench, bus: Bus) -> None:
-    """Whoever dispatches many by other ways than dispatch() must not lose what is told of them."""
+    """A caller who dispatches many without dispatch() must not lose their events."""
     for n in range(25):
         bench.relayq.events.emit(JobEvent(kind="dispatched", job=a_job(id=f"job-{n}")))
     assert [len(call) for call in bus.calls] == [10, 10]
@@ -247,7 +247,7 @@ def test_a_bus_that_fails_changes_nothing_for_the_job(
 
 
 def test_a_bus_that_answers_nonsense_has_failed(bench: Bench, bus: Bus, lost: list[str]) -> None:
-    """Which of them it took, nobody knows; the dispatch was accepted all the same."""
+    """Which events it took is unknown; the dispatch was accepted all the same."""
     bus.put = lambda announcements: []  # type: ignore[method-assign]
     job_id = bench.relayq.dispatch("anything", {}).job_id
     assert lost == [job_id]
@@ -269,7 +269,7 @@ def test_of_a_batch_only_what_was_refused_is_lost(bench: Bench, bus: Bus, lost: 
 
 
 def test_a_slow_bus_takes_two_seconds_and_the_call_it_is_in(bench: Bench, bus: Bus, lost: list[str]) -> None:
-    """However much there is to tell."""
+    """However many events there are."""
 
     def slow(_: Announcement) -> None:
         bench.clock.advance(seconds=0.1)  # ten in a call: a second each
@@ -293,7 +293,7 @@ def test_an_invocation_at_its_end_tells_nobody(bench: Bench, bus: Bus, lost: lis
 def test_more_than_a_thousand_at_once_are_not_kept(
     bench: Bench, bus: Bus, lost: list[str], caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A job that dispatches a hundred thousand must not fill its runner's memory with what it tells of them."""
+    """A job that dispatches a hundred thousand must not fill its runner's memory with their events."""
     told = JobEvent(kind="dispatched", job=a_job())
     publisher = Publisher(bus, bench.relayq._publisher._listeners, bench.clock, "jobs")  # type: ignore[union-attr]
     with caplog.at_level(logging.WARNING), publisher.hold(None):

@@ -37,7 +37,7 @@ MINUTE = 60_000
 
 
 def next_run(bench: Bench) -> RunOutcome:
-    """The runner that was told last."""
+    """Run the job of the last handoff."""
     offer = bench.handoff.offers.pop()
     bench.handoff.offers.clear()
     return bench.run(offer.job_id, offer.run_at).ended
@@ -102,7 +102,7 @@ def test_the_idempotency_key_stays_while_the_attempt_counts(bench: Bench) -> Non
 
 
 def test_a_handlers_logger_bears_the_jobs_fields(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:
-    """Whoever reads the logs can follow one job."""
+    """A reader of the logs can follow one job."""
 
     @job(queue="emails")
     def send_email(context: JobContext) -> None:
@@ -309,7 +309,7 @@ def test_a_snooze_uses_up_no_attempt_however_often(bench: Bench) -> None:
 
 
 def test_bury_ends_all_trying_at_once(bench: Bench) -> None:
-    """The handler knows that trying again is useless; failed() is told all the same."""
+    """The handler knows that trying again is useless; failed() is called all the same."""
     told: list[str] = []
 
     class Call(Job, max_attempts=5):
@@ -390,7 +390,7 @@ def test_what_failed_raises_is_logged_and_changes_nothing(bench: Bench, caplog: 
 
 
 def test_failed_may_dispatch_and_is_the_parent(bench: Bench) -> None:
-    """To tell somebody is what it is for."""
+    """To dispatch a notice is what it is for."""
 
     @job
     def alert(text: str) -> None: ...
@@ -428,7 +428,7 @@ def test_a_failed_that_does_not_end_is_stopped(bench: Bench, caplog: pytest.LogC
 
 
 def test_a_handoff_that_comes_early_sleeps_the_rest(bench: Bench) -> None:
-    """A short delay is slept in the runner, before the claim: whoever dies asleep holds nothing."""
+    """A short delay is slept in the runner, before the claim: a runner that dies asleep holds nothing."""
 
     @job
     def greet() -> None: ...
@@ -451,7 +451,7 @@ def test_a_claim_that_comes_early_sleeps_the_rest(bench: Bench) -> None:
 
 
 def test_a_wait_that_is_too_long_is_left_to_the_sweeper(bench: Bench) -> None:
-    """Somebody invoked the runner for a job of tomorrow."""
+    """The runner was invoked for a job of tomorrow."""
 
     @job
     def greet() -> None: ...
@@ -523,7 +523,7 @@ def test_a_failed_handing_on_is_the_sweepers(bench: Bench, caplog: pytest.LogCap
 def test_a_claim_that_is_early_again_and_again_is_left_to_the_sweeper(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A clock that runs backwards must not keep a runner, and its bill, for ever."""
+    """A clock that runs backwards must not keep a runner, and its bill, forever."""
     bench.relayq.dispatch("greet", job_id="mine")
     tries: list[int] = []
 
@@ -560,7 +560,7 @@ def test_a_doubled_handoff_runs_the_job_once(bench: Bench) -> None:
 def test_a_stale_runner_cannot_settle_a_job_claimed_again(
     bench: Bench, caplog: pytest.LogCaptureFixture, told: list[str]
 ) -> None:
-    """It was frozen past its lease; meanwhile another has done the job. Its outcome is discarded, and said so."""
+    """It was frozen past its lease; by then another has done the job. Its outcome is discarded, and it says so."""
     results = iter(["from the second", "from the first"])
 
     @job(backoff=0)
@@ -642,7 +642,7 @@ def test_a_job_dispatched_by_name_is_completed_by_its_type(bench: Bench) -> None
 
 
 def test_a_handler_that_takes_too_long_is_stopped_and_its_error_recorded(bench: Bench) -> None:
-    """Lambda's own timeout kills without a word; this one tells where the handler was."""
+    """Lambda's own timeout kills without a word; this one says where the handler was."""
 
     @job(timeout=0.05, max_attempts=1)
     def slow() -> None:
@@ -692,7 +692,7 @@ def test_a_handler_that_is_stopped_may_clean_up_in_peace(bench: Bench, monkeypat
 
 
 def test_a_handler_that_waits_in_boto3_is_stopped(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    """botocore takes the timeout for a failed connection and tries again: it is told again, until it gives up."""
+    """botocore takes the timeout for a failed connection and tries again: it is raised until botocore gives up."""
     monkeypatch.setattr("relayq_core.process.deadline._AGAIN", 0.05)
     with socket.create_server(("127.0.0.1", 0)) as silent:
         client = boto3.client(
@@ -789,7 +789,7 @@ def test_the_settings_timeout_never_buries_a_job(bench: Bench) -> None:
 
 
 def test_a_handler_that_ignores_its_timeout_is_ended_with_its_process() -> None:
-    """It must not outlive its lease; whoever waits for the process sees why it ended."""
+    """It must not outlive its lease; the exit code says why the process ended."""
     code = """
         import time
         from relayq_core import JobTimeout, job
@@ -820,7 +820,7 @@ def test_a_handler_that_ignores_its_timeout_is_ended_with_its_process() -> None:
 
 
 def test_attempts_never_exceed_max_attempts_though_runners_die(bench: Bench, crash: Callable[[str], JobRecord]) -> None:
-    """A poison job kills each runner that takes it: it is started so often and no more, and ends failed."""
+    """A poison job kills each runner that takes it: it is started max_attempts times and no more, and ends failed."""
     told: list[BaseException] = []
 
     class Poison(Job, max_attempts=3, backoff=0):
@@ -957,7 +957,7 @@ def test_a_settle_that_is_not_answered_is_tried_on_while_the_lease_lasts(
 
 
 def test_a_burial_that_is_not_answered_is_tried_on_as_well() -> None:
-    """And `failed()` is told once."""
+    """`failed()` is called once all the same."""
     bench = FaultyBench()
     told: list[str] = []
 
@@ -992,7 +992,7 @@ def test_a_settle_is_not_tried_on_beyond_the_invocation() -> None:
 
 @pytest.mark.parametrize("fault", ["denied", "unsent"])
 def test_a_claim_that_fails_is_the_functions_error(fault: str) -> None:
-    """Nothing is held yet, so nothing is lost: whoever watches the function sees it."""
+    """Nothing is held yet, so nothing is lost: the function's error metric shows it."""
     bench = FaultyBench()
     bench.relayq.dispatch("greet", job_id="mine")
     bench.faults["claim"] = [fault]  # type: ignore[list-item]
@@ -1016,7 +1016,7 @@ def test_a_defect_after_the_claim_is_logged_and_does_not_raise(
 
 
 def test_a_crash_of_a_job_dispatched_by_name_is_noticed_when_no_job_could_still_run(bench: Bench) -> None:
-    """Its row bears no timeout, since the caller has none of its code: the runner's jobs tell how long is too long."""
+    """Its row has no timeout, since the caller has none of its code: the runner's jobs say how long is too long."""
     bench.relayq.dispatch("greet", {}, job_id="mine")
 
     @job(timeout=20)
@@ -1087,7 +1087,7 @@ def test_a_claim_that_knows_the_name_clears_the_mark(bench: Bench) -> None:
 
 
 def test_failed_is_not_told_where_the_code_is_not_known(bench: Bench, told: list[str]) -> None:
-    """There is nothing to tell."""
+    """There is no code to call."""
     bench.relayq.dispatch("nobody", job_id="mine")
     bench.run("mine")
     bench.clock.advance(minutes=15)
@@ -1096,7 +1096,7 @@ def test_failed_is_not_told_where_the_code_is_not_known(bench: Bench, told: list
 
 
 def test_nothing_is_imported_or_built_by_a_name_found_in_data(bench: Bench) -> None:
-    """Whoever can write the table could run anything."""
+    """An attacker who can write the table could run anything."""
     for name in ("os.system", "builtins.exit", "__class__", "Job"):
         bench.relayq.dispatch(name, job_id="mine")
         assert bench.run("mine").ended is RunOutcome.GIVEN_BACK
@@ -1379,7 +1379,7 @@ def test_the_last_words_of_a_handler_that_will_not_stop_say_why_it_was_ended(ben
 
 
 def test_failed_ends_before_its_lease_so_that_the_burial_is_its_runners(bench: Bench) -> None:
-    """Else another runner would tell failed() again: a fifth of the grace is kept for writing it down."""
+    """Else another runner would call failed() again: a fifth of the grace is kept for writing it down."""
     bound = Bound()
 
     class Slow(Job, timeout=60, max_attempts=1):

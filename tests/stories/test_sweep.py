@@ -35,7 +35,7 @@ def offered(bench: Bench) -> list[str]:
 
 
 def test_a_job_that_no_runner_claimed_is_handed_off_again(bench: Bench) -> None:
-    """The invocation was dropped: half a minute later somebody else is told."""
+    """The invocation was dropped: half a minute later there is another handoff."""
     bench.relayq.dispatch("greet", job_id="a", queue="greetings")
     offered(bench)
     bench.clock.advance(seconds=29)
@@ -83,7 +83,7 @@ def test_sweepers_that_overlap_hand_off_once(bench: Bench) -> None:
 
 
 def test_a_long_delay_ends_at_its_moment(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The look-ahead waits for each row: the runner is told when the time has come, not at the next tick."""
+    """The look-ahead waits for each row: it is handed off when the time has come, not at the next tick."""
 
     def remember(job_id: str, queue: str | None, run_at: int, **hints: object) -> None:
         moments.append((job_id, bench.clock.now() - NOW))
@@ -188,7 +188,7 @@ def test_after_the_last_attempt_the_release_leaves_failed_its_chance(bench: Benc
 
 
 def test_an_exhausted_job_whose_runner_dies_too_is_buried(bench: Bench, crash: Crash, told: list[str]) -> None:
-    """The sweeper has no code to run, so failed() is not told; the job is not lost."""
+    """The sweeper has no code to run, so failed() is not called; the job is not lost."""
     bench.relayq.dispatch("greet", job_id="a", max_attempts=1)
     for action in ("released", "buried"):
         crash("a")
@@ -200,7 +200,7 @@ def test_an_exhausted_job_whose_runner_dies_too_is_buried(bench: Bench, crash: C
 
 
 def test_a_crashed_job_that_is_to_be_cancelled_is_cancelled(bench: Bench, crash: Crash, told: list[str]) -> None:
-    """Nobody wants it to be tried again."""
+    """The caller does not want it to be tried again."""
     bench.relayq.dispatch("greet", job_id="a")
     crash("a")
     bench.relayq.cancel("a")
@@ -528,7 +528,7 @@ def test_stale_chooses_by_the_age_of_the_handoff(bench: Bench, stale: int, found
 
 
 def test_vt_chooses_what_to_release_by_the_age_of_its_claim(bench: Bench, crash: Crash) -> None:
-    """Only what was claimed so long ago; a live lease is never cut, however old."""
+    """Only what was claimed that long ago; a live lease is never cut, however old."""
     bench.relayq.dispatch("greet", job_id="a")
     bench.relayq.dispatch("greet", job_id="b", timeout=3_000)
     crash("a")

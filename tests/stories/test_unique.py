@@ -1,4 +1,4 @@
-"""Unique keys: of all who ask for the same thing one gets it, and the others are told who."""
+"""Unique keys: of all callers who ask for the same thing one gets it, and the others hear which job has it."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def test_without_a_window_a_key_is_held_until_the_job_has_ended(bench: Bench) ->
 
 @pytest.mark.parametrize("how", ["completed", "failed", "cancelled", "crashed", "unknown"])
 def test_whatever_ends_the_job_frees_its_key(bench: Bench, crash: Callable[[str], JobRecord], how: str) -> None:
-    """A key that nobody gives back would lock its thing out for ever."""
+    """A key that is never given back would lock its thing out forever."""
 
     class Work(Job, max_attempts=1):
         def handle(self) -> None:
@@ -144,7 +144,7 @@ def test_a_unique_job_may_be_delayed(bench: Bench) -> None:
 
 
 def test_a_duplicate_is_not_a_child(bench: Bench) -> None:
-    """A handler that dispatches what exists is told of it; the first job's parentage does not change."""
+    """A handler that dispatches what exists gets its id; the first job's parentage does not change."""
 
     @job
     def parent() -> str:

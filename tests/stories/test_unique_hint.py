@@ -42,7 +42,7 @@ class CountingStore(MemoryStore):
 
 
 class FakeHint:
-    """A hint that does as it is told: `error` is raised; else it says what it was told by key."""
+    """A hint that a test scripts: `error` is raised; else it answers by key."""
 
     def __init__(self) -> None:
         self.said: dict[str, Any] = {}
@@ -188,7 +188,7 @@ def test_a_window_is_remembered_for_what_is_left_of_it() -> None:
 
 
 def test_a_key_until_the_job_is_done_is_remembered_for_an_hour() -> None:
-    """Nobody knows how long it will hold, and a stale hint costs one read."""
+    """How long it will hold is unknown, and a stale hint costs one read."""
     assert lifetime(a_job(unique_pk=KEY), NOW + 10**9) == UNTIL_DONE_MS == 3_600_000
 
 
@@ -288,7 +288,7 @@ def test_the_log_says_what_failed_and_for_how_long(stage: Stage, caplog: pytest.
     "error", [SettingsError("RELAYQ_REDIS_URL", "no redis-py"), JobTimeout(5), KeyboardInterrupt()]
 )
 def test_what_is_not_the_hints_own_failure_is_raised(stage: Stage, error: BaseException) -> None:
-    """A mistake in the environment is told before anything is written; a handler's deadline ends its dispatch too."""
+    """A mistake in the environment is raised before anything is written; a handler's deadline ends its dispatch too."""
     stage.hint.error = error
     with pytest.raises(type(error)):
         stage.dispatch()

@@ -39,7 +39,7 @@ class Stub:
     connections: int = 0
 
     def operations(self) -> list[str]:
-        """The names of what was asked, in order; and begin anew."""
+        """Return the names of the operations that were asked, in order; and begin an empty list."""
         told, self.requests = [request.operation for request in self.requests], []
         return told
 

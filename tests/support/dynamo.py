@@ -28,7 +28,7 @@ class Session:
 
 @contextmanager
 def clients(endpoint: str, count: int) -> Iterator[list[Any]]:
-    """So many low-level clients, each with RelayQ's own configuration."""
+    """Yield `count` low-level clients, each with RelayQ's own configuration."""
     boto = boto3.Session("test", "test", region_name="eu-central-1")
     session = Session(partial(boto.client, endpoint_url=endpoint))
     made = [RelayQ(Settings(jobs_table="none"), session=session).clients.get("dynamodb") for _ in range(count)]

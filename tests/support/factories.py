@@ -79,7 +79,7 @@ def a_burial(claimed: JobRecord, error: str = "ValueError: no", *, now: int = NO
 
 
 def a_cancellation(record: JobRecord, *, now: int = NOW) -> Settlement:
-    """Somebody asked for the job to end."""
+    """A caller asked for the job to end."""
     return settling.cancel(record, POLICY, now=now)
 
 

@@ -1,4 +1,4 @@
-"""A store whose calls fail as they are told to."""
+"""A store whose calls fail as a test scripts it."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from relayq_core.errors import StoreError, StoreUnavailable
 from relayq_core.ports import JobStore
 from relayq_core.testing import Bench, MemoryStore
 
-#: `lost`: it was done, and nobody answered. `unsent`: it was not done, and nobody answered. `denied`: refused for good.
-#: `resent`: it was done, nobody answered, and the SDK sent it again; this is the second try's answer.
+#: `lost`: it was done, and the answer was lost. `unsent`: it was not done, with no answer. `denied`: refused for good.
+#: `resent`: it was done, the answer was lost, and the SDK sent it again; this is the second try's answer.
 Fault = Literal["lost", "unsent", "denied", "resent"]
 
 
@@ -44,7 +44,7 @@ class Faulty:
 
 
 class FaultyBench(Bench):
-    """A bench whose store fails as it is told to."""
+    """A bench whose store fails as a test scripts it."""
 
     def __init__(self, **settings: Any) -> None:
         made: list[Faulty] = []

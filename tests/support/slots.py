@@ -18,7 +18,7 @@ HOUR = 3_600_000
 
 @dataclass(eq=False)
 class FakeSlot:
-    """A process that performs its job when it is asked how it goes: at once, or after so long; or dies."""
+    """A process that performs its job when the worker asks how it goes: at once, or after a time; or dies."""
 
     slots: FakeSlots
     job: JobRecord | None = None

@@ -86,7 +86,7 @@ def test_numbers_of_any_precision_can_be_written_down(base: float, jitter: float
 
 @pytest.mark.parametrize("seconds", [1 / 3000, 0.000123456789012345, 5e-324, 1 / 3, 315_359_999.999999])
 def test_a_number_with_many_digits_can_be_written_down(seconds: float) -> None:
-    """A row whose backoff cannot be read would be put off for ever."""
+    """A row whose backoff cannot be read would be put off forever."""
     assert parse(str(Fixed(seconds))).delay(1) == pytest.approx(seconds)
 
 
@@ -103,7 +103,7 @@ def test_a_number_with_many_digits_can_be_written_down(seconds: float) -> None:
     ],
 )
 def test_a_person_can_write_it_in_the_environment(text: str, backoff: Backoff) -> None:
-    """RELAYQ_BACKOFF is typed by hand, so spaces and capitals are let be."""
+    """RELAYQ_BACKOFF is typed by hand, so spaces and capitals do not matter."""
     assert parse(text) == backoff
 
 
@@ -128,7 +128,7 @@ def test_a_person_can_write_it_in_the_environment(text: str, backoff: Backoff) -
     ],
 )
 def test_a_text_that_is_no_backoff_is_refused_in_words(text: str, says: str) -> None:
-    """A typing error in a deploy must not become a job that waits for ever."""
+    """A typing error in a deploy must not become a job that waits forever."""
     with pytest.raises(InvalidOption) as raised:
         parse(text)
     assert str(raised.value).startswith("backoff: ")

@@ -407,7 +407,7 @@ def test_a_handler_that_holds_pythons_lock_ends_with_its_process(body: str, wher
 
 @pytest.mark.parametrize("body", ["sum(range(10**12))", "stubborn()"], ids=["holds the lock", "swallows its timeout"])
 def test_a_stderr_that_is_blocked_holds_no_end_up(body: str) -> None:
-    """A terminal that was stopped, a log collector that has hung: whoever waits for it to read would run on."""
+    """A terminal that was stopped, a log collector that has hung: a process that waits for it to read would run on."""
     script = f"""
 import os, sys
 reads, writes = os.pipe()

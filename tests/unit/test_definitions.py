@@ -78,7 +78,7 @@ def test_the_context_may_be_optional_annotated_or_a_text(annotation: Any) -> Non
 @BY_ANNOTATION
 @pytest.mark.parametrize("keyword_only", [False, True])
 def test_a_context_in_any_other_place_is_refused(annotation: Any, keyword_only: bool) -> None:
-    """It would be a field of the payload that is None for ever."""
+    """It would be a field of the payload that is None forever."""
 
     def last(n: int, context: Any = None) -> None: ...
 
@@ -203,7 +203,7 @@ def test_a_type_that_is_not_there_is_an_invalid_job_where_it_is_needed() -> None
 
 
 def test_an_init_that_the_runner_cannot_call_is_refused_where_it_is_written(jobs: Registry) -> None:
-    """The runner makes the job anew, of its fields."""
+    """The runner makes the job again, of its fields."""
     with pytest.raises(InvalidJob, match="Welcome: its __init__ needs 'user', which is no field"):
 
         class Welcome(Job):

@@ -1,4 +1,4 @@
-"""Listeners: whoever wants to know what happens to jobs."""
+"""Listeners: functions that are called when something happens to a job."""
 
 import logging
 from dataclasses import FrozenInstanceError
@@ -11,7 +11,7 @@ from tests.support.factories import a_job
 
 
 def test_a_listener_hears_its_kind_of_event_and_no_other() -> None:
-    """A listener to failures must not page anybody for a success."""
+    """A listener to failures must not page an operator for a success."""
     told: list[JobEvent] = []
     channel = Events()
     channel.on("failed")(told.append)
@@ -41,7 +41,7 @@ def test_all_listeners_of_a_kind_hear_it_in_the_order_they_came() -> None:
 
 
 def test_a_listener_that_raises_is_logged_and_harms_nothing(caplog: pytest.LogCaptureFixture) -> None:
-    """A job must not fail because somebody's statistics do; nor may the listeners after it."""
+    """A job must not fail because a listener does; nor may the listeners after it."""
     told: list[JobEvent] = []
     channel = Events()
 
@@ -56,7 +56,7 @@ def test_a_listener_that_raises_is_logged_and_harms_nothing(caplog: pytest.LogCa
     (line,) = caplog.records
     told_of = "a listener raised; the job goes on: RuntimeError: statistics are down, at "
     assert line.getMessage().startswith(told_of)
-    assert line.exc_info is None  # a traceback tells of every cause, and what it may quote
+    assert line.exc_info is None  # a traceback quotes every cause, and what it may contain
     assert (line.job_id, line.job_name, line.queue, line.attempt) == (  # type: ignore[attr-defined]
         a_job().id,
         "send_email",
@@ -66,7 +66,7 @@ def test_a_listener_that_raises_is_logged_and_harms_nothing(caplog: pytest.LogCa
 
 
 def test_an_unknown_kind_is_refused_with_the_nearest() -> None:
-    """A misspelt listener would wait for ever."""
+    """A misspelt listener would wait forever."""
     with pytest.raises(InvalidOption) as raised:
         on("fialed")
     assert "there is no 'fialed'. Did you mean \"failed\"? Known: dispatched, started" in str(raised.value)
@@ -95,7 +95,7 @@ def test_a_listener_can_be_forgotten() -> None:
 
 
 def test_a_listener_may_forget_itself_while_it_listens() -> None:
-    """To hear of the next event only is a common wish; the others must still be told."""
+    """To hear of the next event only is a common wish; the others must still be called."""
     told: list[str] = []
     channel = Events()
 

@@ -106,7 +106,7 @@ def test_an_option_is_checked_where_the_class_is_defined(jobs: Registry, keyword
 
 
 def test_a_job_that_is_made_a_dataclass_is_told_so(jobs: Registry) -> None:
-    """It is a slip of whoever comes from dataclasses; pydantic's own word for it is hard to read."""
+    """It is a slip of a user who comes from dataclasses; pydantic's own word for it is hard to read."""
 
     @dataclasses.dataclass
     class Slipped(Job):
@@ -137,7 +137,7 @@ def test_a_field_may_not_hide_a_method_of_the_job(field: str) -> None:
 
 
 def test_a_field_may_bear_the_name_of_an_option() -> None:
-    """Options are class keywords, so that they are in nobody's way."""
+    """Options are class keywords, so that they are in no one's way."""
 
     class Announce(Job):
         name: str
@@ -401,7 +401,7 @@ def test_a_subclass_of_a_generic_job_knows_its_types(jobs: Registry) -> None:
 
 
 def test_what_a_generic_job_would_lose_is_refused() -> None:
-    """The runner knows only the name Import: it cannot tell that the text was a date."""
+    """The runner knows only the name Import: it cannot know that the text was a date."""
 
     class Import(Job, Generic[T]):
         row: T

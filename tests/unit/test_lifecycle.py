@@ -207,7 +207,7 @@ def test_the_longest_timeout_is_that_of_all_jobs_or_none(
 
 
 def test_the_claim_of_an_exhausted_job_is_not_counted() -> None:
-    """It starts no handler: it only tells failed() and buries."""
+    """It starts no handler: it only calls failed() and buries."""
     assert leases.claim(a_job(attempt=3, exhausted=True), a_lease()).attempt == 3
 
 
@@ -480,7 +480,7 @@ def test_errors_are_bounded_whatever_they_say(text: str, times: int) -> None:
     "job", [a_job(), a_job(status=Status.RETRYING, attempt=1), a_claimed_job()], ids=lambda j: j.status
 )
 def test_a_job_is_cancelled_whether_it_waits_or_runs(job: JobRecord) -> None:
-    """It leaves the index and is kept for a while, for whoever asks."""
+    """It leaves the index and is kept for a while, for callers who ask."""
     after = settling.cancel(job, POLICY, now=NOW).after
     assert (after.status, after.due_at, after.lease_id, after.finished_at) == (Status.CANCELLED, None, None, NOW)
     assert after.expires_at == NOW // 1000 + 604_800
@@ -588,7 +588,7 @@ def test_a_lease_is_over_when_no_clock_can_think_it_alive(late_ms: int, alive: b
 
 
 def test_a_running_row_without_a_lease_is_released() -> None:
-    """Somebody edited it: it would otherwise stay for ever."""
+    """It was edited by hand: it would otherwise stay forever."""
     assert isinstance(look(a_claimed_job(lease_until=None)), Settlement)
 
 
@@ -629,7 +629,7 @@ def test_the_crash_of_the_last_attempt_still_lets_failed_be_told() -> None:
 
 
 def test_a_crash_while_failed_was_told_buries_the_job() -> None:
-    """With the error of its last attempt: nobody may be told twice."""
+    """With the error of its last attempt: failed() may not be called twice."""
     job = a_claimed_job(attempt=3, max_attempts=3, exhausted=True, error="JobCrashed: attempt 3", errors_json="[1]")
     settlement = sweeping.release(job, POLICY, token="sweep-1", now=NOW, draw=0.5)
     assert (settlement.transition, settlement.after.error, settlement.after.errors_json) == (

@@ -139,7 +139,7 @@ def test_a_delay_of_zero_is_something_said() -> None:
 
 
 def test_delay_and_time_at_once_are_refused() -> None:
-    """Nobody can tell which was meant."""
+    """It is unclear which of them counts."""
     both = Options.validate(delay=5, at=datetime(2026, 1, 1, tzinfo=UTC))
     with pytest.raises(InvalidOption, match="at: give either delay or at, not both"):
         Options.resolve(both, NO_OPTIONS, NO_OPTIONS)

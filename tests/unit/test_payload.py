@@ -184,7 +184,7 @@ def test_what_would_change_is_refused_naming_the_field_and_not_the_value(
 
 
 def test_a_value_without_equality_is_refused() -> None:
-    """Nobody can tell whether it came back as it was."""
+    """It cannot be known whether it came back as it was."""
 
     class Blob:
         """Equal to nothing but itself."""
@@ -386,7 +386,7 @@ class Other(BaseModel):
 
 
 class Cat(BaseModel):
-    """A member of a union that is told by its kind."""
+    """A member of a union that is distinguished by its kind."""
 
     model_config = ConfigDict(extra="forbid")
     kind: Literal["cat"]
@@ -430,7 +430,7 @@ class Open(BaseModel):
 def test_the_runner_ignores_fields_it_does_not_know_and_names_them(
     form: Form, kind: Any, given: Any, understood: Any, ignored: list[str]
 ) -> None:
-    """A caller that was deployed first is no error; but somebody should know."""
+    """A caller that was deployed first is no error; but the log should say so."""
     form(kind)
     built, names = registry["Odd"].build(json.dumps(given))
     assert built.handle(lambda: CONTEXT) == understood
@@ -461,7 +461,7 @@ def test_the_runner_refuses_what_does_not_fit(form: Form, given: Any, says: str)
 @BOTH
 @pytest.mark.parametrize("text", ["", "{", "hunter2", '{"odd": NaN}', "[" * 100_000])
 def test_the_runner_refuses_what_is_no_json(form: Form, text: str) -> None:
-    """Somebody edited the row by hand."""
+    """The row was edited by hand."""
     form(int)
     with pytest.raises(InvalidPayload) as raised:
         registry["Odd"].build(text)

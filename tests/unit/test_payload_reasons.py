@@ -39,14 +39,14 @@ class Tagged(BaseModel):
 
 
 class Noted(BaseModel):
-    """Has a private value that somebody may have set."""
+    """Has a private value that a caller may have set."""
 
     n: int = 1
     _note: str = ""
 
 
 def noted() -> Noted:
-    """One of which somebody has."""
+    """Return one whose private value is set."""
     made = Noted()
     made._note = "hunter2"
     return made
@@ -288,7 +288,7 @@ def test_what_means_the_same_is_accepted(form: Form, kind: Any, value: Any) -> N
 
 @BOTH
 def test_the_key_of_a_mapping_is_not_shown(form: Form) -> None:
-    """It may be somebody's address."""
+    """It may be a person's address."""
     with pytest.raises(InvalidPayload) as raised:
         form(dict[str, Any])({"hunter2@example.com": (1,)})
     assert raised.value.field == "odd.…"

@@ -49,13 +49,13 @@ def test_the_names_of_the_promise_are_public() -> None:
 
 
 def test_no_module_bears_a_public_name() -> None:
-    """`relayq_core/job.py` would replace the decorator as soon as somebody imported it."""
+    """`relayq_core/job.py` would replace the decorator as soon as it was imported."""
     modules = {module.name for module in pkgutil.iter_modules(relayq_core.__path__)}
     assert modules & set(relayq_core.__all__) == set()
 
 
 def test_every_error_is_a_relayq_error_but_for_the_signals() -> None:
-    """`except RelayQError` catches all of ours; Snooze and its like are told to us, not by us."""
+    """`except RelayQError` catches all of ours; Snooze and its like are raised by users, not by us."""
     classes = {name: found for name in relayq_core.__all__ if inspect.isclass(found := getattr(relayq_core, name))}
     errors = {name: found for name, found in classes.items() if issubclass(found, Exception)}
     strangers = {name for name, found in errors.items() if not issubclass(found, relayq_core.RelayQError)}

@@ -47,7 +47,7 @@ def test_a_job_is_frozen_and_evolves_into_another() -> None:
 
 
 def test_json_is_decoded_when_it_is_asked_for() -> None:
-    """A list of a thousand jobs decodes nothing that nobody looks at."""
+    """A list of a thousand jobs decodes nothing that is not looked at."""
     record = a_job(
         payload_json='{"to":"a@b.c"}',
         result_json="[1,2]",
@@ -67,7 +67,7 @@ def test_what_is_not_there_reads_as_nothing() -> None:
 
 
 def test_a_key_without_a_window_is_held_until_the_job_ends() -> None:
-    """Whoever ends the job must then release it; a key with a window ends by itself."""
+    """The write that ends the job must then release it; a key with a window ends by itself."""
     assert a_job(unique_pk="unique#a#k").holds_key
     assert not a_job(unique_pk="unique#a#k", unique_for_ms=1000).holds_key
     assert not a_job().holds_key

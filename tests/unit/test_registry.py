@@ -1,4 +1,4 @@
-"""Which job bears which name, and how the modules that define them are found."""
+"""Which job has which name, and how the modules that define them are found."""
 
 import sys
 from collections.abc import Callable, Iterator

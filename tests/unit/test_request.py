@@ -133,7 +133,7 @@ def test_field_names_are_text_that_can_be_stored() -> None:
 
 @pytest.mark.parametrize("args", [[1], "text", 5, {1, 2}])
 def test_arguments_are_a_mapping(args: Any) -> None:
-    """A list has no field names, so that nobody could tell what is what after a deploy."""
+    """A list has no field names, so that its meaning would be lost after a deploy."""
     with pytest.raises(InvalidPayload, match="expected a mapping of field names to values, got"):
         encode_json("a", args)
 

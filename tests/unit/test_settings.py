@@ -190,7 +190,7 @@ def test_a_token_is_shown_nowhere() -> None:
 
 
 def test_a_misspelt_variable_is_refused_with_the_nearest() -> None:
-    """It would otherwise have no effect, and nobody would notice."""
+    """It would otherwise have no effect, and it would not be noticed."""
     with pytest.raises(SettingsError) as raised:
         Settings.from_environ({"RELAYQ_MAX_ATEMPTS": "5"})
     assert str(raised.value) == 'RELAYQ_MAX_ATEMPTS: there is no such setting. Did you mean "RELAYQ_MAX_ATTEMPTS"?'
@@ -356,7 +356,7 @@ def test_what_only_looks_like_a_service_is_a_mistake(name: str, value: str) -> N
 
 
 def test_outside_of_lambda_a_missing_setting_names_the_local_stack(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whoever tries the README's first lines has no stack; a function has no shell."""
+    """A newcomer who tries the README's first lines has no stack; a function has no shell."""
     monkeypatch.delenv("AWS_LAMBDA_FUNCTION_NAME", raising=False)
     with pytest.raises(SettingsError, match=r"`\. \.relayq/dev\.env` in this shell while `relayq dev` runs"):
         Settings().needed("jobs_table")

@@ -22,7 +22,7 @@ def test_a_job_is_shown_with_its_times_in_both_forms() -> None:
 
 
 def test_payload_and_options_are_shown_only_of_a_whole_job() -> None:
-    """A list of jobs holds nobody's data."""
+    """A list of jobs holds no one's data."""
     job = a_job(
         payload_json='{"to": "ada"}',
         backoff=Fixed(5),
@@ -57,7 +57,7 @@ def test_a_field_without_a_place_on_a_page_is_one_of_its_facts() -> None:
 
 @pytest.mark.parametrize("at", ["yesterday", 10**30, -(10**30), [], {}])
 def test_a_time_that_was_edited_by_hand_is_shown_as_it_stands(at: object) -> None:
-    """Whoever looks for what is wrong with a row must not meet an error."""
+    """An operator who looks for what is wrong with a row must not meet an error."""
     assert times(at=at) == {"at": None, "at_ms": at}  # type: ignore[arg-type]
 
 

@@ -14,7 +14,7 @@ from tests.support.factories import a_job
 
 @pytest.mark.parametrize("spreading", [spread_serially, spread_in_threads])
 def test_the_answers_are_in_the_order_of_the_items(spreading: Spreading) -> None:
-    """Whoever is ready first."""
+    """Whichever item is ready first."""
 
     def slow(number: int) -> int:
         time.sleep((5 - number) * 0.001)
@@ -60,7 +60,7 @@ def test_no_thread_outlives_the_block_or_begins_without_need() -> None:
 
 
 def test_what_has_not_begun_when_one_fails_is_not_begun_any_more() -> None:
-    """A handler that is told to stop cannot wait for all that was queued."""
+    """A handler that has to stop cannot wait for all that was queued."""
     began: list[int] = []
 
     def fail(number: int) -> None:
@@ -76,7 +76,7 @@ def test_what_has_not_begun_when_one_fails_is_not_begun_any_more() -> None:
 
 @pytest.mark.parametrize("error", [IndexError, KeyError])
 def test_an_error_in_any_thread_is_raised(error: type[Exception]) -> None:
-    """Whatever its type: that nothing is left to take is told in the same words."""
+    """Of any type: when nothing is left to take, the words are the same."""
 
     def fail(number: int) -> None:
         if number == 7:

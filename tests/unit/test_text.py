@@ -233,7 +233,7 @@ def _lines(error: BaseException, limit: int = 8192) -> list[str]:
 
 
 def test_what_an_error_was_raised_from_is_told_with_it() -> None:
-    """Whoever wraps errors wants to see what is in the wrapping."""
+    """A developer who wraps errors wants to see what is in the wrapping."""
     error = _raised_from(KeyError("customer_id"))
     told = describe_error(error, 8192).splitlines()
     assert told[0] == "LookupError: no such customer"

@@ -44,6 +44,6 @@ def test_outside_lambda_there_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("written", ["", "none of ours", f"{TRACE}\n", "x" * 300_000])
 def test_a_trace_that_makes_no_sense_is_none_and_the_job_runs(written: str) -> None:
-    """Somebody may have edited the row; nothing rests on it."""
+    """The row may have been edited by hand; nothing rests on it."""
     item = job_item(a_job(trace_id=TRACE)) | {"trace_id": {"S": written}}
     assert read_job(item) == a_job()

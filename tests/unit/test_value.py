@@ -15,7 +15,7 @@ from relayq_core.model.value import Value, field
 
 
 class Point(Value):
-    """Two numbers and a note that is nobody's business."""
+    """Two numbers, and a note that is not shown."""
 
     x: int
     y: int = 2

@@ -35,16 +35,16 @@ from tests.support.paths import ROOT
 #: Long enough for a delay that a runner sleeps; a process that stopped itself is ended by Lambda after this.
 RUNNER_TIMEOUT = 90
 _DISPATCHERS = 8
-#: Dispatching waits while so many jobs that are due have not been started: a slow machine shall not be buried.
+#: Dispatching waits while this many jobs that are due have not been started, so that a slow machine is not buried.
 _MOST_WAITING = 4
-#: A job that has not been started so long after it was due has met a fault: it is not waited for (seconds).
+#: A job that has not been started this long after it was due has met a fault: it is not waited for (seconds).
 _PATIENCE = 6.0
 _LONGEST_WAIT = 300.0
-#: The nemesis goes on for so long after the last dispatch (seconds).
+#: How long the nemesis goes on after the last dispatch (seconds).
 _TAIL = 15.0
 #: The longest calm: a job that crashes in its last attempts needs a lease and a tick for each (seconds).
 LONGEST_CALM = 600.0
-#: Handlers whose log was quiet for so long are done.
+#: Handlers whose log was quiet for this long are done.
 _QUIET = 3.0
 
 

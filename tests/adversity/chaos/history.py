@@ -183,7 +183,7 @@ class History:
         rows = [*self.tables.jobs.values(), *self.tables.failed.values()]
         return {row.id for row in rows if "JobCrashed" in f"{row.errors_json}{row.error}"}
 
-    # --- telling ---
+    # --- the story of one job ---
 
     def story(self, job_id: str) -> str:
         """All that is known of one job, in order of time, and how to run it all again."""

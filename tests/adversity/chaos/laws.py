@@ -151,7 +151,7 @@ def an_expired_key_is_free(history: History) -> Iterator[Breach]:
 
 
 def failures_bear_error_and_payload(history: History) -> Iterator[Breach]:
-    """I10: a failed job has its error and payload, was given all its attempts or buried, and failed() was told."""
+    """I10: a failed job has its error and payload, had all its attempts or was buried, and failed() was called."""
     for job_id, row in history.tables.failed.items():
         order = history.accepted.get(job_id)
         starts = history.starts.get(job_id, [])

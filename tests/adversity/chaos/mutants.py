@@ -26,7 +26,7 @@ class Mutant:
 
 
 MUTANTS = {
-    # a runner settles whoever holds the lease: laws I4, I5, I6
+    # a runner settles without holding the lease: laws I4, I5, I6
     "unfenced": Mutant(
         "adapters/dynamodb/store.py",
         '_HELD = "#status = :processing AND lease_id = :lease"',
@@ -42,6 +42,6 @@ MUTANTS = {
     "impatient": Mutant(
         "model/settling.py", "available_at = now + round(wait * 1000)", "available_at = now + round(wait * 500)"
     ),
-    # nobody ends a lease that ran out: laws I1, I14
+    # no sweeper ends a lease that ran out: laws I1, I14
     "no release": Mutant("model/sweeping.py", "if lease_ends > now:", "if lease_ends:"),
 }

@@ -29,10 +29,10 @@ _ACTS = (
 _OUTAGE = (0.3, 0.6)
 #: Seconds between two acts.
 _PAUSE = (0.6, 1.8)
-#: So many processes are stopped at once at most, and none for longer than this (seconds).
+#: The most processes that are stopped at once, none for longer than this (seconds).
 _MOST_STOPPED = 8
 _LONGEST_STOP = 75.0
-#: A handler that was heard of within this (seconds) is running still, unless somebody killed it.
+#: A handler that logged within this (seconds) is still running, unless something killed it.
 _FRESH = 1.5
 #: Sweepers live for over a minute; more than this many at once prove no more.
 _SWEEPER_EVERY = 5.0
@@ -57,14 +57,14 @@ class Stop:
     pid: int
     job: str
     since: float
-    #: until somebody else has begun with its job; else for this long (seconds)
+    #: until another runner has begun with its job; else for this long (seconds)
     lasts: float | None
     #: None while it lasts
     until: float | None = None
 
 
 class Nemesis:
-    """Acts at random until calm, and lets nobody stay stopped."""
+    """Acts at random until calm, and leaves no process stopped."""
 
     def __init__(self, seed: int, emulator: Emulator, runner: str, sweeper: str, log: Log) -> None:
         self._luck = random.Random(f"{seed}/nemesis")
@@ -111,7 +111,7 @@ class Nemesis:
             time.sleep(0.2)
 
     def stopped(self) -> list[Stop]:
-        """Whoever is stopped now."""
+        """The processes that are stopped now."""
         with self._lock:
             return [stop for stop in self.stops if stop.until is None]
 
@@ -192,7 +192,7 @@ class Nemesis:
         return True
 
     def _let_go(self) -> None:
-        """SIGCONT for whoever was stopped long enough: until another runner has begun with the same job."""
+        """Send SIGCONT to each process stopped long enough: until another runner has begun with the same job."""
         starts = self._log.starts()
         now = time.monotonic()
         for stop in self.stopped():
@@ -220,7 +220,7 @@ class Nemesis:
     # --- processes ---
 
     def _group(self) -> int | None:
-        """The process group of the emulator: nobody outside of it is touched."""
+        """The process group of the emulator: nothing outside of it is touched."""
         return next((line.group for line in self._log.lines if line.group), None)
 
     def _send(self, pid: int, number: signal.Signals) -> bool:
@@ -234,7 +234,7 @@ class Nemesis:
         return True
 
     def _processes(self, function: str) -> Iterator[int]:
-        """The processes that run a Lambda function, where the machine tells (Linux)."""
+        """The processes that run a Lambda function, on a machine that can list them (Linux)."""
         group = self._group()
         for entry in Path("/proc").glob("[0-9]*") if group else ():
             pid = int(entry.name)

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 QUEUES = ("mail", "reports", "webhooks", "thumbnails", "billing", "search")
 #: Jobs dispatched in a second.
 PACE = 2.5
-#: Longer than RELAYQ_MAX_WAIT_SECONDS: no runner is told, the sweeper starts it.
+#: Longer than RELAYQ_MAX_WAIT_SECONDS: there is no handoff, the sweeper starts it.
 BEYOND_A_TICK = (66.0, 80.0)
 #: A key's window that ends within the run, and one that does not (seconds).
 SHORT_WINDOW = 5.0
@@ -39,7 +39,7 @@ _HOPELESS: tuple[tuple[int, tuple[str, ...]], ...] = ((2, ("kill",)), (1, ("igno
 class Order:
     """One call of dispatch()."""
 
-    #: in the payload: no two jobs bear the same
+    #: in the payload, and different for each job
     number: str
     #: seconds after the run began
     after: float
@@ -56,11 +56,11 @@ class Order:
     unique_for: float | None = None
     #: chosen by the caller where the wire is to cut this job's dispatch off
     job_id: str | None = None
-    #: "answers": it is written, and nobody hears of it; "requests": nothing arrives
+    #: "answers": it is written, and the answer is lost; "requests": nothing arrives
     cut: str | None = None
     #: after DispatchUnknown: with the same id
     again: bool = False
-    #: cancelled so many seconds after it was dispatched
+    #: cancelled this many seconds after it was dispatched
     cancel_after: float | None = None
 
     def payload(self, log: str) -> dict[str, object]:
@@ -75,7 +75,7 @@ class Order:
 
 
 def plan(seed: int, jobs: int) -> list[Order]:
-    """So many jobs, and the second dispatches of those with a key, by when they are due."""
+    """Plan this many jobs, and the second dispatches of those with a key, ordered by when they are due."""
     luck = random.Random(f"{seed}/plan")
     span = jobs / PACE
     orders = [order for number in range(jobs) for order in _orders(seed, number, span, luck)]

@@ -13,7 +13,7 @@ pytestmark = [pytest.mark.e2e, pytest.mark.timeout(1800)]
 
 @pytest.mark.parametrize("law", LAWS, ids=lambda law: law.__name__.replace("_", " "))
 def test_whatever_dies_this_law_holds(history: History, law: Law) -> None:
-    """A breach is told with the story of its job, and the command that runs it again."""
+    """A breach is reported with the story of its job, and the command that runs it again."""
     breaches = list(law(history))
     stories = "\n\n".join(f"{breach.what}:\n{history.story(breach.job_id)}" for breach in breaches[:3])
     assert not breaches, f"{len(breaches)} times: {law.__doc__}\n{stories}"

@@ -25,7 +25,7 @@ EPOCH = 1_767_225_600_000
 
 
 def at(mono: float) -> Moment:
-    """Both clocks, so many seconds after the run began."""
+    """Both clocks, this many seconds after the run began."""
     return Moment(mono, EPOCH + round(mono * 1000))
 
 

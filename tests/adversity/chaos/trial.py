@@ -16,7 +16,7 @@ from typing import Any, NoReturn
 
 from relayq_core import Bury, Job, JobContext, JobTimeout, RetryAfter, Snooze, dispatch
 
-#: A handler that stays says so this often (seconds): its last line tells when it was last seen alive.
+#: A handler that stays says so this often (seconds): its last line shows when it was last seen alive.
 BEAT = 0.25
 #: What RetryAfter and Snooze ask for (seconds).
 LATER = 1.5
@@ -51,21 +51,21 @@ class Start:
         note(self.log, kind, self.number, job=self.job_id, attempt=self.attempt, nonce=self.nonce, **said)
 
     def stay(self, seconds: float) -> None:
-        """Take so long."""
+        """Take this long."""
         until = time.monotonic() + seconds
         while (left := until - time.monotonic()) > 0:
             time.sleep(min(BEAT, left))
             self.say("alive")
 
     async def stay_async(self, seconds: float) -> None:
-        """Take so long, and let others run meanwhile."""
+        """Take this long, and let others run until then."""
         until = time.monotonic() + seconds
         while (left := until - time.monotonic()) > 0:
             await asyncio.sleep(min(BEAT, left))
             self.say("alive")
 
     def stay_for_ever(self) -> NoReturn:
-        """Until somebody ends it."""
+        """Run until something ends it."""
         while True:
             self.stay(60)
 
@@ -90,7 +90,7 @@ class _Trial(Job, abstract=True):
     """What each attempt does is said by the payload."""
 
     log: str
-    #: of the dispatch: no two jobs bear the same
+    #: of the dispatch, and different for each job
     number: str
     #: one for each attempt; the last holds for all that follow
     steps: list[str]
@@ -140,7 +140,7 @@ class _Trial(Job, abstract=True):
 
 
 class Trial(_Trial, queue="trials", max_attempts=3, backoff=[1], timeout=4):
-    """Does as it is told."""
+    """Does what its payload says."""
 
     def handle(self, context: JobContext) -> dict[str, Any]:
         """Leave a line, take a while, and act."""

@@ -26,7 +26,7 @@ from urllib.parse import urlsplit
 _INVOKE_FAULTS = {"dropped": 70, "doubled": 70, "late": 30, "refused": 20, "answer lost": 20}
 _READ_FAULTS = {"throttled": 8, "broken": 4, "answer lost": 8}
 _WRITE_FAULTS = {"throttled": 8, "broken": 4, "broken after": 4, "not sent": 8, "answer lost": 14}
-#: A held-up dispatch would arrive when its job has long ended: a limit that is told of, and no fault to look for.
+#: A held-up dispatch would arrive when its job has long ended: a documented limit, and no fault to look for.
 _UPDATE_FAULTS = _WRITE_FAULTS | {"conflict": 6, "held up": 6}
 _TRANSACTION_FAULTS = _WRITE_FAULTS | {"conflict": 20}
 _FAULTS = {
@@ -89,7 +89,7 @@ class Wire:
     #: host and port of the emulator
     target: tuple[str, int] = ("127.0.0.1", 0)
     faulty: bool = False
-    #: told of a write that ends a job, before it is delivered; True if its sender was stopped meanwhile
+    #: called with a write that ends a job, before it is delivered; True if its sender was stopped by then
     on_end: Callable[[str], bool] = lambda job_id: False
     faults: list[Fault] = field(default_factory=list)
     calls: Counter[str] = field(default_factory=Counter)
@@ -107,7 +107,7 @@ class Wire:
 
     @contextmanager
     def cut_off(self, job_id: str, what: str) -> Iterator[None]:
-        """Meanwhile nobody hears of this job: its "requests" do not arrive, or their "answers" do not."""
+        """Until this ends, the job is cut off: its "requests" do not arrive, or their "answers" do not."""
         with self._lock:
             self._cut[job_id] = what
         try:

@@ -14,7 +14,7 @@ import time
 from tests.adversity.differential.campaign import compare_in_processes, never_met
 from tests.support import engines
 
-#: So many sequences meet every answer.
+#: This many sequences meet every answer.
 ENOUGH = 1_500
 
 
@@ -41,7 +41,7 @@ def main() -> int:
     missing = never_met(report) if asked.examples >= ENOUGH else []
     for answer in missing:
         print(f"never met: {answer}")
-    # the line a test runner would print, for whoever counts
+    # the line a test runner would print, for the script that counts
     print(f"{report.sequences} passed, {len(missing)} failed")
     return 1 if missing else 0
 

@@ -51,7 +51,7 @@ def never_met(report: Report) -> list[str]:
 
 
 def compare(engine: Engine, sequences: int, *, first_seed: int, shrink: bool = True) -> None:
-    """Play so many sequences. Raises AssertionError with the (shortest) sequence in which the stores differ."""
+    """Play this many sequences. Raises AssertionError with the (shortest) sequence in which the stores differ."""
     chosen = settings(
         max_examples=sequences,
         stateful_step_count=STEPS,

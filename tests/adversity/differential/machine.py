@@ -26,7 +26,7 @@ Strategy = st.SearchStrategy
 jobs = st.integers(0, 2)
 #: which of the jobs that a rule may be about
 picks = st.integers(0, 5)
-#: how old the caller's knowledge of it is: 0 is the newest that anybody saw
+#: how old the caller's knowledge of it is: 0 is the newest that any caller saw
 ages = st.sampled_from([0, 0, 0, 1, 2, 4])
 #: what a caller's clock is ahead of the store's, milliseconds
 skews = st.sampled_from([0, 0, 0, -5_000, 5_000, 1])
@@ -85,7 +85,7 @@ def _has_failed(record: JobRecord) -> bool:
 
 
 def knows(which: Which) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """Only once somebody has seen such a record."""
+    """Only once a caller has seen such a record."""
     return precondition(lambda machine: machine.anybody_saw(which))
 
 
@@ -97,7 +97,7 @@ class StoresAgree(RuleBasedStateMachine):
         self.engine = engine
         self.twins = Twins(engine)
         self.clock = self.twins.clock
-        #: every record of a job that somebody was shown, oldest first
+        #: every record of a job that a caller was shown, oldest first
         self.seen: dict[str, list[JobRecord]] = {job_id: [] for job_id in self.twins.ids}
         #: how often an id was given to a new job: leases are made at random, and never those of an earlier one
         self.lives = dict.fromkeys(self.twins.ids, 0)
@@ -279,7 +279,7 @@ class StoresAgree(RuleBasedStateMachine):
     @knows(_runs)
     @rule(pick=picks, age=ages, twist=twists, note=st.sampled_from(["", "ü"]))
     def progress(self, pick: int, age: int, twist: str, note: str) -> None:
-        """A handler tells how far it is."""
+        """A handler reports how far it is."""
         self._ask("save_progress", self._held(pick, age, twist), f'{{"fraction":0.5,"note":"{note}"}}')
 
     # --- sweep ---
@@ -346,7 +346,7 @@ class StoresAgree(RuleBasedStateMachine):
         limit=limits,
     )
     def ask(self, question: str, chosen: list[int], limit: int) -> None:
-        """Somebody looks."""
+        """A caller looks."""
         match question:
             case "get_many":
                 self._ask(question, [self.twins.ids[job] for job in chosen])
@@ -360,7 +360,7 @@ class StoresAgree(RuleBasedStateMachine):
     @knows(_waits)
     @rule(pick=picks, age=ages, policy=policies, fewer=st.sampled_from([0, 0, 0, 1]), skew=skews)
     def cancel_waiting(self, pick: int, age: int, policy: Policy, fewer: int, skew: int) -> None:
-        """Somebody cancels a job that was waiting when they looked."""
+        """A caller cancels a job that was waiting when it looked."""
         record = self._known(pick, age, _waits)
         before = record.evolve(attempt=max(0, record.attempt - fewer))
         settlement = settling.cancel(before, policy, now=self.clock.now() + skew)
@@ -370,7 +370,7 @@ class StoresAgree(RuleBasedStateMachine):
     @knows(_runs)
     @rule(pick=picks, age=ages, twist=twists, skew=skews)
     def mark_cancelled(self, pick: int, age: int, twist: str, skew: int) -> None:
-        """Somebody cancels a job that was running when they looked."""
+        """A caller cancels a job that was running when it looked."""
         self._ask("mark_cancelled", self._held(pick, age, twist), self.clock.now() + skew)
 
     @knows(_runs)
@@ -430,7 +430,7 @@ class StoresAgree(RuleBasedStateMachine):
     @knows(_any)
     @rule(job=jobs)
     def spoil(self, job: int) -> None:
-        """Somebody edits a row by hand."""
+        """An operator edits a row by hand."""
         self.twins.spoil(self.twins.ids[job])
 
     def teardown(self) -> None:

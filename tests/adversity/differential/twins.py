@@ -105,7 +105,7 @@ class Twins:
     # --- what the port has no verb for ---
 
     def crowd(self, count: int) -> None:
-        """Register so many queues at once."""
+        """Register `count` queues at once."""
         names = [f"crowd-{n}" for n in range(count)]
         self.memory._queues.update(names)
         self._client.update_item(

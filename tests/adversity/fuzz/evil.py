@@ -18,7 +18,7 @@ SECRET = "canary-7f3a9c5e1b"
 
 
 def unharmed(ask: Callable[[], T]) -> T:
-    """What was answered. Whatever escapes is told by its class alone: the rest of it would harm the test runner."""
+    """Return the answer. An exception that escapes is reported by its class alone: the rest would harm pytest."""
     try:
         return ask()
     except BaseException as error:
@@ -136,7 +136,7 @@ def invalid() -> ValidationError:
     raise AssertionError
 
 
-#: name -> what makes it. Made anew for each use, since raising adds a traceback.
+#: name -> what makes it. Made again for each use, since raising adds a traceback.
 EVIL: dict[str, Callable[[], BaseException]] = {
     "its text raises": lambda: _text(lambda: _raise(ValueError("no text"))),
     "its text exits": lambda: _text(lambda: _raise(SystemExit("no text"))),

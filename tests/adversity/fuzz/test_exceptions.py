@@ -204,7 +204,7 @@ def test_building_a_job_may_raise_anything(make: Callable[[], BaseException], ex
 @evil
 @pytest.mark.parametrize("kind", KINDS)
 def test_listeners_may_raise_anything(make: Callable[[], BaseException], kind: str) -> None:
-    """What they are told of has happened, and goes on happening."""
+    """The event they hear of has happened, and stays."""
 
     @on(kind)
     def listen(event: JobEvent) -> None:

@@ -86,7 +86,7 @@ def _deep(levels: int) -> Any:
     return found
 
 
-#: What must not be told; long enough that no id and no time holds it by chance.
+#: What must not be shown; long enough that no id and no time holds it by chance.
 CARD = "4111 1111 1111 1111"
 
 ODD: list[Any] = [

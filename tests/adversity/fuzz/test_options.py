@@ -95,7 +95,7 @@ def _is_kept(record: JobRecord) -> None:
 
 @pytest.mark.parametrize("option", OPTIONS)
 def test_an_option_is_kept_as_it_was_given_or_refused_in_words(option: str, tried: Counter[str]) -> None:
-    """Never another exception, and never a job that nobody can read."""
+    """Never another exception, and never a job that cannot be read."""
     accepted = 0
     for value in VALUES:
         more = {"unique": "key"} if option == "unique_for" else {}
@@ -119,7 +119,7 @@ def test_options_together_are_kept_or_refused(chosen: dict[str, int]) -> None:
 
 @pytest.mark.parametrize("name", VALUES, ids=lambda value: repr(value)[:20] if not isinstance(value, int) else "int")
 def test_a_name_is_one_or_is_refused(name: Any) -> None:
-    """By itself, and in a request that somebody made by hand."""
+    """By itself, and in a request that was made by hand."""
     for asked in (name, *([JobRequest(name, "{}")] if isinstance(name, str) else [])):
         try:
             made = _accepted(lambda bench, asked=asked: bench.relayq.dispatch(asked))  # type: ignore[misc]
@@ -321,7 +321,7 @@ TEXTS = [
 
 @pytest.mark.parametrize("variable", VARIABLES)
 def test_a_variable_is_read_or_refused_in_words(variable: str, tried: Counter[str]) -> None:
-    """At the start, by its name; what is read can be worked with, and what else the environment holds is not told."""
+    """At the start, by its name; a value that is read can be used, and the rest of the environment is not shown."""
     secret = "canary-7f3a9c5e1b"
     for text in TEXTS:
         environ = {"AWS_SECRET_ACCESS_KEY": secret, "HOME": secret, variable: text}

@@ -36,7 +36,7 @@ _IN_CI = 500
 #: How many types are tried: the same each time, or as many others as the environment asks for.
 EXAMPLES = int(os.environ.get("RELAYQ_PROVE_TYPES", _IN_CI))
 
-#: All that a type of these may be refused for: types that JSON cannot tell apart, and what pydantic cannot write.
+#: All that a type of these may be refused for: types that are alike in JSON, and what pydantic cannot write.
 KNOWN = re.compile(
     r"comes back as (text|a \w+)|what is written cannot be read|the keys of a mapping are text"
     r"|Unable to serialize unknown|not valid as object key"

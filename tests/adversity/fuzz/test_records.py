@@ -1,4 +1,4 @@
-"""Rows as somebody else may have written them: read, or refused in one way; and what can be read can be worked on."""
+"""Rows as other programs may have written them: read, or refused in one way; and what can be read can be worked on."""
 
 from __future__ import annotations
 

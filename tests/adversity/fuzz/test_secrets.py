@@ -130,7 +130,7 @@ def _job_of(kind: Any) -> type[Job]:
 
 
 def _told(error: BaseException) -> str:
-    """All that Python would print of it, and all that it bears."""
+    """All that Python would print of it, and all that it holds."""
     return "".join(traceback.format_exception(error)) + repr(error) + repr(vars(error))
 
 
@@ -281,7 +281,7 @@ def test_a_job_that_runs_leaves_no_trace_of_its_payload(value: Any, ends: str) -
 
 
 def test_a_payload_that_is_too_large_is_not_quoted() -> None:
-    """Only its size is told."""
+    """Only its size is shown."""
     bench = Bench()
     with everything_seen() as seen, pytest.raises(PayloadTooLarge) as refused:
         bench.relayq.dispatch("work", {"field": SECRET * 30_000})

@@ -1,4 +1,4 @@
-"""Tables into which somebody else has written: the sweeper goes on, runners keep away, operators are told."""
+"""Tables into which other programs have written: the sweeper goes on, runners keep away, operators see it."""
 
 from __future__ import annotations
 

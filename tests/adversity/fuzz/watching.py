@@ -49,7 +49,7 @@ class Seen:
 
 @contextmanager
 def everything_seen() -> Iterator[Seen]:
-    """Inside, all loggers tell everything, and what is printed is kept."""
+    """Inside, all loggers log at every level, and what is printed is kept."""
     listener = _Listener()
     before: list[tuple[logging.Logger, dict[str, Any]]] = []
     for name in _LOGGERS:

@@ -59,7 +59,7 @@ def test_of_64_dispatches_one_takes_over_a_key_that_has_expired(track: Track) ->
 
 
 def test_64_dispatches_of_one_id_make_one_job(track: Track) -> None:
-    """An id of one's own makes a dispatch safe to repeat; nobody is told of a duplicate, and nobody of an error."""
+    """An id of one's own makes a dispatch safe to repeat: no caller hears of a duplicate or of an error."""
     relayqs = track.relayqs(MOST)
     for n in range(ROUNDS):
         answers = track.at_once(
@@ -74,7 +74,7 @@ def test_64_dispatches_of_one_id_make_one_job(track: Track) -> None:
 
 
 def test_an_id_that_two_jobs_want_is_one_of_theirs(track: Track) -> None:
-    """The other is told so; nobody's job is taken for somebody else's."""
+    """The other caller gets an error: no job is taken for another caller's."""
     relayqs = track.relayqs(16)
 
     def dispatch(relayq: RelayQ, name: str, job_id: str) -> str:
@@ -94,7 +94,7 @@ def test_an_id_that_two_jobs_want_is_one_of_theirs(track: Track) -> None:
 
 
 def test_a_key_passes_from_the_job_that_ends_to_one_other(track: Track) -> None:
-    """The key is released in the write that ends its job: whoever comes before is a duplicate of that job."""
+    """The key is released in the write that ends its job: a dispatch before that write is a duplicate of that job."""
 
     @job
     def greet() -> None:

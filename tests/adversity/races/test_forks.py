@@ -1,4 +1,4 @@
-"""Processes: whoever has used RelayQ may fork, and no process is given another's answers."""
+"""Processes: a program that has used RelayQ may fork, and no process receives another's answers."""
 
 from __future__ import annotations
 

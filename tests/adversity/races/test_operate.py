@@ -30,7 +30,7 @@ def _failed_job(relayq: RelayQ, unique: str | None = None) -> str:
 
 
 def test_a_failure_is_brought_back_or_forgotten_never_both(track: Track) -> None:
-    """Who was told that it lives finds it, who was told that it is gone does not, and one of both was told so."""
+    """The caller who hears that it lives finds it, and the one who hears that it is gone does not."""
     brought_back = 0
     for _ in range(2 * ROUNDS):
         relayqs = track.relayqs(8, "redrive", "forget")
@@ -73,7 +73,7 @@ def test_of_16_redrives_one_brings_the_job_back(track: Track) -> None:
 
 
 def test_a_key_goes_to_the_redriven_job_or_to_a_new_one(track: Track) -> None:
-    """Whoever has it, the failed job is not lost, and no second job of that key lives."""
+    """Whichever job gets it, the failed job is not lost, and no second job of that key lives."""
 
     def redrive(relayq: RelayQ, job_id: str) -> str:
         try:
@@ -103,7 +103,7 @@ def test_a_key_goes_to_the_redriven_job_or_to_a_new_one(track: Track) -> None:
 
 
 def test_overlapping_sweeps_hand_each_job_off_once(track: Track) -> None:
-    """Ticks are missed and doubled; a job that waits is told of once all the same."""
+    """Ticks are missed and doubled; a waiting job is handed off once all the same."""
     relayqs = track.relayqs(4)
     jobs = {relayqs[0].dispatch("work", {"n": n}).job_id for n in range(40)}
     track.clock.advance(seconds=31)

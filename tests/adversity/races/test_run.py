@@ -1,4 +1,4 @@
-"""Runners against runners, against the sweeper, and against whoever cancels. Runner.run is the real one."""
+"""Runners against runners, against the sweeper, and against callers who cancel. Runner.run is the real one."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from tests.support.figures import tell
 pytestmark = [pytest.mark.dynamodb_local, pytest.mark.timeout(300)]
 
 RUNNERS = 16
-#: The promise is older than the test: so many times one runner of 16 wins.
+#: The promise is older than the test: in this many rounds one runner of 16 wins.
 CLAIM_ROUNDS = 200
 ROUNDS = 25
 
@@ -38,7 +38,7 @@ def test_of_16_runners_one_starts_the_job_in_each_of_200_rounds(track: Track) ->
 
     @job
     def work(n: int) -> None:
-        """Runs until all others have given up, so that nobody can come after its end."""
+        """Runs until all others have given up, so that none can come after its end."""
         starts.append(n)
         for _ in range(RUNNERS - 1):
             assert left.acquire(timeout=30)
@@ -127,7 +127,7 @@ def test_a_runner_or_the_sweeper_ends_an_attempt_never_both(
 def test_a_runner_that_was_thought_dead_cannot_settle_beside_the_next(
     track: Track, handler: Callable[[], object]
 ) -> None:
-    """Its lease was released and the job claimed again: whoever comes first, only the holder of the lease counts."""
+    """Its lease was released and the job claimed again: whichever is first, only the holder of the lease counts."""
     job(name="work", max_attempts=3, backoff=0)(handler)
     operator = track.relayq(0)
     for _ in range(ROUNDS):
@@ -167,7 +167,7 @@ def _key_is_held_by_who_lives(relayq: RelayQ, job_id: str) -> None:
 
 
 def test_a_cancelled_job_was_never_started_and_a_started_one_was_not_cancelled(track: Track) -> None:
-    """Who is told that a job is cancelled may rely on it, whatever handoffs are under way."""
+    """A caller who hears that a job is cancelled may rely on it, even with handoffs under way."""
     starts: list[str] = []
 
     @job

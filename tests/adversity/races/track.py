@@ -47,7 +47,7 @@ class Track:
         return made
 
     def relayqs(self, count: int, *verbs: str) -> list[RelayQ]:
-        """One for each of so many threads; their first writes of these kinds are made at once."""
+        """One for each of `count` threads; their first writes of these kinds are made at once."""
         line = threading.Barrier(count)
         return [self.relayq(number, gate=(line, *verbs)) for number in range(count)]
 

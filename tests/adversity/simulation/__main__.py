@@ -51,7 +51,7 @@ def judged(report: Report) -> int:
         print(f"never hit: {missing}")
     for broken in report.broken:
         print(f"BROKEN {broken}")
-    # the line a test runner would print, for whoever counts
+    # the line a test runner would print, for the script that counts
     failed = len(report.broken) + len(never_hit(report))
     print(f"{report.schedules - len(report.broken)} passed, {failed} failed")
     return 1 if failed else 0

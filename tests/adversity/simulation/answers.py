@@ -12,7 +12,7 @@ from tests.adversity.simulation.keys import Keys
 
 @dataclass(frozen=True)
 class Question:
-    """What was known of a job when somebody began to ask for it."""
+    """What was known of a job when a caller began to ask for it."""
 
     job_id: str
     was_accepted: bool
@@ -38,7 +38,7 @@ class Answers:
         self._hold(8, self._keys.had(pk, answer_id, since), job_id, f"{answer_id} did not have its key")
 
     def asks(self, job_id: str) -> Question:
-        """Somebody begins to ask for a job."""
+        """A caller begins to ask for a job."""
         return Question(job_id, job_id in self._book.accepted, self._book.moves[job_id])
 
     def found(self, question: Question, record: JobRecord | None, *, expired: bool) -> None:

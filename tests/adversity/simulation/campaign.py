@@ -1,6 +1,6 @@
 """Many schedules: every single fault and every pair of faults of the base scenarios, and random schedules beyond.
 
-Schedules are spread over processes; what comes back is counted, and the first that broke a law is told in full.
+Schedules are spread over processes; what comes back is counted, and the first that broke a law is printed in full.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class Report:
 
 
 def quietly() -> None:
-    """The log lines of thousands of schedules help nobody; one shard keeps the sweeper's reads few."""
+    """The log lines of thousands of schedules help no reader; one shard keeps the sweeper's reads few."""
     logging.disable(logging.CRITICAL)
     record.SHARDS = 1
 
@@ -139,7 +139,7 @@ def every_fault(*, pairs: bool, every: int = 1, processes: int | None = None) ->
 
 
 def random_schedules(count: int, *, first: int = 0, processes: int | None = None) -> Report:
-    """So many random schedules, from this seed on."""
+    """Play `count` random schedules, from this seed on."""
     report = Report()
     with ProcessPoolExecutor(processes or os.cpu_count()) as pool:
         shares = [
@@ -152,7 +152,7 @@ def random_schedules(count: int, *, first: int = 0, processes: int | None = None
 
 
 def never_hit(report: Report) -> list[str]:
-    """Faults that met a kind of call never, whoever made it, where they could have."""
+    """Faults that never met a kind of call where they could have, made by any actor."""
     met: Counter[tuple[str, str]] = Counter()
     for (site, fault), hits in report.hits.items():
         met[_call(site), fault] += hits

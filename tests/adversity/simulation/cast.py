@@ -38,7 +38,7 @@ RUNNER_LIVES = 900_000
 SWEEPER_LIVES = 150_000
 TICK = 60_000
 _MINUTE = 60_000
-#: Lambda keeps an invocation for so long while no runner is free, and tries it so often.
+#: Lambda keeps an invocation for this long while no runner is free, and tries it at these intervals.
 _EVENT_AGE = 300_000
 _TRY_AGAIN = 10_000
 _HEARD = ("dispatched", "processed", "failed", "snoozed", "started", "cancelled")
@@ -380,7 +380,7 @@ class Stage:
     # --- the play ---
 
     def play(self, minutes: int) -> None:
-        """Chaos for so long, then calm: no faults, punctual ticks, until nothing is left to do."""
+        """Chaos for this long, then calm: no faults, punctual ticks, until nothing is left to do."""
         world, shards = self.world, records.SHARDS
         records.SHARDS = self.shards
         random.seed(self.seed)  # what RelayQ itself draws: jitter, and where a sweep begins

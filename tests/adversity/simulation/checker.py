@@ -46,7 +46,7 @@ class Checker:
         return job_id in self.book.written and job_id not in memory.jobs
 
     def asks_for(self, job_id: str, delay: float | None) -> None:
-        """A caller is about to dispatch a job that is to wait so many seconds."""
+        """A caller is about to dispatch a job that is to wait this many seconds."""
         self._asked_delays[job_id] = round((delay or 0) * 1000)
 
     def added(self, record: JobRecord, answer: Added) -> None:

@@ -15,7 +15,7 @@ from relayq_core.testing import MemoryStore
 from tests.adversity.simulation.checker import Checker
 from tests.adversity.simulation.world import Actor, Faults, World
 
-#: What can happen to a write. "lost": it took effect and nobody says so. "resent": its answer was lost, and the SDK
+#: What can happen to a write. "lost": it took effect and its answer is lost. "resent": its answer was lost, and the SDK
 #: sent it again (seen with no idempotency token left). "late": given up, and it takes effect afterwards. "denied":
 #: refused for a reason that trying again does not mend.
 WRITE_FAULTS = ("killed before", "killed after", "not sent", "lost", "resent", "late", "slow", "slow answer", "denied")
@@ -201,7 +201,7 @@ class FaultyStore:
     def _added(self, record: JobRecord) -> Added:
         if self._checker.was_removed(self._memory, record.id):
             # the known limit: a put that arrives after another try of it was taken, and that job has run and
-            # left the table, begins it anew (docs/explanation/reliability.md); here its row counts as kept
+            # left the table, begins it again (docs/explanation/reliability.md); here its row counts as kept
             return Added(found=record)
         answer = self._memory.add(record)
         self._checker.added(record, answer)

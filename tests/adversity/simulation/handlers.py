@@ -1,4 +1,4 @@
-"""The judge of handlers: may this one start now, may it run so long, and is failed() called when it should be?"""
+"""The judge of handlers: may this one start now, may it run for this time, and is failed() called when it should be?"""
 
 from __future__ import annotations
 

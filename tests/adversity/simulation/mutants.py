@@ -45,7 +45,7 @@ def applied(name: str) -> Iterator[None]:
 
 
 def _users(owner: Any, attribute: str) -> list[Any]:
-    """Whoever has it by that name: its owner, and the modules that import it from there."""
+    """All modules that have it by that name: its owner, and those that import it from there."""
     original = vars(owner)[attribute]
     modules = [module for name, module in sys.modules.items() if name.startswith("relayq_core.")]
     return [owner, *(module for module in modules if module is not owner and vars(module).get(attribute) is original)]
@@ -184,7 +184,7 @@ def clock_of_the_caller_decides() -> list[Patch]:
 
 @mutant
 def own_claim_is_not_recognised() -> list[Patch]:
-    """A claim whose answer was lost is taken for somebody else's; its attempt is spent for nothing."""
+    """A claim whose answer was lost is taken for another runner's; its attempt is spent for nothing."""
 
     def claim(self: MemoryStore, job_id: str, lease: Any) -> Answer:
         answer = _CLAIM(self, job_id, lease)
@@ -209,7 +209,7 @@ def claim_does_not_count() -> list[Patch]:
 
 @mutant
 def exhausted_claim_counts() -> list[Patch]:
-    """The claim that only tells failed() counts as an attempt."""
+    """The claim that only calls failed() counts as an attempt."""
 
     def claim(record: JobRecord, lease: Any) -> JobRecord:
         return _CLAIM_DECISION(record, lease).evolve(attempt=record.attempt + 1)
@@ -242,7 +242,7 @@ def lease_never_ends() -> list[Patch]:
 
 @mutant
 def settle_is_not_fenced() -> list[Patch]:
-    """Whoever settles last wins."""
+    """The last settle wins, whichever runner holds the lease."""
     return [(MemoryStore, "_refusal", lambda self, before, event, settled_by: None)]
 
 
@@ -326,7 +326,7 @@ def bury_forgets_the_error() -> list[Patch]:
 
 @mutant
 def attempts_are_not_bounded() -> list[Patch]:
-    """A failed job is retried for ever."""
+    """A failed job is retried without end."""
 
     def resolve(record: JobRecord, of_type: Any, policy: Any) -> Any:
         return _RESOLVE_BOUNDS(record, of_type, policy)._replace(max_attempts=10**6)
@@ -336,7 +336,7 @@ def attempts_are_not_bounded() -> list[Patch]:
 
 @mutant
 def key_is_not_released() -> list[Patch]:
-    """A job that has ended holds its key for ever."""
+    """A job that has ended holds its key forever."""
 
     def is_held(self: MemoryStore, key: Any) -> bool:
         return key.expires_at is None or not self._has_expired(key.expires_at)
@@ -346,7 +346,7 @@ def key_is_not_released() -> list[Patch]:
 
 @mutant
 def key_of_another_is_released() -> list[Patch]:
-    """Whoever ends a job deletes its key, whosever it is by then; and a redrive does not ask for it."""
+    """The end of a job deletes its key, even if another job has it by then; and a redrive does not ask for it."""
 
     def release(self: MemoryStore, record: JobRecord) -> None:
         if record.unique_pk is not None:
@@ -378,7 +378,7 @@ def ended_rows_stay_in_the_index() -> list[Patch]:
 
 @mutant
 def live_rows_expire() -> list[Patch]:
-    """A retried job bears a time to live."""
+    """A retried job has a time to live."""
 
     def reschedule(*args: Any, **kwargs: Any) -> Settlement:
         found = _RESCHEDULE(*args, **kwargs)
@@ -447,7 +447,7 @@ def release_is_not_fenced() -> list[Patch]:
 
 @mutant
 def release_forgives_the_crash() -> list[Patch]:
-    """A crash gives its attempt back: a poison job lives for ever."""
+    """A crash gives its attempt back: a poison job lives forever."""
 
     def release(record: JobRecord, *args: Any, **kwargs: Any) -> Settlement:
         found = _RELEASE(record, *args, **kwargs)
@@ -460,7 +460,7 @@ def release_forgives_the_crash() -> list[Patch]:
 
 @mutant
 def exhausted_job_is_never_buried() -> list[Patch]:
-    """After the last crash it is offered for ever."""
+    """After the last crash it is offered without end."""
 
     def refuse(self: Any) -> Any:
         return None if self._record.exhausted else _REFUSE(self)
@@ -473,7 +473,7 @@ def exhausted_job_is_never_buried() -> list[Patch]:
 
 @mutant
 def cancel_does_not_ask_whether_it_waits() -> list[Patch]:
-    """Cancel writes over a job that has begun meanwhile."""
+    """Cancel writes over a job that has begun since it was read."""
 
     def cancel(self: MemoryStore, before: JobRecord, settlement: Settlement) -> bool:
         return before.id in self.jobs and self._write(before, settlement.after) is Settled.DONE

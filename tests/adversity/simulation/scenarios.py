@@ -137,7 +137,7 @@ def deployed(stage: Stage) -> None:
 
 
 def progressing(stage: Stage) -> None:
-    """Tells how far it is."""
+    """Reports how far it is."""
     stage.dispatch(["progress"])
     _ticks(stage)
 

@@ -13,13 +13,13 @@ from tests.adversity.simulation.mutants import MUTANTS, applied
 from tests.adversity.simulation.scenarios import SCENARIOS, lost_handoffs, play_lost_handoff, play_random, play_scenario
 from tests.adversity.simulation.world import Violation
 
-#: So many random schedules a mutant may survive before it counts as not caught.
+#: How many random schedules a mutant may survive before it counts as not caught.
 _PATIENCE = 4_000
 
 
 @pytest.fixture(autouse=True)
 def _quiet_and_small(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """One shard keeps the sweeper's reads few; log lines of thousands of schedules help nobody."""
+    """One shard keeps the sweeper's reads few; log lines of thousands of schedules help no reader."""
     monkeypatch.setattr(record, "SHARDS", 1)
     logging.disable(logging.CRITICAL)
     yield

@@ -19,9 +19,9 @@ if TYPE_CHECKING:
     from relayq_core.client import RelayQ
     from tests.adversity.simulation.cast import Stage
 
-#: A job in a worker may run for so long (a week).
+#: How long a job in a worker may run (a week).
 _LONGEST_MS = 604_800_000
-#: So often at least a worker looks whether a process has ended, milliseconds.
+#: How often a worker looks whether a process has ended, milliseconds.
 _LOOK_MS = 500
 
 
@@ -31,7 +31,7 @@ class SimSlot:
     def __init__(self, slots: SimSlots) -> None:
         self.job: JobRecord | None = None
         self.process: Actor | None = None
-        #: what its process has said, and nobody has heard
+        #: what its process has said, and the worker has not read
         self.said: Report | Died | None = None
         self._slots = slots
         self._kept_until = 0

@@ -48,7 +48,7 @@ class Actor:
     thread: greenlet | None = None
     #: a call of its own has met a fault
     met_a_fault: bool = False
-    #: its leases are renewed by somebody else while it runs
+    #: its leases are renewed by its worker while it runs
     renews: bool = False
     #: the worker whose process this is, and the processes of a worker: they die with it
     works_for: Actor | None = None

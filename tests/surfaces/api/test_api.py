@@ -1,4 +1,4 @@
-"""The API function as a Function URL calls it: what it does, and what it refuses, whoever asks and however."""
+"""The API function as a Function URL calls it: what it does, and what it refuses, for any caller."""
 
 from __future__ import annotations
 
@@ -220,7 +220,7 @@ def test_both_tokens_open_it(api: Api) -> None:
 
 
 def test_a_header_in_two_spellings_is_none(api: Api) -> None:
-    """Nobody sends that by chance."""
+    """No client sends that by chance."""
     assert api.ask("GET", "/queues", headers={"X-RelayQ-Token": TOKEN})[0] == 401
 
 
@@ -311,7 +311,7 @@ def test_a_hint_that_cannot_be_one_counts_as_left_out(api: Api, hints: dict[str,
 
 
 def test_known_and_unknown_ids_are_answered_alike(api: Api) -> None:
-    """The answer tells nobody which jobs there are."""
+    """The answer does not reveal which jobs there are."""
     known = api.relayq.dispatch("send_email").job_id
     answers = [api.raw(request("POST", "/_relayq/run", {"job_id": job_id})) for job_id in (known, "unknown")]
     assert answers[0] == answers[1]
@@ -545,7 +545,7 @@ def test_a_misspelt_field_is_told_the_nearest(api: Api) -> None:
 
 
 def test_a_job_is_shown_with_its_payload(api: Api) -> None:
-    """To whoever holds the token."""
+    """A caller who holds the token sees it."""
     job_id = api.relayq.dispatch("send_email", {"to": "ada"}, queue="emails", delay=3600).job_id
     status, told = api.ask("GET", f"/jobs/{job_id}")
     assert status == 200
@@ -568,7 +568,7 @@ def test_an_unknown_job_is_not_found_and_a_bad_id_is_refused(api: Api, method: s
 
 
 def test_a_job_is_cancelled(api: Api) -> None:
-    """The answer is the job as it then is; an empty object is no body."""
+    """The answer is the job after the cancel; an empty object counts as no body."""
     job_id = api.relayq.dispatch("send_email", delay=3600).job_id
     assert api.ask("POST", f"/jobs/{job_id}/cancel", {})[1]["status"] == "cancelled"
     assert api.ask("POST", f"/jobs/{job_id}/cancel", {"force": True})[0] == 400
@@ -735,7 +735,7 @@ def test_a_dashboard_that_is_turned_off_is_not_there(load: Load) -> None:
 
 @pytest.mark.parametrize(("mode", "status"), [("read", 403), ("write", 303)])
 def test_changes_are_allowed_by_a_setting_alone(load: Load, mode: str, status: int) -> None:
-    """Whoever may look may not change things, unless it says so."""
+    """A token that may look may not change things, unless the setting says so."""
     api = load(RELAYQ_DASHBOARD=mode)
     api.bury("job-1")
     cookie = browsed(api, "POST", "/dashboard/login", {"token": TOKEN})["cookies"][0].partition(";")[0]
@@ -746,7 +746,7 @@ def test_changes_are_allowed_by_a_setting_alone(load: Load, mode: str, status: i
 
 
 def test_whoever_dispatches_does_not_wait_for_templates() -> None:
-    """Jinja is imported when somebody looks, and not before."""
+    """Jinja is imported with the first screen, and not before."""
     script = "import sys, relayq_core.handlers.api; sys.exit('jinja2' in sys.modules)"
     environ = {"RELAYQ_JOBS_TABLE": "a", "RELAYQ_FAILED_TABLE": "b", "RELAYQ_RUNNER_FUNCTION": "c"}
     done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, env=environ, check=False)
@@ -772,7 +772,7 @@ def test_an_error_inside_is_an_answer_and_a_log_line(
     status: int,
     kind: str,
 ) -> None:
-    """What nobody foresaw may hold a payload: neither answer nor log show its text."""
+    """An error that was not foreseen may hold a payload: neither answer nor log show its text."""
 
     def fail(record: JobRecord) -> None:
         raise error
@@ -788,14 +788,14 @@ def test_an_error_inside_is_an_answer_and_a_log_line(
 
 
 def test_a_row_that_was_edited_by_hand_is_shown_as_it_is(api: Api) -> None:
-    """Whoever has to repair it wants to see it."""
+    """The operator who has to repair it wants to see it."""
     api.relayq.store.register_queue("emails")
     api.relayq.store.add(a_job(payload_json="{no json"))
     assert api.ask("GET", "/jobs/job-1")[1]["payload"] == "{no json"
 
 
 def test_the_log_has_a_line_for_each_request_and_no_secret(api: Api) -> None:
-    """Its route, its status and its job; no payload, no token, and no path that somebody made up."""
+    """Its route, its status and its job; no payload, no token, and no path that a client made up."""
     api.ask("POST", "/jobs", {"name": "send_email", "args": {"to": SECRET}, "job_id": "job-1", "unique": SECRET})
     api.ask("GET", "/jobs/job-1")
     api.ask("POST", "/_relayq/run", json.dumps({"job_id": SECRET + "!"}))
@@ -850,7 +850,7 @@ ANYTHING = settings(max_examples=60, deadline=None, suppress_health_check=[Healt
 @ANYTHING
 @given(event=JSON)
 def test_an_event_that_is_no_request_is_refused(api: Api, event: Any) -> None:
-    """Somebody who may invoke the function directly is not thereby let in."""
+    """A caller who may invoke the function directly is not thereby let in."""
     assert api.raw(event)["statusCode"] == 401
 
 

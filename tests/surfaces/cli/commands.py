@@ -88,11 +88,11 @@ def _session_of(profile: str | None) -> Any:
 def relayq(
     aws: EmbeddedAws, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> Iterator[Relayq]:
-    """The command, in an empty folder, with fresh tables; nobody is told of jobs."""
+    """The command, in an empty folder, with fresh tables; there are no handoffs."""
     for key in list(os.environ):
         if key.startswith(("AWS_", "RELAYQ_")):
             monkeypatch.delenv(key)
-    # no code of any job is at hand
+    # the code of no job is there
     for key, value in {**aws.environ, "RELAYQ_HANDOFF": "none", "RELAYQ_JOB_MODULES": "cli_elsewhere"}.items():
         monkeypatch.setenv(key, value)
     monkeypatch.chdir(tmp_path)

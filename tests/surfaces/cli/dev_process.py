@@ -42,7 +42,7 @@ print(job.status, job.result)
 
 
 class Dev:
-    """A running `relayq dev --json`, and what it has told."""
+    """A running `relayq dev --json`, and the lines that it has printed."""
 
     def __init__(self, folder: Path, *options: str) -> None:
         self.folder = folder

@@ -51,7 +51,7 @@ def test_an_error_is_one_sentence_on_stderr_and_exits_1(relayq: Relayq, monkeypa
 
 
 def test_a_wrong_command_line_exits_2(relayq: Relayq) -> None:
-    """A usage error can be told from a failure."""
+    """A program can distinguish a usage error from a failure."""
     ran = relayq("dispatch", "send_email", "{to: 1}")
     assert ran.code == 2
     assert "not valid JSON" in ran.err
@@ -114,7 +114,7 @@ def test_a_dispatched_job_is_in_the_table_as_it_was_asked_for(relayq: Relayq) ->
 
 
 def test_an_id_given_twice_is_one_job(relayq: Relayq) -> None:
-    """Whoever does not know whether a dispatch was taken dispatches again."""
+    """A caller that does not know whether a dispatch was taken dispatches again."""
     again = [dispatched(relayq, "x", "--job-id", "order-7", "--timeout", "90s") for _ in range(2)]
     assert again == ["order-7", "order-7"]
     assert [job["id"] for job in relayq("list", "--json").json["jobs"]] == ["order-7"]
@@ -192,7 +192,7 @@ def test_a_name_that_is_not_known_here_is_dispatched_with_a_warning(project: Rel
 
 
 def test_a_queue_that_is_not_the_jobs_own_is_warned_of(project: Relayq) -> None:
-    """A mistyped one would stay among the queues, and nobody might look at it."""
+    """A mistyped one would stay among the queues, and its jobs might be overlooked."""
     ran = project("dispatch", "cli.greet", '{"name": "Ada"}', "--queue", "greeting")
     assert ran.code == 0
     assert (
@@ -225,7 +225,7 @@ def test_a_job_that_no_runner_was_told_of_is_said_to_start_when_it_will(relayq: 
     ],
 )
 def test_a_usage_error_reads_as_a_sentence_and_names_its_help(relayq: Relayq, argv: list[str], told: str) -> None:
-    """And says what is meant by that which is missing."""
+    """It says what the missing argument is."""
     ran = relayq(*argv)
     assert (ran.code, told in ran.err) == (2, True), ran.err
 
@@ -265,7 +265,7 @@ def test_what_a_job_prints_is_no_part_of_the_json(project: Relayq) -> None:
 
 
 def test_run_says_when_a_failed_try_comes_again(project: Relayq) -> None:
-    """A retry is told as what it is."""
+    """A retry is called a retry."""
     ran = project("run", "--id", dispatched(project, "cli.stumble"))
     assert ran.code == 3
     assert "attempt 1 failed: ValueError: not this time" in ran.out
@@ -285,7 +285,7 @@ def test_run_of_a_job_that_snoozes_is_not_over(project: Relayq) -> None:
 
 
 def test_run_of_a_completed_job_runs_nothing_and_exits_0(project: Relayq) -> None:
-    """It is done, whoever did it."""
+    """It is done, whichever runner did it."""
     job_id = dispatched(project, "cli.greet", '{"name": "Ada"}')
     project("run", "--id", job_id)
     again = project("run", "--id", job_id)
@@ -340,7 +340,7 @@ def test_list_shows_what_waits_with_whole_ids(relayq: Relayq) -> None:
 
 
 def test_list_says_where_it_stops(relayq: Relayq) -> None:
-    """Nobody takes the first page for the whole."""
+    """The first page cannot be taken for the whole."""
     for _ in range(3):
         dispatched(relayq, "x")
     assert "the first 2; --limit N shows more" in relayq("list", "--limit", "2").out
@@ -381,7 +381,7 @@ def test_an_unknown_queue_is_told_with_the_known_ones(relayq: Relayq) -> None:
 
 
 def test_queues_counts_what_waits_and_what_is_overdue(relayq: Relayq) -> None:
-    """One look tells whether anything is stuck."""
+    """One look shows whether anything is stuck."""
     assert "no queues yet" in relayq("queues").out
     dispatched(relayq, "x", "--queue", "emails")
     dispatched(relayq, "x", "--queue", "emails", "--delay", "1h")
@@ -488,7 +488,7 @@ def test_a_failed_job_is_listed_shown_redriven_and_forgotten(project: Relayq) ->
 def test_status_says_where_the_attempts_begin_to_count_anew(
     failed: list[int], attempt: int, status: Status, told: list[int], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """`attempts 1/3` above a failed third one would be a riddle; `told`: after how many failures it is said."""
+    """`attempts 1/3` above a failed third one would be a riddle."""
     errors = json.dumps([{"attempt": number, "at": 0, "error": "ValueError: no"} for number in failed])
     show_job(a_job(attempt=attempt, status=status, errors_json=errors), 0)
     lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith(("attempt ", "redriven"))]
@@ -604,7 +604,7 @@ def test_dotenv_of_this_folder_is_read_and_the_environment_wins(
 def test_dotenv_says_nothing_but_where_the_jobs_are(
     relayq: Relayq, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
-    """A folder may be somebody else's: a file that names a program to run is not read by that name."""
+    """A folder may be a stranger's: a file that names a program to run is not read by that name."""
     monkeypatch.delenv(name, raising=False)
     seen: list[str | None] = []
 
@@ -650,7 +650,7 @@ def with_evil(value: Any, kept: frozenset[str]) -> Any:
 
 
 def test_nothing_that_is_stored_is_obeyed_by_the_terminal(project: Relayq, aws: EmbeddedAws) -> None:
-    """Every text of every row may have come from whoever may write there; no command prints one as it is."""
+    """Any text of any row may come from a stranger who may write there; no command prints one as it is."""
     done = dispatched(project, "cli.greet", '{"name": "Ada"}', "--unique", "welcome:ada")
     project("run", "--id", done)
     broken = dispatched(project, "cli.refuse")

@@ -127,7 +127,7 @@ def test_a_second_process_dispatches_to_it_and_what_is_saved_is_live(dev: Dev) -
 
 
 def test_the_jobs_that_newcomers_have_run_in_it(tmp_path: Path) -> None:
-    """Those of the README, and what make-job writes: class and function; and a name that is mistyped is told once."""
+    """Those of the README, and what make-job writes: class and function; and a mistyped name is reported once."""
     for name in ("SendInvoice", "send_reminder"):
         subprocess.run(
             [sys.executable, "-m", "relayq_core.cli", "make-job", name],
@@ -260,7 +260,7 @@ def test_files_that_are_written_made_or_deleted_are_seen_once(tmp_path: Path) ->
 
 
 def test_a_syntax_error_is_told_with_its_line(tmp_path: Path) -> None:
-    """As Python tells it, on one's own screen."""
+    """As Python shows it, on one's own screen."""
     path = tmp_path / "bad.py"
     path.write_text("a = 1\nif a\n")
     assert find_syntax_error(path) == f"{path}:2: expected ':'\n    if a\n        ^"

@@ -64,7 +64,7 @@ SWEEPER_MAY: list[tuple[str, ...]] = [
 
 
 class Aws:
-    """Clients that answer what they are told to, and fail on any other call."""
+    """Clients that answer as a test scripts them, and fail on any other call."""
 
     def __init__(self) -> None:
         session = boto3.session.Session("test", "test", region_name="eu-west-1")
@@ -72,7 +72,7 @@ class Aws:
         self._stubs: dict[str, Stubber] = {}
 
     def begin(self) -> None:
-        """Forget what was told."""
+        """Forget the scripted answers."""
         for stub in self._stubs.values():
             stub.deactivate()
         self._stubs = {service: Stubber(client) for service, client in self._clients.items()}
@@ -106,7 +106,7 @@ def clients() -> Aws:
 
 @pytest.fixture
 def stack(relayq: Relayq, clients: Aws, monkeypatch: pytest.MonkeyPatch) -> Iterator[Aws]:
-    """AWS as the session has it, with nothing told yet; no job's code is at hand."""
+    """AWS as the session has it, with no answer scripted yet; the code of no job is there."""
     for name in ("RELAYQ_JOBS_TABLE", "RELAYQ_FAILED_TABLE"):
         monkeypatch.delenv(name)
     clients.begin()
@@ -117,7 +117,7 @@ def stack(relayq: Relayq, clients: Aws, monkeypatch: pytest.MonkeyPatch) -> Iter
 
 
 def tell(aws: Aws, asked_as: str = "relayq", **instead: Any) -> None:
-    """Tell of a good stack; `instead` of some calls another answer, or the code of an error."""
+    """Script a good stack; `instead` of some calls another answer, or the code of an error."""
 
     def answers(service: str, call: str, answer: dict[str, Any], **request: Any) -> None:
         told = {**answer, **given} if isinstance(given := instead.get(call, {}), dict) else given
@@ -249,7 +249,7 @@ def test_a_table_with_replicas_is_refused(relayq: Relayq, stack: Aws) -> None:
 def test_retries_are_those_of_the_function_as_it_is_handed_jobs(
     relayq: Relayq, stack: Aws, qualifier: str, retries: int
 ) -> None:
-    """The bare name and $LATEST count; a version or an alias that nobody invokes leaves Lambda's default of 2."""
+    """The bare name and $LATEST count; a version or an alias that is not invoked leaves Lambda's default of 2."""
     arn = f"arn:aws:lambda:{PLACE}:function:runner{qualifier}"
     ours = {"FunctionArn": arn, "MaximumRetryAttempts": 1, "MaximumEventAgeInSeconds": 300}
     tell(stack, list_function_event_invoke_configs={"FunctionEventInvokeConfigs": [ours]})
@@ -338,7 +338,7 @@ def test_what_may_not_be_read_is_unknown_and_no_crash(relayq: Relayq, stack: Aws
 
 
 def test_what_the_runners_environment_names_is_looked_at_too(relayq: Relayq, stack: Aws) -> None:
-    """A queue's own runner that is not there, and the right to tell the event bus."""
+    """A queue's own runner that is not there, and the right to put events on the bus."""
     environ = {
         "RELAYQ_JOBS_TABLE": "jobs",
         "RELAYQ_FAILED_TABLE": "failed",
@@ -363,7 +363,7 @@ def test_what_the_runners_environment_names_is_looked_at_too(relayq: Relayq, sta
 
 
 def test_the_rights_that_it_needs_are_documented() -> None:
-    """Whoever grants them copies the list."""
+    """An administrator who grants them copies the list."""
     page = (ROOT / "docs/reference/command-line.md").read_text()
     assert [action for action in ACTIONS.values() if f"`{action}`" not in page] == []
 

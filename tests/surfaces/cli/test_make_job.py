@@ -56,7 +56,7 @@ def in_own_jobs(folder: Path) -> None:
 
 
 def in_nothing(folder: Path) -> None:
-    """Where somebody begins."""
+    """A folder where a newcomer begins."""
 
 
 def run(folder: Path, *command: str, path: Sequence[str] = ()) -> None:
@@ -101,7 +101,7 @@ def test_what_it_writes_passes_as_it_stands(folder: Path, begin: object, jobs: s
 
 @pytest.mark.parametrize(("begin", "jobs"), [(in_repository, "functions/runner/jobs"), (in_own_jobs, "src/jobs")])
 def test_relayq_dev_runs_the_jobs_from_where_it_writes_them(folder: Path, begin: object, jobs: str) -> None:
-    """With the code at hand, and what is saved there is live."""
+    """The code is there, and what is saved there is live."""
     begin(folder)  # type: ignore[operator]
     run(folder, "relayq", "make-job", "SendInvoice")
     dev = Dev(folder, "--no-dashboard")

@@ -50,7 +50,7 @@ def bury(store: DynamoStore) -> Callable[..., str]:
 
 
 def spoil(job_id: str) -> None:
-    """Somebody wrote nonsense into a row of the failed table."""
+    """Write nonsense into a row of the failed table, as by hand."""
     client = boto3.client("dynamodb")
     client.update_item(
         TableName=os.environ["RELAYQ_FAILED_TABLE"],
@@ -159,7 +159,7 @@ def test_failures_are_listed_as_the_filters_say(relayq: Relayq, bury: Callable[.
 def test_many_are_redriven_by_filter_with_a_summary_of_refusals(
     relayq: Relayq, bury: Callable[..., str], store: DynamoStore
 ) -> None:
-    """What was refused is told by name; the exit code says that not all was done."""
+    """Each refusal is reported by name; the exit code says that not all was done."""
     for n in range(3):
         bury(f"job-{n}", name="pay")
     bury("keyed", name="pay", unique_pk="unique#pay#k")
@@ -216,7 +216,7 @@ def test_a_dry_run_counts_a_row_that_cannot_be_read_as_the_real_one_does(
 def test_many_are_forgotten_newest_first_up_to_a_limit(
     relayq: Relayq, bury: Callable[..., str], store: DynamoStore
 ) -> None:
-    """--all says that all are meant."""
+    """--all says that all are selected."""
     for n in range(3):
         bury(f"job-{n}", ago_ms=1_000 * n)
     told = relayq("failed", "forget", "--all", "--limit", "2", "--yes", "--json").json
@@ -256,7 +256,7 @@ def test_a_mistyped_redrive_touches_nothing(
 
 @pytest.fixture
 def interrupting(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Somebody presses Ctrl-C while the second job is in hand."""
+    """The operator presses Ctrl-C while the second job is being worked on."""
     original = Bulk._redriven
     calls: list[str] = []
 

@@ -1,4 +1,4 @@
-"""What stands between a command and AWS is told in a sentence that says what to do."""
+"""What stands between a command and AWS is reported in a sentence that says what to do."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def elsewhere(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
 
 @pytest.fixture
 def nowhere(monkeypatch: pytest.MonkeyPatch) -> str:
-    """AWS_ENDPOINT_URL leads to a port where nobody listens any more."""
+    """AWS_ENDPOINT_URL leads to a port where nothing listens any more."""
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         url = f"http://127.0.0.1:{taken.getsockname()[1]}"

@@ -73,7 +73,7 @@ def complete_and_delete(store: JobStore, job_id: str) -> None:
 
 
 def test_a_job_is_followed_to_its_end(relayq: Relayq, store: JobStore, meanwhile: Callable[..., None]) -> None:
-    """Each change is told once, its progress too; at the end the job is shown whole."""
+    """Each change is printed once, its progress too; at the end the job is shown whole."""
     job_id = dispatched(relayq, "import_file")
     running: list[JobRecord] = []
     meanwhile(
@@ -93,7 +93,7 @@ def test_a_job_is_followed_to_its_end(relayq: Relayq, store: JobStore, meanwhile
 def test_a_job_that_fails_while_it_is_followed_exits_3(
     relayq: Relayq, store: JobStore, meanwhile: Callable[..., None]
 ) -> None:
-    """A script can tell; with --json nothing but the job is printed."""
+    """A script sees it by the exit code; with --json nothing but the job is printed."""
     job_id = dispatched(relayq, "import_file")
 
     def fail() -> None:
@@ -171,7 +171,7 @@ def test_nothing_is_followed_where_nobody_runs_it(relayq: Relayq) -> None:
 def test_queues_are_watched_until_ctrl_c(
     relayq: Relayq, meanwhile: Callable[..., None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The screen is drawn anew with what has happened since."""
+    """The screen is drawn again with what has happened since."""
     monkeypatch.setattr(jobs_module, "is_fancy", lambda stream: stream is sys.stdout)
     monkeypatch.setenv("TERM", "dumb")
     meanwhile(lambda: relayq_dispatch("emails"), lambda: relayq_dispatch("emails"), stop)
@@ -201,7 +201,7 @@ def test_watching_is_refused_where_there_is_no_terminal(relayq: Relayq) -> None:
 
 @pytest.fixture
 def cloudwatch(relayq: Relayq, monkeypatch: pytest.MonkeyPatch) -> Iterator[Stubber]:
-    """CloudWatch as it is told to answer; the tables are moto's."""
+    """CloudWatch with scripted answers; the tables are moto's."""
     session = boto3.Session()
     client = boto3.session.Session("test", "test", region_name="eu-west-1").client("logs")
 
@@ -259,7 +259,7 @@ def test_the_lines_of_a_job_are_gathered_from_its_groups_in_order(relayq: Relayq
 
 
 def test_the_lines_of_a_job_are_json_with_all_their_fields(relayq: Relayq, cloudwatch: Stubber) -> None:
-    """For whoever wants more than the message."""
+    """They are for programs that want more than the message."""
     told = line(1_764_000_000_000, level="INFO", message="started", job_id="job-1", attempt=2)
     cloudwatch.add_response("filter_log_events", {"events": [told]}, asked("mine", "job-1"))
     ran = relayq("logs", "job-1", "--group", "mine", "--since", "2d", "--json")
@@ -287,7 +287,7 @@ def test_what_a_handler_logged_cannot_take_over_the_terminal(relayq: Relayq, clo
 
 
 def test_what_no_stream_can_encode_is_escaped_for_programs(relayq: Relayq, cloudwatch: Stubber) -> None:
-    """Whoever reads the JSON gets what was logged, to the letter."""
+    """A program that reads the JSON gets what was logged, to the letter."""
     odd = "\ud800 \x9b2J \x7f \N{SNOWMAN}"
     told = line(1_764_000_000_000, level="INFO", message="started", user=odd)
     cloudwatch.add_response("filter_log_events", {"events": [told]}, asked("mine", "job-1"))

@@ -36,7 +36,7 @@ class Answer:
 
     @property
     def form_token(self) -> str:
-        """What the page's forms bear."""
+        """The token in the page's forms."""
         found = re.search(r'name="form_token" value="([0-9a-f]+)"', self.html)
         assert found is not None, "the page has no form"
         return found[1]
@@ -108,7 +108,7 @@ class World:
         self.tokens: tuple[str, ...] = (TOKEN,)
 
     def browser(self, *, logged_in: bool = True, **options: Any) -> Browser:
-        """A browser, at a dashboard of its own that allows changes unless told otherwise."""
+        """A browser, at a dashboard of its own that allows changes unless the test forbids them."""
         made = Dashboard(
             relayq=self.relayq,
             sessions=Sessions(lambda: self.tokens, self.clock),

@@ -1,4 +1,4 @@
-"""Who is let in, and what nobody can do from elsewhere."""
+"""Who is let in, and what no other site can do."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ CHANGES = ["dispatch", "cancel", "redrive", "forget", "failed/plan", "failed/ste
 
 @pytest.mark.parametrize("address", [*SCREENS, "/dashboard/nothing", "/dashboard/", "/dashboard/../jobs"])
 def test_without_a_session_every_screen_leads_to_the_login(world: World, address: str) -> None:
-    """Those that are not there too: whoever is not let in learns nothing."""
+    """Those that are not there too: a visitor who is not let in learns nothing."""
     answer = world.browser(logged_in=False).get(address)
     assert (answer.status, answer.headers["Location"], answer.html) == (303, "/dashboard/login", "")
 
@@ -138,7 +138,7 @@ def test_a_cookie_that_was_changed_opens_nothing(part: int) -> None:
 @pytest.mark.parametrize("change", CHANGES)
 @pytest.mark.parametrize("given", [None, "", "0" * 64, "another session's"])
 def test_a_form_of_another_site_changes_nothing(world: World, change: str, given: str | None) -> None:
-    """A browser may send the cookie along, but nobody else knows what the form must bear."""
+    """A browser may send the cookie along, but no other site knows what the form must contain."""
     world.failed("job-1")
     browser = world.browser()
     form = {"id": "job-1", "verb": "forget", "scope": "selected", "name": "send_email"}
@@ -179,7 +179,7 @@ def test_no_header_or_field_makes_a_change_of_what_reads(world: World, name: str
 
 @pytest.mark.parametrize("spelling", ["HEAD", "head"])
 def test_head_reads_and_nothing_more(world: World, spelling: str) -> None:
-    """A preview that asks for the head of the link leaves it to whoever opens it."""
+    """A preview that asks for the head of the link leaves it to the person who opens it."""
     browser = world.browser(logged_in=False, one_time_key="the-key")
     assert browser._asked(spelling, "/dashboard/enter?key=the-key", None, {}).cookies == []
     assert browser.get("/dashboard/enter?key=the-key").status == 303
@@ -217,7 +217,7 @@ def test_whoever_leaves_is_asked_for_the_token_again(world: World) -> None:
 
 
 def test_the_link_opens_once(world: World) -> None:
-    """Whoever reads it later, in a list of processes or a history, is not let in."""
+    """A stranger who reads it later, in a list of processes or a history, is not let in."""
     browser = world.browser(logged_in=False, one_time_key="the-key")
     assert browser.get("/dashboard/enter?key=another").status == 403
     assert browser.get("/dashboard/enter?key=the-key").status == 303
@@ -254,7 +254,7 @@ def test_static_files_are_kept_by_browsers_and_nothing_else_is_given_out(world: 
 
 @pytest.mark.parametrize("body", ["form_token=a&form_token=b", "%", "&" * 5000, "a=1&" * 2000])
 def test_a_form_that_makes_no_sense_is_refused(world: World, body: str) -> None:
-    """And nothing is thrown at whoever sent it."""
+    """The sender gets an answer, and no exception."""
     assert world.browser()._asked("POST", "/dashboard/cancel", body, {}).status in {400, 403}
 
 

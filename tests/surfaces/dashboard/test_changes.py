@@ -12,7 +12,7 @@ from tests.surfaces.dashboard.browsing import Answer, Browser, World
 
 @pytest.fixture
 def welcome(world: World) -> None:
-    """A job whose code is at hand."""
+    """A job whose code is there."""
 
     @job(queue="emails")
     def welcome(
@@ -89,7 +89,7 @@ def test_a_waiting_job_is_cancelled(world: World, browser: Browser) -> None:
 
 
 def test_a_failed_job_is_redriven_or_forgotten(world: World, browser: Browser) -> None:
-    """Each once; whoever comes second is told."""
+    """Each once; the operator who comes second hears so."""
     world.failed("job-1")
     world.failed("job-2")
     assert "Redriven: its attempts restart at 1" in browser.change("/dashboard/redrive", id="job-1").text
@@ -167,7 +167,7 @@ def test_they_are_done_at_the_pace_that_was_asked_for(world: World, browser: Bro
 
 
 def test_what_fails_again_meanwhile_is_not_brought_back_again(world: World, browser: Browser) -> None:
-    """It would go round for ever."""
+    """It would go round without end."""
     for n in range(40):
         world.failed(f"job-{n}")
     page = browser.change("/dashboard/failed/plan", verb="redrive", scope="all", rate="5")

@@ -73,7 +73,7 @@ def full(world: World) -> Browser:
 
 @pytest.mark.parametrize("parameter", PARAMETERS)
 def test_no_parameter_of_a_screen_is_taken_for_what_it_is_not(full: Browser, parameter: str) -> None:
-    """Whoever is let in may write anything into an address: it is a 400, or a page without it."""
+    """An operator may write anything into an address: it is a 400, or a page without it."""
     screens = {"": {}, "/queue": {"name": "emails"}, "/job": {"id": "job-1"}}
     for screen in ("", "/queue", "/job", "/failed", "/jobs", "/dispatch", "/health"):
         for text in [*TEXTS, *map(json.dumps, ODD), *map(cursor, ODD)]:

@@ -64,7 +64,7 @@ def test_a_window_ends_with_the_step_that_is_now(window: Any) -> None:
 def test_the_logs_of_the_embedded_stack_are_read_on_from_where_they_were_read_to(
     tmp_path: Path, clock: ManualClock
 ) -> None:
-    """Each line once, a line that is half written when it is whole, and whatever jobs print is let be."""
+    """Each line once, a line that is half written when it is whole, and nothing else that jobs print."""
     log = tmp_path / "runner.log"
     history = LogHistory([log, tmp_path / "not there yet.log"], clock)
     assert history.bins(NOW, MINUTE_MS, 1) == [Bin(at=NOW)]
@@ -75,7 +75,7 @@ def test_the_logs_of_the_embedded_stack_are_read_on_from_where_they_were_read_to
         file.write(f"{line[30:]}\n{_emf(Failed=[1.0])}\n")
     assert history.bins(NOW, MINUTE_MS, 1)[0].completed == 4
     assert history.bins(NOW, MINUTE_MS, 1)[0].failed == 1
-    log.write_text(_emf(Retried=1.0) + "\n")  # begun anew
+    log.write_text(_emf(Retried=1.0) + "\n")  # begun again
     assert history.bins(NOW, MINUTE_MS, 1)[0].retried == 1
 
 
@@ -178,7 +178,7 @@ def test_a_watched_page_asks_cloudwatch_twice_a_minute_at_most(clock: ManualCloc
 
 @pytest.mark.parametrize("status", ["InternalError", "Forbidden", "PartialData"])
 def test_what_cloudwatch_cannot_tell_is_not_taken_for_nothing(clock: ManualClock, status: str) -> None:
-    """Nought failures would be a fact. It is asked anew after as long as an answer is kept: it is paid for too."""
+    """Nought failures would be a fact. It is asked again after as long as an answer is kept: it is paid for too."""
     bad = {**_result("failed"), "StatusCode": status}
     good = {**_result("failed", (NOW, 2.0)), "StatusCode": "Complete"}
     cloudwatch = _CloudWatch([{"MetricDataResults": [bad]}, {"MetricDataResults": [good]}])

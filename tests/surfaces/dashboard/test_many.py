@@ -118,7 +118,7 @@ def test_a_plan_whose_filter_fits_only_older_ones_can_be_carried_out(browser: Br
 
 
 class Trouble:
-    """A table that refuses writes while told to, however often."""
+    """A table that refuses writes while it is set to, any number of times."""
 
     def __init__(self, store: MemoryStore, monkeypatch: pytest.MonkeyPatch) -> None:
         self.after: int | None = None
@@ -149,7 +149,7 @@ def _begun(browser: Browser, **form: Any) -> Answer:
 def test_a_step_that_the_table_refuses_tells_it_and_goes_on_when_asked(
     world: World, browser: Browser, trouble: Trouble, verb: str, scope: str
 ) -> None:
-    """What was done is counted, and what was not is meant again: at the end each was done once."""
+    """What was done is counted, and what was not is selected again: at the end each was done once."""
     for n in range(60):
         world.failed(f"job-{n}")
         world.clock.advance(milliseconds=n % 2)
@@ -225,7 +225,7 @@ def test_refusals_in_a_row_are_counted_over_steps(world: World, browser: Browser
 def test_one_that_the_table_refuses_among_others_does_not_stop_them(
     world: World, browser: Browser, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It is counted and told; it alone stays."""
+    """It is counted and reported; it alone stays."""
     for n in range(30):
         world.failed(f"job-{n}")
         world.clock.advance(milliseconds=1)
@@ -246,7 +246,7 @@ def test_one_that_the_table_refuses_among_others_does_not_stop_them(
 
 
 def test_no_job_is_begun_late_in_a_request(world: World, browser: Browser, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A table that takes seconds for each would outlast the function, and what was done would be told to nobody."""
+    """A table that takes seconds for each would outlast the function, and its result would never be shown."""
     for n in range(20):
         world.failed(f"job-{n}")
     real = world.store.forget

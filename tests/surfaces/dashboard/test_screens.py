@@ -22,7 +22,7 @@ EVIL = "<script>alert('x')</script>\"'&"
 
 
 def test_an_empty_system_says_what_to_type(browser: Browser) -> None:
-    """A blank page helps nobody."""
+    """A blank page is no help."""
     assert "relayq dispatch NAME" in browser.get("/dashboard").text
     assert "Nothing has failed" in browser.get("/dashboard/failed").text
     assert "relayq registry" in browser.get("/dashboard/jobs").text
@@ -143,7 +143,7 @@ def test_a_queue_in_dynamodb_is_paged_through_as_well(monkeypatch: pytest.Monkey
 
 @pytest.mark.parametrize("cursor", ["x", "e30", "W10=", "eyJlbWFpbHMjMCI6IDF9", "é", "A" * 9000])
 def test_a_cursor_that_leads_nowhere_is_a_sentence(browser: Browser, cursor: str) -> None:
-    """It stands in an address, where anybody can change it."""
+    """It stands in an address, where anyone can change it."""
     assert browser.get("/dashboard/queue").status == 400
     assert browser._asked("GET", f"/dashboard/queue?name=emails&cursor={cursor}", None, {}).status in {200, 400}
 
@@ -167,7 +167,7 @@ def test_a_queue_of_100_000_jobs_is_read_no_further_than_its_page(
 
     monkeypatch.setattr(world.store, "list_due", due)
     monkeypatch.setattr(world.store, "get_many", get_many)
-    # rows as a store of so many would hold them; due() of the memory store sorts them all, so they are few to ask
+    # rows as a store of that many would hold them; due() of the memory store sorts them all, so they are few to ask
     template = world.waiting("job-0")
     world.store.jobs.update({f"job-{n}": template.evolve(id=f"job-{n}") for n in range(100_000)})
     assert world.browser().get("/dashboard/queue?name=emails").status == 200
@@ -204,7 +204,7 @@ def test_progress_is_shown_while_the_job_runs(world: World, browser: Browser) ->
 
 
 def test_all_that_a_job_can_hold_is_escaped(world: World, browser: Browser) -> None:
-    """Payload, error, note, key: a job's data may come from anybody."""
+    """Payload, error, note, key: a job's data may come from anyone."""
     evil = json.dumps({EVIL: EVIL})
     world.failed(
         "job-1",
@@ -222,7 +222,7 @@ def test_all_that_a_job_can_hold_is_escaped(world: World, browser: Browser) -> N
 
 
 def test_what_is_asked_for_is_escaped_where_it_is_repeated(browser: Browser) -> None:
-    """An address can be sent to anybody."""
+    """An address can be sent to anyone."""
     for address in (
         "/dashboard/failed?error=",
         "/dashboard/failed?job=",
@@ -407,8 +407,8 @@ def test_a_value_beside_the_name_of_a_secret_is_masked() -> None:
     ],
 )
 def test_the_time_that_masking_takes_grows_with_the_text_and_not_with_its_square(pattern: str) -> None:
-    """A payload may have 300 KB, and comes from anybody."""
-    # with the square of it this would take minutes, and whoever runs it would give up
+    """A payload may have 300 KB, and comes from anyone."""
+    # with the square of it this would take minutes, and the developer who runs it would give up
     assert len(mask_text(pattern * (500_000 // len(pattern)))) > 0
 
 
@@ -480,7 +480,7 @@ def test_a_result_that_is_not_kept_is_told_with_the_reason(world: World, browser
 
 
 def test_json_that_is_cut_says_so_and_where_the_whole_is() -> None:
-    """Nobody may take the beginning for all."""
+    """The beginning must not be taken for all."""
     shown = format_json([0] * 100_000)
     assert shown.startswith("[\n  0,\n  0,")
     assert "only the first 200,000 characters" in shown

@@ -35,12 +35,12 @@ def _asked(server: DashboardServer, method: str, path: str, body: bytes = b"", *
 
 
 def test_the_server_listens_on_this_machine_only(server: DashboardServer) -> None:
-    """Nobody else in the café."""
+    """No one else in the café can reach it."""
     assert server._server.server_address[0] == "127.0.0.1"
 
 
 def test_the_root_leads_to_the_dashboard_and_that_to_the_login(server: DashboardServer) -> None:
-    """Whoever types the bare address finds it."""
+    """An operator who types the bare address finds it."""
     assert _asked(server, "GET", "/") == (303, "/dashboard")
     assert _asked(server, "GET", "/dashboard") == (303, "/dashboard/login")
 
@@ -146,7 +146,7 @@ def test_the_link_opens_a_session_and_the_form_works(server: DashboardServer, wo
 
 @pytest.fixture
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """An empty folder, and an environment that names tables which nobody asks."""
+    """An empty folder, and an environment that names tables which are not read."""
     monkeypatch.chdir(tmp_path)
     for name in ("JOBS_TABLE", "FAILED_TABLE", "RUNNER_FUNCTION"):
         monkeypatch.setenv(f"RELAYQ_{name}", name.lower())

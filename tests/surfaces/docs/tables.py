@@ -8,7 +8,7 @@ from tests.support.paths import ROOT
 
 
 def table(page: Path, heading: str) -> list[list[str]]:
-    """The cells of each row of the table whose first column bears this heading."""
+    """Return the cells of each row of the table whose first column has this heading."""
     found: list[list[str]] = []
     inside = False
     for line in page.read_text().splitlines():

@@ -61,7 +61,7 @@ def _whatever_the_tries(output: str) -> list[str]:
 
 
 def in_a_terminal(command: list[str], folder: Path) -> str:
-    """The last screen of a command that draws itself anew again and again."""
+    """The last screen of a command that redraws itself."""
     ours, theirs = pty.openpty()
     termios.tcsetwinsize(theirs, (40, 100))
     environ = isolate({"TERM": "xterm", "COLUMNS": "100"}, os.environ)
@@ -69,7 +69,7 @@ def in_a_terminal(command: list[str], folder: Path) -> str:
     with subprocess.Popen(command, cwd=folder, env=environ, stdout=theirs, stderr=theirs) as process:
         os.close(theirs)
         written = b""
-        with suppress(OSError):  # Linux ends it so, once nobody holds the other side
+        with suppress(OSError):  # Linux ends it with an error, once the other side is closed
             while piece := os.read(ours, 65536):
                 written += piece
     os.close(ours)
@@ -143,7 +143,7 @@ def test_the_drawing_of_the_parts_names_what_the_template_makes() -> None:
 
 
 def test_a_page_meets_no_job_that_was_added_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whoever has made a SendInvoice of their own may run the tests of the page that makes one."""
+    """A reader who has made a SendInvoice of their own may run the tests of the page that makes one."""
     here, there = tmp_path / "here", tmp_path / "there"
     shutil.copytree(ROOT / "functions", here / "functions")
     shutil.copytree(ROOT / "events", here / "events")
@@ -200,7 +200,7 @@ def test_no_block_is_without_a_way_of_being_executed(block: Block) -> None:
 
 @pytest.mark.parametrize("page", PAGES, ids=_name)
 def test_what_a_page_shows_is_printed_by_the_block_before_it(page: Path) -> None:
-    """Output that nobody prints could say anything."""
+    """Output that no block prints could say anything."""
     for block in printed_after(page):
         assert block.way in {Way.PYTHON, Way.SHELL, Way.DEPLOYED, Way.ELSEWHERE}, block.where
 

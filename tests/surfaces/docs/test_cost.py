@@ -36,14 +36,14 @@ def test_sleeping_is_the_dearest_thing_to_do() -> None:
 
 
 def test_every_price_names_its_page() -> None:
-    """And whether it was read at whoever asks it."""
+    """It says whether it was read there, or only quoted elsewhere."""
     for name, price in cost.read_prices()["prices"].items():
         assert price["source"].startswith("https://"), name
         assert isinstance(price["first_hand"], bool)
 
 
 def test_what_is_taken_from_the_template_and_the_settings_is_so() -> None:
-    """Memory, retention and shards: whoever changes a default changes the price."""
+    """Memory, retention and shards: a change of a default changes the price."""
 
     class Loader(yaml.SafeLoader):
         """CloudFormation's tags mean nothing here."""

@@ -52,7 +52,7 @@ def test_every_link_leads_to_something(page: Path) -> None:
 
 @pytest.mark.parametrize("page", WRITTEN, ids=_name)
 def test_every_path_in_the_text_is_there(page: Path) -> None:
-    """`docs/...`, `functions/...` and the like, unless the reader is told to make it."""
+    """`docs/...`, `functions/...` and the like, unless the page has the reader make it."""
     shown = set(re.findall(r"^# ([\w./-]+)$", page.read_text(), re.MULTILINE))
     for path in re.findall(
         r"`((?:docs|examples|functions|relayq_core|tests|events|requirements)/[\w./-]*)`", _prose(page)
@@ -61,7 +61,7 @@ def test_every_path_in_the_text_is_there(page: Path) -> None:
 
 
 def test_every_page_can_be_found_from_the_readme() -> None:
-    """By links alone: nobody lists a folder to find out what there is to read."""
+    """By links alone: a reader does not list a folder to find out what there is to read."""
     found = {README}
     while new := {path for page in found for path in _linked(page) if path in PAGES} - found:
         found |= new
@@ -81,13 +81,13 @@ def _linked(page: Path) -> list[Path]:
 
 @pytest.mark.parametrize("page", WRITTEN, ids=_name)
 def test_no_page_names_the_machine_it_was_written_on(page: Path) -> None:
-    """Shown output is made on somebody's machine, and its folders are nobody's business."""
+    """Shown output is made on a developer's machine, and its folders are of no use to a reader."""
     assert not re.search(r"(?<![\w.])/(root|home|tmp|Users|work)/", page.read_text())
 
 
 @pytest.mark.parametrize("page", WRITTEN, ids=_name)
 def test_no_page_promises_what_cannot_be_kept(page: Path) -> None:
-    """A job whose runner died may have done its work: nobody can know, so the words are not even used."""
+    """A job whose runner died may have done its work: that cannot be known, so the words are not even used."""
     assert not re.search(r"exactly[- ]once", page.read_text(), re.IGNORECASE)
 
 
@@ -125,7 +125,7 @@ QUOTED = [quote for cells in table(README, "You see") for quote in re.findall(r"
 
 @pytest.mark.parametrize("quote", QUOTED)
 def test_a_quoted_error_is_what_the_code_says(quote: str) -> None:
-    """Whoever searches for the sentence they see finds it."""
+    """A reader who searches for the sentence they see finds it."""
     assert any(_says(text, quote) for text in _code())
 
 

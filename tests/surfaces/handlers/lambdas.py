@@ -123,7 +123,7 @@ class Lambdas:
         return [json.loads(line) for line in out.splitlines()]
 
     def dispatch(self, name: str, args: dict[str, Any] | None = None, **options: Any) -> str:
-        """A job in the table, which nobody has been told of."""
+        """Write a job into the table, without a handoff."""
         kept, events._listeners = events._listeners, defaultdict(list)
         try:
             return self.caller.dispatch(name, args, **options).job_id

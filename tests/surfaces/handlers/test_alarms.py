@@ -71,7 +71,7 @@ def written(handlers: Lambdas) -> set[Metric]:
 
 
 def test_the_dashboard_draws_every_metric_that_is_written_and_no_other(lambdas: Lambdas) -> None:
-    """A name that is misspelt draws an empty line for ever, and nobody misses what is not drawn."""
+    """A name that is misspelt draws an empty line forever, and what is not drawn is not missed."""
     assert {metric for metric in drawn() if metric[0] not in OF_AWS} == written(lambdas)
 
 
@@ -81,7 +81,7 @@ def test_an_alarm_watches_a_metric_that_is_written(lambdas: Lambdas) -> None:
 
 
 def test_the_service_is_the_stack() -> None:
-    """The dimension that alarms and dashboard ask for is what the functions are told to write."""
+    """The dimension that alarms and dashboard ask for is the one in the functions' environment."""
     for function in ("RunnerFunction", "SweeperFunction", "ApiFunction"):
         variables = RESOURCES[function]["Properties"]["Environment"]["Variables"]
         assert variables["POWERTOOLS_SERVICE_NAME"] == {"Ref": "AWS::StackName"}
@@ -109,7 +109,7 @@ def test_a_stack_watches_over_what_goes_wrong() -> None:
 
 @pytest.mark.parametrize("name", ALARMS)
 def test_an_alarm_says_in_words_what_is_wrong_and_tells_the_topic(name: str) -> None:
-    """Whoever gets the mail at night has not read the template."""
+    """The operator who gets the mail at night has not read the template."""
     alarm = ALARMS[name]["Properties"]
     assert len(alarm["AlarmDescription"].split()) >= 15
     assert alarm["AlarmDescription"].endswith(".")

@@ -266,7 +266,7 @@ PYDANTIC_AND_POWERTOOLS = {"pydantic", "pydantic_core", "aws_lambda_powertools"}
 
 
 def test_importing_relayq_loads_nothing_heavy() -> None:
-    """Whoever imports it at the top of a module that seldom dispatches should not pay for it."""
+    """A process that imports it at the top of a module that seldom dispatches should not pay for it."""
     assert modules_after("import relayq_core") & HEAVY == set()
 
 
@@ -277,7 +277,7 @@ def test_importing_every_name_but_the_job_ones_loads_no_boto3() -> None:
 
 
 def test_importing_dispatch_loads_nothing_that_only_some_need() -> None:
-    """Errors guess what was meant, long keys are hashed, runners look for jobs: all that can wait."""
+    """Errors suggest a spelling, long keys are hashed, runners look for jobs: all that can wait."""
     some = {"difflib", "hashlib", "random", "pkgutil", "asyncio", "ctypes"}
     assert modules_after("from relayq_core import dispatch, get, cancel") & some == set()
 

@@ -56,7 +56,7 @@ class Ear:
 
 @pytest.fixture
 def ear(lambdas: Lambdas) -> Ear:
-    """Hears all that RelayQ tells."""
+    """Hears all that RelayQ publishes."""
     return Ear({"source": ["relayq"]})
 
 

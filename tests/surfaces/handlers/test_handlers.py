@@ -50,7 +50,7 @@ def test_a_handoff_runs_the_job(lambdas: Lambdas) -> None:
 
 
 def test_a_run_is_one_structured_line_with_the_jobs_fields(lambdas: Lambdas) -> None:
-    """One search finds it by id, name, queue or attempt; what the job logs itself bears the same."""
+    """One search finds it by id, name, queue or attempt; what the job logs itself has the same fields."""
     runner = lambdas.load("runner")
     job_id = lambdas.dispatch("send", {"to": SECRET}, queue="vip")
     runner.handler({"job_id": job_id}, Context())
@@ -119,7 +119,7 @@ def test_a_failure_is_counted_as_a_retry_and_the_last_as_failed(lambdas: Lambdas
 
 
 def test_a_job_that_dispatches_is_counted_and_finds_this_runner(lambdas: Lambdas) -> None:
-    """A function cannot name itself in its own template: Lambda tells it."""
+    """A function cannot name itself in its own template: Lambda gives the name in the environment."""
     runner = lambdas.load("runner")
     runner.handler({"job_id": lambdas.dispatch("parent", job_id="parent")}, Context())
     metrics = metrics_of(lambdas.output())
@@ -131,7 +131,7 @@ def test_a_job_that_dispatches_is_counted_and_finds_this_runner(lambdas: Lambdas
 
 
 def test_a_handoff_that_fails_is_counted_and_harms_nothing(lambdas: Lambdas, invocations: Stub) -> None:
-    """The job is safe; but somebody should look why."""
+    """The job is safe; but the operator should look why."""
     invocations.answer = no_such_function
     runner = lambdas.load("runner")
     assert runner.handler({"job_id": lambdas.dispatch("parent")}, Context())["ended"] == "completed"
@@ -232,7 +232,7 @@ def test_metrics_that_are_switched_off_do_not_pile_up(lambdas: Lambdas) -> None:
 
 
 def test_a_run_that_raises_leaves_nothing_for_the_next_invocation(lambdas: Lambdas) -> None:
-    """The table is gone for a while: the lines of the next invocation must not bear this job's id."""
+    """The table is gone for a while: the lines of the next invocation must not have this job's id."""
     runner = lambdas.load("runner")
     boto3.client("dynamodb").delete_table(TableName="jobs-table")
     with pytest.raises(StoreError, match="table 'jobs-table' does not exist"):
@@ -290,7 +290,7 @@ def test_whatever_the_event_is_the_runner_answers(lambdas: Lambdas, event: Any) 
     ids=repr,
 )
 def test_a_malformed_event_is_told_in_words_and_touches_nothing(lambdas: Lambdas, event: Any, says: str) -> None:
-    """In the answer, for whoever invoked it by hand, and in the log, for whoever wonders."""
+    """In the answer, for an operator who invoked it by hand, and in the log, for one who reads it later."""
     runner = lambdas.load("runner")
     answer = runner.handler(event, Context())
     assert says in answer["error"]
@@ -474,7 +474,7 @@ def test_more_than_a_hundred_values_are_all_counted(
 
 @pytest.mark.parametrize("event", [{}, None, [], "tick", {"detail": "{}"}, 5], ids=repr)
 def test_whatever_the_event_is_a_tick_is_a_tick(sweep: Callable[[object], dict[str, Any]], event: object) -> None:
-    """Somebody tries it by hand from the console."""
+    """An operator tries it by hand from the console."""
     assert sweep(event)["counts"] == {}
 
 

@@ -27,7 +27,7 @@ def test_no_garbage_is_looked_for_while_a_function_starts() -> None:
 
 
 def test_a_process_without_collection_stays_without() -> None:
-    """Whoever has switched it off has a reason."""
+    """A user who has switched it off has a reason."""
     gc.disable()
     with pause_gc():
         pass

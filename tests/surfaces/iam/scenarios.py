@@ -103,7 +103,7 @@ _Client: Any = botocore.client.BaseClient
 
 
 class Recorder:
-    """Writes down what is called, and for whom; what nobody acts for is preparation."""
+    """Writes down what is called, and for which principal; what is called for none is preparation."""
 
     def __init__(self) -> None:
         self.requests: list[Request] = []
@@ -309,7 +309,7 @@ class Scenarios:
         self._overdue("worked")
         relayq = self._new()
         relayq.policy = relayq.policy.evolve(renews=True)
-        quiet = self._new(relayq.settings.evolve(handoff="none"))  # due at once, and no runner is told
+        quiet = self._new(relayq.settings.evolve(handoff="none"))  # due at once, and there is no handoff
         for name in ("fine", "bad", "again", "sleepy", "parent"):
             quiet.dispatch(name, {}, queue="q", unique=f"worked-{name}")
         with self._acting("worker", "relayq work"), relayq.publishing():

@@ -23,7 +23,7 @@ from tests.support.paths import ROOT
 
 @dataclass(frozen=True)
 class Stranger:
-    """Somebody with a terminal, whose shell leads to some AWS account."""
+    """A newcomer with a terminal, whose shell leads to some AWS account."""
 
     #: what Python has compiled is kept for the next command, as it is where pip installed it
     cache: Path
@@ -57,7 +57,7 @@ class Played:
 
 @pytest.fixture(scope="module")
 def stranger(tmp_path_factory: pytest.TempPathFactory) -> Stranger:
-    """Whoever tries RelayQ for the first time."""
+    """A newcomer who tries RelayQ for the first time."""
     return Stranger(tmp_path_factory.mktemp("cache"))
 
 
@@ -113,7 +113,7 @@ def test_every_command_it_prints_works_after_it_has_exited(stranger: Stranger, p
 
 
 def test_a_story_that_does_not_come_true_exits_1(stranger: Stranger, tmp_path: Path) -> None:
-    """Without the sweeper nobody finds the killed runner's job; the tables say so, and so does the demo."""
+    """Without the sweeper the killed runner's job is not found; the tables say so, and so does the demo."""
     done = stranger.plays(tmp_path, "--no-sweeper", "--patience", "4s", "--json")
     assert done.returncode == 1, done.stdout + done.stderr
     told = json.loads(done.stdout)

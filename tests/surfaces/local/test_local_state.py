@@ -64,7 +64,7 @@ def test_what_a_failed_command_changed_is_kept_too(tmp_path: Path) -> None:
 
 
 def test_a_folder_without_state_is_told_as_such(tmp_path: Path) -> None:
-    """In the wrong folder nobody is shown empty tables."""
+    """In the wrong folder a command does not show empty tables."""
     with pytest.raises(NoState, match="run `relayq demo` in this folder first"), open_state(tmp_path / "nothing"):
         pass
     assert not (tmp_path / "nothing").exists()
@@ -81,7 +81,7 @@ def test_state_that_cannot_be_read_is_told_and_left_alone(tmp_path: Path) -> Non
 
 
 def test_the_folder_keeps_itself_out_of_version_control(tmp_path: Path) -> None:
-    """Nobody commits a demo by mistake."""
+    """A demo is not committed by mistake."""
     with open_state(tmp_path / "state", begin=True):
         pass
     assert (tmp_path / "state" / ".gitignore").read_text() == "*\n"
@@ -103,7 +103,7 @@ sys.exit(main(["--local", "tables", "create"]) or main(["--local", "registry"]))
 
 @pytest.mark.parametrize("own", [False, True])
 def test_a_folder_knows_its_own_jobs_or_those_that_relayq_comes_with(tmp_path: Path, own: bool) -> None:
-    """And never the jobs that somebody has added to the clone RelayQ was installed from."""
+    """The jobs that were added to the clone RelayQ was installed from are never among them."""
     clone, here = tmp_path / "clone", tmp_path / "here"
     shutil.copytree(ROOT / "functions/runner/jobs", clone / "jobs")
     (clone / "jobs/added.py").write_text("from relayq_core import job\n\n\n@job\ndef added() -> None: ...\n")

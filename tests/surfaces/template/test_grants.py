@@ -37,7 +37,7 @@ ALLOWED: dict[str, set[Grant]] = {
         *LOGS,
     },
     "worker": {
-        ("jobs/due", "dynamodb:Query"),  # a runner is told of its job, a worker looks for it
+        ("jobs/due", "dynamodb:Query"),  # a runner is handed its job, a worker looks for it
         ("jobs", "dynamodb:GetItem"),
         ("jobs", "dynamodb:PutItem"),
         ("jobs", "dynamodb:PartiQLInsert"),
@@ -139,7 +139,7 @@ def test_mail_may_be_sent_as_the_given_identity_only() -> None:
 
 
 def test_the_event_bus_may_be_told_only_where_there_is_one() -> None:
-    """Without EventBusName nobody in the stack has the right to publish anything."""
+    """Without EventBusName nothing in the stack has the right to publish."""
     written = json.dumps(translated()["Resources"])
     publish = written.count('"Action": "events:PutEvents"')
     assert publish == written.count('"Fn::If": ["HasEventBus", {"Sid": "TellTheEventBus", ') == 4

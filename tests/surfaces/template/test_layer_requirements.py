@@ -33,7 +33,7 @@ def test_the_layer_is_built_from_files_that_are_known_by_their_hash() -> None:
 
 
 def test_what_builds_the_package_is_pinned() -> None:
-    """A build fetches it anew each time."""
+    """A build fetches it again each time."""
     [backend] = map(Requirement, tomllib.loads((ROOT / "pyproject.toml").read_text())["build-system"]["requires"])
     assert [each.operator for each in backend.specifier] == ["=="]
 

@@ -88,7 +88,7 @@ def test_a_job_class_a_function_and_a_job_that_was_made_are_found(kit: Kit) -> N
 
 
 def test_a_failure_says_what_was_dispatched_the_nearest_first(kit: Kit) -> None:
-    """Nobody wants to add a print to a test to find that out."""
+    """A developer should not have to add a print to a test to find that out."""
     define_greet()
     dispatch("tell", {"text": "hi"}, unique="k", unique_for=5)
     dispatch("greet", {"name": "Bob", "greeting": "Hi"})
@@ -256,7 +256,7 @@ def test_inline_a_job_has_run_when_dispatch_answers(relayq_inline: Kit) -> None:
 
 
 def test_inline_a_failure_does_not_reach_the_caller(relayq_inline: Kit) -> None:
-    """As in production: the row tells of it, and it is retried in its time."""
+    """As in production: the row has the error, and it is retried in its time."""
     greeted = define_greet()
     job_id = dispatch("greet", {"name": "Nobody"}).job_id
     record = relayq_inline.get(job_id)
@@ -283,7 +283,7 @@ def test_the_error_of_a_job_names_the_handlers_cause_alone(relayq_inline: Kit) -
 
 @pytest.mark.parametrize("delay", [30, 600])
 def test_inline_a_delay_is_waited_for_by_travelling(relayq_inline: Kit, delay: int) -> None:
-    """Whoever wakes it up, runner or sweeper: at its moment."""
+    """Runner or sweeper starts it at its moment."""
     began = relayq_inline.clock.now()
 
     @job
@@ -297,7 +297,7 @@ def test_inline_a_delay_is_waited_for_by_travelling(relayq_inline: Kit, delay: i
 
 
 def test_inline_jobs_without_an_end_are_a_failure(relayq_inline: Kit) -> None:
-    """Each dispatches the next: that is told, and not a test that hangs."""
+    """Each dispatches the next: the test fails and says so, instead of hanging."""
 
     @job
     def again(left: int) -> None:

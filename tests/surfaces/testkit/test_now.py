@@ -23,7 +23,7 @@ def _status(job_id: str) -> str:
 def test_a_moment_of_the_real_time_comes(
     kit: Callable[[], AbstractContextManager[Kit]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """In an hour is in an hour; the deadline lies ahead; and the time stands still meanwhile."""
+    """In an hour is in an hour; the deadline lies ahead; and the time stands still until then."""
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
         monkeypatch.setenv(name, "testing")
     monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")

@@ -1,4 +1,4 @@
-"""The plugin in a user's project: fixtures without configuration, nothing imported in vain, nothing left behind."""
+"""The plugin in a user's project: fixtures without configuration, no needless import, nothing left behind."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def test_the_fixtures_are_described(pytester: pytest.Pytester) -> None:
 
 
 def test_a_project_that_uses_no_fixture_pays_for_none() -> None:
-    """The plugin is loaded by every pytest run of whoever has RelayQ installed: it imports pytest and no more."""
+    """Every pytest run beside an installed RelayQ loads the plugin: it imports pytest and no more."""
     code = (
         "import sys, pytest; before = set(sys.modules); import relayq_core.pytest_plugin; "
         "print(*sorted(set(sys.modules) - before))"

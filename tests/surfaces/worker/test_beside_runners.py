@@ -1,4 +1,4 @@
-"""Workers and runners on one table, on DynamoDB Local: nobody starts what somebody else holds."""
+"""Workers and runners on one table, on DynamoDB Local: none starts what another holds."""
 
 from __future__ import annotations
 

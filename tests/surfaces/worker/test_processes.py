@@ -133,7 +133,7 @@ class Stage:
         return process
 
     def worked(self, *options: str) -> tuple[list[dict[str, Any]], str]:
-        """What a worker told until it left by itself, and its stderr."""
+        """Return what a worker printed until it left by itself, and its stderr."""
         return self.ended(self.work(*options))
 
     def ended(self, process: subprocess.Popen[str]) -> tuple[list[dict[str, Any]], str]:
@@ -210,7 +210,7 @@ def test_a_job_module_that_configures_logging_does_not_silence_its_jobs(stage: S
 
 
 def test_a_handler_that_ends_its_process_does_not_end_the_worker(stage: Stage) -> None:
-    """The attempt is spent at once, the process made anew; after the last attempt the job has failed."""
+    """The attempt is spent at once, the process replaced; after the last attempt the job has failed."""
     job_id = stage.relayq.dispatch("die", {"status": 3}).job_id
     told, err = stage.worked("--max-jobs", "3")
     assert told[-1]["counts"] == {"crashed": 2, "failed": 1}
@@ -241,7 +241,7 @@ def test_the_first_signal_lets_the_job_in_hand_end(stage: Stage, number: signal.
 
 
 def test_the_second_signal_ends_the_handler_and_then_gives_the_job_back(stage: Stage) -> None:
-    """Its process is gone when somebody else may take the job; the attempt does not count."""
+    """Its process is gone when another may take the job; the attempt does not count."""
     ids = [stage.relayq.dispatch("wait_for", {"name": name}).job_id for name in ("one", "two")]
     worker = stage.work("--concurrency", "2")
     stage.until(lambda: len(stage.log) == 2)
@@ -315,7 +315,7 @@ def test_while_one_process_starts_anew_the_others_work_and_signals_count(stage: 
 
 
 def test_a_worker_that_is_killed_takes_its_handlers_with_it(stage: Stage) -> None:
-    """Nobody renews their leases any more: they must not work on beside whoever takes the job next."""
+    """Their leases are not renewed any more: they must not work on beside the runner that takes the job next."""
     job_id = stage.relayq.dispatch("wait_for", {"name": "one"}).job_id
     worker = stage.work()
     stage.until(lambda: bool(stage.log))
@@ -339,7 +339,7 @@ def test_jobs_that_cannot_be_imported_stop_it_before_anything_is_claimed(stage: 
 
 
 def test_tables_that_are_not_there_are_told_at_once(stage: Stage) -> None:
-    """And not tried again for ever."""
+    """They are not tried again without end."""
     stage.environ["RELAYQ_JOBS_TABLE"] = "elsewhere"
     worker = stage.work("--once")
     out, _ = worker.communicate(timeout=60)
@@ -359,7 +359,7 @@ def _is_alive(pid: int) -> bool:
 
 
 def test_a_jobs_own_timeout_ends_c_code_too(stage: Stage) -> None:
-    """It holds Python's lock: nothing of Python's can stop it. The error tells of time, and not of memory."""
+    """It holds Python's lock: nothing of Python's can stop it. The error names the timeout, not the memory."""
     stage.environ["RELAYQ_LEASE_GRACE_SECONDS"] = "1"
     job_id = stage.relayq.dispatch("computes").job_id
     told, err = stage.worked("--max-jobs", "2")

@@ -27,7 +27,7 @@ from tests.support.slots import HOUR, FakeSlot, FakeSlots
 def worker(
     bench: Bench, slots: FakeSlots, *, stopping: Callable[[], int] = lambda: 0, told: list[str] | None = None
 ) -> Worker:
-    """A worker on the bench; `told` is what it tells."""
+    """Make a worker on the bench; its news are appended to `told`."""
 
     def tell(news: News) -> None:
         if told is not None:
@@ -55,7 +55,7 @@ def define_greet() -> list[str]:
 
 
 def alone() -> Bench:
-    """Nobody is told of jobs: the worker is all there is."""
+    """There are no handoffs: the worker is all there is."""
     return Bench(handoff="none")
 
 
@@ -166,7 +166,7 @@ def test_a_job_without_a_timeout_is_not_stopped_when_its_first_lease_would_end()
 
 
 def test_who_loses_its_lease_ends_the_handler(caplog: pytest.LogCaptureFixture) -> None:
-    """Somebody else has the job: to go on would be to work beside them."""
+    """Another runner has the job: to go on would be to work beside it."""
     define_greet()
     bench = alone()
     job_id = bench.relayq.dispatch("greet").job_id
@@ -184,7 +184,7 @@ def test_who_loses_its_lease_ends_the_handler(caplog: pytest.LogCaptureFixture) 
 
 
 def test_who_cannot_renew_a_lease_ends_the_handler_before_it_is_over() -> None:
-    """DynamoDB is away: from the end of the lease on somebody else may run the job."""
+    """DynamoDB is away: from the end of the lease on another runner may run the job."""
     define_greet()
     bench = FaultyBench(handoff="none")
     job_id = bench.relayq.dispatch("greet").job_id
@@ -257,7 +257,7 @@ def test_an_index_that_answers_slowly_never_lets_a_handler_outlive_its_lease() -
 
 
 def test_a_process_is_kept_as_long_as_its_lease_and_no_longer() -> None:
-    """Whoever watches it may rely on nothing else: the worker itself may be stopped."""
+    """The watchdog may rely on nothing else: the worker itself may be stopped."""
     define_greet()
     bench = alone()
     job_id = bench.relayq.dispatch("greet", timeout=3 * 3600).job_id
@@ -312,7 +312,7 @@ def test_a_claim_that_was_answered_when_its_lease_was_over_starts_nothing(caplog
 
 
 def test_an_exception_gives_back_what_is_held() -> None:
-    """A process that cannot start, or a defect: nobody would renew the leases of what runs."""
+    """A process that cannot start, or a defect: the leases of what runs would not be renewed."""
     define_greet()
     bench = alone()
     job_id = bench.relayq.dispatch("greet").job_id
@@ -353,7 +353,7 @@ def test_where_nobody_listens_any_more_it_finishes_and_leaves(caplog: pytest.Log
 
 
 def test_a_handler_that_kills_its_process_costs_an_attempt_at_once() -> None:
-    """Nobody waits for the lease to run out: the worker knows."""
+    """The worker does not wait for the lease to run out: it knows."""
     define_greet()
     bench = alone()
     job_id = bench.relayq.dispatch("greet").job_id
