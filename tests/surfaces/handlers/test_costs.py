@@ -102,7 +102,7 @@ def test_the_happy_path_costs_one_put_one_invoke_two_updates_and_no_reads(bill: 
     assert calls.due() == ["UpdateItem", "UpdateItem"]
 
 
-def test_every_other_path_costs_what_docs_units_say(bill: tuple[RelayQ, Bill]) -> None:
+def test_every_other_path_costs_what_this_table_says(bill: tuple[RelayQ, Bill]) -> None:
     """One line for each, so that a change of price is a change of this table."""
     relayq, calls = bill
 
