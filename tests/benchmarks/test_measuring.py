@@ -45,7 +45,7 @@ def test_a_row_is_judged_by_its_goal_unless_its_base_was_not_equal_to_itself(
 
 
 def test_every_variant_runs_between_two_batches_of_the_base() -> None:
-    """And the base is measured against itself beside them."""
+    """The base is measured against itself beside them."""
     order: list[str] = []
     found = paired(lambda: order.append("base"), {"x": lambda: order.append("x")}, rounds=2, batch=1)
     assert list(found) == [CONTROL, "x"]

@@ -76,7 +76,7 @@ def test_one_that_is_refused_keeps_no_other_from_being_written(store: JobStore) 
 
 
 def test_it_is_one_call_for_twenty_five(local_tables: Tables, clock: ManualClock) -> None:
-    """And no read."""
+    """It reads nothing."""
     store = local_tables.store(clock)
     with recorded(local_tables.client) as calls:
         assert store.add_many(some(25)) == [True] * 25
@@ -102,7 +102,7 @@ def test_an_answer_that_was_lost_is_no_certainty_and_no_harm(
 
 
 def test_a_call_that_never_arrived_writes_nothing(local_tables: Tables, clock: ManualClock) -> None:
-    """And the next one is tried again."""
+    """The caller tries the next one again."""
     store = local_tables.store(clock)
     with never_sent(local_tables.client, "BatchExecuteStatement", 4):
         assert store.add_many(some(3)) == [False] * 3

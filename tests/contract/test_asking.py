@@ -45,7 +45,7 @@ def buried(store: JobStore, claimed: Claimed) -> Callable[..., JobRecord]:
 
 
 def test_a_job_that_is_not_there_is_none(store: JobStore) -> None:
-    """Not found is an everyday answer, no error."""
+    """A missing job is an everyday answer, no error."""
     assert store.get("nobody") is None
     assert store.get_failed("nobody") is None
 

@@ -253,7 +253,7 @@ def test_credentials_that_are_not_believed_are_no_missing_right(store: JobStore,
 
 
 def test_a_refusal_that_nobody_foresaw_is_told_as_it_is(store: JobStore, tables: Tables) -> None:
-    """And not tried again."""
+    """It is not tried again."""
     with (
         refusing(tables.client, "PutItem", Refusal("ValidationException")) as sent,
         refused_with("PutItem", tables.jobs, "ValidationException", "compare the table with the template"),

@@ -21,7 +21,7 @@ def client() -> FakeLambda:
 
 
 def test_an_offer_is_one_event_with_an_id_and_a_time(client: FakeLambda) -> None:
-    """And two hints. Nothing of the job itself travels: the row is the truth."""
+    """The event also has two hints. Nothing of the job itself travels: the row is the truth."""
     client.body = io.BytesIO(b"unread bytes would keep the connection")
     LambdaInvoke(lambda: client, "runner", {}).offer("job-1", "emails", 1_767_225_600_000, name="send_email")
     (request,) = client.requests

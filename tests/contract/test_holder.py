@@ -15,7 +15,7 @@ MINUTE = 60_000
 
 
 def test_a_key_that_nobody_took_has_no_holder(store: JobStore) -> None:
-    """Nor has one of another job."""
+    """A key of another job has none either."""
     store.add(a_job(unique_pk="unique#send_email#welcome:8"))
     assert store.find_holder(KEY) is None
 
@@ -28,7 +28,7 @@ def test_a_key_is_its_jobs(store: JobStore, window: int | None) -> None:
 
 
 def test_a_window_that_is_over_has_no_holder(store: JobStore, clock: ManualClock) -> None:
-    """Though its item still stands: at each moment, what `holder` says is what `add` would say."""
+    """Its item still stands, but at each moment `holder` says what `add` would say."""
     store.add(a_job(unique_pk=KEY, unique_for_ms=1_500))
     later = a_job(id="job-2", unique_pk=KEY, unique_for_ms=1_500)
     while (holder := store.find_holder(KEY)) is not None:

@@ -146,7 +146,7 @@ def test_a_connection_that_was_closed_meanwhile_is_opened_again(endpoint: Endpoi
 
 @pytest.mark.parametrize("status", [200, 301, 307, 400, 401, 404, 429, 500, 503])
 def test_any_other_answer_than_202_is_an_error(endpoint: Endpoint, handoff: HttpHandoff, status: int) -> None:
-    """Nor is a redirection followed: the token is for this endpoint alone."""
+    """A redirection is not followed: the token is for this endpoint alone."""
     endpoint.answer = status
     with pytest.raises(HandoffRefused, match=f"answered {status}, expected 202"):
         handoff.offer("job-1", "emails", 0)

@@ -90,7 +90,7 @@ def leave(engine: Engine, key: str, job_id: str) -> None:
 
 @pytest.mark.parametrize("status", [None, *Status])
 def test_a_key_without_a_window_is_held_for_as_long_as_its_job_lives(engine: Engine, status: Status | None) -> None:
-    """And no longer, whether or not it was released; a job that is not there has ended."""
+    """It is held no longer, whether or not it was released; a job that is not there has ended."""
     if status is not None:
         engine.store.add(a_job(id="job-1", status=status))
     leave(engine, KEY, "job-1")

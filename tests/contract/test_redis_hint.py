@@ -219,7 +219,7 @@ def test_all_calls_go_through_one_connection(server: Server, hint_at: Callable[.
 
 
 def test_a_url_with_a_password_opens_what_is_locked(tmp_path: Path, hint_at: Callable[..., RedisHint]) -> None:
-    """And a wrong one says so without being shown."""
+    """A wrong password is reported without being shown."""
     if SERVER is None:
         pytest.skip("there is no redis-server: `make engines` as root installs it")
     server = Server(tmp_path, "--requirepass", "s3cret")
@@ -499,7 +499,7 @@ def test_a_url_that_redis_py_cannot_read_is_told_without_its_password() -> None:
 
 
 def test_the_environment_alone_sets_a_hint_up() -> None:
-    """And without it there is none."""
+    """There is no hint without it."""
     named = {"RELAYQ_JOBS_TABLE": "jobs", "RELAYQ_HANDOFF": "none"}
     assert RelayQ(Settings.from_environ(named)).hint is None
     settings = Settings.from_environ({**named, "RELAYQ_REDIS_URL": "rediss://:s3cret@cache.example:6380/0"})

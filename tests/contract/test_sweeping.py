@@ -174,7 +174,7 @@ def test_any_row_may_be_postponed_from_where_it_was_seen(store: JobStore, claime
 
 
 def test_a_job_that_is_gone_is_not_postponed_into_being(store: JobStore) -> None:
-    """Neither here may an update make a row."""
+    """An update must not make a row here either."""
     assert not store.postpone(Due(NOW, "nobody", "emails"), NOW + MINUTE)
     assert store.get("nobody") is None
 

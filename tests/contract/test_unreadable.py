@@ -84,7 +84,7 @@ def test_a_time_to_start_that_is_text_never_comes(local_tables: Tables, clock: M
 
 
 def test_a_runner_leaves_it_alone(edited: Tables, clock: ManualClock) -> None:
-    """And does not raise: Lambda would count that as its own failure."""
+    """It does not raise: Lambda would count that as its own failure."""
     relayq = RelayQ(
         Settings(jobs_table="j", failed_table="f"), store=edited.store(clock), handoff=RecordingHandoff(), clock=clock
     )

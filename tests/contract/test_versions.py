@@ -79,7 +79,7 @@ def test_what_is_not_known_here_survives_burial_and_redrive(store: JobStore, cla
 
 
 def test_what_is_not_known_here_survives_a_cancel_of_a_waiting_job(store: JobStore) -> None:
-    """And a claim."""
+    """It survives a claim as well."""
     store.add(a_job(extra=EXTRA))
     waiting = store.get("job-1")
     assert waiting is not None
@@ -144,7 +144,7 @@ def test_a_job_is_claimed_only_by_who_is_able_to(store: JobStore, needs: int | N
 
 @pytest.mark.parametrize("make", [*SETTLES, a_burial])
 def test_a_job_that_came_to_need_more_is_not_ended_here(clock: ManualClock, make: Make) -> None:
-    """Not by the sweeper either, which finds its lease run out."""
+    """The sweeper, which finds its lease run out, does not end it either."""
     store = MemoryStore(clock)
     store.add(a_job(unique_pk=KEY))
     before = store.claim("job-1", a_lease()).record
@@ -201,7 +201,7 @@ def test_a_failed_job_that_needs_more_is_not_brought_back_here(store: JobStore, 
 def test_a_lease_that_ran_out_on_a_job_that_needs_more_is_looked_at_in_a_minute(
     tables: Tables, clock: ManualClock
 ) -> None:
-    """Not again at each tick, and not in an hour: a newer sweeper may come with the deploy that is under way."""
+    """It is not looked at at each tick, and not in an hour: a newer sweeper may come with the deploy under way."""
     store = tables.store(clock)
     store.register_queue("emails")
     store.add(a_job(due_at=NOW))

@@ -49,7 +49,7 @@ def ask(url: str, body: Any = None, token: str | None = API_TOKEN) -> tuple[int,
 
 
 def test_a_job_is_dispatched_over_http_and_completes(url: str, completed: Ended, deployment: Deployment) -> None:
-    """With the function's own rights, and without AWS credentials on the caller's side."""
+    """The function uses its own rights, and the caller needs no AWS credentials."""
     status, told = ask(f"{url}/jobs", {"name": "Greet", "args": {"name": "Ada"}, "queue": "probes"})
     assert (status, told["duplicate"], told["handed_off"]) == (202, False, True), deployment.told()
     record = completed(told["job_id"])
@@ -132,7 +132,7 @@ def browsed(address: str, form: dict[str, str] | None = None, cookie: str = "") 
 def test_the_dashboard_is_on_the_url_for_whoever_has_the_token(
     url: str, completed: Ended, relayq: RelayQ, deployment: Deployment
 ) -> None:
-    """With the layer's own Jinja, templates and static files, and with the function's own rights."""
+    """It uses the layer's own Jinja, templates and static files, and the function's own rights."""
     status, headers, _ = browsed(f"{url}/dashboard")
     assert (status, headers["Location"]) == (303, "/dashboard/login"), deployment.told()
     assert browsed(f"{url}/dashboard/login", {"token": "not-the-token-at-all"})[0] == 403

@@ -74,7 +74,7 @@ def test_nothing_in_the_layer_tells_where_it_was_built(layer: Path, deployment: 
 
 
 def test_the_layer_alone_runs_the_handlers(layer: Path) -> None:
-    """With boto3 from the runtime. Nothing that was left out is imported."""
+    """The runtime brings boto3. Nothing that was left out is imported."""
     script = "import relayq_core.handlers.runner, relayq_core.handlers.sweeper; print(relayq_core.__file__)"
     done = subprocess.run(
         [PYTHON, "-P", "-c", script],

@@ -43,7 +43,7 @@ def asked(deployment: Deployment, tmp_path: Path) -> Asked:
 
 
 def test_the_doctor_finds_nothing_wrong_with_the_shipped_template(relayq: RelayQ, asked: Asked) -> None:
-    """But for what the emulator ignores: there the check of the translated template stands for it."""
+    """What the emulator ignores is left out: the check of the translated template stands for it."""
     until = time.monotonic() + 180
     while relayq.store.read_last_tick() is None:
         assert time.monotonic() < until, "the schedule never fired"

@@ -85,7 +85,7 @@ def test_a_job_that_falters_is_retried_until_it_completes(
 def test_a_job_that_keeps_failing_ends_in_the_failed_table(
     relayq: RelayQ, ended: Ended, deployment: Deployment
 ) -> None:
-    """With its error and its payload, after one call of failed(); the jobs table has forgotten it."""
+    """The row has its error and its payload, after one call of failed(); the jobs table has forgotten it."""
     log = deployment.log("doomed")
     record = ended(relayq.dispatch("Doomed", {"log": str(log)}, queue="probes").job_id)
     assert (record.status, record.attempt, record.payload) == (Status.FAILED, 2, {"log": str(log)})
@@ -99,7 +99,7 @@ def test_a_job_that_keeps_failing_ends_in_the_failed_table(
 
 
 def test_a_duplicate_is_turned_away_with_the_first_ones_id(relayq: RelayQ, completed: Ended) -> None:
-    """And the first one runs once."""
+    """The first one runs once."""
     first = relayq.dispatch("Greet", {"name": "one"}, queue="probes", unique="e2e:1", unique_for=300)
     second = relayq.dispatch("Greet", {"name": "two"}, queue="probes", unique="e2e:1", unique_for=300)
     assert (first.duplicate, second.duplicate) == (False, True)
@@ -108,7 +108,7 @@ def test_a_duplicate_is_turned_away_with_the_first_ones_id(relayq: RelayQ, compl
 
 
 def test_a_job_dispatches_another(relayq: RelayQ, completed: Ended) -> None:
-    """With the runner's rights, and knows its parent."""
+    """It has the runner's rights, and knows its parent."""
     parent = completed(relayq.dispatch("spawn", {"name": "child"}, queue="probes").job_id)
     child = completed(parent.result)
     assert (child.parent_id, child.root_id) == (parent.id, parent.id)
@@ -116,7 +116,7 @@ def test_a_job_dispatches_another(relayq: RelayQ, completed: Ended) -> None:
 
 
 def test_a_waiting_job_is_cancelled_and_releases_its_key(relayq: RelayQ, completed: Ended) -> None:
-    """With DispatchPolicy alone: it may delete a unique key."""
+    """DispatchPolicy alone is enough: it may delete a unique key."""
     first = relayq.dispatch("Greet", {"name": "no"}, queue="probes", delay=3600, unique="e2e:2")
     cancelled = relayq.cancel(first.job_id)
     assert cancelled is not None
@@ -288,7 +288,7 @@ def test_the_events_are_what_the_functions_take(deployment: Deployment, function
 
 
 def test_the_logs_are_json_with_the_jobs_id(relayq: RelayQ, completed: Ended, deployment: Deployment) -> None:
-    """And go where the template says."""
+    """They go where the template says."""
     job_id = completed(relayq.dispatch("Greet", {"name": "log"}, queue="probes").job_id).id
     logs = deployment.emulator.client("logs")
     for _ in range(50):

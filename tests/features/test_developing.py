@@ -57,7 +57,7 @@ def test_row_39_there_is_a_command_for_all_of_it() -> None:
 
 
 def test_row_40_a_job_is_made_by_a_command(tmp_path: object) -> None:
-    """With its test and its event, which pass as they are written (tests/surfaces/cli has them run)."""
+    """It comes with its test and its event, which pass as they are written (tests/surfaces/cli has them run)."""
     from pathlib import Path
 
     written = render_files(parse_names("SendInvoice"), "billing", find_layout(Path(str(tmp_path))))

@@ -160,7 +160,7 @@ def test_row_10_a_job_is_tried_max_attempts_times_in_all(bench: Bench, said: int
 
 
 def test_row_11_backoff_is_fixed_linear_exponential_or_a_list() -> None:
-    """With n the number of the retry: base, base*n, base*2**(n-1); a list repeats its last entry."""
+    """n is the number of the retry: base, base*n, base*2**(n-1); a list repeats its last entry."""
     retries = (1, 2, 3)
     assert [Fixed(10).delay(n) for n in retries] == [10, 10, 10]
     assert [Linear(10).delay(n) for n in retries] == [10, 20, 30]
@@ -222,7 +222,7 @@ def test_row_14_queues_have_names(bench: Bench) -> None:
 
 
 def test_row_15_a_queue_that_matters_has_a_runner_of_its_own() -> None:
-    """With memory, timeout and concurrency of its own: that is how one queue goes before another."""
+    """That runner has memory, timeout and concurrency of its own: that is how one queue goes before another."""
     client = FakeLambda()
     handoff = LambdaInvoke(lambda: client, "the-runner", {"high-priority": "the-fast-runner"})
     handoff.offer("job-1", "high-priority", 0)
@@ -292,7 +292,7 @@ def test_row_18_a_job_may_write_and_read_its_own_payload(bench: Bench) -> None:
 
 
 def test_row_19_what_a_job_needs_is_asked_for_at_dispatch(bench: Bench) -> None:
-    """Not minutes later on the runner: the error names the field, and nothing was written."""
+    """It does not fail minutes later on the runner: the error names the field, and nothing was written."""
 
     class Greet(Job):
         name: str

@@ -15,7 +15,7 @@ from tests.support.rows import read_row
 
 
 def test_row_26_a_job_is_pending_processing_retrying_completed_failed_or_cancelled(bench: Bench) -> None:
-    """And its row says since when, and with which error."""
+    """Its row says since when, and with which error."""
     seen: list[Status] = []
 
     @job(max_attempts=2, backoff=0)
@@ -109,7 +109,7 @@ def test_row_31_what_a_crash_left_behind_is_recovered(bench: Bench) -> None:
 
 
 def test_row_32_a_job_out_of_tries_moves_to_the_failed_table(bench: Bench) -> None:
-    """With its error and its payload, in one step; from there it can be brought back."""
+    """It keeps its error and its payload, in one step; from there it can be brought back."""
 
     @job(max_attempts=2, backoff=0)
     def stumble(n: int) -> None:
@@ -127,7 +127,7 @@ def test_row_32_a_job_out_of_tries_moves_to_the_failed_table(bench: Bench) -> No
 
 
 def test_row_33_failed_is_called_once_the_job_has_failed_for_good(bench: Bench) -> None:
-    """With the exception; it may dispatch, and what it raises changes nothing."""
+    """It gets the exception; it may dispatch, and what it raises changes nothing."""
     told: list[str] = []
 
     class Stumble(Job, max_attempts=2, backoff=0):

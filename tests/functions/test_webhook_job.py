@@ -245,7 +245,7 @@ def test_a_payload_that_is_empty_is_still_a_payload(receiver: Receiver, payload:
 
 @pytest.mark.parametrize("method", ["PUT", "PATCH", "DELETE", "GET"])
 def test_another_method_is_used_when_asked_for(receiver: Receiver, method: Any) -> None:
-    """Not everything that is called back is a POST."""
+    """Some services want PUT or PATCH."""
     post(receiver.url, {"a": 1}, method=method)
     assert (receiver.requests[0].method, receiver.requests[0].body) == (method, b'{"a": 1}')
 
@@ -953,7 +953,7 @@ def test_an_address_in_the_url_is_proved_too(authority: Authority) -> None:
 
 @pytest.mark.parametrize("proved", ["other.example", "127.0.0.1"])
 def test_a_certificate_for_another_name_gets_no_payload(authority: Authority, dns: Dns, proved: str) -> None:
-    """Not even the address that is connected to will do."""
+    """The address that is connected to will not do either."""
     dns.names["hooks.example"] = [["127.0.0.1"]]
     with (
         receiving(authority.server_context(proved)) as receiver,

@@ -272,7 +272,7 @@ def test_many_are_forgotten(bench: Bench, fail: Callable[..., None]) -> None:
 
 
 def test_a_table_that_refuses_all_ends_it_with_its_error() -> None:
-    """Not five hundred times the same sentence."""
+    """The same sentence is not repeated five hundred times."""
     bench = FaultyBench()
     bench.faults["forget"] = ["denied"] * 6
     with pytest.raises(StoreError, match="forget was denied"):

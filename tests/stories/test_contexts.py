@@ -200,7 +200,7 @@ WAYS = [
 def test_a_job_that_is_dispatched_in_a_thread_of_a_handler_has_a_parent(
     kit: Kit, way: Callable[[Callable[[], Any]], None]
 ) -> None:
-    """And its root, and its depth: from one job to the next."""
+    """It has a root and a depth as well: from one job to the next."""
     ids = itertools.count(1)
 
     @job
@@ -254,7 +254,7 @@ def test_what_outlives_its_handler_belongs_to_no_later_one(kit: Kit) -> None:
 
 
 def test_work_that_no_handler_gave_belongs_to_none(kit: Kit) -> None:
-    """Though the pool's thread was started by one."""
+    """That holds even if a handler started the pool's thread."""
 
     @job
     def begins() -> None:

@@ -117,7 +117,7 @@ def test_a_job_that_goes_on_beyond_the_settings_may_still_succeed() -> None:
 @pytest.mark.parametrize("attempts", [1, 2, 3])
 @pytest.mark.parametrize("how", ["raises", "buries", "crashes"])
 def test_a_failed_job_shows_how_far_its_last_attempt_came(attempts: int, how: str) -> None:
-    """Not an earlier one's, and not nothing."""
+    """It shows neither an earlier attempt's progress nor nothing."""
     bench, runner = a_bench()
 
     @job(max_attempts=attempts, backoff=0)

@@ -126,7 +126,7 @@ def test_a_queue_whose_job_came_in_between_is_not_forgotten(bench: Bench) -> Non
 
 
 def test_an_empty_queue_is_forgotten(bench: Bench) -> None:
-    """And known again with its next job."""
+    """It is known again with its next job."""
     bench.relayq.dispatch("greet", queue="emails", job_id="mine")
     bench.relayq.cancel("mine")
     assert bench.relayq.queues_forget("emails")

@@ -29,7 +29,7 @@ def kinds(heard: list[JobEvent]) -> list[str]:
 
 
 def test_a_success_is_told_from_dispatch_to_its_end(bench: Bench, heard: list[JobEvent]) -> None:
-    """With how long it waited and how long it took."""
+    """The events say how long it waited and how long it took."""
 
     @job
     def greet() -> None:
@@ -87,7 +87,7 @@ def test_a_job_of_an_unknown_name_is_not_said_to_have_started(bench: Bench, hear
 
 
 def test_a_listener_that_raises_harms_nothing(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:
-    """Neither the job, nor the dispatch, nor the listeners after it."""
+    """The job, the dispatch and the listeners after it go on."""
     after: list[str] = []
     for kind in KINDS:
 

@@ -68,7 +68,7 @@ def test_a_job_has_a_status_from_dispatch_to_its_end(bench: Bench) -> None:
 
 
 def test_a_job_that_was_never_there_is_none(bench: Bench) -> None:
-    """And an id that cannot be one is an error, not a miss."""
+    """An id that cannot be one is an error, not a miss."""
     assert bench.relayq.get("nobody") is None
     with pytest.raises(InvalidOption, match="job_id"):
         bench.relayq.get("no/body")
@@ -193,7 +193,7 @@ def test_an_unknown_name_that_is_cancelled_is_not_tried_on(bench: Bench, monkeyp
 def test_a_cancel_that_comes_too_late_answers_with_what_is(
     bench: Bench, failed: Callable[..., JobRecord], how: str
 ) -> None:
-    """And changes nothing."""
+    """It changes nothing."""
 
     @job
     def greet() -> None: ...
@@ -228,7 +228,7 @@ def test_a_cancel_that_meets_a_claim_marks_instead(bench: Bench, crash: Crash, m
 def test_a_cancel_that_never_meets_the_same_row_twice_gives_up_in_words(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Not chance any more."""
+    """That many changes in a row are no chance any more."""
     bench.relayq.dispatch("greet", job_id="mine")
     monkeypatch.setattr(bench.store, "cancel_waiting", lambda *_: False)
     with pytest.raises(StoreError, match="'mine' kept changing while it was being cancelled; try again"):

@@ -247,7 +247,7 @@ def test_a_bus_that_fails_changes_nothing_for_the_job(
 
 
 def test_a_bus_that_answers_nonsense_has_failed(bench: Bench, bus: Bus, lost: list[str]) -> None:
-    """Which events it took is unknown; the dispatch was accepted all the same."""
+    """It is unknown which events it took; the dispatch was accepted all the same."""
     bus.put = lambda announcements: []  # type: ignore[method-assign]
     job_id = bench.relayq.dispatch("anything", {}).job_id
     assert lost == [job_id]

@@ -192,7 +192,7 @@ def test_a_result_that_cannot_be_kept_costs_nothing_but_itself(
 
 
 def test_without_retention_a_completed_job_is_deleted_at_once() -> None:
-    """And its unique key is free."""
+    """Its unique key is free."""
     bench = Bench(retention_seconds=0)
 
     @job
@@ -289,7 +289,7 @@ def test_retry_after_overrides_the_backoff_and_uses_up_an_attempt(bench: Bench) 
 
 
 def test_a_snooze_uses_up_no_attempt_however_often(bench: Bench) -> None:
-    """Not now is no failure."""
+    """"Not now" is no failure."""
     starts: list[int] = []
 
     @job(max_attempts=1)
@@ -580,7 +580,7 @@ def test_a_stale_runner_cannot_settle_a_job_claimed_again(
 
 
 def test_the_failure_of_a_stale_runner_neither_retries_nor_buries(bench: Bench) -> None:
-    """Nor is anything of it to be seen in the row of the job that runs now."""
+    """The row of the job that runs now shows nothing of it either."""
 
     @job(max_attempts=2, backoff=0)
     def slow(context: JobContext) -> None:
@@ -920,7 +920,7 @@ def test_a_runner_that_cannot_settle_says_so_and_does_not_raise(
 
 
 def test_a_settle_that_is_not_answered_is_tried_no_longer_than_the_invocation_lasts() -> None:
-    """Or Lambda would end the process in the middle of it, and count an error of the function."""
+    """Else Lambda would end the process in the middle of it, and count an error of the function."""
     bench = FaultyBench()
 
     @job(timeout=600)
@@ -1345,7 +1345,7 @@ def test_a_job_that_had_no_time_to_be_built_hears_in_failed_that_it_failed_for_g
 
 @pytest.mark.parametrize("attempts", [1, 3])
 def test_the_last_words_of_a_handler_that_will_not_stop_say_why_it_was_ended(bench: Bench, attempts: int) -> None:
-    """And no other handler begins before the lease of this one would have run out: it still runs at that moment."""
+    """No other handler begins before the lease of this one would have run out: it still runs at that moment."""
     bound, events = Bound(), Events()
     told: list[str] = []
 

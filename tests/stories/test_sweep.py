@@ -446,7 +446,7 @@ def test_rows_get_the_time_of_their_tick_and_its_record_is_written_after_it(
 
 
 def test_nothing_is_begun_that_the_tick_cannot_end(bench: Bench) -> None:
-    """With less time than a call may take, the next tick does it."""
+    """If less time is left than a call may take, the next tick does it."""
     bench.relayq.dispatch("greet", job_id="a")
     bench.clock.advance(minutes=1)
     offered(bench)

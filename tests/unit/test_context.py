@@ -86,7 +86,7 @@ def test_progress_is_written_at_most_once_in_two_seconds(desk: Desk) -> None:
 
 
 def test_the_last_progress_is_always_written(desk: Desk) -> None:
-    """Or a finished job would stand at 97 % forever."""
+    """Otherwise a finished job would stand at 97 % forever."""
     context = desk.context()
     assert [context.progress(0.97), context.progress(0.98), context.progress(1)] == [True, False, True]
     assert [report["fraction"] for report in desk.reports] == [0.97, 1.0]

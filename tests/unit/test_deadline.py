@@ -162,7 +162,7 @@ def test_an_alarm_that_was_set_before_has_its_rest_and_its_handler_back() -> Non
 
 
 def test_an_alarm_that_was_set_before_rings_in_the_handler_when_its_time_comes_first() -> None:
-    """And again, if it repeats; the handler's own time is up all the same."""
+    """It rings again, if it repeats; the handler's own time is up all the same."""
     rung: list[None] = []
     with an_alarm_of_ones_own(0.01, lambda: rung.append(None), interval=0.01):
         with pytest.raises(JobTimeout), deadline(0.2, patience=LONG, end=never):
@@ -383,7 +383,7 @@ HOLDING = {
 @pytest.mark.parametrize("body", HOLDING.values(), ids=HOLDING)
 @pytest.mark.parametrize("where", ["main", "thread"])
 def test_a_handler_that_holds_pythons_lock_ends_with_its_process(body: str, where: str) -> None:
-    """Neither JobTimeout nor the watchdog can run before it gives the lock back, long after its lease."""
+    """Before it gives the lock back, long after its lease, neither JobTimeout nor the watchdog can run."""
     done = in_a_process(
         f"""
         import itertools

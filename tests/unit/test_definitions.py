@@ -171,7 +171,7 @@ def test_an_option_in_the_body_is_shown_in_the_class_line(jobs: Registry, option
 
 
 def test_what_pydantic_refuses_is_an_invalid_job(jobs: Registry) -> None:
-    """With the job's name, and pydantic's own sentence without its link."""
+    """The message has the job's name, and pydantic's own sentence without its link."""
     with pytest.raises(
         InvalidJob, match=r"job \S+Mail: A non-annotated attribute was detected: `user_id = 5`"
     ) as raised:
@@ -271,7 +271,7 @@ def test_an_init_that_takes_the_fields_is_fine() -> None:
 
 
 def test_an_init_that_raises_when_the_job_is_made_again_is_a_reason() -> None:
-    """And no raw error of whatever it is."""
+    """The error is RelayQ's, whatever the init raised."""
 
     class Once(Job):
         n: int

@@ -63,7 +63,7 @@ def test_a_duration_is_seconds_or_a_timedelta(take: Callable[[Any], object], sec
 )
 @pytest.mark.parametrize("take", [RetryAfter, Snooze, Fixed, lambda wait: Options.validate(delay=wait or False)])
 def test_what_is_no_duration_is_refused_in_a_sentence(take: Callable[[Any], object], wrong: Any) -> None:
-    """And not as a TypeError from somewhere within."""
+    """It is no TypeError from somewhere within."""
     with pytest.raises(InvalidOption, match="expected"):
         take(wrong)
 

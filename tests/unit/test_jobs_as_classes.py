@@ -385,7 +385,7 @@ def test_a_generic_job_is_one_job_whatever_its_parameter(jobs: Registry) -> None
 
 
 def test_a_subclass_of_a_generic_job_knows_its_types(jobs: Registry) -> None:
-    """And inherits its options."""
+    """It inherits its options too."""
 
     class Import(Job, Generic[T], queue="imports", abstract=True):
         row: T
@@ -414,7 +414,7 @@ def test_what_a_generic_job_would_lose_is_refused() -> None:
 
 
 def test_private_and_computed_values_are_no_part_of_the_payload() -> None:
-    """Nor is what a cached property has left on the object."""
+    """What a cached property has left on the object is none either."""
 
     class Area(Job):
         side: int
@@ -480,7 +480,7 @@ def test_a_decorated_handler_is_called_as_what_it_wraps() -> None:
 
 
 def test_failed_is_told_the_error() -> None:
-    """And does nothing where it is not defined."""
+    """A class that does not define it does nothing."""
     told: list[BaseException] = []
 
     class Careful(Job):

@@ -156,7 +156,7 @@ def test_constraints_stand_in_annotations() -> None:
 
 
 def test_arguments_are_models_dates_or_whatever_pydantic_knows() -> None:
-    """And arrive as such."""
+    """They arrive as such."""
 
     @job
     def send(to: Address, on: date, untyped, *, many: list[Address] | None = None) -> Any:  # type: ignore[no-untyped-def]

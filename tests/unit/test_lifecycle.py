@@ -140,7 +140,7 @@ def test_the_same_job_with_the_same_payload_is_the_same_dispatch() -> None:
 
 
 def test_a_claim_counts_the_attempt_and_takes_the_lease() -> None:
-    """And leaves due_at alone: that is what makes the happy path cheap."""
+    """It leaves due_at alone: that is what makes the happy path cheap."""
     job = a_job(nudges=4, attempt=1, status=Status.RETRYING)
     lease = a_lease("mine", now=NOW + 5, budget_ms=60_000)
     assert leases.claim(job, lease) == job.evolve(
@@ -168,7 +168,7 @@ def test_a_lease_that_is_renewed_lasts_for_another_while_however_long_its_job_ha
 
 
 def test_a_lease_leaves_the_end_of_the_invocation_for_the_settle() -> None:
-    """Or a handler that used up all of its time could not say how it went."""
+    """Otherwise a handler that used up all of its time could not say how it went."""
     assert leases.request_lease("mine", POLICY, now=NOW, remaining_ms=60_000) == leases.Lease(
         "mine", NOW, 50_000, 10_000
     )
@@ -284,7 +284,7 @@ def test_a_handler_is_stopped_at_its_timeout_or_while_there_is_time_to_settle(
 def test_no_handler_outlives_its_lease(
     timeout_ms: int | None, own: bool, remaining_ms: int, grace_ms: int, late_ms: int, others: int | None
 ) -> None:
-    """Not even one that ignores its deadline until the watchdog ends it: the next runner would work beside it."""
+    """Even one that ignores its deadline is ended by the watchdog: the next runner would work beside it."""
     by = policy(grace_ms=grace_ms)
     row_timeout = timeout_ms if own else None
     longest = None if others is None or timeout_ms is None else max(others, timeout_ms)
@@ -326,7 +326,7 @@ def test_a_timeout_that_can_never_fit_is_told_in_words(
 
 
 def test_a_success_completes_the_job() -> None:
-    """With its result, without its lease, and off the index."""
+    """It has its result, no lease, and is off the index."""
     job = a_claimed_job(error="ValueError: earlier", errors_json="[]")
     assert settle(job, Succeeded('{"sent":3}')) == Settlement(
         Transition.COMPLETE,
@@ -389,7 +389,7 @@ def test_a_long_wait_is_left_to_the_sweeper() -> None:
 
 @pytest.mark.parametrize("outcome", [Failed("E", "E"), Failed("E", "E", wait=3)])
 def test_the_last_failure_buries_the_job(outcome: Failed) -> None:
-    """With its errors, and for as long as failed jobs are kept."""
+    """It is kept with its errors, for as long as failed jobs are kept."""
     job = a_claimed_job(attempt=3)
     settlement = settle(job, outcome)
     assert settlement.transition is Transition.BURY
@@ -413,7 +413,7 @@ def test_a_final_failure_buries_the_job_at_its_first_attempt() -> None:
 
 
 def test_a_snooze_uses_up_no_attempt() -> None:
-    """Nor does it count as an error."""
+    """It does not count as an error either."""
     job = a_claimed_job(attempt=2, error="E", errors_json="[1]")
     settlement = settle(job, Snoozed(5))
     assert (settlement.transition, settlement.after.attempt, settlement.after.available_at) == (
@@ -435,7 +435,7 @@ def test_failed_is_told_exactly_when_the_job_is_buried(
 
 @pytest.mark.parametrize("outcome", [Succeeded(), Snoozed(5)])
 def test_failed_is_not_told_of_what_is_no_failure(outcome: AttemptOutcome) -> None:
-    """Not even at the last attempt."""
+    """That holds at the last attempt too."""
     assert not settling.will_bury(a_claimed_job(attempt=3), outcome, LIMITS)
 
 
@@ -526,7 +526,7 @@ def test_a_reason_of_relayqs_own_buries_with_that_reason() -> None:
 
 
 def test_a_redriven_job_begins_anew_under_its_own_id() -> None:
-    """With attempt 0 and its history; nothing of its former end is left."""
+    """Its attempt is 0 and its history stays; nothing of its former end is left."""
     failed = settle(
         a_claimed_job(attempt=3, progress_json="{}", unknown_since=1, cancel_requested_at=1, exhausted=True),
         Failed("E", "E"),
@@ -629,7 +629,7 @@ def test_the_crash_of_the_last_attempt_still_lets_failed_be_told() -> None:
 
 
 def test_a_crash_while_failed_was_told_buries_the_job() -> None:
-    """With the error of its last attempt: failed() may not be called twice."""
+    """It keeps the error of its last attempt: failed() may not be called twice."""
     job = a_claimed_job(attempt=3, max_attempts=3, exhausted=True, error="JobCrashed: attempt 3", errors_json="[1]")
     settlement = sweeping.release(job, POLICY, token="sweep-1", now=NOW, draw=0.5)
     assert (settlement.transition, settlement.after.error, settlement.after.errors_json) == (

@@ -281,7 +281,7 @@ def test_a_refusal_says_what_is_the_matter_and_where(form: Form, case: str) -> N
     ids=repr,
 )
 def test_what_means_the_same_is_accepted(form: Form, kind: Any, value: Any) -> None:
-    """Though Python's == may say otherwise: of a private lock each object has its own."""
+    """Python's == may say otherwise: of a private lock each object has its own."""
     arrived = run(form(kind)(value))
     assert type(arrived) is (list if isinstance(value, tuple) else type(value))
 

@@ -40,7 +40,7 @@ class Address(BaseModel):
 
 
 def test_the_context_is_known_by_every_name_it_is_imported_under() -> None:
-    """With postponed annotations there is only the text of it."""
+    """Postponed annotations leave only the text of it."""
 
     @job
     def plain(context: JobContext, to: str) -> str:

@@ -36,7 +36,7 @@ def test_the_root_of_the_header_is_taken_and_nothing_that_only_looks_like_it(
 
 
 def test_outside_lambda_there_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
-    """And then nothing is stored."""
+    """Then nothing is stored."""
     monkeypatch.delenv("_X_AMZN_TRACE_ID", raising=False)
     assert read_trace() is None
     assert "trace_id" not in job_item(a_job())

@@ -112,7 +112,7 @@ def test_it_is_printed_as_a_dataclass_is() -> None:
 
 
 def test_a_subclass_has_the_fields_of_its_base() -> None:
-    """And its own after them, whether it is a Value or a dataclass."""
+    """Its own fields come after them, whether it is a Value or a dataclass."""
 
     class Further(Point):
         z: int = 9
@@ -131,7 +131,7 @@ def test_it_is_copied_and_pickled() -> None:
 
 
 def test_dispatch_is_at_hand_without_dataclasses() -> None:
-    """But for what logging itself loads: since Python 3.14 that is both, by way of traceback's colours."""
+    """What logging itself loads does not count: since Python 3.14 that is both, by way of traceback's colours."""
     code = "import sys, logging; before = {*sys.modules}; import relayq_core; relayq_core.dispatch"
     loaded = subprocess.run(
         [sys.executable, "-c", f"{code}; print(*set(sys.modules) - before)"], capture_output=True, text=True, check=True

@@ -303,7 +303,7 @@ def test_a_mutant_finds_the_line_that_it_breaks(name: str, tmp_path: Path) -> No
 
 
 def test_a_story_tells_how_to_run_it_again() -> None:
-    """With all that is known of the job, in the order of time."""
+    """The story shows all that is known of the job, in the order of time."""
     told = sound().story("j1").splitlines()
     assert told[0] == "job j1"
     assert told[-1] == "run it again: make chaos JOBS=1 SEED=1"

@@ -154,7 +154,7 @@ def test_whatever_the_event_the_runner_claims_nothing_that_is_not_there(runner: 
 
 @pytest.mark.parametrize("event", ODD, ids=range(len(ODD)))
 def test_an_odd_event_claims_nothing_either(runner: ModuleType, event: Any) -> None:
-    """And little is said about it."""
+    """The log says little about it."""
     _claims_nothing(runner, event)
 
 
@@ -236,7 +236,7 @@ def test_a_handler_may_change_the_environment(runner: ModuleType, monkeypatch: p
 
 
 def test_a_handler_may_run_out_of_stack(runner: ModuleType) -> None:
-    """And the next one has all of it again."""
+    """The next handler has all of the stack again."""
 
     @job(max_attempts=1)
     def work(deep: bool) -> None:

@@ -229,7 +229,7 @@ keys = st.one_of(
 @example("a", "k" * 1_100, "a", "sha256:" + hashlib.sha256(("k" * 1_100).encode()).hexdigest())
 @settings(max_examples=1_000)
 def test_different_keys_never_share_an_item(name: str, key: str, other_name: str, other_key: str) -> None:
-    """Nor do those of different jobs, whatever separators stand in them."""
+    """Keys of different jobs do not either, whatever separators stand in them."""
     one, other = build_unique_pk(name, key), build_unique_pk(other_name, other_key)
     assert (one == other) == ((name, key) == (other_name, other_key))
     assert len(one.encode()) <= 2_048

@@ -206,7 +206,7 @@ def test_from_payload_that_validates_by_itself_does_not_quote_either(kind: Any, 
 
 @misfits
 def test_a_handler_its_failed_and_the_listeners_may_validate_what_they_were_given(kind: Any, value: Any) -> None:
-    """And may raise what pydantic raises, wrapped, chained or in a group."""
+    """Their code may raise what pydantic raises, wrapped, chained or in a group."""
     payload = {"field": value}
 
     def validate() -> None:

@@ -262,7 +262,7 @@ def test_the_token_may_be_kept_elsewhere(load: Load, kept_as: str) -> None:
 
 @pytest.mark.usefixtures("aws")
 def test_a_token_that_cannot_be_read_opens_nothing(load: Load) -> None:
-    """And is asked for once in a while only, however many knock."""
+    """RelayQ reads it once in a while only, however many requests come."""
     api = load(RELAYQ_HTTP_TOKEN="", RELAYQ_HTTP_TOKEN_SECRET="not-there")
     answers = [api.ask("GET", "/queues") for _ in range(3)]
     assert [status for status, _ in answers] == [503] * 3
@@ -283,7 +283,7 @@ def test_a_token_that_is_too_short_stops_the_function_at_its_start(load: Load) -
 
 
 def test_a_handoff_invokes_the_runner_and_runs_nothing(api: Api) -> None:
-    """Not the function that is asked, which a runner would mean by itself."""
+    """It does not invoke the function that is asked, which a runner would mean by itself."""
     dispatched = api.relayq.dispatch("send_email", {"to": "ada"})
     api.lambda_.requests.clear()
     assert api.ask("POST", "/_relayq/run", {"job_id": dispatched.job_id}) == (202, {"accepted": True})
@@ -336,7 +336,7 @@ def test_a_queue_with_a_runner_of_its_own_is_handed_to_that(load: Load) -> None:
 
 @pytest.mark.parametrize("kind", ["application/json", "Application/JSON; charset=utf-8", None])
 def test_json_may_be_called_so_or_not_at_all(api: Api, kind: str | None) -> None:
-    """But not something else."""
+    """Any other type is refused."""
     assert api.ask("POST", "/_relayq/run", {"job_id": "job-1"}, headers={"content-type": kind})[0] == 202
 
 
@@ -387,7 +387,7 @@ BAD_RUNS: dict[str, tuple[int, Any, dict[str, Any]]] = {
 
 @pytest.mark.parametrize("case", BAD_RUNS)
 def test_a_malformed_handoff_is_refused_in_words(api: Api, case: str) -> None:
-    """And invokes nothing."""
+    """No runner is invoked."""
     status, body, changes = BAD_RUNS[case]
     answered, told = api.ask("POST", "/_relayq/run", body, **changes)
     assert (answered, sorted(told)) == (status, ["error", "message"])
@@ -560,7 +560,7 @@ def test_a_job_is_shown_with_its_payload(api: Api) -> None:
     ("method", "path"), [("GET", "/jobs/{}"), ("POST", "/jobs/{}/cancel"), ("POST", "/failed/{}/redrive")]
 )
 def test_an_unknown_job_is_not_found_and_a_bad_id_is_refused(api: Api, method: str, path: str) -> None:
-    """Neither is a defect."""
+    """They are 404 and 400: neither is a defect."""
     assert api.ask(method, path.format("unknown"))[0] == 404
     for bad in (".a", "a%2Fb", "x" * 65, "a b"):
         assert api.ask(method, path.format(bad))[0] == 400
@@ -596,7 +596,7 @@ def test_a_limit_is_a_number_up_to_a_hundred(api: Api, limit: str) -> None:
 
 
 def test_a_redrive_whose_key_is_taken_is_a_conflict(api: Api) -> None:
-    """With the holder's id in the sentence."""
+    """The sentence has the holder's id."""
     api.bury("job-1", unique_pk="unique#send_email#k")
     holder = api.relayq.dispatch("send_email", unique="k", delay=3600).job_id
     status, told = api.ask("POST", "/failed/job-1/redrive")
@@ -611,7 +611,7 @@ def test_queues_are_shown_with_their_counts(api: Api) -> None:
 
 
 def test_health_is_good_while_the_sweeper_ticks(api: Api) -> None:
-    """And nothing is overdue: what a monitor asks."""
+    """A monitor asks for this: the sweeper ticks, and nothing is overdue."""
     api.relayq.store.record_tick(api.relayq.clock.now(), {})
     api.relayq.dispatch("send_email", delay=3600)
     status, told = api.ask("GET", "/health")
@@ -825,7 +825,7 @@ def test_the_function_never_hands_off_to_itself(load: Load) -> None:
 
 @pytest.mark.parametrize(("name", "status"), {"run": 202, "dispatch": 202, "status": 404, "health": 503}.items())
 def test_the_sample_events_are_what_the_function_takes(api: Api, name: str, status: int) -> None:
-    """With the token put in; without, they are refused."""
+    """They pass once the token is put in; without it they are refused."""
     event = copy.deepcopy(EVENTS[f"api_{name}"])
     assert api.raw(event)["statusCode"] == 401
     event["headers"]["x-relayq-token"] = TOKEN
@@ -857,7 +857,7 @@ def test_an_event_that_is_no_request_is_refused(api: Api, event: Any) -> None:
 @ANYTHING
 @given(body=st.text() | JSON.map(json.dumps) | st.binary().map(lambda raw: base64.b64encode(raw).decode()), encoded=...)
 def test_no_body_makes_a_handoff_fail_otherwise_than_in_words(api: Api, body: str, encoded: bool) -> None:
-    """Nor invoke anything, unless it is one id."""
+    """No body invokes a runner either, unless it is one id."""
     api.lambda_.requests.clear()
     answer = api.raw(request("POST", "/_relayq/run", body, isBase64Encoded=encoded))
     assert answer["statusCode"] in {400, 413}

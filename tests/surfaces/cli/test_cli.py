@@ -65,7 +65,7 @@ def test_a_job_that_failed_exits_3(project: Relayq) -> None:
 
 
 def test_an_unknown_id_exits_4(relayq: Relayq) -> None:
-    """Not found is no error of the command."""
+    """A missing job is no error of the command."""
     for argv in (
         ("status", "01NOWHERE"),
         ("cancel", "01NOWHERE"),
@@ -168,7 +168,7 @@ def test_a_duplicate_prints_the_first_jobs_id(relayq: Relayq) -> None:
     ],
 )
 def test_a_mistyped_dispatch_is_told_in_a_sentence(relayq: Relayq, argv: list[str], sentence: str) -> None:
-    """And nothing is dispatched."""
+    """Nothing is dispatched."""
     ran = relayq("dispatch", *argv)
     assert ran.code == 2
     assert sentence in ran.err
@@ -416,7 +416,7 @@ def test_registry_lists_jobs_with_their_payloads(project: Relayq) -> None:
 
 
 def test_registry_lists_a_job_whose_payload_has_no_schema(project: Relayq, job_folder: Path) -> None:
-    """With the reason, and beside the others."""
+    """The list says why, and shows the others."""
 
     class Client:
         """JSON knows nothing of it."""
@@ -437,7 +437,7 @@ def test_registry_lists_a_job_whose_payload_has_no_schema(project: Relayq, job_f
 
 
 def test_cancel_ends_a_job_that_waits(project: Relayq) -> None:
-    """And says so once more when asked again; what has ended otherwise stays as it is."""
+    """A second cancel says so once more; a job that has ended otherwise stays as it is."""
     waiting = dispatched(project, "x")
     assert (project("cancel", waiting).out, project("cancel", waiting).code) == (f"{waiting} cancelled\n", 0)
     done = dispatched(project, "cli.greet", '{"name": "Ada"}')
@@ -517,7 +517,7 @@ def test_a_redrive_is_refused_while_another_job_has_the_key(project: Relayq) -> 
 
 
 def test_a_dry_sweep_says_what_a_real_one_then_does(relayq: Relayq) -> None:
-    """And changes nothing."""
+    """It changes nothing."""
     job_id = dispatched(relayq, "x")
     planned = relayq("sweep", "--dry-run", "--json").json
     assert (planned["dry_run"], planned["counts"]) == (True, {"nudged": 1})
@@ -734,7 +734,7 @@ def test_a_stack_names_the_tables_and_the_runner(relayq: Relayq, monkeypatch: py
 
 @pytest.mark.usefixtures("relayq", "cloudformation")
 def test_a_stack_that_is_none_of_ours_is_told_in_a_sentence(relayq: Relayq) -> None:
-    """Neither a typing mistake nor a foreign stack ends in a traceback."""
+    """A typing mistake or a foreign stack does not end in a traceback."""
     missing = relayq("queues", "--stack", "nope")
     assert (missing.code, "there is no stack 'nope'" in missing.err) == (1, True)
     foreign = relayq("queues", "--stack", "other")
@@ -742,7 +742,7 @@ def test_a_stack_that_is_none_of_ours_is_told_in_a_sentence(relayq: Relayq) -> N
 
 
 def test_a_profile_that_is_not_configured_is_told_in_a_sentence(relayq: Relayq) -> None:
-    """And the keys of the environment do not silently stand in for it."""
+    """The keys of the environment do not silently stand in for it."""
     ran = relayq("queues", "--profile", "nope")
     assert (ran.code, "The config profile (nope) could not be found" in ran.err) == (1, True)
 

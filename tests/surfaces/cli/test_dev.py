@@ -190,7 +190,7 @@ def test_its_dashboard_has_a_form_for_each_job_as_it_is_now(dev: Dev) -> None:
 
 
 def test_a_port_that_is_taken_is_told(dev: Dev, tmp_path_factory: pytest.TempPathFactory) -> None:
-    """With the way out."""
+    """The message says how to get out of it."""
     ready = dev.until(lambda line: line["event"] == "ready")
     port = ready["environment"]["AWS_ENDPOINT_URL"].rpartition(":")[2]
     elsewhere = tmp_path_factory.mktemp("elsewhere")
@@ -201,7 +201,7 @@ def test_a_port_that_is_taken_is_told(dev: Dev, tmp_path_factory: pytest.TempPat
 
 
 def test_a_second_one_in_the_same_folder_is_refused_and_the_first_goes_on(dev: Dev, folder: Path) -> None:
-    """With its process; what it says and how one dispatches to it are as they were."""
+    """The first process goes on; what it says and how one dispatches to it are as they were."""
     environment = dev.until(lambda line: line["event"] == "ready")["environment"]
     exports = (folder / ".relayq/dev.env").read_text()
     told = refused(folder, "--port", "0", "--dashboard-port", "0")

@@ -96,7 +96,7 @@ def found_by(check: str, facts: Facts) -> Finding:
 
 
 def test_a_good_stack_has_nothing_wrong() -> None:
-    """With an API and without; each check says what it saw."""
+    """It is good with an API and without; each check says what it saw."""
     own = [replace(a_function("heavy"), recursive_loop="Allow")]
     for facts in (GOOD, replace(GOOD, api=None), replace(GOOD, own_runners=own)):
         findings = examine(facts)
@@ -223,7 +223,7 @@ BAD: list[tuple[str, dict[str, Any], str, str]] = [
 
 @pytest.mark.parametrize(("check", "changes", "found", "fix"), BAD, ids=[f"{row[0]}: {row[2][:40]}" for row in BAD])
 def test_what_is_wrong_is_told_with_its_fix(check: str, changes: dict[str, Any], found: str, fix: str) -> None:
-    """And nothing else is, but for what rests on the same fact."""
+    """Only what rests on the same fact is reported beside it."""
     finding = found_by(check, replace(GOOD, **changes))
     assert finding.verdict is Verdict.WRONG
     assert found in finding.found

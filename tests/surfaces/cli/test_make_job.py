@@ -136,7 +136,7 @@ def test_jobs_are_looked_for_first_where_they_would_be_written(tmp_path: Path, t
 
 
 def test_nothing_is_overwritten(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Not one of the files: then none is written."""
+    """If one of the files is there, none is written."""
     (folder / "tests").mkdir()
     (folder / "tests/test_send_invoice.py").write_text("# mine\n")
     assert main(["make-job", "SendInvoice"]) == 1
@@ -218,7 +218,7 @@ def _names_in(text: str) -> set[str]:
 
 
 def test_a_name_that_is_too_long_for_a_file_is_told_so(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """And not as the system says it."""
+    """The message is not the system's own."""
     assert main(["make-job", "a" * 300]) == 2
     assert "choose a name of at most 100 letters" in capsys.readouterr().err
     assert main(["make-job", "a" * 100]) == 0

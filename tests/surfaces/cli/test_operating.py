@@ -302,7 +302,7 @@ def test_a_terminal_sees_how_far_it_is(
 def test_a_table_that_refuses_all_ends_it_with_the_counts(
     relayq: Relayq, bury: Callable[..., str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """And not with five hundred refusals."""
+    """It does not end with five hundred refusals."""
     for n in range(10):
         bury(f"job-{n}")
 

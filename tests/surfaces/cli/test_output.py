@@ -48,7 +48,7 @@ def test_a_sentence_stands_beside_its_row_where_there_is_room(
 def test_a_sentence_without_room_stands_beneath_its_row(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """And not in a column of 13 characters, eight lines high."""
+    """It is not squeezed into a column of 13 characters, eight lines high."""
     assert lines(75, monkeypatch, capsys) == [
         "ID                          NAME    ATTEMPTS",
         "01M89W6GTD9Y7ZDMCJ49PQXST7  render         3",

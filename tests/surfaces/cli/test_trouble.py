@@ -72,7 +72,7 @@ def test_no_region_is_told_with_what_to_do(
 
 
 def test_a_profile_that_is_not_there_is_told_with_what_to_do(relayq: Relayq, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Which ones there are, the AWS command line knows."""
+    """The AWS command line knows which ones there are."""
     monkeypatch.delenv("AWS_CONFIG_FILE", raising=False)
     ran = relayq("--profile", "nope", "list")
     assert ran.code == 1
@@ -80,7 +80,7 @@ def test_a_profile_that_is_not_there_is_told_with_what_to_do(relayq: Relayq, mon
 
 
 def test_all_settings_that_a_command_lacks_are_told_at_once(relayq: Relayq, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Not one after the other; and what a running `relayq dev` has written gives them all."""
+    """They are not reported one after the other; and what a running `relayq dev` has written gives them all."""
     for name in ("RELAYQ_JOBS_TABLE", "RELAYQ_FAILED_TABLE", "RELAYQ_HANDOFF"):
         monkeypatch.delenv(name)
     told = relayq("dispatch", "x", "--wait").err

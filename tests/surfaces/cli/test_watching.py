@@ -109,7 +109,7 @@ def test_a_job_that_fails_while_it_is_followed_exits_3(
 def test_a_job_that_is_not_kept_once_it_has_ended_is_followed_all_the_same(
     relayq: Relayq, store: JobStore, meanwhile: Callable[..., None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """With a retention of 0 its row is gone, and nothing is said of it that is no longer so."""
+    """If retention is 0 its row is gone, and nothing is said of it that is no longer so."""
     monkeypatch.setenv("RELAYQ_RETENTION_SECONDS", "0")
     for flags in ((), ("--json",)):
         job_id = dispatched(relayq, "import_file")
@@ -360,7 +360,7 @@ def test_where_the_stack_may_not_be_asked_about_its_runners_it_is_said(
 
 
 def test_logs_look_back_to_the_dispatch_or_as_far_as_is_said(relayq: Relayq, cloudwatch: Stubber) -> None:
-    """Not through all that was ever logged."""
+    """They do not go through all that was ever logged."""
     job_id = dispatched(relayq, "greet")
     created = relayq("status", job_id, "--json").json["created_at_ms"]
     cloudwatch.add_response("filter_log_events", {}, {**asked("g", job_id), "startTime": created - 60_000})
@@ -373,7 +373,7 @@ def test_logs_look_back_to_the_dispatch_or_as_far_as_is_said(relayq: Relayq, clo
 def test_logs_of_a_job_that_has_ended_are_looked_for_until_an_hour_later(
     relayq: Relayq, store: JobStore, cloudwatch: Stubber
 ) -> None:
-    """Not through all that was logged since; who says --since says how far."""
+    """They do not go through all that was logged since; --since sets another limit."""
     job_id = dispatched(relayq, "greet")
     running, ended = claimed(store, job_id), SystemClock().now()
     store.settle(running, a_burial(running, now=ended))

@@ -41,7 +41,7 @@ def test_a_page_that_refreshes_itself_is_told_to_leave(world: World) -> None:
 
 @pytest.mark.parametrize("change", CHANGES)
 def test_without_a_session_nothing_is_changed(world: World, change: str) -> None:
-    """Not even with a form that is right."""
+    """A form that is right does not help."""
     world.failed("job-1")
     browser = world.browser()
     token = browser.get("/dashboard").form_token
@@ -53,7 +53,7 @@ def test_without_a_session_nothing_is_changed(world: World, change: str) -> None
 
 @pytest.mark.parametrize("given", ["", " ", TOKEN[:-1], TOKEN + "x", TOKEN.upper(), f"{TOKEN},{TOKEN}", "ü"])
 def test_only_the_token_opens_it(world: World, given: str) -> None:
-    """And what was typed is not shown again."""
+    """What was typed is not shown again."""
     browser = world.browser(logged_in=False)
     answer = browser.log_in(given)
     assert (answer.status, answer.cookies) == (403, [])
@@ -78,7 +78,7 @@ def test_the_cookie_is_for_this_host_by_https_and_out_of_reach(world: World) -> 
 
 
 def test_two_sessions_of_one_token_have_nothing_in_common(world: World) -> None:
-    """Neither cookie nor form: one cannot be made from the other."""
+    """Cookie and form differ: one cannot be made from the other."""
     one, other = world.browser(), world.browser()
     assert one.cookies != other.cookies
     assert one.get("/dashboard").form_token != other.get("/dashboard").form_token
@@ -94,7 +94,7 @@ def test_a_session_ends_with_its_time(world: World) -> None:
 
 
 def test_a_session_ends_when_its_token_is_taken_back(world: World) -> None:
-    """And lives on while two tokens are valid, whichever it was opened with."""
+    """It lives on while two tokens are valid, whichever it was opened with."""
     browser = world.browser()
     world.tokens = ("the-one-that-comes-next", TOKEN)
     assert browser.get("/dashboard").status == 200
@@ -125,7 +125,7 @@ def test_a_guess_at_the_token_is_dear_and_a_request_is_not(monkeypatch: pytest.M
 
 @pytest.mark.parametrize("part", [0, 1, 2])
 def test_a_cookie_that_was_changed_opens_nothing(part: int) -> None:
-    """Neither a longer life nor another nonce can be written into it."""
+    """A longer life or another nonce cannot be written into it."""
     sessions = Sessions(lambda: (TOKEN,), ManualClock())
     cookie = sessions.begin(TOKEN)
     assert cookie is not None

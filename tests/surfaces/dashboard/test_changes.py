@@ -63,7 +63,7 @@ def test_what_cannot_be_dispatched_is_shown_again_with_the_reason(
 
 
 def test_a_job_whose_code_is_elsewhere_is_dispatched_by_name(world: World, browser: Browser) -> None:
-    """With its payload as JSON."""
+    """Its payload is typed as JSON."""
     page = browser.change("/dashboard/dispatch", name="far_away", payload='{"n": 1}', queue="reports")
     assert "Dispatched." in page.text
     [found] = world.store.jobs.values()
@@ -73,7 +73,7 @@ def test_a_job_whose_code_is_elsewhere_is_dispatched_by_name(world: World, brows
 
 
 def test_a_duplicate_leads_to_the_job_that_has_the_key(world: World, browser: Browser) -> None:
-    """And says that nothing was dispatched."""
+    """The page says that nothing was dispatched."""
     browser.change("/dashboard/dispatch", name="far_away", payload="{}", unique="only-one")
     page = browser.change("/dashboard/dispatch", name="far_away", payload="{}", unique="only-one")
     assert "Not dispatched" in page.text
@@ -221,7 +221,7 @@ def test_only_those_that_were_ticked_are_done(world: World, browser: Browser) ->
 def test_a_plan_that_makes_no_sense_is_a_sentence(
     world: World, browser: Browser, at: str, form: dict[str, str]
 ) -> None:
-    """And nothing is touched."""
+    """Nothing is changed."""
     world.failed("job-1")
     assert browser.change(f"/dashboard/failed/{at}", **form).status == 400
     assert list(world.store.failures) == ["job-1"]

@@ -53,7 +53,7 @@ def test_memory_keeps_a_day_and_no_more(clock: ManualClock) -> None:
 
 @pytest.mark.parametrize("window", WINDOWS.values(), ids=list(WINDOWS))
 def test_a_window_ends_with_the_step_that_is_now(window: Any) -> None:
-    """And its steps begin at full minutes, as CloudWatch's do."""
+    """Its steps begin at full minutes, as CloudWatch's do."""
     for now in (NOW, NOW + 1, NOW + 59_999, NOW + 7 * HOUR_MS):
         begins = window.find_start(now)
         assert begins % window.step_ms == 0
@@ -212,7 +212,7 @@ def aws(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 @pytest.mark.usefixtures("aws")
 def test_the_real_client_takes_what_is_asked() -> None:
-    """With botocore's own validation on; percentiles, which moto does not compute, are not compared."""
+    """botocore validates what is sent; percentiles, which moto does not compute, are not compared."""
     metric = {"MetricName": "Completed", "Dimensions": [{"Name": "service", "Value": "shop"}], "Value": 4}
     at = datetime.fromtimestamp(NOW / 1000).astimezone()
     boto3.client("cloudwatch").put_metric_data(Namespace="RelayQ", MetricData=[{**metric, "Timestamp": at}])
@@ -236,7 +236,7 @@ def test_bars_stand_on_one_another_and_fill_no_more_than_the_chart() -> None:
 
 
 def test_a_line_has_a_gap_where_nothing_is_known() -> None:
-    """Not a fall to zero."""
+    """A fall to zero would be a lie."""
     chart = draw_lines([Bin(at=0, p50_ms=10, p95_ms=10), Bin(at=1), Bin(at=2, p50_ms=5, p95_ms=10)])
     assert chart.p50.count("M") == 2
     assert "100" not in chart.p50

@@ -56,7 +56,7 @@ def test_counting_ends_at_a_thousand(world: World, browser: Browser) -> None:
 
 
 def test_the_overview_says_when_the_sweeper_last_ran_and_what_it_did(world: World, browser: Browser) -> None:
-    """And that it is late, if it is."""
+    """If the sweeper is late, it says that too."""
     assert "never" in browser.get("/dashboard").text
     world.store.record_tick(world.clock.now(), {"nudged": 3, "released": 0})
     world.clock.advance(seconds=20)

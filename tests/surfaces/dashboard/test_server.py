@@ -53,7 +53,7 @@ def test_another_hosts_name_leads_nowhere(server: DashboardServer, host: str) ->
 
 @pytest.mark.parametrize("length", ["99999999", "-1", "many"])
 def test_a_body_that_is_too_long_is_not_read(server: DashboardServer, length: str) -> None:
-    """Nor one whose length makes no sense."""
+    """A body whose length makes no sense is not read either."""
     assert _asked(server, "POST", "/dashboard/login", Content_Length=length)[0] == 413
 
 
@@ -157,7 +157,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_the_command_serves_until_it_is_interrupted(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """With --json the address is for programs."""
+    """The option --json prints the address for programs."""
     seen: list[int] = []
 
     def look() -> None:
@@ -199,7 +199,7 @@ def test_people_are_told_what_to_open(monkeypatch: pytest.MonkeyPatch, capsys: p
 
 @pytest.mark.usefixtures("here")
 def test_a_port_that_is_taken_is_a_sentence(capsys: pytest.CaptureFixture[str]) -> None:
-    """With what to do."""
+    """The sentence says what to do."""
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
@@ -212,7 +212,7 @@ def test_a_port_that_is_taken_is_a_sentence(capsys: pytest.CaptureFixture[str]) 
 def test_without_its_extra_it_says_what_to_install(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Not a traceback of an import."""
+    """It does not show a traceback of an import."""
     monkeypatch.setattr(dashboard, "_NEEDED", ("no_such_module",))
     assert main(["dashboard"]) == 1
     assert "pip install 'relayq[cli,api]'" in capsys.readouterr().err

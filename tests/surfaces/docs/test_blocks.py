@@ -100,7 +100,7 @@ def test_yaml_is_quoted_from_a_template_of_this_repository(block: Block) -> None
 
 @pytest.mark.parametrize("block", _of(Way.STATEMENT), ids=_name)
 def test_a_statement_of_a_policy_grants_what_the_template_does(block: Block) -> None:
-    """And no action beside."""
+    """The page grants no action beside."""
     statement = json.loads(block.text)
     assert set(statement) <= {"Sid", "Effect", "Action", "Resource", "Condition"}
     assert statement["Action"] in (ROOT / "template.yaml").read_text()
@@ -218,7 +218,7 @@ def test_the_harness_sees_a_wrong_output(tmp_path: Path) -> None:
 
 
 def test_a_block_in_a_language_of_its_own_has_no_way(tmp_path: Path) -> None:
-    """Nor has a command that is not ours, or a fence that is never closed."""
+    """A command that is not ours, or a fence that is never closed, has none either."""
     page = tmp_path / "page.md"
     page.write_text("```ruby\nputs 1\n```\n```sh\nls\n```\n```\nwhat\n```\n")
     assert [block.way for block in blocks(page)] == [None, None, None]

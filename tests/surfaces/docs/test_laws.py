@@ -28,7 +28,7 @@ def test_the_readme_names_laws_that_exist() -> None:
 
 
 def test_every_law_is_reached_from_a_promise_or_says_what_it_is_for() -> None:
-    """And none is both."""
+    """No law is both."""
     assert _promised() == {number for number, law in LAWS.items() if law.internal is None}
 
 

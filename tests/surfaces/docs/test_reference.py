@@ -76,7 +76,7 @@ def _commands(group: Any, path: str) -> Iterator[tuple[str, str]]:
 
 
 def test_the_page_on_the_command_line_lists_every_command() -> None:
-    """With what each must be given, as its own --help says it."""
+    """The page shows what each must be given, as its own --help says it."""
     commands = dict(_commands(typer.main.get_command(app), "relayq"))
     assert sorted(rows(REFERENCE / "command-line.md", "Command")) == sorted(commands)
 

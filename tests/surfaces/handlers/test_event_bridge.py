@@ -80,7 +80,7 @@ def test_a_run_is_told_as_the_schema_says(lambdas: Lambdas, ear: Ear) -> None:
 def test_the_rule_of_the_example_hears_of_jobs_that_are_given_up(
     lambdas: Lambdas, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Not of what is tried again, and not of other queues; and its function makes a sentence of it."""
+    """It does not hear of a job that is tried again, or of other queues; and its function makes a sentence of it."""
     rule = read(EXAMPLE / "template.yaml")["Resources"]["ListenerFunction"]["Properties"]["Events"]["JobGivenUp"]
     ear = Ear(rule["Properties"]["Pattern"])
     runner = lambdas.load("runner", RELAYQ_EVENT_BUS="jobs")
@@ -100,7 +100,7 @@ def test_the_rule_of_the_example_hears_of_jobs_that_are_given_up(
 
 
 def test_a_bus_that_is_not_there_is_a_line_and_a_metric(lambdas: Lambdas, invocations: Stub) -> None:
-    """And the answer of the runner is the same."""
+    """The answer of the runner is the same."""
     runner = lambdas.load("runner", RELAYQ_EVENT_BUS="jobs", AWS_ENDPOINT_URL_EVENTS="http://127.0.0.1:9")
     job_id = lambdas.dispatch("send", {"to": "x"})
     assert runner.handler({"job_id": job_id}, Context())["ended"] == "completed"
@@ -126,7 +126,7 @@ def test_the_sweeper_tells_of_the_crashes_it_finds(lambdas: Lambdas, ear: Ear) -
 
 
 def test_the_call_that_tells_is_the_one_that_is_granted(lambdas: Lambdas, ear: Ear) -> None:
-    """And a function without the variable makes no such client at all."""
+    """A function without the variable makes no such client at all."""
     runner = lambdas.load("runner", RELAYQ_EVENT_BUS="jobs")
     recorded = set()
 

@@ -92,7 +92,7 @@ def _together(calls: list[Request], *, within_a_table: bool) -> Iterator[Request
 
 @pytest.mark.parametrize("keys", ["of the table", "of all tables", "none"])
 def test_transactions_are_allowed_however_aws_fills_the_keys(calls: list[Request], keys: str) -> None:
-    """But for a dispatcher's release of a key: where that is refused, the job ends by itself, and then its key."""
+    """A dispatcher's release of a key is the exception: where that is refused, the job ends by itself, then its key."""
     members = in_transactions(calls)
     assert members
     if keys == "none":

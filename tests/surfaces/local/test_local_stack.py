@@ -289,7 +289,7 @@ def test_a_function_that_cannot_start_says_why(functions: Functions, folder: Pat
 
 
 def test_closing_leaves_no_process_behind(folder: Path, tmp_path: Path) -> None:
-    """Neither the warm parent nor a worker that is busy."""
+    """The warm parent ends, and so does a worker that is busy."""
     functions = Functions()
     file = started(functions, folder, tmp_path)
     functions.invoke("echo", event(sleep=60, to=file, say="never", mark="busy"))

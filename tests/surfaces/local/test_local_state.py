@@ -72,7 +72,7 @@ def test_a_folder_without_state_is_told_as_such(tmp_path: Path) -> None:
 
 
 def test_state_that_cannot_be_read_is_told_and_left_alone(tmp_path: Path) -> None:
-    """Neither half a file nor another version's is taken for an empty one."""
+    """Half a file, or another version's, is not taken for an empty one."""
     for text in ("{", json.dumps({"version": 99}), json.dumps([])):
         (tmp_path / "state.json").write_text(text)
         with pytest.raises(UnreadableState, match="run `relayq demo` again"), open_state(tmp_path):

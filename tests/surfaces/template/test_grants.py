@@ -84,7 +84,7 @@ ALLOWED: dict[str, set[Grant]] = {
 
 @pytest.mark.parametrize("principal", PRINCIPALS)
 def test_a_principal_is_granted_what_the_table_allows(principal: str) -> None:
-    """Neither a right too few, which fails in production only, nor one too many."""
+    """A right too few fails in production only, and one too many is a hole."""
     assert grants(principal) == ALLOWED[principal]
 
 
@@ -159,7 +159,7 @@ def test_a_function_logs_into_its_own_group_only(function: str) -> None:
 
 
 def test_the_schedule_may_start_the_sweeper_only() -> None:
-    """And only a schedule of this account may take its role."""
+    """Only a schedule of this account may take its role."""
     role = translated()["Resources"]["SweeperFunctionTickRole"]["Properties"]
     (trust,) = role["AssumeRolePolicyDocument"]["Statement"]
     assert trust["Condition"] == {"StringEquals": {"aws:SourceAccount": {"Ref": "AWS::AccountId"}}}

@@ -28,7 +28,7 @@ def properties(logical_id: str) -> dict[str, Any]:
 
 @pytest.mark.parametrize("path", TEMPLATES, ids=lambda path: str(path.relative_to(ROOT)))
 def test_the_linter_has_nothing_to_say(path: Path, tmp_path: Path) -> None:
-    """Neither about the template nor about what SAM makes of it."""
+    """It accepts the template and what SAM makes of it."""
     translation = tmp_path / "translated.json"
     translation.write_text(json.dumps(translate(read(path))))
     command = [Path(sys.executable).with_name("cfn-lint"), path, translation]
@@ -93,7 +93,7 @@ def test_lambda_filters_no_metrics_away(function: str) -> None:
 
 
 def test_without_the_api_enabled_nothing_of_it_is_made() -> None:
-    """Neither a function nor a URL nor a permission: a first deploy opens nothing to the world."""
+    """There is no function, no URL and no permission: a first deploy opens nothing to the world."""
     template = translated()
     assert read()["Parameters"]["EnableApi"]["Default"] == "false"
     parts = {name: part for name, part in template["Resources"].items() if name.startswith("Api")}
@@ -103,7 +103,7 @@ def test_without_the_api_enabled_nothing_of_it_is_made() -> None:
 
 
 def test_the_url_of_the_api_has_both_permissions_and_no_other() -> None:
-    """With one of the two AWS answers 403; the function itself asks for the token."""
+    """AWS answers 403 if one of the two is missing; the function itself asks for the token."""
     assert properties("ApiFunctionUrl")["AuthType"] == "NONE"
     open_to_all = {
         part["Properties"]["Action"]: part["Properties"]
@@ -117,7 +117,7 @@ def test_the_url_of_the_api_has_both_permissions_and_no_other() -> None:
 
 
 def test_the_token_of_the_api_is_shown_by_nobody() -> None:
-    """Not by CloudFormation, and a token that the function would refuse is refused at deploy."""
+    """CloudFormation does not show it, and a token that the function would refuse is refused at deploy."""
     parameter = read()["Parameters"]["ApiToken"]
     assert (parameter["NoEcho"], parameter["Default"]) == (True, "")
     allowed = re.compile(parameter["AllowedPattern"])

@@ -57,7 +57,7 @@ def define_greet() -> list[str]:
 
 
 def test_a_dispatch_is_found_by_name_and_some_of_its_arguments(kit: Kit) -> None:
-    """And answered with the rows, to look at queue, delay and all else."""
+    """It returns the rows, to look at queue, delay and all else."""
     dispatch("greet", {"name": "Ada", "greeting": "Hi"}, queue="vip", delay=60)
     dispatch("greet", {"name": "Bob"})
     (record,) = kit.assert_dispatched("greet", name="Ada")
@@ -180,7 +180,7 @@ def test_what_waits_is_drained_only_if_asked_for(kit: Kit) -> None:
 
 
 def test_jobs_without_an_end_are_a_failure_that_names_them(kit: Kit) -> None:
-    """Not a test that never ends."""
+    """Such a test would never end."""
 
     @job
     def nap() -> None:
@@ -317,7 +317,7 @@ def test_inline_jobs_without_an_end_are_a_failure(relayq_inline: Kit) -> None:
 
 
 def test_perform_gives_back_what_a_handler_returned_or_lets_through_what_it_raised() -> None:
-    """With a context, sync or async; its payload has been through JSON, and nothing was written."""
+    """It has a context, sync or async; its payload has been through JSON, and nothing was written."""
 
     class Pay(Job, queue="billing", max_attempts=2):
         cents: int

@@ -370,7 +370,7 @@ def test_a_jobs_own_timeout_ends_c_code_too(stage: Stage) -> None:
 
 
 def test_a_worker_that_is_killed_takes_c_code_with_it(stage: Stage) -> None:
-    """Which hears of nothing: it holds Python's lock."""
+    """C code hears of no signal: it holds Python's lock."""
     stage.relayq.dispatch("computes_for_long")
     worker = stage.work()
     stage.until(lambda: bool(stage.log))

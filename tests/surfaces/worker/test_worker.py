@@ -375,7 +375,7 @@ def test_what_another_worker_left_behind_is_released_and_run() -> None:
 
 
 def test_a_live_lease_of_somebody_else_is_left_alone() -> None:
-    """And looked at again when it may have run out."""
+    """The worker looks at it again when it may have run out."""
     greeted = define_greet()
     bench = alone()
     job_id = bench.relayq.dispatch("greet", timeout=600).job_id
@@ -480,7 +480,7 @@ def test_how_a_process_ended_is_the_jobs_error(status: int, how: str) -> None:
 
 
 def test_asked_to_stop_it_finishes_what_it_has_in_hand() -> None:
-    """And takes nothing more."""
+    """It takes nothing more."""
     greeted = define_greet()
     bench = alone()
     for name in ("Ada", "Bob"):
