@@ -289,7 +289,7 @@ def test_retry_after_overrides_the_backoff_and_uses_up_an_attempt(bench: Bench) 
 
 
 def test_a_snooze_uses_up_no_attempt_however_often(bench: Bench) -> None:
-    """"Not now" is no failure."""
+    """ "Not now" is no failure."""
     starts: list[int] = []
 
     @job(max_attempts=1)
