@@ -1,4 +1,4 @@
-"""The stand-in for AWS, started; clients as one tunes them by hand, and as one gets them."""
+"""Start the stand-in for AWS, and make clients: tuned by hand, and with boto3's defaults."""
 
 from __future__ import annotations
 
@@ -32,19 +32,19 @@ REGION = "us-east-1"
 
 @dataclass(frozen=True)
 class Stand:
-    """Where the stand-in listens, and the file to trust it by, if it speaks TLS."""
+    """Where the stand-in listens, and the file with its certificate, if it speaks TLS."""
 
     url: str
     trusted: str | None = None
 
     def connections(self) -> int:
-        """How many it has accepted so far, this very question's not among them."""
+        """Return how many connections it has accepted so far, without the one for this question."""
         with urllib.request.urlopen(self.url) as answer:
             return int(json.load(answer)["connections"]) - 1
 
     @property
     def environ(self) -> dict[str, str]:
-        """For a process that is to take it for AWS."""
+        """The environment of a process that uses it as AWS."""
         trust = {"AWS_CA_BUNDLE": self.trusted} if self.trusted else {}
         return {
             **CREDENTIALS,
@@ -56,10 +56,10 @@ class Stand:
 
 
 @contextmanager
-def stand(*, tls: bool = False, takes: float = 0.0) -> Iterator[Stand]:
-    """The server, as long as the block lasts; each answer takes so many seconds."""
+def start_stand(*, tls: bool = False, takes: float = 0.0) -> Iterator[Stand]:
+    """Run the server for the block; each answer takes `takes` seconds."""
     with tempfile.TemporaryDirectory() as folder:
-        certificate = _certificate(Path(folder)) if tls else None
+        certificate = _write_certificate(Path(folder)) if tls else None
         command = [sys.executable, "-m", "benchmarks.server", "--takes", str(takes)]
         if certificate is not None:
             command += ["--certificate", str(certificate)]
@@ -73,8 +73,8 @@ def stand(*, tls: bool = False, takes: float = 0.0) -> Iterator[Stand]:
 
 
 @contextmanager
-def environment(values: dict[str, str]) -> Iterator[None]:
-    """These variables, as long as the block lasts."""
+def set_environment(values: dict[str, str]) -> Iterator[None]:
+    """Set these environment variables for the block."""
     before = {name: os.environ.get(name) for name in values}
     os.environ.update(values)
     try:
@@ -87,28 +87,28 @@ def environment(values: dict[str, str]) -> Iterator[None]:
                 os.environ[name] = value
 
 
-def tuned(service: str) -> Any:
-    """A client whose owner has measured what costs: fixed user agent, no parameter validation."""
+def make_tuned_client(service: str) -> Any:
+    """Return a client tuned by measurement: fixed user agent, no parameter validation."""
     session: Any = boto3.Session()
     return session.client(
         service, config=Config(user_agent="raw/1", parameter_validation=False, retries={"mode": "standard"})
     )
 
 
-def untuned(service: str) -> Any:
-    """The client that everybody writes."""
+def make_default_client(service: str) -> Any:
+    """Return a client as most code has it."""
     session: Any = boto3
     return session.client(service)
 
 
-def relayq(jobs_table: str = "jobs", **more: Any) -> RelayQ:
-    """RelayQ as an application has it."""
+def build_relayq(jobs_table: str = "jobs", **more: Any) -> RelayQ:
+    """Return RelayQ as an application has it."""
     return RelayQ(Settings(jobs_table=jobs_table, failed_table="failed", runner_function="runner"), **more)
 
 
 @contextmanager
-def sent_by(made: RelayQ, *services: str) -> Iterator[list[tuple[str, dict[str, Any]]]]:
-    """A list that holds what this RelayQ sends in the block: the client's method, and its arguments."""
+def record_calls(relayq: RelayQ, *services: str) -> Iterator[list[tuple[str, dict[str, Any]]]]:
+    """Record what this RelayQ sends in the block: the client's method and its arguments for each call."""
     seen: list[tuple[str, dict[str, Any]]] = []
     methods = {
         "PutItem": "put_item",
@@ -121,18 +121,18 @@ def sent_by(made: RelayQ, *services: str) -> Iterator[list[tuple[str, dict[str, 
         if model.name in methods:
             seen.append((methods[model.name], dict(params)))
 
-    events = [made.clients.get(service).meta.events for service in services]
+    events = [relayq.clients.get(service).meta.events for service in services]
     for each in events:
         each.register("provide-client-params", note)
     try:
         yield seen
     finally:
-        for each in events:  # what is measured later is not to pay for it
+        for each in events:  # later measurements must not pay for it
             each.unregister("provide-client-params", note)
 
 
-def _certificate(folder: Path) -> Path:
-    """A key and a certificate for 127.0.0.1, good for a day, in one file."""
+def _write_certificate(folder: Path) -> Path:
+    """Write a key and a certificate for 127.0.0.1, valid for a day, to one file."""
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "127.0.0.1")])
     now = datetime.datetime.now(datetime.UTC)

@@ -1,4 +1,4 @@
-"""Rows for the peers, which are installed in an environment of their own."""
+"""Measure the peers, which are installed in an environment of their own."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ LEAVES_OUT = {
 
 STARTS = "Peers: until the job begins"
 WARM = "RelayQ, a warm runner"
-#: The same of the time from the dispatch to the first line of the handler, by a worker that is idle.
+#: What each time from the dispatch to the first line of the handler leaves out; the worker is idle.
 LEFT_OUT = {
     "RelayQ, relayq work": "it polls, less and less often, down to once a second",
     "Celery + Redis": "a worker that always runs",
@@ -44,44 +44,44 @@ LEFT_OUT = {
 }
 
 
-def rows(scale: Scale) -> Iterator[Row]:
-    """What it takes to be told of a job, and how long until it begins."""
-    yield from _to_take(scale)
-    yield from _to_begin(scale)
+def measure(scale: Scale) -> Iterator[Row]:
+    """Yield what it costs to accept a job, and how long until it begins."""
+    yield from _measure_dispatch(scale)
+    yield from _measure_start(scale)
 
 
-def _to_begin(scale: Scale) -> Iterator[Row]:
-    """Medians of wall time, as multiples of RelayQ's with a runner that is told through a pipe."""
+def _measure_start(scale: Scale) -> Iterator[Row]:
+    """Yield medians of wall time, as multiples of RelayQ's with a runner that is notified through a pipe."""
     if not PYTHON.exists():
         return
     command = [str(PYTHON), "-m", "benchmarks.starts", "--jobs", str(scale.rounds)]
-    told = subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.PIPE, text=True).stdout
-    medians = {name: statistics.median(found) for name, found in json.loads(told.splitlines()[-1]).items()}
+    output = subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.PIPE, text=True).stdout
+    medians = {name: statistics.median(times) for name, times in json.loads(output.splitlines()[-1]).items()}
     for name, left_out in LEFT_OUT.items():
-        known = name in medians and WARM in medians
+        is_measured = name in medians and WARM in medians
         yield Row(
             STARTS,
             name,
             f"{WARM} on DynamoDB Local",
-            medians[name] / medians[WARM] if known else None,
+            medians[name] / medians[WARM] if is_measured else None,
             unit="× wall",
-            note=left_out if known else "its server is not on this machine",
+            note=left_out if is_measured else "its server is not on this machine",
         )
 
 
-def _to_take(scale: Scale) -> Iterator[Row]:
-    """CPU of the client, as a multiple of RelayQ's; wall time in the note."""
+def _measure_dispatch(scale: Scale) -> Iterator[Row]:
+    """Yield the client's CPU time, as a multiple of RelayQ's; the note has the wall time."""
     if not PYTHON.exists():
         yield Row(GROUP, "all of them", AGAINST, None, note="make .venv-bench/.ready installs them")
         return
     command = [str(PYTHON), "-m", "benchmarks.peers", "--rounds", str(scale.rounds), "--batch", str(scale.batch)]
-    told = subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.PIPE, text=True).stdout
-    found = json.loads(told.splitlines()[-1])
+    output = subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.PIPE, text=True).stdout
+    ratios = json.loads(output.splitlines()[-1])
     for name, leaves_out in LEAVES_OUT.items():
-        if name not in found:
+        if name not in ratios:
             yield Row(GROUP, name, AGAINST, None, note="its server is not on this machine")
             continue
-        ratio = found[name]
+        ratio = ratios[name]
         yield Row(
             GROUP,
             name,
@@ -89,6 +89,6 @@ def _to_take(scale: Scale) -> Iterator[Row]:
             ratio["cpu"],
             unit="× CPU",
             spread=(ratio["cpu_from"], ratio["cpu_to"]),
-            control=found[CONTROL]["cpu"],
+            control=ratios[CONTROL]["cpu"],
             note=f"{ratio['wall']:.2f} × wall; {leaves_out}",
         )

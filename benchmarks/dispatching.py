@@ -1,4 +1,4 @@
-"""Dispatch, against the two calls it consists of: made by a tuned client, and as they are usually written."""
+"""Measure a dispatch against the two calls it consists of: by a tuned client, and as they are usually written."""
 
 from __future__ import annotations
 
@@ -7,8 +7,16 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-from benchmarks.aws import Stand, environment, relayq, sent_by, stand, tuned, untuned
-from benchmarks.measuring import CONTROL, Ratio, paired
+from benchmarks.aws import (
+    Stand,
+    build_relayq,
+    make_default_client,
+    make_tuned_client,
+    record_calls,
+    set_environment,
+    start_stand,
+)
+from benchmarks.measuring import CONTROL, Ratio, compare
 from benchmarks.rows import Row
 from benchmarks.scale import Scale
 from relayq_core import Job, RelayQ, Settings
@@ -33,29 +41,29 @@ class SendWelcome(Job, queue="emails", timeout=30):
         """Do nothing."""
 
 
-def rows(scale: Scale) -> Iterator[Row]:
-    """Over HTTP and TLS, and the connections that are opened."""
-    with stand() as plain, environment(plain.environ):
-        yield from _against_tuned(scale)
-        yield from _many(scale)
-        yield from _against_usual(scale, "HTTP", cpu_goal=0.85, wall_goal=0.80)
-        yield from _connections(plain, scale)
-    with stand(tls=True) as secure, environment(secure.environ):
-        yield from _against_usual(scale, "TLS", cpu_goal=0.60, wall_goal=0.50)
+def measure(scale: Scale) -> Iterator[Row]:
+    """Yield dispatches over HTTP and over TLS, and the connections that are opened."""
+    with start_stand() as plain, set_environment(plain.environ):
+        yield from _compare_tuned(scale)
+        yield from _compare_many(scale)
+        yield from _compare_usual(scale, "HTTP", cpu_goal=0.85, wall_goal=0.80)
+        yield from _count_connections(plain, scale)
+    with start_stand(tls=True) as secure, set_environment(secure.environ):
+        yield from _compare_usual(scale, "TLS", cpu_goal=0.60, wall_goal=0.50)
 
 
-def by_name(made: RelayQ) -> Callable[[], object]:
-    """Dispatch as one does who has none of the job's code."""
-    return lambda: made.dispatch("send_welcome_email", PAYLOAD, queue="emails")
+def make_dispatch(relayq: RelayQ) -> Callable[[], object]:
+    """Return a call that dispatches by name, without the job's code."""
+    return lambda: relayq.dispatch("send_welcome_email", PAYLOAD, queue="emails")
 
 
-def raw(dynamodb: Any, functions: Any, *, read: bool, **options: Any) -> Callable[[], None]:
-    """The very calls that a dispatch makes, with nothing around them."""
-    made = relayq()
-    made.dispatch("send_welcome_email", PAYLOAD, queue="emails")  # makes the queue known; not part of any later one
-    with sent_by(made, "dynamodb", "lambda") as seen:
-        made.dispatch("send_welcome_email", PAYLOAD, queue="emails", **options)
-    (write, written), (_, invoked) = seen
+def make_raw_calls(dynamodb: Any, functions: Any, *, read: bool, **options: Any) -> Callable[[], None]:
+    """Return the same calls that a dispatch makes, with nothing around them."""
+    relayq = build_relayq()
+    relayq.dispatch("send_welcome_email", PAYLOAD, queue="emails")  # registers the queue, which no later dispatch does
+    with record_calls(relayq, "dynamodb", "lambda") as calls:
+        relayq.dispatch("send_welcome_email", PAYLOAD, queue="emails", **options)
+    (write, written), (_, invoked) = calls
     put = getattr(dynamodb, write)
 
     def send() -> None:
@@ -67,8 +75,8 @@ def raw(dynamodb: Any, functions: Any, *, read: bool, **options: Any) -> Callabl
     return send
 
 
-def _row(name: str, against: str, found: dict[str, Ratio], key: str, goal: float | None, note: str = "") -> Row:
-    ratio = found[key]
+def _build_row(name: str, against: str, ratios: dict[str, Ratio], key: str, goal: float | None, note: str = "") -> Row:
+    ratio = ratios[key]
     return Row(
         GROUP,
         name,
@@ -77,94 +85,96 @@ def _row(name: str, against: str, found: dict[str, Ratio], key: str, goal: float
         goal,
         unit="× CPU",
         spread=(ratio.cpu_from, ratio.cpu_to),
-        control=found[CONTROL].cpu,
+        control=ratios[CONTROL].cpu,
         note=note,
     )
 
 
-def _against_tuned(scale: Scale) -> Iterator[Row]:
-    made = relayq()
-    dynamodb, functions = tuned("dynamodb"), tuned("lambda")
-    found = paired(
-        raw(dynamodb, functions, read=True),
+def _compare_tuned(scale: Scale) -> Iterator[Row]:
+    relayq = build_relayq()
+    dynamodb, functions = make_tuned_client("dynamodb"), make_tuned_client("lambda")
+    ratios = compare(
+        make_raw_calls(dynamodb, functions, read=True),
         {
-            "name": by_name(made),
-            "object": lambda: made.dispatch(SendWelcome(to="ada@example.com", subject="Welcome", user_id=12345)),
+            "name": make_dispatch(relayq),
+            "object": lambda: relayq.dispatch(SendWelcome(to="ada@example.com", subject="Welcome", user_id=12345)),
         },
         rounds=scale.rounds,
         batch=scale.batch,
     )
-    yield _row("dispatch by name", TUNED, found, "name", 1.10, "a payload of three fields")
-    yield _row("dispatch of a Job object, built and checked", TUNED, found, "object", 1.10, "pydantic checks it twice")
-    keyed = paired(
-        raw(dynamodb, functions, read=True, unique="welcome:7", unique_for=60),
+    yield _build_row("dispatch by name", TUNED, ratios, "name", 1.10, "a payload of three fields")
+    yield _build_row(
+        "dispatch of a Job object, built and checked", TUNED, ratios, "object", 1.10, "pydantic checks it twice"
+    )
+    keyed = compare(
+        make_raw_calls(dynamodb, functions, read=True, unique="welcome:7", unique_for=60),
         {
-            "unique": lambda: made.dispatch(
+            "unique": lambda: relayq.dispatch(
                 "send_welcome_email", PAYLOAD, queue="emails", unique="welcome:7", unique_for=60
             )
         },
         rounds=scale.rounds,
         batch=scale.batch,
     )
-    yield _row(
+    yield _build_row(
         "dispatch with a unique key", "transact_write_items and invoke, tuned, the body read", keyed, "unique", 1.10
     )
 
 
-def _many(scale: Scale) -> Iterator[Row]:
-    """Many jobs, and nobody is told of them: what telling takes is another row's."""
+def _compare_many(scale: Scale) -> Iterator[Row]:
+    """Yield dispatches of many jobs without a handoff: other rows measure the handoff."""
     settings = Settings(jobs_table="jobs", failed_table="failed", handoff="none")
     silent, alone = RelayQ(settings), RelayQ(settings, spreading=spread_serially)
-    with sent_by(silent, "dynamodb") as seen:
+    with record_calls(silent, "dynamodb") as seen:
         silent.dispatch("send_welcome_email", PAYLOAD, queue="emails")
-    put, written = tuned("dynamodb").put_item, seen[-1][1]
+    put, written = make_tuned_client("dynamodb").put_item, seen[-1][1]
 
     def puts() -> None:
         for _ in range(_MANY):
             put(**written)
 
     jobs = [JobRequest("send_welcome_email", json.dumps(PAYLOAD))] * _MANY
-    found = paired(
+    ratios = compare(
         puts,
         {"alone": lambda: alone.dispatch_many(jobs), "threads": lambda: silent.dispatch_many(jobs)},
         rounds=max(5, scale.rounds // 2),
         batch=1,
     )
     name = f"a job of dispatch_many ({_MANY}, no handoff)"
-    yield _row(
-        f"{name}, one call after another", "put_item, tuned", found, "alone", 0.12, "checks and records included"
+    yield _build_row(
+        f"{name}, one call after another", "put_item, tuned", ratios, "alone", 0.12, "checks and records included"
     )
-    yield _row(
-        f"{name}, in eight threads", "put_item, tuned", found, "threads", None, "which contend for Python's lock"
+    yield _build_row(
+        f"{name}, in eight threads", "put_item, tuned", ratios, "threads", None, "which contend for Python's lock"
     )
 
 
-def _against_usual(scale: Scale, wire: str, *, cpu_goal: float, wall_goal: float) -> Iterator[Row]:
-    found = paired(
-        raw(untuned("dynamodb"), untuned("lambda"), read=False),
-        {"name": by_name(relayq())},
+def _compare_usual(scale: Scale, wire: str, *, cpu_goal: float, wall_goal: float) -> Iterator[Row]:
+    ratios = compare(
+        make_raw_calls(make_default_client("dynamodb"), make_default_client("lambda"), read=False),
+        {"name": make_dispatch(build_relayq())},
         rounds=scale.rounds,
         batch=scale.batch,
     )
-    yield _row(f"dispatch by name, over {wire}", USUAL, found, "name", cpu_goal)
+    yield _build_row(f"dispatch by name, over {wire}", USUAL, ratios, "name", cpu_goal)
     yield Row(
         GROUP,
         f"dispatch by name, over {wire}",
         USUAL,
-        found["name"].wall,
+        ratios["name"].wall,
         wall_goal,
         unit="× wall",
-        control=found[CONTROL].cpu,
+        control=ratios[CONTROL].cpu,
         note="on one machine; a network's round trips are not in it",
     )
 
 
-def _connections(plain: Stand, scale: Scale) -> Iterator[Row]:
-    made = relayq()
+def _count_connections(plain: Stand, scale: Scale) -> Iterator[Row]:
+    relayq = build_relayq()
     before = plain.connections()
     for _ in range(scale.dispatches):
-        by_name(made)()
-    # each look at the counter is a connection too, which it leaves out itself
+        make_dispatch(relayq)()
+    # reading the counter is a connection too, which connections() leaves out
     yield Row(
         GROUP,
         f"connections opened by {scale.dispatches:,} dispatches",
@@ -174,10 +184,10 @@ def _connections(plain: Stand, scale: Scale) -> Iterator[Row]:
         exact=True,
         unit="",
     )
-    threaded = relayq()
+    threaded = build_relayq()
     before = plain.connections()
     with ThreadPoolExecutor(8) as threads:
-        list(threads.map(lambda _: by_name(threaded)(), range(scale.dispatches)))
+        list(threads.map(lambda _: make_dispatch(threaded)(), range(scale.dispatches)))
     yield Row(
         GROUP,
         f"connections opened by {scale.dispatches:,} dispatches from 8 threads",
@@ -186,7 +196,7 @@ def _connections(plain: Stand, scale: Scale) -> Iterator[Row]:
         16,
         unit="",
     )
-    naive = raw(untuned("dynamodb"), untuned("lambda"), read=False)
+    naive = make_raw_calls(make_default_client("dynamodb"), make_default_client("lambda"), read=False)
     before = plain.connections()
     for _ in range(scale.dispatches):
         naive()

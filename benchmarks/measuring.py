@@ -1,4 +1,4 @@
-"""Ratios that a busy machine cannot bend: what is measured runs between two batches of what it is measured against."""
+"""Measure ratios that hold on a busy machine: a variant runs between two batches of the base it is compared with."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ CONTROL = "the base again"
 
 @dataclass(frozen=True)
 class Ratio:
-    """The median of the ratios of CPU and of wall time, the middle half of the former, and microseconds per call."""
+    """Medians of the ratios of CPU and of wall time, the middle half of the CPU ratios, and microseconds per call."""
 
     cpu: float
     wall: float
@@ -36,36 +36,36 @@ class Spent:
     wall: float
 
 
-def paired(
+def compare(
     base: Callable[[], object], variants: Mapping[str, Callable[[], object]], *, rounds: int, batch: int
 ) -> dict[str, Ratio]:
-    """Each variant, and the base itself as CONTROL, as ratios to the base.
+    """Return the ratio to the base for each variant, and for the base itself as CONTROL.
 
-    CPU is that of this whole process, its threads included. The first batches warm up and are not counted.
+    The CPU time is that of this whole process with its threads. The first batches warm up and are not counted.
     """
     every = {CONTROL: base, **variants}
-    for warmed in every.values():
-        _batch(warmed, max(2, batch // 2))
-    found: dict[str, list[tuple[Spent, Spent]]] = {name: [] for name in every}
-    before = _batch(base, batch)
+    for call in every.values():
+        _run_batch(call, max(2, batch // 2))
+    pairs: dict[str, list[tuple[Spent, Spent]]] = {name: [] for name in every}
+    before = _run_batch(base, batch)
     for _ in range(rounds):
         for name, variant in every.items():
-            mine = _batch(variant, batch)
-            after = _batch(base, batch)
+            mine = _run_batch(variant, batch)
+            after = _run_batch(base, batch)
             around = Spent((before.cpu + after.cpu) / 2, (before.wall + after.wall) / 2)
-            found[name].append((mine, around))
+            pairs[name].append((mine, around))
             before = after
-    return {name: _ratio(pairs) for name, pairs in found.items()}
+    return {name: _calculate_ratio(of_one) for name, of_one in pairs.items()}
 
 
-def _batch(call: Callable[[], object], times: int) -> Spent:
+def _run_batch(call: Callable[[], object], times: int) -> Spent:
     cpu, wall = time.process_time_ns(), time.perf_counter_ns()
     for _ in range(times):
         call()
     return Spent((time.process_time_ns() - cpu) / times / 1000, (time.perf_counter_ns() - wall) / times / 1000)
 
 
-def _ratio(pairs: list[tuple[Spent, Spent]]) -> Ratio:
+def _calculate_ratio(pairs: list[tuple[Spent, Spent]]) -> Ratio:
     ratios = [mine.cpu / base.cpu for mine, base in pairs]
     low, middle, high = statistics.quantiles(ratios, n=4)
     return Ratio(
@@ -80,27 +80,27 @@ def _ratio(pairs: list[tuple[Spent, Spent]]) -> Ratio:
 
 @dataclass(frozen=True)
 class Program:
-    """A Python program to be started afresh."""
+    """A Python program to run in a fresh process."""
 
     code: str
     environ: Mapping[str, str]
     python: str = sys.executable
 
 
-def started(programs: Mapping[str, Program], *, rounds: int) -> dict[str, list[float]]:
-    """CPU milliseconds of each program, in fresh processes that take turns; a first round fills the disk's cache."""
-    found: dict[str, list[float]] = {name: [] for name in programs}
+def time_starts(programs: Mapping[str, Program], *, rounds: int) -> dict[str, list[float]]:
+    """Return CPU milliseconds of each program, in fresh processes in turn. A first round fills the disk cache."""
+    times: dict[str, list[float]] = {name: [] for name in programs}
     names = list(programs)
     for turn in range(rounds + 1):
         for name in names if turn % 2 else reversed(names):
             spent = _run(name, programs[name])
             if turn:
-                found[name].append(spent)
-    return found
+                times[name].append(spent)
+    return times
 
 
-def net_ratio(spent: Mapping[str, list[float]], over: str, under: str, bare: str | None) -> float:
-    """The median of the ratios, turn by turn, less what a bare interpreter takes if one is named."""
+def calculate_net_ratio(spent: Mapping[str, list[float]], over: str, under: str, bare: str | None) -> float:
+    """Return the median ratio of `over` to `under`, turn by turn, less the time of the bare interpreter, if named."""
     less = statistics.median(spent[bare]) if bare is not None else 0.0
     return statistics.median(
         (mine - less) / (base - less) for mine, base in zip(spent[over], spent[under], strict=True)
@@ -108,9 +108,9 @@ def net_ratio(spent: Mapping[str, list[float]], over: str, under: str, bare: str
 
 
 def _run(name: str, program: Program) -> float:
-    kept = {key: value for key, value in os.environ.items() if key in {"PATH", "HOME", "LANG", "TMPDIR"}}
+    base = {key: value for key, value in os.environ.items() if key in {"PATH", "HOME", "LANG", "TMPDIR"}}
     command = [program.python, "-c", program.code]
-    with subprocess.Popen(command, cwd=ROOT, env={**kept, **program.environ}, stdout=subprocess.DEVNULL) as process:
+    with subprocess.Popen(command, cwd=ROOT, env={**base, **program.environ}, stdout=subprocess.DEVNULL) as process:
         _, status, used = os.wait4(process.pid, 0)
         process.returncode = os.waitstatus_to_exitcode(status)
     if process.returncode:

@@ -1,6 +1,6 @@
-"""Others, asked to take the same job: `python -m benchmarks.peers` in .venv-bench, where they are installed.
+"""Dispatch the same job with other systems: `python -m benchmarks.peers` in .venv-bench, where they are installed.
 
-Prints JSON: for each, CPU and wall time beside RelayQ's dispatch in the same run. No worker runs.
+Prints JSON: for each, CPU and wall time relative to RelayQ's dispatch in the same run. No worker runs.
 """
 
 from __future__ import annotations
@@ -29,15 +29,15 @@ from dramatiq.brokers.redis import RedisBroker
 from huey import RedisHuey, SqliteHuey
 from redis import Redis
 
-from benchmarks.aws import REGION, environment, relayq, stand, untuned
-from benchmarks.dispatching import PAYLOAD, by_name, raw
-from benchmarks.measuring import paired
+from benchmarks.aws import REGION, build_relayq, make_default_client, set_environment, start_stand
+from benchmarks.dispatching import PAYLOAD, make_dispatch, make_raw_calls
+from benchmarks.measuring import compare
 
 Enqueue = Callable[[], object]
 
 
 def send_email(to: str, subject: str, user_id: int) -> None:
-    """The job; no worker is there to run it."""
+    """Do nothing: no worker runs this job."""
 
 
 def _free_port() -> int:
@@ -46,7 +46,7 @@ def _free_port() -> int:
         return int(free.getsockname()[1])
 
 
-def _accepts(port: int) -> bool:
+def _is_ready(port: int) -> bool:
     for _ in range(200):
         with socket.socket() as probe:
             if probe.connect_ex(("127.0.0.1", port)) == 0:
@@ -56,8 +56,8 @@ def _accepts(port: int) -> bool:
 
 
 @contextmanager
-def redis() -> Iterator[str | None]:
-    """A Redis that keeps nothing, or None where there is none on the machine."""
+def run_redis() -> Iterator[str | None]:
+    """Run a Redis without persistence for the block; None if this machine has none."""
     server = shutil.which("redis-server") or shutil.which("valkey-server")
     if server is None:
         yield None
@@ -69,19 +69,19 @@ def redis() -> Iterator[str | None]:
         subprocess.Popen(command, cwd=folder, stdout=subprocess.DEVNULL) as process,
     ):
         try:
-            yield f"redis://127.0.0.1:{port}" if _accepts(port) else None
+            yield f"redis://127.0.0.1:{port}" if _is_ready(port) else None
         finally:
             process.terminate()
 
 
 @contextmanager
-def postgres() -> Iterator[str | None]:
-    """A fresh PostgreSQL with its defaults, or None where there is none on the machine."""
-    found = sorted(Path("/usr/lib/postgresql").glob("*/bin/postgres"))
-    if not found:
+def run_postgres() -> Iterator[str | None]:
+    """Run a fresh PostgreSQL with its defaults for the block; None if this machine has none."""
+    binaries = sorted(Path("/usr/lib/postgresql").glob("*/bin/postgres"))
+    if not binaries:
         yield None
         return
-    programs, port = found[-1].parent, _free_port()
+    programs, port = binaries[-1].parent, _free_port()
     # it refuses to run as root, and Debian has a user for it
     user: dict[str, Any] = {"user": "postgres"} if os.getuid() == 0 else {}
     with tempfile.TemporaryDirectory() as folder:
@@ -92,14 +92,14 @@ def postgres() -> Iterator[str | None]:
         command = [str(programs / "postgres"), "-D", data, "-p", str(port), "-h", "127.0.0.1", "-k", folder]
         with subprocess.Popen(command, **quiet, **user) as process:
             try:
-                yield f"host=127.0.0.1 port={port} user=bench dbname=postgres" if _accepts(port) else None
+                yield f"host=127.0.0.1 port={port} user=bench dbname=postgres" if _is_ready(port) else None
             finally:
-                process.send_signal(signal.SIGINT)  # at once, whoever is connected
+                process.send_signal(signal.SIGINT)  # a fast shutdown: it does not wait for clients
 
 
-def on_aws() -> dict[str, Enqueue]:
-    """What one writes without any package, by default clients."""
-    queue, functions = untuned("sqs"), untuned("lambda")
+def prepare_aws() -> dict[str, Enqueue]:
+    """Return calls to AWS with default clients, and Celery on SQS."""
+    queue, functions = make_default_client("sqs"), make_default_client("lambda")
     endpoint = os.environ["AWS_ENDPOINT_URL"]
     url = f"{endpoint}/000000000000/queue"
     body = json.dumps(PAYLOAD)
@@ -115,12 +115,14 @@ def on_aws() -> dict[str, Enqueue]:
         "Celery + SQS": lambda: on_celery.delay(**PAYLOAD),
         "SQS SendMessage, boto3": lambda: queue.send_message(QueueUrl=url, MessageBody=body),
         "Lambda invoke(Event), boto3, the body read": invoke,
-        "put_item and invoke, boto3, the body unread": raw(untuned("dynamodb"), functions, read=False),
+        "put_item and invoke, boto3, the body unread": make_raw_calls(
+            make_default_client("dynamodb"), functions, read=False
+        ),
     }
 
 
-def on_redis(url: str, folder: str) -> dict[str, Enqueue]:
-    """Each with its defaults, results off."""
+def prepare_redis(url: str, folder: str) -> dict[str, Enqueue]:
+    """Return calls for each system on Redis, with its defaults and without results."""
 
     celery = Celery("bench", broker=f"{url}/1")
     on_celery = celery.task(name="send_email", ignore_result=True)(send_email)
@@ -139,8 +141,8 @@ def on_redis(url: str, folder: str) -> dict[str, Enqueue]:
     }
 
 
-def on_postgres(conninfo: str, stack: ExitStack) -> dict[str, Enqueue]:
-    """Its tables are made first."""
+def prepare_postgres(conninfo: str, stack: ExitStack) -> dict[str, Enqueue]:
+    """Create procrastinate's tables, and return a call that defers a task."""
     logging.getLogger("procrastinate").setLevel(logging.ERROR)
     app = procrastinate.App(connector=procrastinate.SyncPsycopgConnector(conninfo=conninfo))
     stack.enter_context(app.open())
@@ -151,22 +153,22 @@ def on_postgres(conninfo: str, stack: ExitStack) -> dict[str, Enqueue]:
 
 
 def main() -> None:
-    """Measure all that can be had here."""
+    """Measure every system whose server is on this machine, and print the ratios."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--batch", type=int, default=10)
-    asked = parser.parse_args()
+    options = parser.parse_args()
     with ExitStack() as stack:
-        aws = stack.enter_context(stand())
-        stack.enter_context(environment(aws.environ))
+        aws = stack.enter_context(start_stand())
+        stack.enter_context(set_environment(aws.environ))
         folder = stack.enter_context(tempfile.TemporaryDirectory())
-        peers = on_aws()
-        if (url := stack.enter_context(redis())) is not None:
-            peers |= on_redis(url, folder)
-        if (conninfo := stack.enter_context(postgres())) is not None:
-            peers |= on_postgres(conninfo, stack)
-        found = paired(by_name(relayq()), peers, rounds=asked.rounds, batch=asked.batch)
-    print(json.dumps({name: asdict(ratio) for name, ratio in found.items()}))
+        peers = prepare_aws()
+        if (url := stack.enter_context(run_redis())) is not None:
+            peers |= prepare_redis(url, folder)
+        if (conninfo := stack.enter_context(run_postgres())) is not None:
+            peers |= prepare_postgres(conninfo, stack)
+        ratios = compare(make_dispatch(build_relayq()), peers, rounds=options.rounds, batch=options.batch)
+    print(json.dumps({name: asdict(ratio) for name, ratio in ratios.items()}))
 
 
 if __name__ == "__main__":

@@ -1,13 +1,13 @@
-"""A row of the table: what was found, what was wanted, and whether it is so."""
+"""A row of the table: the value, the goal, and the verdict."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
 
-#: A base measured against itself that is further from 1 tells of the machine, not of RelayQ.
+#: If a base measured against itself is further from 1 than this, the machine was too busy for a verdict.
 TOLERANCE = 0.03
-#: By up to so much of itself the same ratio of times has differed between runs: on one machine, with other neighbours.
+#: The share by which the same ratio of times has differed between runs on one machine, with other neighbours.
 MARGIN = 0.08
 
 
@@ -18,8 +18,8 @@ class Verdict(StrEnum):
     MISSED = "missed"
     #: a ratio of times so near its goal that another run may find it on the other side
     NEAR = "near"
-    #: measured so that one knows; nothing was promised
-    TOLD = "told"
+    #: measured for information
+    NO_GOAL = "no goal"
     #: the base was not equal to itself
     VOID = "void"
     #: what it needs is not on this machine
@@ -45,13 +45,13 @@ class Row:
 
     @property
     def verdict(self) -> Verdict:
-        """Judged by the goal, unless the measurement itself is void."""
+        """The verdict by the goal, unless the measurement itself is void."""
         if self.value is None:
             return Verdict.SKIPPED
         if self.control is not None and round(abs(self.control - 1), 4) > TOLERANCE:
             return Verdict.VOID
         if self.goal is None:
-            return Verdict.TOLD
+            return Verdict.NO_GOAL
         if self.is_timed and abs(self.value - self.goal) <= self.goal * MARGIN:
             return Verdict.NEAR
         met = self.value == self.goal if self.exact else self.value <= self.goal
@@ -59,5 +59,5 @@ class Row:
 
     @property
     def is_timed(self) -> bool:
-        """A ratio of CPU or wall times; what is counted is the same in every run."""
+        """Whether this is a ratio of CPU or wall times; counts are the same in every run."""
         return self.unit in {"× CPU", "× wall"}

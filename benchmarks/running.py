@@ -1,4 +1,4 @@
-"""The runner's own work for a job that does nothing, against the two updates it consists of."""
+"""Measure the runner's own work for a job that does nothing, against the two updates it makes."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ import os
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from benchmarks.aws import environment, relayq, sent_by, stand, tuned
-from benchmarks.measuring import CONTROL, paired
+from benchmarks.aws import build_relayq, make_tuned_client, record_calls, set_environment, start_stand
+from benchmarks.measuring import CONTROL, compare
 from benchmarks.rows import Row
 from benchmarks.scale import Scale
 from benchmarks.server import OF_A_CLASS
@@ -24,11 +24,11 @@ AGAINST = "two update_item, tuned"
 
 @job(queue="emails", timeout=30)
 def send_email(to: str, subject: str, user_id: int) -> None:
-    """The handler that does nothing: what is left is the runner."""
+    """Do nothing, so that only the runner is measured."""
 
 
 class SendEmail(Job, queue="emails", timeout=30):
-    """The same as a class."""
+    """The same job as a class."""
 
     to: str
     subject: str
@@ -44,29 +44,29 @@ class Invocation:
     aws_request_id = "bench"
 
     def get_remaining_time_in_millis(self) -> int:
-        """Milliseconds."""
+        """Return the milliseconds that are left."""
         return 900_000
 
 
-def rows(scale: Scale) -> Iterator[Row]:
-    """The core alone, and the whole handler with its log line and its metrics."""
+def measure(scale: Scale) -> Iterator[Row]:
+    """Yield the core alone, and the whole handler with its log line and its metrics."""
     logging.getLogger("relayq").setLevel(logging.WARNING)
-    with stand() as aws, environment(aws.environ):
-        made = relayq()
-        # the core first: the handler's module makes every run count its metrics
-        core = paired(
-            _raw(made),
-            {"run": lambda: _ran(made), "class": lambda: _ran(made, OF_A_CLASS)},
+    with start_stand() as aws, set_environment(aws.environ):
+        relayq = build_relayq()
+        # the core first: once the handler's module is imported, every run counts metrics
+        core = compare(
+            _make_raw_calls(relayq),
+            {"run": lambda: _run(relayq), "class": lambda: _run(relayq, OF_A_CLASS)},
             rounds=scale.rounds,
             batch=scale.batch,
         )
-        handler = paired(_raw(made), {"run": _whole_handler()}, rounds=scale.rounds, batch=scale.batch)
-    for name, found, key, goal, note in (
+        handler = compare(_make_raw_calls(relayq), {"run": _load_handler()}, rounds=scale.rounds, batch=scale.batch)
+    for name, ratios, key, goal, note in (
         ("a warm job: claim, build, handle, settle", core, "run", 1.10, "a function with an empty body"),
         ("the same for a Job class", core, "class", 1.10, "built by pydantic"),
         ("the function in the Lambda handler", handler, "run", None, "with a structured log line and EMF metrics"),
     ):
-        ratio = found[key]
+        ratio = ratios[key]
         yield Row(
             GROUP,
             name,
@@ -75,21 +75,21 @@ def rows(scale: Scale) -> Iterator[Row]:
             goal,
             unit="× CPU",
             spread=(ratio.cpu_from, ratio.cpu_to),
-            control=found[CONTROL].cpu,
+            control=ratios[CONTROL].cpu,
             note=note,
         )
 
 
-def _ran(made: RelayQ, job_id: str = JOB_ID) -> None:
-    ran = made.runner.run(job_id, None, lambda: 900_000)
-    assert ran.ended == "completed", ran.ended
+def _run(relayq: RelayQ, job_id: str = JOB_ID) -> None:
+    result = relayq.runner.run(job_id, None, lambda: 900_000)
+    assert result.ended == "completed", result.ended
 
 
-def _raw(made: RelayQ) -> Callable[[], None]:
-    with sent_by(made, "dynamodb") as seen:
-        _ran(made)
-    (_, claim), (_, settle) = seen
-    update = tuned("dynamodb").update_item
+def _make_raw_calls(relayq: RelayQ) -> Callable[[], None]:
+    with record_calls(relayq, "dynamodb") as calls:
+        _run(relayq)
+    (_, claim), (_, settle) = calls
+    update = make_tuned_client("dynamodb").update_item
 
     def send() -> None:
         update(**claim)
@@ -98,8 +98,8 @@ def _raw(made: RelayQ) -> Callable[[], None]:
     return send
 
 
-def _whole_handler() -> Callable[[], object]:
-    """The runner function's module, with its output thrown away: writing it is the log's, not the runner's."""
+def _load_handler() -> Callable[[], object]:
+    """Return a call of the runner function's handler, without its output: writing logs is not the runner's work."""
     settings = {
         "RELAYQ_JOBS_TABLE": "jobs",
         "RELAYQ_FAILED_TABLE": "failed",
@@ -108,7 +108,7 @@ def _whole_handler() -> Callable[[], object]:
         "POWERTOOLS_LOG_LEVEL": "INFO",
     }
     sink = io.StringIO()
-    with environment({**os.environ, **settings}), contextlib.redirect_stdout(sink):
+    with set_environment({**os.environ, **settings}), contextlib.redirect_stdout(sink):
         module: Any = importlib.import_module("relayq_core.handlers.runner")
     event, context = {"job_id": JOB_ID, "run_at": 0}, Invocation()
 

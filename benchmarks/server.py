@@ -1,5 +1,8 @@
-"""AWS as a server that answers at once, or after a while: `python -m benchmarks.server`, in a process of its own, so
-that its work is nobody's CPU. It keeps nothing; every answer follows from its request alone."""
+"""A stand-in for AWS that answers at once, or after a delay: `python -m benchmarks.server`.
+
+It runs in a process of its own, so that its CPU time is not measured. It has no state: every answer depends on its
+request alone.
+"""
 
 from __future__ import annotations
 
@@ -35,7 +38,7 @@ _JOB = {
 }
 
 
-def _http(status: bytes, body: bytes) -> bytes:
+def _build_http(status: bytes, body: bytes) -> bytes:
     return (
         b"HTTP/1.1 %s\r\nServer: Server\r\nDate: Sat, 21 Nov 2026 22:00:00 GMT\r\n"
         b"Content-Type: application/x-amz-json-1.0\r\nContent-Length: %d\r\nConnection: keep-alive\r\n"
@@ -44,18 +47,18 @@ def _http(status: bytes, body: bytes) -> bytes:
     ) + body
 
 
-def _ok(answer: dict[str, Any]) -> bytes:
-    return _http(b"200 OK", json.dumps(answer, separators=(",", ":")).encode())
+def _build_ok(answer: dict[str, Any]) -> bytes:
+    return _build_http(b"200 OK", json.dumps(answer, separators=(",", ":")).encode())
 
 
-_EMPTY = _ok({})
-_CLAIMED = _ok({"Attributes": _JOB})
-#: A job with this id is that of a class.
+_EMPTY = _build_ok({})
+_CLAIMED = _build_ok({"Attributes": _JOB})
+#: The id of a job that is a class.
 OF_A_CLASS = "01JD9Z3K4M5N6P7Q8R9S0T1V2X"
-_CLAIMED_OF_A_CLASS = _ok({"Attributes": {**_JOB, "pk": {"S": f"job#{OF_A_CLASS}"}, "name": {"S": "SendEmail"}}})
-_QUEUES = _ok({"Item": {"pk": {"S": "queues"}, "queue_names": {"SS": ["emails"]}}})
-_NONE_WAITS = _ok({"Attributes": {"ApproximateNumberOfMessages": "0"}})
-_BATCH_WRITTEN = _ok({"UnprocessedItems": {}})
+_CLAIMED_OF_A_CLASS = _build_ok({"Attributes": {**_JOB, "pk": {"S": f"job#{OF_A_CLASS}"}, "name": {"S": "SendEmail"}}})
+_QUEUES = _build_ok({"Item": {"pk": {"S": "queues"}, "queue_names": {"SS": ["emails"]}}})
+_NONE_WAITS = _build_ok({"Attributes": {"ApproximateNumberOfMessages": "0"}})
+_BATCH_WRITTEN = _build_ok({"UnprocessedItems": {}})
 _INVOKED = (
     b"HTTP/1.1 202 Accepted\r\nDate: Sat, 21 Nov 2026 22:00:00 GMT\r\nContent-Length: 0\r\nConnection: keep-alive\r\n"
     b"x-amzn-RequestId: c6af9ac6-7b61-11e6-9a41-93e8deadbeef\r\nx-amzn-Remapped-Content-Length: 0\r\n"
@@ -63,24 +66,24 @@ _INVOKED = (
 )
 
 
-def _update(body: bytes) -> bytes:
-    """ALL_NEW is asked by claims, which find a job that waited, and by nudges, which move a waiting one."""
+def _answer_update(body: bytes) -> bytes:
+    """Answer an update. Claims and nudges ask for ALL_NEW: a claim gets a running job, a nudge a waiting one."""
     if b'"ALL_NEW"' not in body:
         return _EMPTY
     if b":seen" not in body:
         return _CLAIMED_OF_A_CLASS if OF_A_CLASS.encode() in body else _CLAIMED
     key = json.loads(body)["Key"]["pk"]
     waiting = {name: value for name, value in _JOB.items() if not name.startswith(("lease", "started"))}
-    return _ok({"Attributes": {**waiting, "pk": key, "status": {"S": "pending"}, "nudges": {"N": "1"}}})
+    return _build_ok({"Attributes": {**waiting, "pk": key, "status": {"S": "pending"}, "nudges": {"N": "1"}}})
 
 
-def _query(body: bytes) -> bytes:
-    """A page of overdue rows; the cursor counts them, and the table's name says how many there are."""
-    asked = json.loads(body)
-    whole = int(asked["TableName"].removeprefix(ROWS_PER_SHARD + "-"))
-    shard = asked["ExpressionAttributeValues"][":shard"]["S"]
-    first = int(asked.get("ExclusiveStartKey", {}).get("row", {}).get("N", "0"))
-    last = min(whole, first + asked["Limit"])
+def _answer_query(body: bytes) -> bytes:
+    """Answer with a page of overdue rows; the cursor counts them, and the table's name has their number."""
+    request = json.loads(body)
+    whole = int(request["TableName"].removeprefix(ROWS_PER_SHARD + "-"))
+    shard = request["ExpressionAttributeValues"][":shard"]["S"]
+    first = int(request.get("ExclusiveStartKey", {}).get("row", {}).get("N", "0"))
+    last = min(whole, first + request["Limit"])
     rows = [
         {
             "pk": {"S": f"job#01JD9Z3K4M5N6P7Q8R{shard[-1]}{number:07d}"},
@@ -90,33 +93,33 @@ def _query(body: bytes) -> bytes:
         for number in range(first, last)
     ]
     more = {"LastEvaluatedKey": {"row": {"N": str(last)}}} if last < whole else {}
-    return _ok({"Items": rows, "Count": len(rows), "ScannedCount": len(rows), **more})
+    return _build_ok({"Items": rows, "Count": len(rows), "ScannedCount": len(rows), **more})
 
 
-def _inserted(body: bytes) -> bytes:
-    return _ok({"Responses": [{"TableName": "jobs"}] * body.count(b'"Parameters"')})
+def _answer_insert(body: bytes) -> bytes:
+    return _build_ok({"Responses": [{"TableName": "jobs"}] * body.count(b'"Parameters"')})
 
 
-def _sent(body: bytes) -> bytes:
+def _answer_send(body: bytes) -> bytes:
     digest = hashlib.md5(json.loads(body)["MessageBody"].encode(), usedforsecurity=False).hexdigest()
-    return _ok({"MD5OfMessageBody": digest, "MessageId": "219f8380-5770-4cc2-8c3e-5c715e145f5e"})
+    return _build_ok({"MD5OfMessageBody": digest, "MessageId": "219f8380-5770-4cc2-8c3e-5c715e145f5e"})
 
 
 _ANSWERS: dict[bytes, Callable[[bytes], bytes]] = {
     b"PutItem": lambda _: _EMPTY,
     b"TransactWriteItems": lambda _: _EMPTY,
     b"BatchWriteItem": lambda _: _BATCH_WRITTEN,
-    b"BatchExecuteStatement": _inserted,
+    b"BatchExecuteStatement": _answer_insert,
     b"GetItem": lambda _: _QUEUES,
-    b"UpdateItem": _update,
-    b"Query": _query,
-    b"SendMessage": _sent,
+    b"UpdateItem": _answer_update,
+    b"Query": _answer_query,
+    b"SendMessage": _answer_send,
     b"GetQueueAttributes": lambda _: _NONE_WAITS,
 }
 
 
 class Wire(asyncio.Protocol):
-    """One connection. `accepted` counts all there were, and is told to whoever asks for /connections."""
+    """One connection. `accepted` counts all connections; a GET of /connections returns it."""
 
     accepted = 0
     #: seconds that each answer takes
@@ -129,7 +132,7 @@ class Wire(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         self._read += data
-        while (request := self._next()) is not None:
+        while (request := self._take_request()) is not None:
             assert isinstance(self._wire, asyncio.Transport)
             answer = self._answer(*request)
             if Wire.takes:
@@ -137,10 +140,10 @@ class Wire(asyncio.Protocol):
             else:
                 self._wire.write(answer)
 
-    def _next(self) -> tuple[bytes, bytes] | None:
-        """The head and the body of the next request, once all of it is here."""
-        head, found, rest = self._read.partition(b"\r\n\r\n")
-        if not found:
+    def _take_request(self) -> tuple[bytes, bytes] | None:
+        """Remove and return the head and body of the next request, or None until all of it has arrived."""
+        head, separator, rest = self._read.partition(b"\r\n\r\n")
+        if not separator:
             return None
         _, _, after = head.lower().partition(b"content-length:")
         length = int(after.partition(b"\r\n")[0] or 0)
@@ -157,7 +160,7 @@ class Wire(asyncio.Protocol):
             return _ANSWERS[target.partition(b"\r")[0]](body)
         if b"/invocations" in head:
             return _INVOKED
-        return _ok({"connections": Wire.accepted})
+        return _build_ok({"connections": Wire.accepted})
 
 
 async def _serve(certificate: str | None) -> None:
@@ -175,6 +178,6 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--certificate", help="a PEM file with key and certificate: speak TLS")
     parser.add_argument("--takes", type=float, default=0.0, help="seconds until it answers")
-    given = parser.parse_args()
-    Wire.takes = given.takes
-    asyncio.run(_serve(given.certificate))
+    options = parser.parse_args()
+    Wire.takes = options.takes
+    asyncio.run(_serve(options.certificate))

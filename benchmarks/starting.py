@@ -1,12 +1,12 @@
-"""What it takes to begin: imports, and a runner's start up to its first claim. Fresh processes, CPU time."""
+"""Measure starts in fresh processes, CPU time: imports, and a runner's start up to its first claim."""
 
 from __future__ import annotations
 
 import statistics
 from collections.abc import Iterator
 
-from benchmarks.aws import stand
-from benchmarks.measuring import CONTROL, Program, net_ratio, started
+from benchmarks.aws import start_stand
+from benchmarks.measuring import CONTROL, Program, calculate_net_ratio, time_starts
 from benchmarks.rows import Row
 from benchmarks.scale import Scale
 
@@ -21,7 +21,7 @@ boto3.client("dynamodb").update_item(
     ReturnValues="ALL_NEW",
 )
 """
-#: What a careful team has in its function beside the client: a structured logger, metrics, a model of its payload.
+#: What a careful team has in its function besides the client: a structured logger, metrics, a model of its payload.
 _USUAL = """
 from aws_lambda_powertools import Logger, Metrics
 from pydantic import BaseModel
@@ -38,10 +38,15 @@ assert runner._relayq.store.claim("1", lease).done
 """
 
 
-def rows(scale: Scale) -> Iterator[Row]:
-    """Imports first, then the start of a runner."""
+def measure(scale: Scale) -> Iterator[Row]:
+    """Yield imports first, then the start of a runner."""
+    yield _measure_import(scale)
+    yield from _measure_runner(scale)
+
+
+def _measure_import(scale: Scale) -> Row:
     bare: dict[str, str] = {}
-    imports = started(
+    imports = time_starts(
         {
             "bare": Program("pass", bare),
             "boto3": Program("import boto3", bare),
@@ -50,17 +55,20 @@ def rows(scale: Scale) -> Iterator[Row]:
         },
         rounds=scale.starts,
     )
-    yield Row(
+    return Row(
         GROUP,
         "import relayq_core, with dispatch loaded",
         "import boto3",
-        net_ratio(imports, "relayq_core", "boto3", "bare"),
+        calculate_net_ratio(imports, "relayq_core", "boto3", "bare"),
         0.25,
         unit="× CPU",
-        control=control_of(imports, "boto3"),
+        control=calculate_control(imports, "boto3"),
         note="less a bare interpreter; it loads no boto3, pydantic or powertools",
     )
-    with stand(tls=True) as aws:
+
+
+def _measure_runner(scale: Scale) -> Iterator[Row]:
+    with start_stand(tls=True) as aws:
         environ = {
             **aws.environ,
             "RELAYQ_JOBS_TABLE": "jobs",
@@ -69,7 +77,7 @@ def rows(scale: Scale) -> Iterator[Row]:
             "RELAYQ_JOB_MODULES": "benchmarks.one_job",
             "LAMBDA_TASK_ROOT": "/var/task",
         }
-        starts = started(
+        starts = time_starts(
             {
                 "boto3": Program(_CLAIM, environ),
                 CONTROL: Program(_CLAIM, environ),
@@ -78,12 +86,12 @@ def rows(scale: Scale) -> Iterator[Row]:
             },
             rounds=scale.starts,
         )
-    control = control_of(starts, "boto3")
+    control = calculate_control(starts, "boto3")
     yield Row(
         GROUP,
         "a runner's start up to its first claim",
         "a boto3 client and its first update_item",
-        net_ratio(starts, "runner", "boto3", None),
+        calculate_net_ratio(starts, "runner", "boto3", None),
         1.05,
         unit="× CPU",
         control=control,
@@ -93,13 +101,13 @@ def rows(scale: Scale) -> Iterator[Row]:
         GROUP,
         "the same",
         "boto3 and its first call, beside pydantic and powertools",
-        net_ratio(starts, "runner", "usual", None),
+        calculate_net_ratio(starts, "runner", "usual", None),
         unit="× CPU",
         control=control,
         note="what a careful team has in such a function anyway",
     )
 
 
-def control_of(spent: dict[str, list[float]], base: str) -> float:
-    """The base against itself."""
+def calculate_control(spent: dict[str, list[float]], base: str) -> float:
+    """Return the ratio of the base to itself."""
     return statistics.median(spent[CONTROL]) / statistics.median(spent[base])

@@ -1,4 +1,4 @@
-"""The sweeper's work for each row that is due, against the update and the invocation it consists of."""
+"""Measure the sweeper's work for each due row, against the update and the invocation it makes."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 
-from benchmarks.aws import ROOT, environment, relayq, sent_by, stand, tuned
-from benchmarks.measuring import CONTROL, Ratio, paired
+from benchmarks.aws import ROOT, build_relayq, make_tuned_client, record_calls, set_environment, start_stand
+from benchmarks.measuring import CONTROL, Ratio, compare
 from benchmarks.rows import Row
 from benchmarks.scale import Scale
 from benchmarks.server import ROWS_PER_SHARD
@@ -17,21 +17,21 @@ from relayq_core.process.concurrency import Spreading, spread_serially
 GROUP = "Sweep"
 SHARDS = 8
 AGAINST = "update_item and invoke, tuned, the body read"
-#: Of the sweeper function in template.yaml.
+#: The timeout of the sweeper function in template.yaml.
 TIMEOUT_MS = 150_000
 _FEW_PER_SHARD, _MORE_PER_SHARD = 10, 50
-#: Seconds that DynamoDB and Lambda take to answer a function in their region, roughly.
+#: Roughly how many seconds DynamoDB and Lambda take to answer a function in their region.
 _AWS_TAKES = 0.005
 
-#: A whole tick, as the sweeper function makes it; tells what it did, how long it took and what it needed.
+#: A whole tick, as the sweeper function makes it; prints its counts, its time and its memory.
 _TICK = """
 import json, resource, sys, time
-from benchmarks.aws import relayq
-made = relayq(sys.argv[1])
-made.connect()
+from benchmarks.aws import build_relayq
+relayq = build_relayq(sys.argv[1])
+relayq.connect()
 began = time.monotonic()
 left = lambda: int({timeout} - (time.monotonic() - began) * 1000)
-swept = made.sweeper.sweep(left)
+swept = relayq.sweeper.sweep(left)
 print(json.dumps({{
     "nudged": swept.counts["nudged"],
     "seconds": time.monotonic() - began,
@@ -40,17 +40,19 @@ print(json.dumps({{
 """
 
 
-def rows(scale: Scale) -> Iterator[Row]:
-    """CPU for each row, and one tick with very many."""
-    with stand(takes=_AWS_TAKES) as aws, environment(aws.environ):
-        waited = _handed_off(scale, _FEW_PER_SHARD)
-    with stand() as aws, environment(aws.environ):
-        alone = _handed_off(scale, _MORE_PER_SHARD, spreading=spread_serially)
-        threads = _handed_off(scale, _MORE_PER_SHARD)
-        yield _row(alone, _MORE_PER_SHARD, "one after another", goal=1.20)
-        yield _row(threads, _MORE_PER_SHARD, "in eight threads", "answered at once: they contend for Python's lock")
-        yield _row(waited, _FEW_PER_SHARD, "in eight threads", f"each answer takes {_AWS_TAKES * 1000:.0f} ms")
-        told = subprocess.run(
+def measure(scale: Scale) -> Iterator[Row]:
+    """Yield the CPU time for each row, and a tick with very many rows."""
+    with start_stand(takes=_AWS_TAKES) as aws, set_environment(aws.environ):
+        waited = _compare_sweeps(scale, _FEW_PER_SHARD)
+    with start_stand() as aws, set_environment(aws.environ):
+        alone = _compare_sweeps(scale, _MORE_PER_SHARD, spreading=spread_serially)
+        threads = _compare_sweeps(scale, _MORE_PER_SHARD)
+        yield _build_row(alone, _MORE_PER_SHARD, "one after another", goal=1.20)
+        yield _build_row(
+            threads, _MORE_PER_SHARD, "in eight threads", "answered at once: they contend for Python's lock"
+        )
+        yield _build_row(waited, _FEW_PER_SHARD, "in eight threads", f"each answer takes {_AWS_TAKES * 1000:.0f} ms")
+        process = subprocess.run(
             [
                 sys.executable,
                 "-c",
@@ -62,7 +64,7 @@ def rows(scale: Scale) -> Iterator[Row]:
             capture_output=True,
             text=True,
         )
-    tick = json.loads(told.stdout)
+    tick = json.loads(process.stdout)
     name = f"a tick that finds {scale.due:,} rows due"
     yield Row(GROUP, f"{name}: handed off", "all of them", tick["nudged"], scale.due, exact=True, unit="rows")
     yield Row(
@@ -77,19 +79,19 @@ def rows(scale: Scale) -> Iterator[Row]:
     yield Row(GROUP, f"{name}: memory", "a sweeper of 256 MB", tick["mib"], 256, unit="MiB")
 
 
-def _handed_off(scale: Scale, per_shard: int, spreading: Spreading | None = None) -> dict[str, Ratio]:
-    """Ticks of so many rows, their queries and the record of the tick included."""
+def _compare_sweeps(scale: Scale, per_shard: int, spreading: Spreading | None = None) -> dict[str, Ratio]:
+    """Compare ticks, with their queries and the record of the tick, to the raw calls."""
     due = SHARDS * per_shard
-    sweeper = relayq(f"{ROWS_PER_SHARD}-{per_shard}", spreading=spreading).sweeper
+    sweeper = build_relayq(f"{ROWS_PER_SHARD}-{per_shard}", spreading=spreading).sweeper
 
     def sweep() -> None:
         assert sweeper.sweep(lambda: TIMEOUT_MS).counts["nudged"] == due
 
-    return paired(_raw(due), {"sweep": sweep}, rounds=max(5, scale.rounds // 2), batch=1)
+    return compare(_make_raw_calls(due), {"sweep": sweep}, rounds=max(5, scale.rounds // 2), batch=1)
 
 
-def _row(found: dict[str, Ratio], per_shard: int, how: str, note: str = "", goal: float | None = None) -> Row:
-    ratio = found["sweep"]
+def _build_row(ratios: dict[str, Ratio], per_shard: int, how: str, note: str = "", goal: float | None = None) -> Row:
+    ratio = ratios["sweep"]
     return Row(
         GROUP,
         f"a due row handed off, {how}",
@@ -98,20 +100,20 @@ def _row(found: dict[str, Ratio], per_shard: int, how: str, note: str = "", goal
         goal,
         unit="× CPU",
         spread=(ratio.cpu_from, ratio.cpu_to),
-        # times with waits scatter, the base's too; they are told, and judge nothing
-        control=None if goal is None else found[CONTROL].cpu,
+        # times with waits scatter, the base's too: they are for information
+        control=None if goal is None else ratios[CONTROL].cpu,
         note=f"{ratio.wall:.2f} × wall; ticks of {SHARDS * per_shard} rows{'; ' if note else ''}{note}",
     )
 
 
-def _raw(times: int) -> Callable[[], None]:
-    """As many pairs of calls as a sweep makes, with nothing around them."""
-    made = relayq(f"{ROWS_PER_SHARD}-1")
-    with sent_by(made, "dynamodb", "lambda") as seen:
-        made.sweeper.sweep(lambda: TIMEOUT_MS)
-    nudged = next(sent for method, sent in seen if method == "update_item")
-    invoked = next(sent for method, sent in seen if method == "invoke")
-    dynamodb, functions = tuned("dynamodb"), tuned("lambda")
+def _make_raw_calls(times: int) -> Callable[[], None]:
+    """Return a call that makes as many pairs of calls as a sweep, with nothing around them."""
+    relayq = build_relayq(f"{ROWS_PER_SHARD}-1")
+    with record_calls(relayq, "dynamodb", "lambda") as calls:
+        relayq.sweeper.sweep(lambda: TIMEOUT_MS)
+    nudged = next(sent for method, sent in calls if method == "update_item")
+    invoked = next(sent for method, sent in calls if method == "invoke")
+    dynamodb, functions = make_tuned_client("dynamodb"), make_tuned_client("lambda")
 
     def send() -> None:
         for _ in range(times):

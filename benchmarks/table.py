@@ -1,4 +1,4 @@
-"""The results as JSON, and as a table for people: on the screen, and in docs/explanation/performance.md."""
+"""Write the results as JSON, and as a table for people: on the screen, and in docs/explanation/performance.md."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _WORDS = {
     Verdict.MET: "yes",
     Verdict.MISSED: "**no**",
     Verdict.NEAR: "near",
-    Verdict.TOLD: "",
+    Verdict.NO_GOAL: "",
     Verdict.VOID: "void",
     Verdict.SKIPPED: "skipped",
 }
@@ -28,7 +28,7 @@ _WORDS = {
 
 @dataclass(frozen=True)
 class Run:
-    """All rows of one run, and on what it was made."""
+    """All rows of one run, and the machine it ran on."""
 
     when: str
     python: str
@@ -41,30 +41,30 @@ class Run:
 
     @property
     def void(self) -> bool:
-        """A base was not equal to itself: the machine was too busy for any of it to be told."""
+        """Whether a base was not equal to itself: then the machine was too busy for any result."""
         return any(row.verdict is Verdict.VOID for row in self.rows)
 
 
 def write(run: Run) -> None:
-    """Results and page; the page's own words stay."""
+    """Write the results, and the table into the page; the page's own text stays."""
     RESULTS.write_text(json.dumps(asdict(run), indent=1, ensure_ascii=False) + "\n")
-    PAGE.write_text(with_table(PAGE.read_text(), run))
+    PAGE.write_text(replace_table(PAGE.read_text(), run))
 
 
 def read() -> Run:
-    """The last run that was written."""
-    kept: dict[str, Any] = json.loads(RESULTS.read_text())
-    rows = [{**row, "spread": tuple(row["spread"]) if row["spread"] else None} for row in kept.pop("rows")]
-    return Run(**kept, rows=tuple(Row(**row) for row in rows))
+    """Return the last run that was written."""
+    fields: dict[str, Any] = json.loads(RESULTS.read_text())
+    rows = [{**row, "spread": tuple(row["spread"]) if row["spread"] else None} for row in fields.pop("rows")]
+    return Run(**fields, rows=tuple(Row(**row) for row in rows))
 
 
-def with_table(page: str, run: Run) -> str:
-    """The page with this run's table between its marks."""
-    return _MARKED.sub(lambda marks: f"{marks[1]}\n{markdown(run)}\n{marks[2]}", page)
+def replace_table(page: str, run: Run) -> str:
+    """Return the page with this run's table between its marks."""
+    return _MARKED.sub(lambda marks: f"{marks[1]}\n{render_markdown(run)}\n{marks[2]}", page)
 
 
-def markdown(run: Run) -> str:
-    """The table of each group, under a sentence about the run."""
+def render_markdown(run: Run) -> str:
+    """Return a sentence about the run, and a table for each group."""
     head = (
         f"Made on {run.when} with Python {run.python} and botocore {run.botocore}, on {run.machine}, in "
         f"{run.minutes:.0f} minutes."
@@ -82,28 +82,29 @@ def _group(name: str, rows: Sequence[Row]) -> str:
         "| What | Against | Measured | Goal | Met | |",
         "|---|---|---|---|---|---|",
         *(
-            f"| {row.name} | {row.against} | {measured(row)} | {goal(row)} | {_WORDS[row.verdict]} | {row.note} |"
+            f"| {row.name} | {row.against} | {format_measured(row)} | {format_goal(row)} | {_WORDS[row.verdict]} "
+            f"| {row.note} |"
             for row in rows
         ),
     ]
     return "\n".join(lines)
 
 
-def measured(row: Row) -> str:
-    """The value, and the middle half of the measurements it is the median of."""
+def format_measured(row: Row) -> str:
+    """Format the value, and the middle half of the measurements whose median it is."""
     if row.value is None:
         return ""
     spread = f" ({row.spread[0]:.2f} to {row.spread[1]:.2f})" if row.spread else ""
-    return f"{_number(row, row.value)}{spread}"
+    return f"{_format_number(row, row.value)}{spread}"
 
 
-def goal(row: Row) -> str:
-    """What was to be reached."""
+def format_goal(row: Row) -> str:
+    """Format the goal; empty if there is none."""
     if row.goal is None:
         return ""
-    return f"{'' if row.exact else '≤ '}{_number(row, row.goal)}"
+    return f"{'' if row.exact else '≤ '}{_format_number(row, row.goal)}"
 
 
-def _number(row: Row, value: float) -> str:
+def _format_number(row: Row, value: float) -> str:
     text = f"{value:.2f}" if row.unit.startswith("×") else f"{value:,.1f}".removesuffix(".0")
     return f"{text} {row.unit}".strip()

@@ -1,5 +1,7 @@
-"""DynamoDB's units, step by step, as Amazon's own engine counts them. docs/units.json says what each step has to take,
-and docs/cost.py makes money of it. No step here is a transaction: of those the engine counts double.
+"""Measure DynamoDB's units of each step, as Amazon's own engine counts them.
+
+docs/units.json has the units that each step must take, and docs/cost.py multiplies them with prices. No step here is a
+transaction: the engine counts those twice.
 """
 
 from __future__ import annotations
@@ -26,7 +28,7 @@ _BATCH = 25
 
 @dataclass(frozen=True)
 class Units:
-    """What something takes: write units of the table and of the index, and read units of both."""
+    """Write units of the table and of the index, and read units of both."""
 
     table: float = 0
     index: float = 0
@@ -39,13 +41,13 @@ class Units:
         return Units(self.table - other.table, self.index - other.index, self.read - other.read)
 
 
-def promised() -> dict[str, Units]:
-    """Of each step."""
+def read_promised() -> dict[str, Units]:
+    """Return the units of each step in docs/units.json."""
     return {step: Units(**units) for step, units in json.loads(FILE.read_text()).items()}
 
 
 class Meter:
-    """Reads what a client is told of the capacity that each of its calls has used."""
+    """Records the capacity that each call of a client uses, as DynamoDB reports it."""
 
     def __init__(self, client: Any) -> None:
         self._calls: list[Units] = []
@@ -53,14 +55,14 @@ class Meter:
             client.meta.events.register(f"provide-client-params.dynamodb.{operation}", self._ask)
             client.meta.events.register(f"after-call.dynamodb.{operation}", self._note)
 
-    def calls(self) -> list[Units]:
-        """Call by call, since the last time one asked."""
+    def take_calls(self) -> list[Units]:
+        """Return the units of each call since the last time, and forget them."""
         calls, self._calls = self._calls, []
         return calls
 
-    def total(self) -> Units:
-        """The same, in all."""
-        return sum(self.calls(), Units())
+    def take_total(self) -> Units:
+        """Return the sum of the units since the last time, and forget them."""
+        return sum(self.take_calls(), Units())
 
     def _ask(self, params: dict[str, Any], **_: Any) -> None:
         params["ReturnConsumedCapacity"] = "INDEXES"
@@ -75,45 +77,45 @@ class Meter:
 
 @dataclass(frozen=True)
 class Lab:
-    """RelayQ on two empty tables, a clock that is moved by hand, and a meter."""
+    """RelayQ on two empty tables, a manual clock, and a meter."""
 
     relayq: RelayQ
     clock: ManualClock
     meter: Meter
 
     def dispatch(self, name: str, **more: Any) -> str:
-        """Dispatch a job of that name."""
+        """Dispatch a job and return its id."""
         return self.relayq.dispatch(name, **more).job_id
 
     def run(self, job_id: str) -> None:
-        """One invocation of the runner."""
+        """Run the job in one invocation, a second later."""
         self.clock.advance(seconds=1)
         self.relayq.runner.run(job_id, None, self.clock.countdown(seconds=900))
 
     def sweep(self) -> None:
-        """One tick."""
+        """Sweep once."""
         self.relayq.sweeper.sweep(self.clock.countdown(seconds=150))
 
-    def swept(self) -> Units:
-        """What a sweep writes for the one row that is due, its record of the tick left out."""
-        self.meter.calls()
+    def measure_sweep(self) -> Units:
+        """Sweep, and return the write units for the one due row, without the record of the tick."""
+        self.meter.take_calls()
         self.sweep()
-        return Units(table=-1) + Units(*_writes(self.meter.total()))
+        return Units(table=-1) + Units(*_pick_writes(self.meter.take_total()))
 
 
-def _writes(units: Units) -> tuple[float, float]:
+def _pick_writes(units: Units) -> tuple[float, float]:
     return units.table, units.index
 
 
-def measured(tables: dynamo.Tables) -> dict[str, Units]:
-    """Each step, once."""
+def measure_steps(tables: dynamo.Tables) -> dict[str, Units]:
+    """Run each step once and return its units."""
     clock = ManualClock()
     lab = Lab(tables.relayq(clock=clock, handoff=RecordingHandoff()), clock, Meter(tables.client))
     with isolated_registry():
         _define_jobs()
-        lab.run(lab.dispatch("succeed"))  # makes the queue known
-        lab.meter.calls()
-        return {**_steps(lab), **_detours(lab)}
+        lab.run(lab.dispatch("succeed"))  # registers the queue
+        lab.meter.take_calls()
+        return {**_measure_plain(lab), **_measure_detours(lab)}
 
 
 def _define_jobs() -> None:
@@ -133,13 +135,13 @@ def _define_jobs() -> None:
         raise RetryAfter(600)
 
 
-def _steps(lab: Lab) -> dict[str, Units]:
-    """Of a job that meets no trouble."""
+def _measure_plain(lab: Lab) -> dict[str, Units]:
+    """Return the units of the steps of a job that succeeds."""
     job_id = lab.dispatch("succeed")
     lab.run(job_id)
-    dispatch, claim, complete = lab.meter.calls()
+    dispatch, claim, complete = lab.meter.take_calls()
     lab.run(lab.dispatch("report"))
-    _, _, report, _ = lab.meter.calls()
+    _, _, report, _ = lab.meter.take_calls()
     lab.run(lab.dispatch("succeed", args={"text": "x" * 3072}))
     return {
         "dispatch": dispatch,
@@ -147,57 +149,57 @@ def _steps(lab: Lab) -> dict[str, Units]:
         "complete": complete,
         "a job that succeeds at once": dispatch + claim + complete,
         "progress(), each": report,
-        "a job with 3 KB of payload that succeeds at once": lab.meter.total(),
+        "a job with 3 KB of payload that succeeds at once": lab.meter.take_total(),
     }
 
 
-def _detours(lab: Lab) -> dict[str, Units]:
-    """What a retry and a start by the sweeper add, and a tick that finds nothing."""
+def _measure_detours(lab: Lab) -> dict[str, Units]:
+    """Return the units that a retry and a start by the sweeper add, and those of a tick that finds nothing."""
     short = lab.dispatch("fail_shortly")
-    lab.meter.calls()
+    lab.meter.take_calls()
     lab.run(short)
-    short_retry = lab.meter.total()
+    short_retry = lab.meter.take_total()
     lab.clock.advance(seconds=11)
     lab.run(short)  # buries it
 
     long = lab.dispatch("fail_for_long")
-    lab.meter.calls()
+    lab.meter.take_calls()
     lab.run(long)
-    long_retry = lab.meter.total()
+    long_retry = lab.meter.take_total()
     lab.clock.advance(minutes=10)
-    long_retry += lab.swept()
+    long_retry += lab.measure_sweep()
     lab.run(long)
 
     late = lab.dispatch("succeed", delay=600)
     lab.clock.advance(minutes=10)
-    start = lab.swept()
+    start = lab.measure_sweep()
     lab.run(late)
 
-    lab.meter.calls()
+    lab.meter.take_calls()
     lab.sweep()
     return {
         "a short retry, more": short_retry,
         "a long retry, more": long_retry,
         "a start by the sweeper, more": start,
-        "an idle tick of one queue": lab.meter.total(),
+        "an idle tick of one queue": lab.meter.take_total(),
     }
 
 
-def swept_reads(tables: dynamo.Tables, *, due: int, waiting: int) -> float:
-    """The read units of one sweep that finds so many rows due, while so many others wait for later."""
+def measure_reads(tables: dynamo.Tables, *, due: int, waiting: int) -> float:
+    """Return the read units of one sweep that finds `due` rows, while `waiting` others are due later."""
     clock = ManualClock()
-    made = tables.relayq(clock=clock, handoff=RecordingHandoff())
-    made.store.register_queue(_QUEUE)
+    relayq = tables.relayq(clock=clock, handoff=RecordingHandoff())
+    relayq.store.register_queue(_QUEUE)
     _fill(tables, "due", due, clock.now() - 1000)
     _fill(tables, "waits", waiting, clock.now() + 3_600_000)
     meter = Meter(tables.client)
-    swept = made.sweeper.sweep(lambda: 900_000)
+    swept = relayq.sweeper.sweep(lambda: 900_000)
     assert swept.counts["nudged"] == due, swept.counts
-    return meter.total().read
+    return meter.take_total().read
 
 
 def _fill(tables: dynamo.Tables, prefix: str, count: int, due_at: int) -> None:
-    """Rows as a dispatch by name leaves them, so many in all, spread over the shards."""
+    """Write `count` rows as a dispatch by name leaves them, spread over the shards."""
     shards = list_shards(_QUEUE)
     now = {"N": str(due_at)}
     items = (
@@ -221,35 +223,37 @@ def _fill(tables: dynamo.Tables, prefix: str, count: int, due_at: int) -> None:
             batch = []
 
 
-def rows(scale: Scale) -> Iterator[Row]:
-    """Every step against what was promised, and a sweep's reads beside few and many rows that wait."""
+def measure(scale: Scale) -> Iterator[Row]:
+    """Yield every step against docs/units.json, and a sweep's reads with few and with many waiting rows."""
     if (problem := engines.missing()) is not None:
         yield Row(GROUP, "units of every step", "docs/units.json", None, note=problem)
         return
     with engines.dynamodb_local() as endpoint, dynamo.clients(endpoint, 3) as (client, few, many):
         with dynamo.tables(client) as tables:
-            found = measured(tables)
-        for step, wanted in promised().items():
-            yield _row(step, found[step], wanted)
+            units = measure_steps(tables)
+        for step, promised in read_promised().items():
+            yield _build_row(step, units[step], promised)
         with dynamo.tables(few) as tables:
-            least = swept_reads(tables, due=1000, waiting=1000)
+            least = measure_reads(tables, due=1000, waiting=1000)
         with dynamo.tables(many) as tables:
-            most = swept_reads(tables, due=1000, waiting=scale.waiting)
+            most = measure_reads(tables, due=1000, waiting=scale.waiting)
     name = "a sweep of 1,000 due rows in one queue"
     yield Row(GROUP, f"{name}, 1,000 waiting: reads", "", least, 12, unit="units")
     yield Row(GROUP, f"{name}, {scale.waiting:,} waiting: reads", "the same", most, least, exact=True, unit="units")
 
 
-def _row(step: str, found: Units, wanted: Units) -> Row:
-    """The writes in all; the split between table and index has to be right as well."""
-    split = f"{wanted.table:g} table + {wanted.index:g} index" + (f", {wanted.read:g} read" if wanted.read else "")
+def _build_row(step: str, units: Units, promised: Units) -> Row:
+    """Return a row for the sum of the units; its note says if the split between table and index is wrong."""
+    split = f"{promised.table:g} table + {promised.index:g} index" + (
+        f", {promised.read:g} read" if promised.read else ""
+    )
     return Row(
         GROUP,
         step,
         split,
-        sum(asdict(found).values()),
-        sum(asdict(wanted).values()),
+        sum(asdict(units).values()),
+        sum(asdict(promised).values()),
         exact=True,
         unit="units",
-        note="" if found == wanted else f"found {found.table:g} + {found.index:g}, {found.read:g} read",
+        note="" if units == promised else f"found {units.table:g} + {units.index:g}, {units.read:g} read",
     )

@@ -1,6 +1,6 @@
-"""Systems with a worker that is really there: how each is told of a job, and how its worker is run.
+"""Systems with a running worker: how each dispatches a job, and how its worker runs.
 
-The job says to the port in BENCH_PORT that it has begun.
+The job reports to the port in BENCH_PORT that it has begun.
 """
 
 from __future__ import annotations
@@ -30,22 +30,22 @@ from relayq_core.worker.worker import Worker
 
 
 class System(NamedTuple):
-    """Dispatch job number so and so; and be the worker, until this process is ended."""
+    """`enqueue` dispatches a job by its number; `work` runs the worker until this process ends."""
 
     enqueue: Callable[[int], object]
     work: Callable[[], object]
 
 
-def begun(number: int) -> None:
-    """The job: say that it has begun."""
+def report_start(number: int) -> None:
+    """Report that this job has begun."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as out:
         out.sendto(str(number).encode(), ("127.0.0.1", int(os.environ["BENCH_PORT"])))
 
 
 @job(queue="default", timeout=30)
 def relayq_job(number: int) -> None:
-    """The same for RelayQ."""
-    begun(number)
+    """Report that this job of RelayQ has begun."""
+    report_start(number)
 
 
 class ToPipe:
@@ -57,13 +57,13 @@ class ToPipe:
     def offer(
         self, job_id: str, queue: str | None, run_at: int, *, name: str | None = None, here: bool = False
     ) -> None:
-        """A line for each job."""
+        """Write a line for the job."""
         self._pipe.write(f"{json.dumps([job_id, run_at, name])}\n")
         self._pipe.flush()
 
 
-def relayq_runner(url: str, pipe: IO[str]) -> System:
-    """A warm runner, told through a pipe."""
+def build_runner(url: str, pipe: IO[str]) -> System:
+    """Return RelayQ with a warm runner that is notified through a pipe."""
     relayq = RelayQ(handoff=ToPipe(pipe))
 
     def work() -> None:
@@ -74,8 +74,8 @@ def relayq_runner(url: str, pipe: IO[str]) -> System:
     return System(lambda number: relayq.dispatch("relayq_job", {"number": number}), work)
 
 
-def relayq_worker(url: str, pipe: IO[str]) -> System:
-    """`relayq work`, without its terminal."""
+def build_worker(url: str, pipe: IO[str]) -> System:
+    """Return RelayQ with `relayq work`, without its terminal."""
     relayq = RelayQ(replace(Settings.from_environ(), handoff="none"))
 
     def work() -> None:
@@ -91,26 +91,26 @@ def relayq_worker(url: str, pipe: IO[str]) -> System:
     return System(lambda number: relayq.dispatch("relayq_job", {"number": number}), work)
 
 
-def celery(url: str, pipe: IO[str]) -> System:
+def build_celery(url: str, pipe: IO[str]) -> System:
     app = Celery("bench", broker=f"{url}/1")
-    task = app.task(name="begun", ignore_result=True)(begun)
+    task = app.task(name="report_start", ignore_result=True)(report_start)
     quiet = ["--pool=solo", "--loglevel=ERROR", "--without-gossip", "--without-mingle", "--without-heartbeat"]
     return System(task.delay, lambda: app.worker_main(["worker", *quiet]))
 
 
-def rq_(url: str, pipe: IO[str]) -> System:
+def build_rq(url: str, pipe: IO[str]) -> System:
     connection = Redis.from_url(f"{url}/4")
     queue = rq.Queue("bench", connection=connection)
     return System(
-        lambda number: queue.enqueue("benchmarks.workers.begun", number),
+        lambda number: queue.enqueue("benchmarks.workers.report_start", number),
         lambda: rq.Worker([queue], connection=connection).work(logging_level="ERROR"),
     )
 
 
-def dramatiq_(url: str, pipe: IO[str]) -> System:
+def build_dramatiq(url: str, pipe: IO[str]) -> System:
     broker: Any = RedisBroker(url=f"{url}/2")
     dramatiq.set_broker(broker)
-    actor = dramatiq.actor(actor_name="begun")(begun)
+    actor = dramatiq.actor(actor_name="report_start")(report_start)
 
     def work() -> None:
         dramatiq.Worker(broker, worker_threads=1).start()
@@ -119,45 +119,45 @@ def dramatiq_(url: str, pipe: IO[str]) -> System:
     return System(actor.send, work)
 
 
-def huey(url: str, pipe: IO[str]) -> System:
+def build_huey(url: str, pipe: IO[str]) -> System:
     app = RedisHuey("bench", url=f"{url}/3", results=False)
-    task = app.task()(begun)
+    task = app.task()(report_start)
     return System(task, lambda: app.create_consumer(workers=1).run())
 
 
 def prepare_postgres(conninfo: str) -> None:
-    """Make procrastinate's tables."""
+    """Create procrastinate's tables."""
     with procrastinate.App(connector=procrastinate.SyncPsycopgConnector(conninfo=conninfo)).open() as app:
         app.schema_manager.apply_schema()
 
 
-def procrastinate_(url: str, pipe: IO[str]) -> System:
+def build_procrastinate(url: str, pipe: IO[str]) -> System:
     logging.getLogger("procrastinate").setLevel(logging.ERROR)
     there = procrastinate.App(connector=procrastinate.SyncPsycopgConnector(conninfo=url))
     there.open()
-    task = there.task(name="begun")(begun)
+    task = there.task(name="report_start")(report_start)
 
     async def run() -> None:
         here = procrastinate.App(connector=procrastinate.PsycopgConnector(conninfo=url))
-        here.task(name="begun")(begun)
+        here.task(name="report_start")(report_start)
         async with here.open_async():
             await here.run_worker_async(concurrency=1)
 
     return System(lambda number: task.defer(number=number), lambda: asyncio.run(run()))
 
 
-#: What each needs, and how it is made of the server's address and the pipe to its worker.
+#: The server that each system needs, and how it is built from the server's address and the pipe to its worker.
 SYSTEMS: dict[str, tuple[str, Callable[[str, IO[str]], System]]] = {
-    "RelayQ, a warm runner": ("DynamoDB Local", relayq_runner),
-    "RelayQ, relayq work": ("DynamoDB Local", relayq_worker),
-    "Celery + Redis": ("Redis", celery),
-    "RQ": ("Redis", rq_),
-    "dramatiq + Redis": ("Redis", dramatiq_),
-    "Huey + Redis": ("Redis", huey),
-    "procrastinate + PostgreSQL": ("PostgreSQL", procrastinate_),
+    "RelayQ, a warm runner": ("DynamoDB Local", build_runner),
+    "RelayQ, relayq work": ("DynamoDB Local", build_worker),
+    "Celery + Redis": ("Redis", build_celery),
+    "RQ": ("Redis", build_rq),
+    "dramatiq + Redis": ("Redis", build_dramatiq),
+    "Huey + Redis": ("Redis", build_huey),
+    "procrastinate + PostgreSQL": ("PostgreSQL", build_procrastinate),
 }
 
 
 def work(name: str, url: str) -> None:
-    """Be the worker of this system."""
+    """Run the worker of this system."""
     SYSTEMS[name][1](url, sys.stdout).work()

@@ -6,7 +6,7 @@ import os
 import subprocess
 import sys
 
-from benchmarks.aws import ROOT, stand
+from benchmarks.aws import ROOT, start_stand
 from docs import cost
 
 _ONE_JOB = """
@@ -18,7 +18,7 @@ assert handler({"job_id": JOB_ID}, Invocation())["ended"] == "completed"
 
 def test_a_job_logs_no_more_than_is_reckoned_with() -> None:
     """Its line at INFO and the line of metrics; docs/cost.py takes that much."""
-    with stand() as aws:
+    with start_stand() as aws:
         done = subprocess.run(
             [sys.executable, "-c", _ONE_JOB],
             cwd=ROOT,

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from benchmarks import table
-from benchmarks.aws import environment, relayq, stand
-from benchmarks.dispatching import by_name
-from benchmarks.measuring import CONTROL, net_ratio, paired
+from benchmarks.aws import build_relayq, set_environment, start_stand
+from benchmarks.dispatching import make_dispatch
+from benchmarks.measuring import CONTROL, calculate_net_ratio, compare
 from benchmarks.rows import Row, Verdict
 
 ROW = Row("Dispatch", "a thing", "the least", 1.05, goal=1.10)
@@ -23,7 +23,7 @@ ROW = Row("Dispatch", "a thing", "the least", 1.05, goal=1.10)
     [
         ({}, Verdict.MET),
         ({"value": 1.11}, Verdict.MISSED),
-        ({"goal": None}, Verdict.TOLD),
+        ({"goal": None}, Verdict.NO_GOAL),
         ({"value": None}, Verdict.SKIPPED),
         ({"value": 2, "goal": 2, "exact": True}, Verdict.MET),
         ({"value": 1, "goal": 2, "exact": True}, Verdict.MISSED),
@@ -47,7 +47,7 @@ def test_a_row_is_judged_by_its_goal_unless_its_base_was_not_equal_to_itself(
 def test_every_variant_runs_between_two_batches_of_the_base() -> None:
     """The base is measured against itself beside them."""
     order: list[str] = []
-    found = paired(lambda: order.append("base"), {"x": lambda: order.append("x")}, rounds=2, batch=1)
+    found = compare(lambda: order.append("base"), {"x": lambda: order.append("x")}, rounds=2, batch=1)
     assert list(found) == [CONTROL, "x"]
     warm, measured = order[:4], order[4:]
     assert warm == ["base", "base", "x", "x"]
@@ -57,7 +57,7 @@ def test_every_variant_runs_between_two_batches_of_the_base() -> None:
 def test_a_start_is_compared_turn_by_turn_less_what_the_interpreter_takes() -> None:
     """A turn in which everything was slow is as good as another."""
     spent = {"bare": [10.0, 10.0, 10.0], "base": [110.0, 210.0, 110.0], "mine": [35.0, 60.0, 90.0]}
-    assert net_ratio(spent, "mine", "base", "bare") == 0.25
+    assert calculate_net_ratio(spent, "mine", "base", "bare") == 0.25
 
 
 def test_a_run_is_read_as_it_was_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -84,15 +84,15 @@ def test_the_page_shows_the_run_that_is_kept() -> None:
     if not table.RESULTS.exists():
         pytest.skip("make bench has not been run to its end yet")
     page = table.PAGE.read_text()
-    assert table.with_table(page, table.read()) == page
+    assert table.replace_table(page, table.read()) == page
     assert json.loads(table.RESULTS.read_text())["full"]
 
 
 def test_the_stand_in_counts_connections_and_answers_a_dispatch() -> None:
     """So that what is counted with it is right: two clients, two connections."""
-    with stand() as aws, environment(aws.environ):
-        made = relayq()
+    with start_stand() as aws, set_environment(aws.environ):
+        made = build_relayq()
         before = aws.connections()
         for _ in range(5):
-            by_name(made)()
+            make_dispatch(made)()
         assert aws.connections() - before - 1 == 2

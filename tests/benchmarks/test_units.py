@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from benchmarks.units import measured, promised, swept_reads
+from benchmarks.units import measure_reads, measure_steps, read_promised
 from tests.support import dynamo
 
 pytestmark = pytest.mark.dynamodb_local
@@ -25,7 +25,7 @@ def client(dynamodb_local: str) -> Iterator[Any]:
 def test_every_step_takes_the_units_that_are_promised(client: Any) -> None:
     """docs/units.json is what docs/cost.py multiplies with prices."""
     with dynamo.tables(client) as tables:
-        assert measured(tables) == promised()
+        assert measure_steps(tables) == read_promised()
 
 
 def test_what_waits_for_later_costs_a_sweep_nothing(dynamodb_local: str) -> None:
@@ -33,5 +33,5 @@ def test_what_waits_for_later_costs_a_sweep_nothing(dynamodb_local: str) -> None
     reads = []
     for waiting in (0, 1000):
         with dynamo.clients(dynamodb_local, 1) as (counted,), dynamo.tables(counted) as tables:
-            reads.append(swept_reads(tables, due=200, waiting=waiting))
+            reads.append(measure_reads(tables, due=200, waiting=waiting))
     assert reads[0] == reads[1] <= 1 + 8 * 1, json.dumps(reads)
