@@ -1,7 +1,7 @@
 # Everything is set up on first use: Python 3.11+ and make are enough. With uv it is faster.
 PYTHON ?= python3# the interpreter that the environments are created with
 ARGS   ?=#         passed to pytest: make test ARGS="-k unique"
-ON     ?=#         another Python to test on, as 3.14; make pythons shows which there are
+ON     ?=#         another Python to test on, such as 3.14; make pythons lists them
 ARCH   ?=#         arm64 or x86_64, for build and deploy; defaults to the template's
 RUNTIME ?=#        python3.11 or newer, likewise
 
