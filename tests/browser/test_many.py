@@ -43,7 +43,7 @@ def _keep(page: Page, name: str) -> None:
         page.screenshot(path=Path(folder) / f"many-{name}.png")
 
 
-def test_a_table_that_refuses_is_told_and_the_work_goes_on_from_there(
+def test_a_table_that_refuses_is_shown_and_the_work_goes_on_from_there(
     planned: Callable[[], Page], showcase: Showcase, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Nothing moves while nothing is done, and the operator does not have to begin again."""
@@ -70,7 +70,7 @@ def test_a_table_that_refuses_is_told_and_the_work_goes_on_from_there(
 
 
 @pytest.mark.parametrize("how", ["a defect", "no answer"])
-def test_a_step_without_an_answer_is_told_and_the_work_goes_on_from_there(
+def test_a_step_without_an_answer_is_shown_and_the_work_goes_on_from_there(
     planned: Callable[[], Page], watched: Watched, showcase: Showcase, how: str
 ) -> None:
     """The function was killed, or the network is gone: the page has to know it by itself."""

@@ -110,7 +110,7 @@ def test_a_call_that_never_arrived_writes_nothing(local_tables: Tables, clock: M
     assert store.add_many(some(3)) == [True] * 3
 
 
-def test_without_the_right_to_it_jobs_go_alone_and_nobody_asks_again(
+def test_without_the_right_to_it_jobs_go_alone_and_it_is_not_asked_again(
     local_tables: Tables, clock: ManualClock, caplog: pytest.LogCaptureFixture
 ) -> None:
     """A DispatchPolicy of an earlier version does not grant it: that costs speed, and no job."""

@@ -206,7 +206,7 @@ def test_a_running_job_is_marked(store: JobStore, claimed: Claimed) -> None:
     assert store.get(before.id) == marked
 
 
-def test_a_mark_meant_for_an_earlier_attempt_is_refused(store: JobStore, claimed: Claimed) -> None:
+def test_a_mark_for_an_earlier_attempt_is_refused(store: JobStore, claimed: Claimed) -> None:
     """The job has been settled since; the cancel looks again."""
     before = claimed()
     settlement = a_return(before)

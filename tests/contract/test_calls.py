@@ -252,7 +252,7 @@ def test_credentials_that_are_not_believed_are_no_missing_right(store: JobStore,
     assert len(sent) == 1
 
 
-def test_a_refusal_that_nobody_foresaw_is_told_as_it_is(store: JobStore, tables: Tables) -> None:
+def test_an_unforeseen_refusal_is_shown_as_it_is(store: JobStore, tables: Tables) -> None:
     """It is not tried again."""
     with (
         refusing(tables.client, "PutItem", Refusal("ValidationException")) as sent,
@@ -297,7 +297,7 @@ def test_a_missing_region_is_named(clock: ManualClock, monkeypatch: pytest.Monke
         relayq.dispatch("send_email")
 
 
-def test_a_request_that_boto_refuses_is_told_as_a_defect(tables: Tables, clock: ManualClock) -> None:
+def test_a_request_that_boto_refuses_is_reported_as_a_defect(tables: Tables, clock: ManualClock) -> None:
     """Parameter validation is on in tests, so that a wrong shape is found here and not in production."""
     store = DynamoStore(lambda: tables.client, "", tables.failed, now=clock.now)
     with refused_with("PutItem could not be sent", "table name"):
@@ -308,7 +308,7 @@ def test_a_request_that_boto_refuses_is_told_as_a_defect(tables: Tables, clock: 
 
 
 @pytest.mark.parametrize("lose", [answers_lost, never_sent])
-def test_a_claim_that_nobody_answered_says_so(store: JobStore, tables: Tables, lose: Callable[..., Any]) -> None:
+def test_a_claim_without_an_answer_says_so(store: JobStore, tables: Tables, lose: Callable[..., Any]) -> None:
     """The runner leaves; if it was a claim after all, its lease runs out."""
     store.add(a_job())
     with lose(tables.client, "UpdateItem", 4), pytest.raises(StoreUnavailable, match="unknown"):

@@ -79,7 +79,7 @@ def test_no_client_is_made_before_the_first_offer() -> None:
     assert len(made) == 1
 
 
-def test_without_handoff_nobody_is_told() -> None:
+def test_without_handoff_nothing_is_invoked() -> None:
     """The sweeper finds the job when it is due."""
     NoHandoff().offer("job-1", "emails", 0)
 

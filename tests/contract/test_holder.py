@@ -14,7 +14,7 @@ KEY = "unique#send_email#welcome:7"
 MINUTE = 60_000
 
 
-def test_a_key_that_nobody_took_has_no_holder(store: JobStore) -> None:
+def test_a_key_that_was_never_taken_has_no_holder(store: JobStore) -> None:
     """A key of another job has none either."""
     store.add(a_job(unique_pk="unique#send_email#welcome:8"))
     assert store.find_holder(KEY) is None

@@ -137,7 +137,7 @@ def test_an_endless_answer_is_not_read(endpoint: Endpoint, handoff: HttpHandoff)
     assert endpoint.connections == 2
 
 
-def test_a_connection_that_was_closed_meanwhile_is_opened_again(endpoint: Endpoint, handoff: HttpHandoff) -> None:
+def test_a_connection_that_was_closed_while_idle_is_opened_again(endpoint: Endpoint, handoff: HttpHandoff) -> None:
     """A Lambda that was frozen for minutes finds its connections dead: that alone loses no handoff."""
     endpoint.answer = lambda handler: drop(handler) if len(endpoint.asked) == 1 else handler.send_error(202)
     handoff.offer("job-1", "emails", 0)
@@ -202,7 +202,7 @@ def test_an_endpoint_that_does_not_answer_in_time_is_a_maybe(
     _close(relayq)
 
 
-def test_an_endpoint_where_nobody_listens_is_a_maybe(caplog: pytest.LogCaptureFixture) -> None:
+def test_an_endpoint_that_does_not_listen_is_a_maybe(caplog: pytest.LogCaptureFixture) -> None:
     """The connection is refused at once."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -331,7 +331,7 @@ def test_a_token_that_was_valid_opens_nothing_while_the_secret_cannot_be_read() 
         tokens.all()
 
 
-def test_whoever_comes_while_one_fetches_waits_for_what_it_brings() -> None:
+def test_a_caller_that_comes_during_a_fetch_waits_for_its_result() -> None:
     """A burst of handoffs from a cold process must not be lost to the first of them."""
     fetching, come = threading.Event(), threading.Event()
 

@@ -112,7 +112,7 @@ def test_a_redrive_takes_over_what_was_left_behind_too(engine: Engine) -> None:
     assert store.find_holder(KEY) == "job-2"
 
 
-def test_a_key_that_was_taken_meanwhile_is_not_taken_over(tables: Tables, clock: ManualClock) -> None:
+def test_a_key_that_was_taken_again_is_not_taken_over(tables: Tables, clock: ManualClock) -> None:
     """The job that had ended may have been redriven, and has its key again: the same id, and another moment."""
     store = tables.store(clock)
     item = {"pk": {"S": KEY}, "job_id": {"S": "job-1"}, "taken_at": {"N": str(NOW - 1)}}

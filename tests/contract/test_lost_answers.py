@@ -187,7 +187,7 @@ def test_a_queue_is_registered_once_or_twice_alike(store: JobStore, tables: Tabl
 
 
 @pytest.mark.parametrize("lose", [answers_lost, never_sent])
-def test_a_write_that_nobody_answered_says_so(store: JobStore, tables: Tables, lose: Callable[..., object]) -> None:
+def test_a_write_without_an_answer_says_so(store: JobStore, tables: Tables, lose: Callable[..., object]) -> None:
     """Whether it took effect is unknown, and that is neither yes nor no."""
     with lose(tables.client, "PutItem", TRIES), pytest.raises(StoreUnavailable, match="PutItem was not answered"):  # type: ignore[attr-defined]
         store.add(a_job())

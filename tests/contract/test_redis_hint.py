@@ -247,7 +247,7 @@ def test_a_redis_that_is_down_changes_no_answer(
     assert len(failures) == 1
 
 
-def test_a_host_that_nobody_knows_changes_no_answer(
+def test_an_unknown_host_changes_no_answer(
     hint_at: Callable[..., RedisHint], failures: list[BaseException | None]
 ) -> None:
     """However long the look-up of its name may take."""
@@ -274,7 +274,7 @@ def test_a_redis_that_is_killed_in_the_middle_changes_no_answer(
     assert len(failures) == 1
 
 
-def test_a_connection_that_was_closed_meanwhile_is_no_failure(
+def test_a_connection_that_was_closed_while_idle_is_no_failure(
     server: Server, hint_at: Callable[..., RedisHint], failures: list[BaseException | None]
 ) -> None:
     """A Lambda thaws after minutes, and its connection is gone: another is opened, and nothing rests."""
@@ -489,7 +489,7 @@ def test_without_redis_py_a_unique_dispatch_says_what_to_install() -> None:
     assert "pip install 'relayq[redis]'" in told
 
 
-def test_a_url_that_redis_py_cannot_read_is_told_without_its_password() -> None:
+def test_a_url_that_redis_py_cannot_read_is_shown_without_its_password() -> None:
     """The query's options are redis-py's own."""
     hint = RedisHint("redis://:s3cret@127.0.0.1:9/0?socket_timeout=soon")
     with pytest.raises(SettingsError, match="RELAYQ_REDIS_URL: redis-py cannot read this URL") as raised:

@@ -79,7 +79,7 @@ def test_a_job_that_ended_is_out_of_the_index(store: JobStore, claimed: Claimed,
     assert index_of(store, before) == []
 
 
-def test_a_settle_keeps_what_others_wrote_meanwhile(store: JobStore, claimed: Claimed) -> None:
+def test_a_settle_keeps_what_others_wrote_during_the_run(store: JobStore, claimed: Claimed) -> None:
     """Progress and a cancel mark came after the claim; writing the whole row back would erase them."""
     before = claimed()
     store.save_progress(before, '{"fraction":0.5,"note":""}')
@@ -101,7 +101,7 @@ def test_a_settle_keeps_why_there_is_no_result(store: JobStore, claimed: Claimed
     assert after.result_problem == "40000 bytes, the limit is 32768"
 
 
-def test_a_settle_overwrites_what_the_sweeper_moved_meanwhile(store: JobStore, claimed: Claimed) -> None:
+def test_a_settle_overwrites_what_the_sweeper_moved_during_the_run(store: JobStore, claimed: Claimed) -> None:
     """The sweeper postponed a live lease; the retry's own time must stand in the index all the same."""
     before = claimed()
     rows = store.list_due(compute_shard(before.queue, before.id), 10**15, 10).rows
@@ -228,7 +228,7 @@ def test_two_sweepers_that_release_one_lease_release_it_once(store: JobStore, cl
 
 
 @pytest.mark.parametrize("make", [*YIELDING, a_burial])
-def test_a_failure_gives_way_to_a_cancel_that_came_meanwhile(store: JobStore, claimed: Claimed, make: Make) -> None:
+def test_a_failure_gives_way_to_a_cancel_that_came_while_it_ran(store: JobStore, claimed: Claimed, make: Make) -> None:
     """The job is not wanted any more, so it is not tried again, nor called failed."""
     before = claimed()
     marked = store.mark_cancelled(before, NOW).record
@@ -241,14 +241,14 @@ def test_a_failure_gives_way_to_a_cancel_that_came_meanwhile(store: JobStore, cl
     assert (after.status, after.cancel_requested_at) == (Status.CANCELLED, NOW)
 
 
-def test_a_success_counts_though_a_cancel_came_meanwhile(store: JobStore, claimed: Claimed) -> None:
+def test_a_success_counts_though_a_cancel_came_while_it_ran(store: JobStore, claimed: Claimed) -> None:
     """The work is done; calling it cancelled would be a lie."""
     before = claimed()
     store.mark_cancelled(before, NOW)
     assert store.settle(before, completion(before)) is Settled.DONE
 
 
-def test_a_success_deletes_though_a_cancel_came_meanwhile(store: JobStore, claimed: Claimed) -> None:
+def test_a_success_deletes_though_a_cancel_came_while_it_ran(store: JobStore, claimed: Claimed) -> None:
     """The same where nothing is kept."""
     before = claimed()
     store.mark_cancelled(before, NOW)
@@ -298,7 +298,7 @@ def test_a_window_is_not_released_by_the_end_of_its_job(store: JobStore, claimed
 
 
 @pytest.mark.parametrize("make", [*ENDS, a_burial])
-def test_a_key_that_somebody_else_took_never_blocks_settling(
+def test_a_key_that_another_job_took_never_blocks_settling(
     store: JobStore, claimed: Claimed, clock: ManualClock, make: Make
 ) -> None:
     """A redrive under a window that ran out, an edit by hand: the job must still end, and the key is left alone."""
@@ -310,7 +310,7 @@ def test_a_key_that_somebody_else_took_never_blocks_settling(
     assert store.add(a_job(id="third", unique_pk=KEY)) == Added(holder="other")
 
 
-def test_a_deletion_is_not_blocked_by_a_key_that_somebody_else_took(
+def test_a_deletion_is_not_blocked_by_a_key_that_another_job_took(
     store: JobStore, claimed: Claimed, clock: ManualClock
 ) -> None:
     """The same where nothing is kept."""

@@ -76,7 +76,7 @@ def test_pages_join_to_the_whole_without_a_gap(store: JobStore, limit: int) -> N
     assert [row.due_at for row in joined] == sorted(row.due_at for row in joined)
 
 
-def test_paging_goes_on_though_a_row_has_left_meanwhile(store: JobStore) -> None:
+def test_paging_goes_on_though_a_row_has_left_since(store: JobStore) -> None:
     """The sweeper acts on a page before it asks for the next."""
     shard = "emails#0"
     ids = ids_in(shard, 4)

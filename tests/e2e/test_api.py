@@ -129,7 +129,7 @@ def browsed(address: str, form: dict[str, str] | None = None, cookie: str = "") 
             return other.code, other.headers, other.read().decode()
 
 
-def test_the_dashboard_is_on_the_url_for_whoever_has_the_token(
+def test_the_dashboard_is_on_the_url_for_a_holder_of_the_token(
     url: str, completed: Ended, relayq: RelayQ, deployment: Deployment
 ) -> None:
     """It uses the layer's own Jinja, templates and static files, and the function's own rights."""

@@ -66,7 +66,7 @@ def test_every_module_of_the_layer_is_compiled(layer: Path) -> None:
         assert compiled.read_bytes()[4:8] == b"\x01\x00\x00\x00", "hash-based, and not checked"
 
 
-def test_nothing_in_the_layer_tells_where_it_was_built(layer: Path, deployment: Deployment) -> None:
+def test_nothing_in_the_layer_shows_where_it_was_built(layer: Path, deployment: Deployment) -> None:
     """Two builds of the same files are the same layer."""
     for path in layer.rglob("*"):
         if path.suffix in {".py", ".pyc"}:

@@ -39,7 +39,7 @@ def test_a_rule_hears_of_a_job_by_the_rights_of_the_runner(
         rules.delete_rule(Name="heard")
 
 
-def test_the_alarms_are_there_and_tell_the_topic(deployment: Deployment) -> None:
+def test_the_alarms_are_there_and_notify_the_topic(deployment: Deployment) -> None:
     """By names that a mail's subject shows, and to the address that was named."""
     topic = deployment.outputs["AlarmTopicArn"]
     alarms = deployment.emulator.client("cloudwatch").describe_alarms()["MetricAlarms"]

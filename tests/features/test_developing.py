@@ -85,7 +85,7 @@ def test_row_42_a_worker_finishes_what_it_has_in_hand(bench: Bench) -> None:
     assert (back.status, back.attempt) == (Status.RETRYING, 0)
 
 
-def test_row_43_a_worker_runs_one_job_or_so_many_of_some_queues() -> None:
+def test_row_43_a_worker_runs_one_job_or_a_number_of_some_queues() -> None:
     """--once, --max-jobs and --queue."""
     bench = Bench(handoff="none")
     ran: list[str] = []

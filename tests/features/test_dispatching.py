@@ -63,7 +63,7 @@ def test_row_02_a_handoff_runs_one_job(bench: Bench) -> None:
     assert read_row(bench, first).status is Status.PENDING
 
 
-def test_row_03_the_row_is_written_before_anybody_is_told(bench: Bench) -> None:
+def test_row_03_the_row_is_written_before_the_handoff(bench: Bench) -> None:
     """A handoff is a hint: without it the sweeper finds the row."""
     bench.handoff.error = OSError("no runner")
     dispatched = bench.relayq.dispatch("greet")

@@ -163,7 +163,7 @@ def test_a_mail_without_a_sender_is_buried_with_the_remedy(
 
 
 @pytest.mark.parametrize("nobody", ["", [], [""]])
-def test_a_mail_to_nobody_is_buried(nobody: str | list[str]) -> None:
+def test_a_mail_without_a_recipient_is_buried(nobody: str | list[str]) -> None:
     """No retry finds a recipient."""
     with pytest.raises(Bury, match="no recipient"):
         send_email(nobody, "Hello", text="Hi")
@@ -341,7 +341,7 @@ def test_what_ses_refuses_for_good_is_buried(ses: Stubber, code: str) -> None:
         ("ServiceUnavailable", 503),
     ],
 )
-def test_what_may_pass_is_tried_again(ses: Stubber, code: str, status: int) -> None:
+def test_a_refusal_of_ses_that_may_pass_is_tried_again(ses: Stubber, code: str, status: int) -> None:
     """A throttled or paused account sends the mail later; any exception but Bury is a retry."""
     refuse(ses, code, status=status)
     with pytest.raises(botocore.exceptions.ClientError, match=code):

@@ -258,7 +258,7 @@ def test_the_callers_headers_are_added_and_win_over_ours(receiver: Receiver) -> 
     assert (sent["X-Event"], sent["User-Agent"]) == ("paid", "RelayQ")
 
 
-def test_every_attempt_bears_the_same_idempotency_key(receiver: Receiver) -> None:
+def test_every_attempt_has_the_same_idempotency_key(receiver: Receiver) -> None:
     """A lost answer leads to a second delivery: the key is how the receiver recognises it."""
     for attempt in (1, 2):
         post_webhook(a_context(job_id="job-7", attempt=attempt), receiver.url, {})
@@ -533,7 +533,7 @@ def test_a_refusal_is_buried_with_what_the_receiver_said(receiver: Receiver, sta
 
 
 @pytest.mark.parametrize("status", [408, 429, 500, 502, 503, 504, 599])
-def test_what_may_pass_is_tried_again(receiver: Receiver, status: int) -> None:
+def test_an_answer_that_may_pass_is_tried_again(receiver: Receiver, status: int) -> None:
     """Any exception but Bury is a retry, with the job's backoff."""
     receiver.answers(status, b"busy")
     with pytest.raises(WebhookFailed, match=f"answered {status}: busy"):
@@ -555,7 +555,7 @@ def test_a_redirect_is_buried_and_not_followed(receiver: Receiver, status: int) 
 
 
 @pytest.mark.parametrize("location", [None, "", "/elsewhere", "http://[", "http://user@host/"])
-def test_a_redirect_to_nowhere_is_told_without_it(location: str | None) -> None:
+def test_a_redirect_to_nowhere_is_reported_without_it(location: str | None) -> None:
     """A Location that is relative, broken or missing must not hide the answer."""
     with pytest.raises(Bury, match="answered 302, a redirect; redirects"):
         read_result(Answer(status=302, location=location), HOOK, now=NOW)

@@ -87,7 +87,7 @@ def test_clear_pages_through_a_queue_of_any_length(bench: Bench) -> None:
     assert bench.relayq.live() == []
 
 
-def test_clear_releases_unique_keys_and_tells_listeners(bench: Bench, told: list[str]) -> None:
+def test_clear_releases_unique_keys_and_calls_listeners(bench: Bench, told: list[str]) -> None:
     """As a cancel of each would."""
     bench.relayq.dispatch("greet", unique="k")
     bench.relayq.clear("default")
@@ -152,7 +152,9 @@ def test_failures_are_chosen_by_queue_name_error_and_age(bench: Bench, fail: Cal
     assert chosen(error="nothing like it") == []
 
 
-def test_whoever_bounds_how_much_is_read_sees_what_is_not_meant_too(bench: Bench, fail: Callable[..., None]) -> None:
+def test_a_caller_that_bounds_the_reading_sees_what_is_not_selected_too(
+    bench: Bench, fail: Callable[..., None]
+) -> None:
     """From a moment on, to the age that was asked for."""
     for n, error in enumerate(["old", "card", "no", "card", "new"]):
         fail(f"job-{n}", error=error)

@@ -344,7 +344,7 @@ def test_what_is_raised_in_a_group_means_what_it_means_alone(
         assert record.available_at - kit.clock.now() == wait * 1000
 
 
-def test_one_in_a_group_that_says_what_to_do_is_told_as_itself(kit: Kit) -> None:
+def test_one_in_a_group_that_says_what_to_do_is_shown_as_itself(kit: Kit) -> None:
     """ "unhandled errors in a TaskGroup" says nothing."""
     told: list[BaseException] = []
 

@@ -295,7 +295,7 @@ def test_dispatching_again_does_not_wake_what_is_running_or_done(bench: Bench) -
     assert read_row(bench, "mine").status is Status.COMPLETED
 
 
-def test_dispatching_again_does_not_begin_a_failed_job_anew(bench: Bench) -> None:
+def test_dispatching_again_does_not_restart_a_failed_job(bench: Bench) -> None:
     """It has had its tries, and is in the failed table under that id: to redrive it is an operator's decision."""
 
     @job(max_attempts=1)
@@ -318,7 +318,7 @@ def test_a_caller_that_may_not_read_failures_dispatches_all_the_same() -> None:
     assert bench.relayq.dispatch("greet", {"n": 1}, job_id="mine").handed_off
 
 
-def test_a_look_for_failures_that_is_not_answered_is_told_before_anything_is_written() -> None:
+def test_a_look_for_failures_without_an_answer_is_raised_before_anything_is_written() -> None:
     """To take that for a no would begin a failed job again; to ask again is safe."""
     bench = FaultyBench()
     bench.faults["get_failed"] = ["unsent"]
@@ -359,7 +359,7 @@ def test_a_put_that_was_not_answered_is_looked_up(told: list[str]) -> None:
 
 
 @pytest.mark.parametrize(("add", "get"), [("unsent", None), ("lost", "unsent"), ("lost", "denied")])
-def test_only_if_put_and_read_tell_nothing_is_a_dispatch_unknown(add: str, get: str | None) -> None:
+def test_only_if_put_and_read_have_no_answer_is_a_dispatch_unknown(add: str, get: str | None) -> None:
     """A put that is not there yet may still arrive; asking again under the same id is safe either way."""
     bench = FaultyBench()
     bench.faults["add"] = [add]  # type: ignore[list-item]
@@ -380,7 +380,7 @@ def test_a_dispatch_that_is_refused_for_good_is_no_maybe() -> None:
     assert bench.store.jobs == {}
 
 
-def test_a_first_try_whose_answer_was_lost_is_told_as_accepted_once(told: list[str]) -> None:
+def test_a_first_try_whose_answer_was_lost_is_an_event_once(told: list[str]) -> None:
     """The store met the dispatch's own row: the job is new, and a listener that counts dispatches counts it."""
     bench = FaultyBench()
     bench.faults["add"] = ["resent"]
@@ -392,7 +392,7 @@ def test_a_first_try_whose_answer_was_lost_is_told_as_accepted_once(told: list[s
 # --- events ---
 
 
-def test_a_dispatch_is_told_once_and_a_duplicate_is_not(bench: Bench, told: list[str]) -> None:
+def test_a_dispatch_is_published_once_and_a_duplicate_is_not(bench: Bench, told: list[str]) -> None:
     """The event means: accepted and written."""
     bench.relayq.dispatch("greet", unique="k")
     bench.relayq.dispatch("greet", unique="k")

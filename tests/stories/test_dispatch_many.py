@@ -76,7 +76,7 @@ def test_none_at_all_is_no_error(bench: Bench) -> None:
         (("Greet", {"name": "Ada"}, "more"), TypeError),
     ],
 )
-def test_one_that_is_wrong_is_told_before_anything_is_written(
+def test_one_wrong_job_is_reported_before_anything_is_written(
     bench: Bench, bad: Any, error: type[Exception], told: list[str]
 ) -> None:
     """Half a list dispatched would have to be found out and dispatched by hand."""
@@ -139,7 +139,7 @@ def test_an_id_of_ones_own_is_as_safe_as_ever(bench: Bench) -> None:
     assert list(bench.store.jobs) == ["two"]
 
 
-def test_runners_are_told_of_the_first_and_the_sweeper_starts_the_rest(bench: Bench) -> None:
+def test_the_first_jobs_are_handed_off_and_the_sweeper_starts_the_rest(bench: Bench) -> None:
     """Due once their write is surely over, and not only when they are overdue."""
     answers = bench.relayq.dispatch_many(("greet", {"n": n}) for n in range(BURST + 50))
     assert [answer.handed_off for answer in answers] == [True] * BURST + [False] * 50
@@ -151,7 +151,7 @@ def test_runners_are_told_of_the_first_and_the_sweeper_starts_the_rest(bench: Be
     assert {offer.job_id for offer in bench.handoff.offers} == {answer.job_id for answer in answers[BURST:]}
 
 
-def test_a_long_delay_is_nobodys_to_be_told_of(bench: Bench) -> None:
+def test_a_long_delay_has_no_handoff(bench: Bench) -> None:
     """It does not count for the burst either."""
     later = _request(bench, "greet", delay=3600)
     answers = bench.relayq.dispatch_many([later] * BURST + [("greet", {})])
@@ -225,7 +225,7 @@ def test_one_that_has_failed_before_its_batch_was_answered_does_not_reset(told: 
     assert bench.store.get(dispatched.job_id) is None
 
 
-def test_one_that_nobody_can_look_for_is_unknown() -> None:
+def test_a_job_that_cannot_be_looked_for_is_unknown() -> None:
     """It may be written, so that it is not said to be refused."""
     bench = FaultyBench()
     bench.faulty._store.add_many = lambda records: [False] * len(records)  # type: ignore[method-assign]
@@ -235,7 +235,7 @@ def test_one_that_nobody_can_look_for_is_unknown() -> None:
     assert [type(outcome) for outcome in incomplete.value.outcomes] == [DispatchUnknown]
 
 
-def test_some_that_were_not_accepted_are_told_with_an_outcome_for_each() -> None:
+def test_a_batch_accepted_in_part_raises_with_an_outcome_for_each_job() -> None:
     """The others are on their way; what is unknown can be dispatched again with its id."""
     bench = FaultyBench()
     bench.faulty._store.add_many = lambda records: [False] * len(records)  # type: ignore[method-assign]
@@ -252,7 +252,7 @@ def test_some_that_were_not_accepted_are_told_with_an_outcome_for_each() -> None
     assert len(bench.store.jobs) == 2
 
 
-def test_runners_that_cannot_be_told_lose_nothing(bench: Bench) -> None:
+def test_a_batch_whose_handoffs_fail_loses_nothing(bench: Bench) -> None:
     """As with one job."""
     bench.handoff.error = OSError("no runner")
     answers = bench.relayq.dispatch_many([("greet", {})] * 3)

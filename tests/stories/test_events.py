@@ -28,7 +28,7 @@ def kinds(heard: list[JobEvent]) -> list[str]:
     return [event.kind for event in heard]
 
 
-def test_a_success_is_told_from_dispatch_to_its_end(bench: Bench, heard: list[JobEvent]) -> None:
+def test_a_success_is_heard_from_dispatch_to_its_end(bench: Bench, heard: list[JobEvent]) -> None:
     """The events say how long it waited and how long it took."""
 
     @job
@@ -45,7 +45,9 @@ def test_a_success_is_told_from_dispatch_to_its_end(bench: Bench, heard: list[Jo
     assert (processed.job.status, processed.duration_ms) == ("completed", 1_500)
 
 
-def test_a_failure_is_told_with_its_error_and_whether_it_is_tried_again(bench: Bench, heard: list[JobEvent]) -> None:
+def test_a_failure_is_published_with_its_error_and_whether_it_is_tried_again(
+    bench: Bench, heard: list[JobEvent]
+) -> None:
     """Each attempt once."""
 
     @job(max_attempts=2, backoff=0)
@@ -157,7 +159,7 @@ def test_an_event_that_does_not_exist_is_an_error_where_it_is_written() -> None:
         on("procesed")
 
 
-def test_a_failed_handoff_is_told(bench: Bench, heard: list[JobEvent]) -> None:
+def test_a_failed_handoff_is_published(bench: Bench, heard: list[JobEvent]) -> None:
     """It costs time, never a job: a metric, no alarm."""
     bench.handoff.error = RuntimeError("throttled")
     bench.relayq.dispatch("greet", job_id="mine")
@@ -165,7 +167,7 @@ def test_a_failed_handoff_is_told(bench: Bench, heard: list[JobEvent]) -> None:
     assert str(heard[-1].error) == "throttled"
 
 
-def test_a_cancelled_wait_and_a_cancelled_run_are_told_alike(bench: Bench, heard: list[JobEvent]) -> None:
+def test_a_cancelled_wait_and_a_cancelled_run_are_published_alike(bench: Bench, heard: list[JobEvent]) -> None:
     """Each once."""
 
     @job

@@ -37,7 +37,9 @@ def test_a_system_that_was_never_swept_is_unhealthy(bench: Bench) -> None:
 
 
 @pytest.mark.parametrize(("minutes", "late"), [(3, False), (4, True)])
-def test_a_sweeper_that_is_silent_for_more_than_three_minutes_is_told(bench: Bench, minutes: int, late: bool) -> None:
+def test_a_sweeper_that_is_silent_for_more_than_three_minutes_is_reported(
+    bench: Bench, minutes: int, late: bool
+) -> None:
     """One tick may be late; three are not chance."""
     bench.store.record_tick(NOW, {})
     bench.clock.advance(minutes=minutes)
@@ -48,7 +50,7 @@ def test_a_sweeper_that_is_silent_for_more_than_three_minutes_is_told(bench: Ben
     ]
 
 
-def test_a_job_that_is_long_overdue_is_told_with_its_queue(bench: Bench) -> None:
+def test_a_job_that_is_long_overdue_is_reported_with_its_queue(bench: Bench) -> None:
     """The sweeper ticks, and yet no runner runs it."""
     bench.relayq.dispatch("greet", queue="emails")
     bench.clock.advance(minutes=10)
@@ -59,7 +61,7 @@ def test_a_job_that_is_long_overdue_is_told_with_its_queue(bench: Bench) -> None
     assert health.oldest_due_age_ms == 570_000
 
 
-def test_a_table_that_does_not_answer_is_told_and_nothing_is_raised() -> None:
+def test_a_table_that_does_not_answer_is_reported_and_nothing_is_raised() -> None:
     """Both are asked: one may be there without the other."""
     bench = FaultyBench()
     bench.sweep()

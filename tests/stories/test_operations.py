@@ -261,7 +261,7 @@ def test_a_cancel_of_an_exhausted_job_ends_it(bench: Bench, crash: Crash) -> Non
 # --- redrive, forget ---
 
 
-def test_a_redriven_job_keeps_its_id_and_begins_anew(bench: Bench, failed: Callable[..., JobRecord]) -> None:
+def test_a_redriven_job_keeps_its_id_and_begins_again(bench: Bench, failed: Callable[..., JobRecord]) -> None:
     """Attempt 0, no error of the present, all those of the past; and it is handed off at once."""
     failed("mine")
     bench.clock.advance(minutes=5)
@@ -353,7 +353,7 @@ def test_a_second_redrive_leaves_the_job_that_lives_alone(
     assert len(bench.handoff.offers) == 1
 
 
-def test_a_forgotten_failure_is_gone(bench: Bench, failed: Callable[..., JobRecord]) -> None:
+def test_forget_deletes_a_failure(bench: Bench, failed: Callable[..., JobRecord]) -> None:
     """For good."""
     failed("mine")
     assert bench.relayq.forget("mine")

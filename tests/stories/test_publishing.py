@@ -70,7 +70,7 @@ def down(_: Announcement) -> None:
 # --- what is published ---
 
 
-def test_a_job_is_told_of_from_dispatch_to_its_end(bench: Bench, bus: Bus) -> None:
+def test_a_job_is_published_from_dispatch_to_its_end(bench: Bench, bus: Bus) -> None:
     """One announcement for each thing that happened, with what a rule may ask for."""
 
     @job(queue="emails", max_attempts=2, backoff=30)
@@ -94,7 +94,7 @@ def test_a_job_is_told_of_from_dispatch_to_its_end(bench: Bench, bus: Bus) -> No
     assert SECRET not in json.dumps(bus.told)
 
 
-def test_neither_payload_nor_result_is_ever_told(bench: Bench, bus: Bus) -> None:
+def test_neither_payload_nor_result_is_ever_published(bench: Bench, bus: Bus) -> None:
     """Rules send events to places that no job's data should come to."""
 
     @job
@@ -106,19 +106,19 @@ def test_neither_payload_nor_result_is_ever_told(bench: Bench, bus: Bus) -> None
     assert SECRET not in json.dumps(bus.told)
 
 
-def test_an_error_is_told_in_its_first_words_only() -> None:
+def test_an_error_is_published_in_its_first_words_only() -> None:
     """An event has a size, and an error may have any."""
     event = JobEvent(kind="failed", job=a_job(), error=ValueError("x" * 100_000), will_retry=False)
     assert len(build_detail(event, NOW, "jobs")["error"]) <= 300
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_of_every_kind_of_event_it_is_decided_whether_it_is_told(kind: str) -> None:
+def test_every_kind_of_event_is_published_or_decidedly_not(kind: str) -> None:
     """What concerns RelayQ itself is a metric: a rule is about jobs."""
     assert (kind in TITLES) != (kind in {"handoff_failed", "hint_failed", "publish_failed"})
 
 
-def test_a_crash_that_the_sweeper_finds_is_told(bench: Bench, bus: Bus, crash: Callable[[str], JobRecord]) -> None:
+def test_a_crash_that_the_sweeper_finds_is_published(bench: Bench, bus: Bus, crash: Callable[[str], JobRecord]) -> None:
     """Its runner cannot publish it any more."""
     job_id = bench.relayq.dispatch("anything", {}, max_attempts=1).job_id
     crash(job_id)
@@ -129,7 +129,7 @@ def test_a_crash_that_the_sweeper_finds_is_told(bench: Bench, bus: Bus, crash: C
     assert bus.told[1]["error"].startswith("JobCrashed: ")
 
 
-def test_a_cancelled_job_is_told_of(bench: Bench, bus: Bus) -> None:
+def test_a_cancelled_job_is_published(bench: Bench, bus: Bus) -> None:
     """The process that cancels it publishes it."""
     bench.relayq.cancel(bench.relayq.dispatch("anything", {}, delay=60).job_id)
     assert bus.kinds == ["dispatched", "cancelled"]
@@ -138,7 +138,7 @@ def test_a_cancelled_job_is_told_of(bench: Bench, bus: Bus) -> None:
 # --- when it is published ---
 
 
-def test_a_dispatch_is_told_after_the_handoff(bench: Bench, bus: Bus) -> None:
+def test_a_dispatch_is_published_after_the_handoff(bench: Bench, bus: Bus) -> None:
     """The job does not wait for its listeners."""
     offered: list[int] = []
     bus.answer = lambda _: offered.append(len(bench.handoff.offers))
@@ -146,7 +146,7 @@ def test_a_dispatch_is_told_after_the_handoff(bench: Bench, bus: Bus) -> None:
     assert offered == [1]
 
 
-def test_a_start_is_told_once_the_job_is_settled(bench: Bench, bus: Bus) -> None:
+def test_a_start_is_published_once_the_job_is_settled(bench: Bench, bus: Bus) -> None:
     """Nothing stands between a claim and its handler, nor between the handler and the settle."""
     statuses: list[str] = []
 
@@ -176,7 +176,7 @@ def test_a_handler_that_dispatches_does_not_wait_for_the_bus(bench: Bench, bus: 
     assert {told.get("parent_id") for told in bus.told if told["name"] == "child"} == {bus.told[0]["id"]}
 
 
-def test_an_invocation_tells_all_at_its_end_in_one_call(bench: Bench, bus: Bus) -> None:
+def test_an_invocation_publishes_all_at_its_end_in_one_call(bench: Bench, bus: Bus) -> None:
     """Also where several jobs were settled or cancelled in it, and where it raised."""
 
     def invocation() -> None:
@@ -208,7 +208,7 @@ def test_without_a_bus_nothing_is_kept(bus: Bus) -> None:
     assert bench.relayq._publisher is None
 
 
-def test_two_pairs_of_tables_tell_each_its_own_bus() -> None:
+def test_two_pairs_of_tables_publish_each_to_its_own_bus() -> None:
     """The listeners of a process hear of all jobs; a bus hears of those of its tables."""
     one, other = Bus(), Bus()
     Bench(event_bus=one).relayq.dispatch("anything", {}, queue="one")
@@ -282,7 +282,7 @@ def test_a_slow_bus_takes_two_seconds_and_the_call_it_is_in(bench: Bench, bus: B
     assert len(lost) == 30
 
 
-def test_an_invocation_at_its_end_tells_nobody(bench: Bench, bus: Bus, lost: list[str]) -> None:
+def test_an_invocation_at_its_end_publishes_nothing(bench: Bench, bus: Bus, lost: list[str]) -> None:
     """Lambda would end it in the middle, and its logs and metrics with it."""
     with bench.relayq.publishing(lambda: 3_000):
         bench.relayq.dispatch("anything", {})
@@ -315,7 +315,7 @@ def test_an_event_that_cannot_be_written_is_lost_alone(bus: Bus, lost: list[str]
     assert [told["id"] for told in bus.told] == ["even"]
 
 
-def test_losing_an_event_is_not_told_to_the_bus(bus: Bus) -> None:
+def test_losing_an_event_is_not_published(bus: Bus) -> None:
     """It would never come to an end."""
     bus.answer = down
     bench = Bench(event_bus=bus)

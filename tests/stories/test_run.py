@@ -67,7 +67,7 @@ def test_a_job_runs_with_its_payload_and_is_completed(bench: Bench) -> None:
     assert (done.due_at, done.lease_id, done.error) == (None, None, None)
 
 
-def test_a_handler_is_told_about_its_job(bench: Bench) -> None:
+def test_a_handler_knows_its_job(bench: Bench) -> None:
     """Who it is, which try this is, and how long it may take."""
     seen: list[JobContext] = []
 
@@ -101,7 +101,7 @@ def test_the_idempotency_key_stays_while_the_attempt_counts(bench: Bench) -> Non
     assert seen == [("mine", 1, False), ("mine", 2, True)]
 
 
-def test_a_handlers_logger_bears_the_jobs_fields(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_handlers_logger_has_the_jobs_fields(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:
     """A reader of the logs can follow one job."""
 
     @job(queue="emails")
@@ -229,7 +229,7 @@ def test_a_failed_attempt_is_tried_again_after_its_backoff(bench: Bench) -> None
     assert [error["error"] for error in read_row(bench).errors] == [f"ValueError: attempt {n}" for n in (1, 2, 3, 4)]
 
 
-def test_after_the_last_attempt_failed_is_told_and_the_job_is_buried(bench: Bench) -> None:
+def test_after_the_last_attempt_failed_is_called_and_the_job_is_buried(bench: Bench) -> None:
     """It moves to the failed table with its error, its payload and its history."""
     told: list[tuple[str, BaseException]] = []
 
@@ -339,7 +339,7 @@ def test_whatever_a_handler_raises_is_a_failed_attempt(bench: Bench, error: Base
     assert (read_row(bench).error or "").startswith(type(error).__name__)
 
 
-def test_an_error_that_cannot_be_told_is_still_recorded(bench: Bench) -> None:
+def test_an_error_that_cannot_be_described_is_still_recorded(bench: Bench) -> None:
     """Its own __str__ raises."""
 
     class Broken(Exception):
@@ -489,7 +489,7 @@ def test_with_too_little_time_left_after_a_wait_the_job_is_handed_on(bench: Benc
     assert read_row(bench).attempt == 0
 
 
-def test_a_runner_that_is_too_short_for_any_wait_says_so_and_does_not_invoke_itself_for_ever(
+def test_a_runner_that_is_too_short_for_any_wait_says_so_and_does_not_invoke_itself_without_end(
     bench: Bench, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Handing on would end in the same place; the sweeper starts the job at its time."""
@@ -557,7 +557,7 @@ def test_a_doubled_handoff_runs_the_job_once(bench: Bench) -> None:
     assert bench.run("nobody").ended is RunOutcome.NOT_CLAIMED
 
 
-def test_a_stale_runner_cannot_settle_a_job_claimed_again(
+def test_the_outcome_of_a_stale_runner_is_discarded(
     bench: Bench, caplog: pytest.LogCaptureFixture, told: list[str]
 ) -> None:
     """It was frozen past its lease; by then another has done the job. Its outcome is discarded, and it says so."""
@@ -1086,7 +1086,7 @@ def test_a_claim_that_knows_the_name_clears_the_mark(bench: Bench) -> None:
     assert read_row(bench).attempt == 2
 
 
-def test_failed_is_not_told_where_the_code_is_not_known(bench: Bench, told: list[str]) -> None:
+def test_failed_is_not_called_where_the_code_is_not_known(bench: Bench, told: list[str]) -> None:
     """There is no code to call."""
     bench.relayq.dispatch("nobody", job_id="mine")
     bench.run("mine")
@@ -1123,7 +1123,7 @@ def test_progress_is_written_at_most_every_two_seconds(bench: Bench) -> None:
     assert read_row(bench).progress == {"fraction": 1.0, "note": "100 %"}
 
 
-def test_progress_tells_a_handler_that_its_lease_is_lost(bench: Bench) -> None:
+def test_progress_raises_when_the_lease_is_lost(bench: Bench) -> None:
     """It may stop: what it does is not wanted any more."""
     answers: list[bool] = []
 

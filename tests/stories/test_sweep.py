@@ -561,7 +561,7 @@ def test_only_the_queues_asked_for_are_swept(bench: Bench) -> None:
 # --- what listeners hear ---
 
 
-def test_a_release_is_told_as_a_crash_that_is_tried_again(bench: Bench, crash: Crash) -> None:
+def test_a_release_is_published_as_a_crash_that_is_tried_again(bench: Bench, crash: Crash) -> None:
     """Metrics count it with the failures."""
     from relayq_core.events.listeners import events
 

@@ -78,7 +78,7 @@ def test_a_retry_and_a_redrive_keep_it(bench: Bench, inside: Inside) -> None:
     assert redriven.trace_id == REQUEST
 
 
-def test_a_job_that_a_handler_dispatches_bears_the_trace_of_the_first(bench: Bench, inside: Inside) -> None:
+def test_a_job_that_a_handler_dispatches_has_the_trace_of_the_first(bench: Bench, inside: Inside) -> None:
     """One search finds all that a request caused, however deep."""
 
     @job
@@ -94,7 +94,7 @@ def test_a_job_that_a_handler_dispatches_bears_the_trace_of_the_first(bench: Ben
     assert {record.trace_id for record in bench.store.jobs.values()} == {REQUEST}
 
 
-def test_a_child_of_a_job_without_a_trace_bears_that_of_the_run(bench: Bench, inside: Inside) -> None:
+def test_a_child_of_a_job_without_a_trace_has_that_of_the_run(bench: Bench, inside: Inside) -> None:
     """The parent came from a laptop; the child comes from a Lambda."""
 
     @job

@@ -21,7 +21,7 @@ def define_welcome() -> None:
     def welcome(user_id: int = 7) -> None: ...
 
 
-def test_the_first_dispatch_wins_and_the_second_is_told_its_id(bench: Bench) -> None:
+def test_the_first_dispatch_wins_and_the_second_gets_its_id(bench: Bench) -> None:
     """Two clicks, one mail: the second caller gets a job to point at, and nothing is written or handed off for it."""
     first = bench.relayq.dispatch("welcome", {"user_id": 7}, unique="welcome:7", unique_for=300)
     second = bench.relayq.dispatch("welcome", {"user_id": 8}, unique="welcome:7")

@@ -170,7 +170,7 @@ def test_an_id_of_the_callers_own_is_judged_by_the_transaction(stage: Stage) -> 
         stage.bench.relayq.dispatch("depart", unique="ada", job_id="mine")
 
 
-def test_a_dispatch_without_a_key_asks_nobody(stage: Stage) -> None:
+def test_a_dispatch_without_a_key_does_not_ask_the_hint(stage: Stage) -> None:
     """A hint is about unique keys."""
     stage.dispatch(key=None, window=None)
     assert stage.hint.asked == 0

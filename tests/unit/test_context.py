@@ -92,7 +92,7 @@ def test_the_last_progress_is_always_written(desk: Desk) -> None:
     assert [report["fraction"] for report in desk.reports] == [0.97, 1.0]
 
 
-def test_progress_tells_when_the_lease_is_gone(desk: Desk) -> None:
+def test_progress_says_when_the_lease_is_gone(desk: Desk) -> None:
     """A handler that goes on is working for nothing, and may want to stop."""
     desk.lease_is_mine = False
     assert desk.context().progress(0.5) is False
@@ -114,7 +114,7 @@ def test_a_note_is_bounded_and_printable(desk: Desk) -> None:
     assert "\x1b" not in report["note"]
 
 
-def test_log_lines_of_a_handler_bear_its_job(desk: Desk, caplog: pytest.LogCaptureFixture) -> None:
+def test_log_lines_of_a_handler_name_its_job(desk: Desk, caplog: pytest.LogCaptureFixture) -> None:
     """One can then find all lines of a job, also those of the user's code."""
     with caplog.at_level(logging.INFO, "relayq"):
         desk.context().logger.info("sent %d", 3, extra={"user": 7, "attempt": "theirs"})
@@ -131,7 +131,7 @@ def test_log_lines_of_a_handler_bear_its_job(desk: Desk, caplog: pytest.LogCaptu
     }
 
 
-def test_a_job_and_its_context_bear_the_same_fields(desk: Desk) -> None:
+def test_a_job_and_its_context_have_the_same_fields(desk: Desk) -> None:
     """Lines from before, during and after the handler must be found by one search."""
     assert log_fields(desk.context()) == log_fields(a_job(attempt=2))
 

@@ -54,7 +54,7 @@ def test_a_command_that_needs_another_extra_says_which(module: str, tmp_path: Pa
     assert "Traceback" not in ran.stderr
 
 
-def test_an_old_pydantic_is_told_apart(tmp_path: Path) -> None:
+def test_an_old_pydantic_is_recognised(tmp_path: Path) -> None:
     """A function's own requirements may bring version 1 in front of the layer's."""
     old = tmp_path / "pydantic"
     old.mkdir()

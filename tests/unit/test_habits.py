@@ -73,7 +73,7 @@ _OPTIONS = {
 
 
 @pytest.mark.parametrize(("option", "says"), _OPTIONS.items())
-def test_an_option_that_dispatch_has_not_says_which_is_meant(option: str, says: str) -> None:
+def test_an_option_that_dispatch_has_not_suggests_one(option: str, says: str) -> None:
     """It stays Python's TypeError; the options that there are stand in it."""
     greet: Any = _function_job()
     greeting: Any = _class_job()(name="Ada")
@@ -91,7 +91,7 @@ def test_an_option_that_dispatch_has_not_says_which_is_meant(option: str, says: 
 
 
 @pytest.mark.parametrize(("option", "says"), _OPTIONS.items())
-def test_an_option_that_a_job_has_not_says_which_is_meant(option: str, says: str) -> None:
+def test_an_option_that_a_job_has_not_suggests_one(option: str, says: str) -> None:
     """InvalidJob for a function, which is a TypeError too; InvalidOption for a class."""
     make: Any = job
     kind: Any = type(Job)

@@ -105,7 +105,7 @@ def test_an_option_is_checked_where_the_class_is_defined(jobs: Registry, keyword
     assert not jobs
 
 
-def test_a_job_that_is_made_a_dataclass_is_told_so(jobs: Registry) -> None:
+def test_a_job_that_is_made_a_dataclass_is_refused_as_one(jobs: Registry) -> None:
     """It is a slip of a user who comes from dataclasses; pydantic's own word for it is hard to read."""
 
     @dataclasses.dataclass
@@ -136,7 +136,7 @@ def test_a_field_may_not_hide_a_method_of_the_job(field: str) -> None:
         define({"__annotations__": {field: int}})
 
 
-def test_a_field_may_bear_the_name_of_an_option() -> None:
+def test_a_field_may_have_the_name_of_an_option() -> None:
     """Options are class keywords, so that they are in no one's way."""
 
     class Announce(Job):
@@ -228,7 +228,7 @@ def test_one_half_of_a_custom_payload_is_refused(method: str) -> None:
         define({"handle": lambda self: None, method: lambda self: {}})
 
 
-def test_two_jobs_of_one_name_are_refused_naming_both_places() -> None:
+def test_two_job_classes_of_one_name_are_refused_naming_both_places() -> None:
     """One of them would never run."""
 
     class First(Job, name="same"):
@@ -244,7 +244,7 @@ def test_two_jobs_of_one_name_are_refused_naming_both_places() -> None:
     assert str(raised.value).count(__file__) == 2
 
 
-def test_a_definition_that_is_loaded_again_replaces_the_earlier(jobs: Registry) -> None:
+def test_a_job_class_that_is_loaded_again_replaces_the_earlier(jobs: Registry) -> None:
     """Reloading a module in a notebook, or running a function that defines a job twice, is no conflict."""
 
     def define(answer: int) -> type[Job]:
@@ -479,7 +479,7 @@ def test_a_decorated_handler_is_called_as_what_it_wraps() -> None:
     assert run("Timed") == "ran"
 
 
-def test_failed_is_told_the_error() -> None:
+def test_failed_gets_the_error() -> None:
     """A class that does not define it does nothing."""
     told: list[BaseException] = []
 

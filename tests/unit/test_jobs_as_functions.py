@@ -181,7 +181,7 @@ def test_annotations_may_name_what_is_defined_later(jobs: Registry) -> None:
     assert run(namespace["send"].job({"street": "x"})) == "x"
 
 
-def test_an_annotation_that_leads_nowhere_is_told() -> None:
+def test_an_annotation_that_leads_nowhere_is_reported() -> None:
     """A NameError out of typing would not say whose it is."""
 
     @job
@@ -322,14 +322,14 @@ def test_more_waits_than_retries_are_warned_of() -> None:
         job(max_attempts=2, backoff=[1, 2, 3])(a_function)
 
 
-def test_two_jobs_of_one_name_are_refused_naming_both_places() -> None:
+def test_two_job_functions_of_one_name_are_refused_naming_both_places() -> None:
     """One of them would never run."""
     job(name="same")(a_function)
     with pytest.raises(DuplicateJobName, match=r"a_function in .* and another_function in "):
         job(name="same")(another_function)
 
 
-def test_a_definition_that_is_loaded_again_replaces_the_earlier() -> None:
+def test_a_job_function_that_is_loaded_again_replaces_the_earlier() -> None:
     """As when a module is reloaded."""
 
     def define(answer: int) -> None:
@@ -386,7 +386,7 @@ def test_an_async_function_is_a_job_too() -> None:
     assert asyncio.run(run(send.job("x"))) == "x"
 
 
-def test_failed_is_told_and_does_nothing() -> None:
+def test_failed_is_called_and_does_nothing() -> None:
     """A function has none; the runner need not know."""
     made = job(a_function)
     built, _ = made.__relayq_type__.build("{}")

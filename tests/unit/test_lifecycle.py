@@ -206,7 +206,7 @@ def test_the_longest_timeout_is_that_of_all_jobs_or_none(
     assert bounds.find_longest_timeout(types, policy(timeout_ms=by_settings)).of_all == longest
 
 
-def test_the_claim_of_an_exhausted_job_is_not_counted() -> None:
+def test_a_claim_of_an_exhausted_job_keeps_its_attempt() -> None:
     """It starts no handler: it only calls failed() and buries."""
     assert leases.claim(a_job(attempt=3, exhausted=True), a_lease()).attempt == 3
 
@@ -309,7 +309,7 @@ def test_no_handler_outlives_its_lease(
         (604_800_000, True, None, True),
     ],
 )
-def test_a_timeout_that_can_never_fit_is_told_in_words(
+def test_a_timeout_that_can_never_fit_is_refused_in_words(
     timeout_ms: int | None, own: bool, whole_ms: int | None, fits: bool
 ) -> None:
     """Such a job would be stopped at every attempt; the settings' default alone is no such promise.
@@ -425,7 +425,7 @@ def test_a_snooze_uses_up_no_attempt() -> None:
 
 
 @given(attempt=st.integers(1, 5), most=st.integers(1, 5), final=st.booleans(), wait=st.none() | st.floats(0, 100))
-def test_failed_is_told_exactly_when_the_job_is_buried(
+def test_failed_is_called_exactly_when_the_job_is_buried(
     attempt: int, most: int, final: bool, wait: float | None
 ) -> None:
     """It is asked before the settle: the two must agree."""
@@ -434,7 +434,7 @@ def test_failed_is_told_exactly_when_the_job_is_buried(
 
 
 @pytest.mark.parametrize("outcome", [Succeeded(), Snoozed(5)])
-def test_failed_is_not_told_of_what_is_no_failure(outcome: AttemptOutcome) -> None:
+def test_failed_is_not_called_for_what_is_no_failure(outcome: AttemptOutcome) -> None:
     """That holds at the last attempt too."""
     assert not settling.will_bury(a_claimed_job(attempt=3), outcome, LIMITS)
 
@@ -493,7 +493,7 @@ def test_a_cancelled_job_can_be_seen_for_a_while_even_if_nothing_is_retained() -
     assert after.expires_at > NOW // 1000
 
 
-def test_a_name_nobody_knows_is_given_back_uncounted() -> None:
+def test_an_unknown_name_is_given_back_uncounted() -> None:
     """A deploy may be under way: it is tried again in a minute."""
     settlement = settling.give_back(a_claimed_job(attempt=2), POLICY, now=NOW)
     assert settlement is not None
@@ -525,7 +525,7 @@ def test_a_reason_of_relayqs_own_buries_with_that_reason() -> None:
     assert settlement.after.errors == [{"attempt": 1, "at": NOW, "error": "UnknownJob"}]
 
 
-def test_a_redriven_job_begins_anew_under_its_own_id() -> None:
+def test_a_redriven_job_begins_again_under_its_own_id() -> None:
     """Its attempt is 0 and its history stays; nothing of its former end is left."""
     failed = settle(
         a_claimed_job(attempt=3, progress_json="{}", unknown_since=1, cancel_requested_at=1, exhausted=True),
@@ -617,7 +617,7 @@ def test_a_crash_spends_its_attempt_and_waits_for_the_backoff() -> None:
     )
 
 
-def test_the_crash_of_the_last_attempt_still_lets_failed_be_told() -> None:
+def test_the_crash_of_the_last_attempt_still_lets_failed_be_called() -> None:
     """At once, by a claim that starts no handler."""
     settlement = sweeping.release(a_claimed_job(attempt=3), POLICY, token="sweep-1", now=NOW, draw=0.5)
     assert (settlement.transition, settlement.after.exhausted, settlement.after.available_at) == (
@@ -628,7 +628,7 @@ def test_the_crash_of_the_last_attempt_still_lets_failed_be_told() -> None:
     assert leases.claim(settlement.after, a_lease()).attempt == 3
 
 
-def test_a_crash_while_failed_was_told_buries_the_job() -> None:
+def test_a_crash_during_failed_buries_the_job() -> None:
     """It keeps the error of its last attempt: failed() may not be called twice."""
     job = a_claimed_job(attempt=3, max_attempts=3, exhausted=True, error="JobCrashed: attempt 3", errors_json="[1]")
     settlement = sweeping.release(job, POLICY, token="sweep-1", now=NOW, draw=0.5)

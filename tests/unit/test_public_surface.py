@@ -48,7 +48,7 @@ def test_the_names_of_the_promise_are_public() -> None:
     assert set(promised.split()) <= set(relayq_core.__all__)
 
 
-def test_no_module_bears_a_public_name() -> None:
+def test_no_module_has_a_public_name() -> None:
     """`relayq_core/job.py` would replace the decorator as soon as it was imported."""
     modules = {module.name for module in pkgutil.iter_modules(relayq_core.__path__)}
     assert modules & set(relayq_core.__all__) == set()

@@ -85,7 +85,7 @@ def test_a_unique_key_of_any_length_fits_a_dynamodb_key(key: str) -> None:
     assert len(build_unique_pk("n" * 128, key).encode()) <= 1024
 
 
-def test_long_keys_are_told_apart_by_their_hash() -> None:
+def test_long_keys_are_distinguished_by_their_hash() -> None:
     """Cutting would make one key of two."""
     assert build_unique_pk("a", "k" * 5000 + "1") != build_unique_pk("a", "k" * 5000 + "2")
 

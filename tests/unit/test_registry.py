@@ -82,7 +82,7 @@ def test_a_module_that_breaks_fails_the_import(write: Write, broken: str) -> Non
 
 
 @pytest.mark.parametrize("broken", ["shop_jobs/__init__.py", "shop_jobs/deep/__init__.py", "shop_jobs/mail.py"])
-def test_a_missing_dependency_is_told_as_what_it_is(write: Write, broken: str) -> None:
+def test_a_missing_dependency_is_reported_as_what_it_is(write: Write, broken: str) -> None:
     """It is the dependency that is missing, not the job module."""
     write("shop_jobs/__init__.py", "")
     write("shop_jobs/deep/__init__.py", "")
@@ -100,7 +100,7 @@ def test_a_module_that_is_not_there_is_a_matter_of_settings(write: Write, name: 
     assert "Python looks in: " in str(raised.value)
 
 
-def test_two_jobs_of_one_name_are_refused_naming_both_places(write: Write, tmp_path: Path) -> None:
+def test_two_modules_that_define_one_name_are_refused_naming_both(write: Write, tmp_path: Path) -> None:
     """One of them would never run."""
     write("shop_jobs/a.py", A_JOB.format(name="send"))
     write("shop_jobs/b.py", A_JOB.format(name="send"))
@@ -137,7 +137,7 @@ def test_importing_twice_changes_nothing(write: Write, jobs: Registry) -> None:
     assert sorted(jobs) == ["mail"]
 
 
-def test_a_name_nobody_registered_is_told_with_what_there_is() -> None:
+def test_an_unregistered_name_is_reported_with_what_there_is() -> None:
     """A typing error is the likeliest cause."""
     told = str(UnknownJob("send_emial", ["send_email", "report"]))
     assert told == "no job named 'send_emial'. Did you mean \"send_email\"? Registered: report, send_email"

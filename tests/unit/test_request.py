@@ -155,7 +155,7 @@ def test_a_name_that_cannot_be_one_is_refused() -> None:
         resolve_request("send email", None, Registry())
 
 
-def test_what_a_job_function_returned_is_told_from_its_name() -> None:
+def test_the_result_of_a_job_function_is_distinguished_from_its_name() -> None:
     """dispatch(greet(name="x")) has run the job here, and dispatches its result."""
     with pytest.raises(InvalidOption, match=r"got 'Hello, x!'. If a job function returned it: dispatch\(function.job"):
         resolve_request("Hello, x!", None, Registry())

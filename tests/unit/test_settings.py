@@ -248,7 +248,7 @@ def test_without_an_environment_the_process_environment_is_read(monkeypatch: pyt
     assert Settings.from_environ().jobs_table == "from-here"
 
 
-def test_what_is_needed_and_not_set_is_told_with_where_to_find_it() -> None:
+def test_a_missing_setting_is_named_with_where_to_find_it() -> None:
     """The first thing that goes wrong for everybody."""
     settings = Settings(jobs_table="jobs")
     assert settings.needed("jobs_table") is settings

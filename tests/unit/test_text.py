@@ -116,7 +116,7 @@ def test_a_text_far_over_its_limit_is_bounded_whatever_it_is_made_of(char: str) 
     assert len(cut(char * 100_000, 500).encode()) <= 500
 
 
-def test_an_error_is_told_with_its_kind_its_message_and_where() -> None:
+def test_an_error_is_described_by_its_kind_its_message_and_its_place() -> None:
     """That is what an operator reads in the failed table."""
     told = describe_error(raised(ValueError("no such user")), 1000)
     first, frame = told.splitlines()
@@ -162,7 +162,7 @@ ValidationErrorOfMine.__name__ = "ValidationError"
 
 
 @pytest.mark.parametrize("error", [Unprintable(), NotText(), ValidationErrorOfMine(), Exception(), SystemExit(3)])
-def test_no_exception_is_so_odd_that_it_cannot_be_told(error: BaseException) -> None:
+def test_no_exception_is_too_odd_to_be_described(error: BaseException) -> None:
     """Recording an error must never become an error: the job would never be settled."""
     name = type(error).__name__
     assert describe_error(raised(error), 1000).startswith((f"{name}: ", f"{name}\n"))
@@ -175,7 +175,7 @@ class Login(BaseModel):
     password: int
 
 
-def test_a_validation_error_is_told_without_its_input() -> None:
+def test_a_validation_error_is_shown_without_its_input() -> None:
     """pydantic prints the input; passwords would stand in the table and in the logs."""
     with pytest.raises(ValidationError) as caught:
         Login.model_validate({"password": "hunter2"})
@@ -190,7 +190,7 @@ def deep(n: int) -> Any:
     return deep(n - 1) if n else 1 / 0
 
 
-def test_only_the_innermost_frames_are_told() -> None:
+def test_only_the_innermost_frames_are_shown() -> None:
     """The place where it broke says more than how one got there, and a recursion has a thousand frames."""
     with pytest.raises(ZeroDivisionError) as caught:
         deep(50)
@@ -232,7 +232,7 @@ def _lines(error: BaseException, limit: int = 8192) -> list[str]:
     return [line for line in describe_error(error, limit).splitlines() if not line.startswith("  at ")]
 
 
-def test_what_an_error_was_raised_from_is_told_with_it() -> None:
+def test_the_cause_of_an_error_is_shown_with_it() -> None:
     """A developer who wraps errors wants to see what is in the wrapping."""
     error = _raised_from(KeyError("customer_id"))
     told = describe_error(error, 8192).splitlines()
@@ -243,7 +243,7 @@ def test_what_an_error_was_raised_from_is_told_with_it() -> None:
     assert locate_error(error).endswith(" in _raised_from; caused by KeyError: 'customer_id'")
 
 
-def test_what_was_being_handled_is_told_unless_it_is_hidden() -> None:
+def test_the_error_that_was_being_handled_is_shown_unless_it_is_hidden() -> None:
     """As in Python's own traceback."""
     error = _raised_while_handling(KeyError("customer_id"))
     assert _lines(error) == ["LookupError: no such customer", "while handling KeyError: 'customer_id'"]
@@ -251,7 +251,7 @@ def test_what_was_being_handled_is_told_unless_it_is_hidden() -> None:
     assert _lines(error) == ["LookupError: no such customer"]
 
 
-def test_notes_are_told_of_each_error_of_the_chain() -> None:
+def test_notes_are_shown_of_each_error_of_the_chain() -> None:
     """`add_note` is how one says in which file and line it was."""
     cause = KeyError("customer_id")
     cause.add_note("column 3")
@@ -265,7 +265,7 @@ def test_notes_are_told_of_each_error_of_the_chain() -> None:
     ]
 
 
-def test_the_members_of_a_group_are_told_each_with_its_cause() -> None:
+def test_the_members_of_a_group_are_shown_each_with_its_cause() -> None:
     """A TaskGroup says of itself only that something is wrong."""
     member = _raised_from(KeyError("customer_id"))
     group = ExceptionGroup("several", [member, ExceptionGroup("inner", [ValueError("deep")])])
@@ -296,7 +296,7 @@ def test_a_long_message_leaves_room_for_its_cause_and_a_long_chain_for_the_messa
     assert told.startswith("ValueError: first")
 
 
-def test_causes_that_go_round_are_told_once_each() -> None:
+def test_causes_that_go_round_are_shown_once_each() -> None:
     """Two that point at each other have no end."""
     one, two = ValueError("one"), KeyError("two")
     one.__cause__, two.__context__ = two, one

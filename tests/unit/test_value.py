@@ -84,7 +84,7 @@ def test_it_matches_by_place() -> None:
             assert (x, y) == (3, 4)
 
 
-def test_it_is_a_dataclass_to_whoever_asks() -> None:
+def test_a_value_is_a_dataclass_to_code_that_asks() -> None:
     point = Point(1, note="n")
     assert dataclasses.is_dataclass(point)
     assert dataclasses.asdict(point) == {"x": 1, "y": 2, "note": "n"}
@@ -130,7 +130,7 @@ def test_it_is_copied_and_pickled() -> None:
     assert copy.copy(point) == copy.deepcopy(point) == pickle.loads(pickle.dumps(point)) == point
 
 
-def test_dispatch_is_at_hand_without_dataclasses() -> None:
+def test_importing_dispatch_does_not_load_dataclasses() -> None:
     """What logging itself loads does not count: since Python 3.14 that is both, by way of traceback's colours."""
     code = "import sys, logging; before = {*sys.modules}; import relayq_core; relayq_core.dispatch"
     loaded = subprocess.run(

@@ -302,7 +302,7 @@ def test_a_mutant_finds_the_line_that_it_breaks(name: str, tmp_path: Path) -> No
     assert mutant.instead in copy.read_text()
 
 
-def test_a_story_tells_how_to_run_it_again() -> None:
+def test_a_story_says_how_to_run_it_again() -> None:
     """The story shows all that is known of the job, in the order of time."""
     told = sound().story("j1").splitlines()
     assert told[0] == "job j1"

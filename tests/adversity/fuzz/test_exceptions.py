@@ -43,7 +43,7 @@ def _is_fit_to_be_stored(text: str | None, limit: int) -> bool:
 
 
 @evil
-def test_whatever_an_exception_is_it_is_told_in_bounds(make: Callable[[], BaseException]) -> None:
+def test_every_exception_is_described_within_bounds(make: Callable[[], BaseException]) -> None:
     """It is about to be written to the table, and nothing else will be said about it."""
     error = make()
     assert _is_fit_to_be_stored(unharmed(lambda: describe_error(error, ERROR_BYTES)), ERROR_BYTES)

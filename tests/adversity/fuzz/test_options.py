@@ -198,7 +198,7 @@ def test_a_payload_arrives_as_it_was_given_or_is_refused(value: Any) -> None:
 
 @given(st.dictionaries(st.text(st.characters(categories=None), max_size=5), plain, max_size=3))
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=300, deadline=None)
-def test_a_payload_for_a_job_that_is_not_at_hand_is_kept_or_refused(payload: dict[str, Any]) -> None:
+def test_a_payload_for_a_job_whose_code_is_elsewhere_is_kept_or_refused(payload: dict[str, Any]) -> None:
     """The caller has none of its code: JSON is all that can be checked, and JSON it is."""
     made = _accepted(lambda bench: bench.relayq.dispatch("elsewhere", payload))
     if made is not None:

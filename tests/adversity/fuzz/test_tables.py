@@ -137,7 +137,7 @@ def _only_what_is_documented(ask: Callable[[], object]) -> None:
 
 
 @pytest.mark.parametrize("attribute", sorted({*(name for name, _ in ATTRIBUTES.values()), "due_shard"}))
-def test_no_value_of_any_attribute_harms_anybody(
+def test_no_value_of_any_attribute_harms_a_reader(
     attribute: str, tables: Tables, relayq: RelayQ, clock: ManualClock, handoff: RecordingHandoff, tried: list[int]
 ) -> None:
     """The sweeper reaches the jobs behind such rows, tick for tick; a runner ends quietly; operators get an answer."""

@@ -123,7 +123,7 @@ _SETTINGS = Settings(
 )
 
 
-def test_nobody_is_kept_alive_for_the_sake_of_a_fork() -> None:
+def test_no_client_is_kept_alive_for_the_sake_of_a_fork() -> None:
     """A process may make any number of them."""
     relayq = RelayQ(_SETTINGS)
     kept = [weakref.ref(part) for part in (relayq, relayq.handoff, relayq.hint, relayq._publisher, relayq.http_tokens)]
@@ -132,7 +132,7 @@ def test_nobody_is_kept_alive_for_the_sake_of_a_fork() -> None:
     assert [ref() for ref in kept] == [None] * len(kept)
 
 
-def test_a_child_begins_anew_with_all_that_connects() -> None:
+def test_a_child_begins_again_with_all_that_connects() -> None:
     """Locks that another thread of the parent held are free; clients and pools are the child's own."""
     relayq = RelayQ(_SETTINGS)
     handoff, hint = relayq.handoff, relayq.hint

@@ -405,7 +405,7 @@ def test_the_path_of_a_handoff_is_that_path(api: Api, path: str) -> None:
     assert api.lambda_.invoked == []
 
 
-def test_a_runner_that_cannot_be_invoked_is_told_and_logged(api: Api) -> None:
+def test_a_runner_that_cannot_be_invoked_is_reported_and_logged(api: Api) -> None:
     """The caller takes it for a maybe, the sweeper starts the job."""
     api.lambda_.error = ConnectionError("throttled")
     assert api.ask("POST", "/_relayq/run", {"job_id": "job-1"})[0] == 503
@@ -416,7 +416,7 @@ def test_a_runner_that_cannot_be_invoked_is_told_and_logged(api: Api) -> None:
 
 
 @pytest.mark.parametrize(("method", "path"), ROUTES)
-def test_another_method_is_told_which_one_is_right(api: Api, method: str, path: str) -> None:
+def test_another_method_is_answered_with_the_right_one(api: Api, method: str, path: str) -> None:
     """405 and Allow; every route is in the table that this comes from."""
     right = {"GET", "HEAD"} if method == "GET" else {method}
     for wrong in {"GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS", "TRACE"} - right:
@@ -445,7 +445,7 @@ def test_head_is_get_without_its_body(api: Api, spelling: str) -> None:
         {},
     ],
 )
-def test_an_event_of_another_kind_is_told_what_is_read_here(api: Api, event: dict[str, Any]) -> None:
+def test_an_event_of_another_kind_is_answered_with_what_is_read_here(api: Api, event: dict[str, Any]) -> None:
     """A REST API or a load balancer in front is a mistake of the deployment, and no defect."""
     answer = api.raw({**event, "headers": {"x-relayq-token": TOKEN}})
     assert answer["statusCode"] == 400
@@ -539,7 +539,7 @@ def test_a_dispatch_that_cannot_be_is_refused_with_its_sentence(api: Api, case: 
     assert api.relayq.queues() == []
 
 
-def test_a_misspelt_field_is_told_the_nearest(api: Api) -> None:
+def test_a_misspelt_field_is_refused_with_the_nearest(api: Api) -> None:
     """As everywhere."""
     assert 'Did you mean "queue"?' in api.ask("POST", "/jobs", {"name": "x", "quue": "emails"})[1]["message"]
 
@@ -718,7 +718,7 @@ def test_the_header_does_not_open_the_dashboard(api: Api, address: str) -> None:
     assert (answer["statusCode"], answer["headers"]["Location"]) == (303, "/dashboard/login")
 
 
-def test_a_function_without_a_token_has_a_dashboard_that_nobody_can_open(load: Load) -> None:
+def test_a_function_without_a_token_has_a_dashboard_that_cannot_be_opened(load: Load) -> None:
     """Closed, not open."""
     closed = load(RELAYQ_HTTP_TOKEN="")
     for token in ("", TOKEN):
@@ -745,7 +745,7 @@ def test_changes_are_allowed_by_a_setting_alone(load: Load, mode: str, status: i
     assert (api.relayq.store.get_failed("job-1") is None) == (mode == "write")
 
 
-def test_whoever_dispatches_does_not_wait_for_templates() -> None:
+def test_a_dispatch_does_not_wait_for_templates() -> None:
     """Jinja is imported with the first screen, and not before."""
     script = "import sys, relayq_core.handlers.api; sys.exit('jinja2' in sys.modules)"
     environ = {"RELAYQ_JOBS_TABLE": "a", "RELAYQ_FAILED_TABLE": "b", "RELAYQ_RUNNER_FUNCTION": "c"}

@@ -79,7 +79,7 @@ def test_an_unknown_id_exits_4(relayq: Relayq) -> None:
         assert "there is no job '01NOWHERE'" in ran.err
 
 
-def test_a_job_that_nobody_has_ended_exits_5(relayq: Relayq) -> None:
+def test_a_job_that_has_not_ended_exits_5(relayq: Relayq) -> None:
     """--wait gives up, the job does not."""
     ran = relayq("dispatch", "send_email", "--wait", "0.2")
     assert ran.code == 5
@@ -167,7 +167,7 @@ def test_a_duplicate_prints_the_first_jobs_id(relayq: Relayq) -> None:
         ([], "Missing argument 'NAME'"),
     ],
 )
-def test_a_mistyped_dispatch_is_told_in_a_sentence(relayq: Relayq, argv: list[str], sentence: str) -> None:
+def test_a_mistyped_dispatch_is_refused_in_a_sentence(relayq: Relayq, argv: list[str], sentence: str) -> None:
     """Nothing is dispatched."""
     ran = relayq("dispatch", *argv)
     assert ran.code == 2
@@ -175,7 +175,7 @@ def test_a_mistyped_dispatch_is_told_in_a_sentence(relayq: Relayq, argv: list[st
     assert relayq("queues", "--json").json["queues"] == []
 
 
-def test_the_payload_is_checked_where_the_jobs_code_is_at_hand(project: Relayq) -> None:
+def test_the_payload_is_checked_where_the_jobs_code_is_there(project: Relayq) -> None:
     """The mistake is found before the job is written, and its type's options count."""
     wrong = project("dispatch", "cli.greet", '{"nam": "Ada"}')
     assert (wrong.code, "field 'nam': the job has no such field" in wrong.err) == (1, True)
@@ -203,7 +203,7 @@ def test_a_queue_that_is_not_the_jobs_own_is_warned_of(project: Relayq) -> None:
     assert project("dispatch", "cli.stumble", "--queue", "default").err == ""
 
 
-def test_a_job_that_no_runner_was_told_of_is_said_to_start_when_it_will(relayq: Relayq) -> None:
+def test_a_job_without_a_handoff_is_said_to_start_when_it_will(relayq: Relayq) -> None:
     """A job without a delay has no time that comes."""
     assert relayq("dispatch", "x").out.endswith("dispatched; the sweeper starts it\n")
     assert relayq("dispatch", "x", "--delay", "5m").out.endswith("the sweeper starts it when it is due\n")
@@ -237,7 +237,9 @@ def test_shared_options_count_within_a_groups_name_too(relayq: Relayq) -> None:
     assert relayq("failed").code == 2
 
 
-def test_a_dispatch_with_nobody_to_hand_it_to_is_refused_first(relayq: Relayq, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_dispatch_without_a_runner_to_hand_it_to_is_refused_first(
+    relayq: Relayq, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A forgotten setting is found before anything is written."""
     monkeypatch.delenv("RELAYQ_HANDOFF")
     ran = relayq("dispatch", "x")
@@ -300,7 +302,7 @@ def test_run_of_an_unknown_name_leaves_the_job_alone(project: Relayq) -> None:
     assert project("status", job_id, "--json").json["status"] == "pending"
 
 
-def test_job_modules_that_do_not_import_are_told_in_a_sentence(
+def test_job_modules_that_do_not_import_are_reported_in_a_sentence(
     relayq: Relayq, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The user's own mistake is named, without a traceback."""
@@ -371,7 +373,7 @@ def test_a_status_that_cannot_be_listed_is_refused(relayq: Relayq) -> None:
     assert "expected pending, processing, retrying, got 'failed' (`relayq failed list` lists those)" in ran.err
 
 
-def test_an_unknown_queue_is_told_with_the_known_ones(relayq: Relayq) -> None:
+def test_an_unknown_queue_is_reported_with_the_known_ones(relayq: Relayq) -> None:
     """A typing mistake does not look like an empty queue."""
     dispatched(relayq, "x", "--queue", "emails")
     for argv in (("list",), ("failed", "list"), ("sweep",)):
@@ -485,7 +487,7 @@ def test_a_failed_job_is_listed_shown_redriven_and_forgotten(project: Relayq) ->
         ([3, 1, 2, 3], 2, Status.COMPLETED, [1, 4]),
     ],
 )
-def test_status_says_where_the_attempts_begin_to_count_anew(
+def test_status_says_where_the_attempts_begin_to_count_again(
     failed: list[int], attempt: int, status: Status, told: list[int], capsys: pytest.CaptureFixture[str]
 ) -> None:
     """`attempts 1/3` above a failed third one would be a riddle."""
@@ -496,7 +498,7 @@ def test_status_says_where_the_attempts_begin_to_count_anew(
     assert places == told
 
 
-def test_a_result_that_is_not_kept_is_told_with_its_job(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_result_that_is_not_kept_is_reported_with_its_job(capsys: pytest.CaptureFixture[str]) -> None:
     """The handler's return value is looked for, and a log line is far away."""
     job = a_job(status=Status.COMPLETED, result_problem="40000 bytes, the limit is 32768")
     show_job(job, 0)
@@ -529,7 +531,7 @@ def test_a_dry_sweep_says_what_a_real_one_then_does(relayq: Relayq) -> None:
 # --- tables ---
 
 
-def test_tables_are_created_once_and_deleted_only_when_told_to(
+def test_tables_are_created_once_and_deleted_only_on_request(
     relayq: Relayq, aws: EmbeddedAws, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """On whatever endpoint the environment names; ended rows expire there."""
@@ -557,7 +559,7 @@ def test_a_service_endpoint_of_its_own_is_used_for_tables(relayq: Relayq, monkey
 # --- settings ---
 
 
-def test_a_missing_setting_is_told_with_what_to_do(relayq: Relayq, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_setting_is_reported_with_what_to_do(relayq: Relayq, monkeypatch: pytest.MonkeyPatch) -> None:
     """The first thing a stranger meets."""
     monkeypatch.delenv("RELAYQ_JOBS_TABLE")
     ran = relayq("queues")
@@ -733,7 +735,7 @@ def test_a_stack_names_the_tables_and_the_runner(relayq: Relayq, monkeypatch: py
 
 
 @pytest.mark.usefixtures("relayq", "cloudformation")
-def test_a_stack_that_is_none_of_ours_is_told_in_a_sentence(relayq: Relayq) -> None:
+def test_a_foreign_stack_is_reported_in_a_sentence(relayq: Relayq) -> None:
     """A typing mistake or a foreign stack does not end in a traceback."""
     missing = relayq("queues", "--stack", "nope")
     assert (missing.code, "there is no stack 'nope'" in missing.err) == (1, True)
@@ -741,7 +743,7 @@ def test_a_stack_that_is_none_of_ours_is_told_in_a_sentence(relayq: Relayq) -> N
     assert "stack 'other' has no output JobsTableName" in foreign.err
 
 
-def test_a_profile_that_is_not_configured_is_told_in_a_sentence(relayq: Relayq) -> None:
+def test_a_profile_that_is_not_configured_is_reported_in_a_sentence(relayq: Relayq) -> None:
     """The keys of the environment do not silently stand in for it."""
     ran = relayq("queues", "--profile", "nope")
     assert (ran.code, "The config profile (nope) could not be found" in ran.err) == (1, True)

@@ -161,7 +161,7 @@ def test_the_jobs_that_newcomers_have_run_in_it(tmp_path: Path) -> None:
         assert ["SendInvoice" in line["message"] for line in warned] == [True], warned
 
 
-def test_a_folder_without_jobs_is_told_what_to_do(tmp_path: Path) -> None:
+def test_a_folder_without_jobs_gets_advice(tmp_path: Path) -> None:
     """In a sentence, with the command that makes the first one."""
     told = refused(tmp_path, RELAYQ_JOB_MODULES="my_jobs")
     assert "there is no module 'my_jobs' here" in told
@@ -189,7 +189,7 @@ def test_its_dashboard_has_a_form_for_each_job_as_it_is_now(dev: Dev) -> None:
     assert "welcome" in jobs()
 
 
-def test_a_port_that_is_taken_is_told(dev: Dev, tmp_path_factory: pytest.TempPathFactory) -> None:
+def test_a_port_that_is_taken_is_reported(dev: Dev, tmp_path_factory: pytest.TempPathFactory) -> None:
     """The message says how to get out of it."""
     ready = dev.until(lambda line: line["event"] == "ready")
     port = ready["environment"]["AWS_ENDPOINT_URL"].rpartition(":")[2]
@@ -211,7 +211,7 @@ def test_a_second_one_in_the_same_folder_is_refused_and_the_first_goes_on(dev: D
     dev.until(lambda line: line["event"] == "completed")
 
 
-def test_a_process_that_dies_is_told_with_its_job(tmp_path: Path) -> None:
+def test_a_process_that_dies_is_reported_with_its_job(tmp_path: Path) -> None:
     """As a warning, with the job's name: what it had begun is the sweeper's to find."""
     (tmp_path / "jobs").mkdir()
     (tmp_path / "jobs/fatal.py").write_text(
@@ -259,7 +259,7 @@ def test_files_that_are_written_made_or_deleted_are_seen_once(tmp_path: Path) ->
     assert watcher.list_changes() == []
 
 
-def test_a_syntax_error_is_told_with_its_line(tmp_path: Path) -> None:
+def test_a_syntax_error_is_shown_with_its_line(tmp_path: Path) -> None:
     """As Python shows it, on one's own screen."""
     path = tmp_path / "bad.py"
     path.write_text("a = 1\nif a\n")

@@ -368,7 +368,7 @@ def test_the_rights_that_it_needs_are_documented() -> None:
     assert [action for action in ACTIONS.values() if f"`{action}`" not in page] == []
 
 
-def test_an_error_of_another_kind_is_told_as_it_is(relayq: Relayq, stack: Aws) -> None:
+def test_an_error_of_another_kind_is_shown_as_it_is(relayq: Relayq, stack: Aws) -> None:
     """An emulator knows less than AWS."""
     tell(stack, simulate_principal_policy="InvalidAction")
     ran = relayq("doctor", "--stack", "relayq", "--json")
@@ -377,7 +377,7 @@ def test_an_error_of_another_kind_is_told_as_it_is(relayq: Relayq, stack: Aws) -
     assert finding["fix"] == ""
 
 
-def test_the_longest_timeout_of_the_jobs_at_hand_counts(
+def test_the_longest_timeout_of_the_registered_jobs_counts(
     relayq: Relayq, stack: Aws, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A job of fourteen minutes fits no runner that may first sleep one."""
@@ -409,7 +409,7 @@ def test_the_doctor_needs_a_stack(relayq: Relayq) -> None:
     assert (ran.code, "say which stack: --stack NAME" in ran.err) == (2, True)
 
 
-def test_a_stack_that_is_none_of_ours_is_told(relayq: Relayq, stack: Aws) -> None:
+def test_a_foreign_stack_is_reported(relayq: Relayq, stack: Aws) -> None:
     """Another stack's name is soon typed."""
     told = {"StackName": "x", "CreationTime": datetime(2026, 1, 1, tzinfo=UTC), "StackStatus": "CREATE_COMPLETE"}
     stack.answers("cloudformation", "describe_stacks", {"Stacks": [told]})

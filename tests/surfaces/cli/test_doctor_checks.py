@@ -222,7 +222,9 @@ BAD: list[tuple[str, dict[str, Any], str, str]] = [
 
 
 @pytest.mark.parametrize(("check", "changes", "found", "fix"), BAD, ids=[f"{row[0]}: {row[2][:40]}" for row in BAD])
-def test_what_is_wrong_is_told_with_its_fix(check: str, changes: dict[str, Any], found: str, fix: str) -> None:
+def test_what_is_wrong_with_a_stack_is_reported_with_its_fix(
+    check: str, changes: dict[str, Any], found: str, fix: str
+) -> None:
     """Only what rests on the same fact is reported beside it."""
     finding = found_by(check, replace(GOOD, **changes))
     assert finding.verdict is Verdict.WRONG
@@ -262,13 +264,13 @@ def test_what_may_not_be_read_is_unknown_and_names_the_right_that_is_missing() -
     assert finding.fix == "grant yourself some:Action, and run the doctor again"
 
 
-def test_what_is_wrong_with_one_is_told_though_the_other_cannot_be_read() -> None:
+def test_what_is_wrong_with_one_is_reported_though_the_other_cannot_be_read() -> None:
     """The facts that there are count."""
     facts = replace(GOOD, runner=replace(RUNNER, invokes=Invokes()), sweeper=_BLIND_FUNCTION)
     assert found_by("Lambda's own retries", facts).verdict is Verdict.WRONG
 
 
-def test_without_job_code_at_hand_the_runners_timeout_is_good_with_a_caveat() -> None:
+def test_without_job_code_the_runners_timeout_is_good_with_a_caveat() -> None:
     """It says what it could not compare."""
     finding = found_by("runner timeout", replace(GOOD, longest_timeout=None))
     assert (finding.verdict, "found no job with a timeout" in finding.found) == (Verdict.OK, True)

@@ -145,7 +145,7 @@ def test_nothing_is_overwritten(folder: Path, capsys: pytest.CaptureFixture[str]
     assert (folder / "tests/test_send_invoice.py").read_text() == "# mine\n"
 
 
-def test_a_name_that_is_taken_is_told_with_its_place(
+def test_a_name_that_is_taken_is_reported_with_its_place(
     folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Two jobs of one name would fail the runner's start."""
@@ -217,7 +217,9 @@ def _names_in(text: str) -> set[str]:
     )
 
 
-def test_a_name_that_is_too_long_for_a_file_is_told_so(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_name_that_is_too_long_for_a_file_is_refused_as_such(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     """The message is not the system's own."""
     assert main(["make-job", "a" * 300]) == 2
     assert "choose a name of at most 100 letters" in capsys.readouterr().err
@@ -231,14 +233,14 @@ def test_the_conftest_it_writes_says_no_more_than_it_needs(folder: Path) -> None
     assert "sys.path.insert(0, str(Path(__file__).parents[1]))" in (folder / "tests/conftest.py").read_text()
 
 
-def test_what_to_do_next_is_told_in_the_order_to_do_it(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_next_steps_are_shown_in_the_order_to_do_them(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Without the lines of `relayq dev` a dispatch leads to AWS, or nowhere."""
     assert main(["make-job", "send_reminder"]) == 0
     told = capsys.readouterr().out
     assert told.index("relayq dev ") < told.index(". .relayq/dev.env") < told.index("relayq dispatch send_reminder")
 
 
-def test_a_name_of_pythons_own_is_told_so() -> None:
+def test_a_name_of_pythons_own_is_refused_as_one() -> None:
     """`class` cannot be a function's name."""
     with pytest.raises(InvalidOption, match="Python keyword"):
         parse_names("class")

@@ -67,7 +67,7 @@ def test_whatever_a_shell_knows_of_aws_its_dispatches_go_to_the_dev_it_was_point
         assert (done.stdout, done.returncode) == ("completed Hello, Ada!\n", 0), done.stderr
 
 
-def test_a_profile_that_comes_after_it_is_told_with_what_hides_it(dev: Dev) -> None:
+def test_a_profile_that_comes_after_it_is_reported_with_what_hides_it(dev: Dev) -> None:
     """The profile exists, and `aws configure list-profiles` would not help."""
     command = f". .relayq/dev.env; AWS_PROFILE=mycompany {sys.executable} -m relayq_core.cli list"
     for client in (command, f"{command.partition(' -m')[0]} -c 'import relayq_core; relayq_core.get(\"x\")'"):
@@ -151,7 +151,7 @@ def test_a_registry_without_jobs_names_the_command_that_writes_one(
     assert "relayq make-job hello" in done.stdout + done.stderr
 
 
-def test_a_setting_that_is_missing_on_ones_machine_is_told_with_relayq_dev(tmp_path: Path) -> None:
+def test_a_setting_that_is_missing_on_ones_machine_is_reported_with_relayq_dev(tmp_path: Path) -> None:
     """By Python as by the command line; but not in a Lambda, where there is none."""
     line = f"{sys.executable} -c 'import relayq_core; relayq_core.get(\"x\")'"
     assert (

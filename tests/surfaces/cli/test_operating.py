@@ -91,7 +91,7 @@ def test_clear_says_what_would_be_and_then_does_it(relayq: Relayq, store: Dynamo
     assert relayq("clear", "emails", "--yes").out == "1 running\n"
 
 
-def test_clear_does_nothing_where_nobody_can_be_asked(relayq: Relayq) -> None:
+def test_clear_does_nothing_where_it_cannot_prompt(relayq: Relayq) -> None:
     """A script has to say --yes."""
     job_id = dispatched(relayq, "greet", "--queue", "emails")
     ran = relayq("clear", "emails")

@@ -62,7 +62,7 @@ def test_a_relayq_dev_that_has_ended_is_asked_after(relayq: Relayq, nowhere: str
 
 
 @pytest.mark.parametrize("argv", [("tables", "create"), ("--stack", "foo", "list"), ("doctor", "--stack", "foo")])
-def test_no_region_is_told_with_what_to_do(
+def test_a_missing_region_is_reported_with_what_to_do(
     relayq: Relayq, monkeypatch: pytest.MonkeyPatch, argv: tuple[str, ...]
 ) -> None:
     """By every command, not by those alone that ask the tables first."""
@@ -71,7 +71,9 @@ def test_no_region_is_told_with_what_to_do(
     assert relayq(*argv).err == ("error: no AWS region is set; use --region, or set AWS_DEFAULT_REGION\n")
 
 
-def test_a_profile_that_is_not_there_is_told_with_what_to_do(relayq: Relayq, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_profile_that_is_not_there_is_reported_with_what_to_do(
+    relayq: Relayq, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The AWS command line knows which ones there are."""
     monkeypatch.delenv("AWS_CONFIG_FILE", raising=False)
     ran = relayq("--profile", "nope", "list")
@@ -79,7 +81,7 @@ def test_a_profile_that_is_not_there_is_told_with_what_to_do(relayq: Relayq, mon
     assert "The config profile (nope) could not be found; `aws configure list-profiles` tells" in ran.err
 
 
-def test_all_settings_that_a_command_lacks_are_told_at_once(relayq: Relayq, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_all_settings_that_a_command_lacks_are_named_at_once(relayq: Relayq, monkeypatch: pytest.MonkeyPatch) -> None:
     """They are not reported one after the other; and what a running `relayq dev` has written gives them all."""
     for name in ("RELAYQ_JOBS_TABLE", "RELAYQ_FAILED_TABLE", "RELAYQ_HANDOFF"):
         monkeypatch.delenv(name)

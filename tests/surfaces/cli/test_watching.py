@@ -159,7 +159,7 @@ def test_a_job_that_is_not_there_cannot_be_followed(relayq: Relayq) -> None:
     assert relayq("status", "01NOWHERE", "--follow").code == 4
 
 
-def test_nothing_is_followed_where_nobody_runs_it(relayq: Relayq) -> None:
+def test_nothing_is_followed_where_no_runner_runs_it(relayq: Relayq) -> None:
     """It would never end."""
     ran = relayq("--local", "status", "job-1", "--follow")
     assert (ran.code, "--follow needs a runner, and --local has none" in ran.err) == (2, True)

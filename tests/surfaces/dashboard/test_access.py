@@ -33,7 +33,7 @@ def test_without_a_session_every_screen_leads_to_the_login(world: World, address
     assert (answer.status, answer.headers["Location"], answer.html) == (303, "/dashboard/login", "")
 
 
-def test_a_page_that_refreshes_itself_is_told_to_leave(world: World) -> None:
+def test_a_page_that_refreshes_itself_is_sent_away(world: World) -> None:
     """A redirect would be followed, and the login form stand in the middle of the page."""
     answer = world.browser(logged_in=False).get("/dashboard", hx_request="true")
     assert (answer.status, answer.headers["HX-Redirect"]) == (401, "/dashboard/login")
@@ -60,7 +60,7 @@ def test_only_the_token_opens_it(world: World, given: str) -> None:
     assert not given.strip() or given not in answer.html
 
 
-def test_where_no_token_is_set_nobody_is_let_in(world: World) -> None:
+def test_without_a_token_no_one_is_let_in(world: World) -> None:
     """Closed, not open."""
     world.tokens = ()
     browser = world.browser(logged_in=False)
@@ -209,7 +209,7 @@ def test_a_read_only_dashboard_shows_no_button_that_changes_anything(world: Worl
     assert "<button" not in browser.get("/dashboard/failed").html.partition("failed/plan")[2]
 
 
-def test_whoever_leaves_is_asked_for_the_token_again(world: World) -> None:
+def test_a_person_who_logs_out_is_asked_for_the_token_again(world: World) -> None:
     """Also where nothing may be changed."""
     browser = world.browser(may_change=False)
     assert "Token" in browser.change("/dashboard/logout").text

@@ -166,7 +166,7 @@ def test_they_are_done_at_the_pace_that_was_asked_for(world: World, browser: Bro
     assert world.store.failures == {}
 
 
-def test_what_fails_again_meanwhile_is_not_brought_back_again(world: World, browser: Browser) -> None:
+def test_a_job_that_fails_again_during_a_redrive_is_not_brought_back_again(world: World, browser: Browser) -> None:
     """It would go round without end."""
     for n in range(40):
         world.failed(f"job-{n}")
@@ -182,7 +182,7 @@ def test_what_fails_again_meanwhile_is_not_brought_back_again(world: World, brow
     assert len(world.store.failures) == 40
 
 
-def test_those_that_are_refused_are_passed_and_told_why(world: World, browser: Browser) -> None:
+def test_those_that_are_refused_are_passed_and_reported_with_the_reason(world: World, browser: Browser) -> None:
     """One that has lost its key must not stand in the way of the rest."""
     for n in range(30):
         world.failed(f"job-{n}", unique_pk=f"unique#send_email#{n}")

@@ -177,7 +177,7 @@ def test_a_watched_page_asks_cloudwatch_twice_a_minute_at_most(clock: ManualCloc
 
 
 @pytest.mark.parametrize("status", ["InternalError", "Forbidden", "PartialData"])
-def test_what_cloudwatch_cannot_tell_is_not_taken_for_nothing(clock: ManualClock, status: str) -> None:
+def test_missing_data_of_cloudwatch_is_not_taken_for_nothing(clock: ManualClock, status: str) -> None:
     """Nought failures would be a fact. It is asked again after as long as an answer is kept: it is paid for too."""
     bad = {**_result("failed"), "StatusCode": status}
     good = {**_result("failed", (NOW, 2.0)), "StatusCode": "Complete"}
@@ -191,7 +191,7 @@ def test_what_cloudwatch_cannot_tell_is_not_taken_for_nothing(clock: ManualClock
     assert history.bins(NOW, MINUTE_MS, 1) == [Bin(at=NOW, failed=2)]
 
 
-def test_what_cloudwatch_tells_in_parts_is_whole_with_the_last(clock: ManualClock) -> None:
+def test_an_answer_of_cloudwatch_in_parts_is_whole_with_the_last(clock: ManualClock) -> None:
     """Partial data is no failure while there are more pages."""
     part = {**_result("failed", (NOW, 2.0)), "StatusCode": "PartialData"}
     rest = {**_result("failed", (NOW + MINUTE_MS, 1.0)), "StatusCode": "Complete"}

@@ -146,7 +146,7 @@ def _begun(browser: Browser, **form: Any) -> Answer:
 
 @pytest.mark.parametrize("verb", ["redrive", "forget"])
 @pytest.mark.parametrize("scope", ["all", "selected"])
-def test_a_step_that_the_table_refuses_tells_it_and_goes_on_when_asked(
+def test_a_step_that_the_table_refuses_says_so_and_goes_on_when_asked(
     world: World, browser: Browser, trouble: Trouble, verb: str, scope: str
 ) -> None:
     """What was done is counted, and what was not is selected again: at the end each was done once."""
@@ -188,7 +188,7 @@ def test_without_scripts_the_page_of_a_step_that_was_refused_has_a_way_on_as_wel
     assert "Forgotten 10" in browser.post(STEP, page.hidden()).text
 
 
-def test_a_list_that_cannot_be_read_is_told_too(
+def test_a_list_that_cannot_be_read_is_reported_too(
     world: World, browser: Browser, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Nothing was done in that step, and nothing of the work is lost."""

@@ -433,7 +433,7 @@ def test_other_names_are_shown(name: str) -> None:
     assert mask_secrets({name: "plain"}) == {name: "plain"}
 
 
-def test_a_payload_nested_deeper_than_anybody_reads_is_cut() -> None:
+def test_a_payload_nested_too_deep_to_read_is_cut() -> None:
     """Python would run out of stack."""
     value: Any = "hunter2"
     for _ in range(500):
@@ -472,7 +472,7 @@ def test_a_page_is_never_larger_than_a_function_may_answer_with(world: World, br
     assert len(page.raw["body"].encode()) < _ANSWER_BYTES
 
 
-def test_a_result_that_is_not_kept_is_told_with_the_reason(world: World, browser: Browser) -> None:
+def test_a_result_that_is_not_kept_is_reported_with_the_reason(world: World, browser: Browser) -> None:
     """Nothing at all would look as if the handler had returned nothing."""
     world.waiting("job-1", result_problem="TypeError: Object of type set is not JSON serializable")
     text = browser.get("/dashboard/job?id=job-1").text

@@ -173,7 +173,7 @@ def test_the_command_serves_until_it_is_interrupted(
 
 @pytest.mark.usefixtures("here")
 @pytest.mark.parametrize("options", [[], ["--read-only"]])
-def test_jobs_that_cannot_be_imported_keep_nobody_from_looking(
+def test_jobs_that_cannot_be_imported_do_not_keep_an_operator_from_looking(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path, options: list[str]
 ) -> None:
     """Their forms are missing then, and it says why."""
@@ -188,7 +188,7 @@ def test_jobs_that_cannot_be_imported_keep_nobody_from_looking(
 
 
 @pytest.mark.usefixtures("here")
-def test_people_are_told_what_to_open(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_people_see_what_to_open(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     """The link, the token for another browser, and how to end it."""
     monkeypatch.setattr(dashboard, "_wait_for_interrupt", lambda: None)
     assert main(["dashboard", "--port", "0"]) == 0

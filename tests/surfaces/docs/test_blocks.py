@@ -172,7 +172,7 @@ def test_a_block_that_wants_a_stack_is_run_by_an_end_to_end_test(block: Block) -
     assert function in {node.name for node in ast.parse(source).body if isinstance(node, ast.FunctionDef)}
 
 
-def test_no_page_is_named_in_vain() -> None:
+def test_every_page_that_is_named_is_there() -> None:
     """The tables hold nothing that is not there any more."""
     assert set(DEPLOYED) == {str(block.page.relative_to(ROOT)) for block in _of(Way.DEPLOYED)}
     assert set(ELSEWHERE) == {command for block in _of(Way.ELSEWHERE) for command in block.commands}

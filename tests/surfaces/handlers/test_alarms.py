@@ -108,7 +108,7 @@ def test_a_stack_watches_over_what_goes_wrong() -> None:
 
 
 @pytest.mark.parametrize("name", ALARMS)
-def test_an_alarm_says_in_words_what_is_wrong_and_tells_the_topic(name: str) -> None:
+def test_an_alarm_says_in_words_what_is_wrong_and_notifies_the_topic(name: str) -> None:
     """The operator who gets the mail at night has not read the template."""
     alarm = ALARMS[name]["Properties"]
     assert len(alarm["AlarmDescription"].split()) >= 15

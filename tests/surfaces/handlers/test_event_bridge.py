@@ -60,7 +60,7 @@ def ear(lambdas: Lambdas) -> Ear:
     return Ear({"source": ["relayq"]})
 
 
-def test_a_run_is_told_as_the_schema_says(lambdas: Lambdas, ear: Ear) -> None:
+def test_a_run_is_published_as_the_schema_says(lambdas: Lambdas, ear: Ear) -> None:
     """Every field of every event is in the schema, and no payload or result is in any."""
     runner = lambdas.load("runner", RELAYQ_EVENT_BUS="jobs")
     failing = lambdas.dispatch("fail", {"to": SECRET})
@@ -111,7 +111,7 @@ def test_a_bus_that_is_not_there_is_a_line_and_a_metric(lambdas: Lambdas, invoca
     assert lambdas.job(job_id).status == "completed"
 
 
-def test_the_sweeper_tells_of_the_crashes_it_finds(lambdas: Lambdas, ear: Ear) -> None:
+def test_the_sweeper_publishes_the_crashes_it_finds(lambdas: Lambdas, ear: Ear) -> None:
     """The runner that held the job cannot."""
     sweeper = lambdas.load("sweeper", RELAYQ_EVENT_BUS="jobs", RELAYQ_RUNNER_FUNCTION="the-runner")
     job_id = lambdas.dispatch("send", {"to": "x"}, max_attempts=1)
@@ -125,7 +125,7 @@ def test_the_sweeper_tells_of_the_crashes_it_finds(lambdas: Lambdas, ear: Ear) -
     jsonschema.validate(event["detail"], SCHEMA)
 
 
-def test_the_call_that_tells_is_the_one_that_is_granted(lambdas: Lambdas, ear: Ear) -> None:
+def test_the_call_that_publishes_is_the_one_that_is_granted(lambdas: Lambdas, ear: Ear) -> None:
     """A function without the variable makes no such client at all."""
     runner = lambdas.load("runner", RELAYQ_EVENT_BUS="jobs")
     recorded = set()
@@ -143,7 +143,7 @@ def test_the_call_that_tells_is_the_one_that_is_granted(lambdas: Lambdas, ear: E
     assert len(ear.heard()) == 2
 
 
-def test_code_of_ones_own_tells_too_where_it_has_the_variable(lambdas: Lambdas, ear: Ear) -> None:
+def test_code_of_ones_own_publishes_too_where_it_has_the_variable(lambdas: Lambdas, ear: Ear) -> None:
     """Once for each dispatch, with the parameters validated by botocore."""
     caller = RelayQ(Settings(jobs_table="jobs-table", handoff="none", event_bus="jobs"), validate_parameters=True)
     caller.dispatch("send", {"to": SECRET}, delay=3600)
@@ -153,7 +153,7 @@ def test_code_of_ones_own_tells_too_where_it_has_the_variable(lambdas: Lambdas, 
     jsonschema.validate(event["detail"], SCHEMA)
 
 
-def test_an_entry_that_is_refused_is_told_by_its_code() -> None:
+def test_an_entry_that_is_refused_is_logged_by_its_code() -> None:
     """The answer of PutEvents lists the entries in their order."""
 
     class Client:

@@ -289,7 +289,7 @@ def test_whatever_the_event_is_the_runner_answers(lambdas: Lambdas, event: Any) 
     ],
     ids=repr,
 )
-def test_a_malformed_event_is_told_in_words_and_touches_nothing(lambdas: Lambdas, event: Any, says: str) -> None:
+def test_a_malformed_event_is_refused_in_words_and_touches_nothing(lambdas: Lambdas, event: Any, says: str) -> None:
     """In the answer, for an operator who invoked it by hand, and in the log, for one who reads it later."""
     runner = lambdas.load("runner")
     answer = runner.handler(event, Context())
@@ -408,7 +408,7 @@ def test_a_tick_of_the_schedule_hands_off_what_is_due(
     assert SECRET not in json.dumps(lines)
 
 
-def test_a_tick_with_nothing_to_do_still_tells_the_age_of_the_oldest(
+def test_a_tick_with_nothing_to_do_still_reports_the_age_of_the_oldest(
     lambdas: Lambdas, sweep: Callable[[object], dict[str, Any]]
 ) -> None:
     """An alarm on missing data means that the sweeper itself is gone."""

@@ -76,7 +76,7 @@ def test_the_story_comes_true(played: Played) -> None:
     assert "4 jobs completed, 1 failed, 1 refused as a duplicate" in played.done.stdout
 
 
-def test_without_a_terminal_the_story_is_told_line_by_line(played: Played) -> None:
+def test_without_a_terminal_the_story_is_printed_line_by_line(played: Played) -> None:
     """Plain text: no colours, no boxes; each chapter can be followed."""
     out = played.done.stdout
     assert "\x1b" not in out

@@ -63,7 +63,7 @@ def test_what_a_failed_command_changed_is_kept_too(tmp_path: Path) -> None:
         assert len(aws.read_rows(JOBS_TABLE)) == 1
 
 
-def test_a_folder_without_state_is_told_as_such(tmp_path: Path) -> None:
+def test_a_folder_without_state_is_reported_as_such(tmp_path: Path) -> None:
     """In the wrong folder a command does not show empty tables."""
     with pytest.raises(NoState, match="run `relayq demo` in this folder first"), open_state(tmp_path / "nothing"):
         pass
@@ -71,7 +71,7 @@ def test_a_folder_without_state_is_told_as_such(tmp_path: Path) -> None:
     assert not delete(tmp_path)
 
 
-def test_state_that_cannot_be_read_is_told_and_left_alone(tmp_path: Path) -> None:
+def test_state_that_cannot_be_read_is_reported_and_left_alone(tmp_path: Path) -> None:
     """Half a file, or another version's, is not taken for an empty one."""
     for text in ("{", json.dumps({"version": 99}), json.dumps([])):
         (tmp_path / "state.json").write_text(text)

@@ -138,7 +138,7 @@ def test_mail_may_be_sent_as_the_given_identity_only() -> None:
     assert [r for r in sending["Resource"] if "identity" in str(r).lower()] == [{"Ref": "SesIdentityArn"}]
 
 
-def test_the_event_bus_may_be_told_only_where_there_is_one() -> None:
+def test_events_may_be_put_only_where_there_is_a_bus() -> None:
     """Without EventBusName nothing in the stack has the right to publish."""
     written = json.dumps(translated()["Resources"])
     publish = written.count('"Action": "events:PutEvents"')

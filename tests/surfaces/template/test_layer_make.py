@@ -45,7 +45,7 @@ def test_no_variable_of_an_outer_make_reaches_it(name: str, value: str) -> None:
     assert "layer for arm64, Python 3.13" in commands()
 
 
-def test_what_is_meant_for_it_does(tmp_path: Path) -> None:
+def test_the_variables_of_the_layer_choose_what_is_built(tmp_path: Path) -> None:
     told = commands(environ={"RELAYQ_ARCH": "x86_64", "LAYER_PYTHON": "python3.12"})
     assert "layer for x86_64, Python 3.12" in told
     assert "--python-version 3.12 --platform manylinux2014_x86_64" in told

@@ -116,7 +116,7 @@ def test_the_url_of_the_api_has_both_permissions_and_no_other() -> None:
     assert len(open_to_all) == 2
 
 
-def test_the_token_of_the_api_is_shown_by_nobody() -> None:
+def test_the_token_of_the_api_is_never_shown() -> None:
     """CloudFormation does not show it, and a token that the function would refuse is refused at deploy."""
     parameter = read()["Parameters"]["ApiToken"]
     assert (parameter["NoEcho"], parameter["Default"]) == (True, "")

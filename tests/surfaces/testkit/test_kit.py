@@ -191,7 +191,7 @@ def test_jobs_without_an_end_are_a_failure_that_names_them(kit: Kit) -> None:
         kit.drain(delayed=True, limit=20)
 
 
-def test_a_limit_is_told_the_same_way_where_handoffs_alone_pass_it(kit: Kit) -> None:
+def test_a_limit_reads_the_same_where_handoffs_alone_pass_it(kit: Kit) -> None:
     """As an AssertionError, with what is left."""
     define_greet()
     for name in "abcdef":

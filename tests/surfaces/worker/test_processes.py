@@ -297,7 +297,7 @@ def test_a_handlers_own_processes_can_be_stopped_by_it(stage: Stage) -> None:
     assert stage.job(job_id).result == -signal.SIGTERM
 
 
-def test_while_one_process_starts_anew_the_others_work_and_signals_count(stage: Stage) -> None:
+def test_while_one_process_restarts_the_others_work_and_signals_count(stage: Stage) -> None:
     """Importing the jobs may take long; nothing is claimed for a process that is not ready."""
     stage.relayq.dispatch("wait_for", {"name": "one"})
     worker = stage.work("--concurrency", "2")
@@ -338,7 +338,7 @@ def test_jobs_that_cannot_be_imported_stop_it_before_anything_is_claimed(stage: 
     assert stage.job(job_id).attempt == 0
 
 
-def test_tables_that_are_not_there_are_told_at_once(stage: Stage) -> None:
+def test_tables_that_are_not_there_are_reported_at_once(stage: Stage) -> None:
     """They are not tried again without end."""
     stage.environ["RELAYQ_JOBS_TABLE"] = "elsewhere"
     worker = stage.work("--once")
@@ -431,13 +431,13 @@ def guarding(guard: Guard) -> subprocess.Popen[bytes]:
     return guard._process
 
 
-def test_a_process_that_nobody_keeps_any_more_ends_at_its_time(guard: Guard, group: subprocess.Popen[bytes]) -> None:
+def test_a_process_that_is_not_kept_any_more_ends_at_its_time(guard: Guard, group: subprocess.Popen[bytes]) -> None:
     """Its worker was stopped, or is blocked: it renews no lease, and says nothing."""
     guard.watch(group.pid, time.monotonic() + 0.2)
     assert group.wait(60) == -signal.SIGKILL
 
 
-def test_a_process_is_kept_by_being_watched_anew(guard: Guard, group: subprocess.Popen[bytes]) -> None:
+def test_a_process_is_kept_by_being_watched_again(guard: Guard, group: subprocess.Popen[bytes]) -> None:
     """As its lease is renewed."""
     begins = time.monotonic()
     guard.watch(group.pid, begins + 1)

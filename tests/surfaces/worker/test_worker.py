@@ -59,7 +59,7 @@ def alone() -> Bench:
     return Bench(handoff="none")
 
 
-def test_it_runs_what_is_due_and_leaves_after_so_many_jobs() -> None:
+def test_a_worker_runs_what_is_due_and_leaves_after_max_jobs() -> None:
     """Claimed, performed and settled as by a runner."""
     greeted = define_greet()
     bench = alone()
@@ -116,7 +116,7 @@ def test_an_idle_worker_asks_the_index_once_a_second() -> None:
     assert asked.count("list_queues") == 4
 
 
-def test_beside_runners_it_takes_what_nobody_took_in_time() -> None:
+def test_beside_runners_a_worker_takes_what_no_runner_took_in_time() -> None:
     """A job that was handed off is a runner's, until STALE has passed."""
     greeted = define_greet()
     bench = Bench()
@@ -331,7 +331,7 @@ def test_an_exception_gives_back_what_is_held() -> None:
     assert (record.status, record.attempt, slots.slots[0].kills) == (Status.RETRYING, 0, 1)
 
 
-def test_where_nobody_listens_any_more_it_finishes_and_leaves(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_worker_whose_output_is_closed_finishes_and_leaves(caplog: pytest.LogCaptureFixture) -> None:
     """`relayq work --json | head -1`: the job in hand is done all the same."""
     greeted = define_greet()
     bench = alone()
@@ -374,7 +374,7 @@ def test_what_another_worker_left_behind_is_released_and_run() -> None:
     assert (greeted, read_row(bench, job_id).attempt) == (["Ada"], 2)
 
 
-def test_a_live_lease_of_somebody_else_is_left_alone() -> None:
+def test_a_live_lease_of_another_is_left_alone() -> None:
     """The worker looks at it again when it may have run out."""
     greeted = define_greet()
     bench = alone()
