@@ -1,6 +1,6 @@
 """RelayQ: background jobs for AWS Lambda. One dispatch(), no queue to run.
 
-Importing this loads neither boto3 nor pydantic; each public name is imported when it is first used.
+This loads neither boto3 nor pydantic: each public name is imported when it is first used.
 """
 
 from __future__ import annotations
@@ -87,16 +87,16 @@ else:
             msg = f"module 'relayq_core' has no attribute {name!r}"
             raise AttributeError(msg)
         try:
-            found = getattr(import_module(f"relayq_core.{home}"), name)
+            value = getattr(import_module(f"relayq_core.{home}"), name)
         except ImportError as error:
-            from relayq_core.extras import unfit_pydantic
+            from relayq_core.extras import explain_unfit_pydantic
 
-            problem = unfit_pydantic(error)
+            problem = explain_unfit_pydantic(error)
             if problem is None:
                 raise
             raise ImportError(problem, name=error.name) from None
-        globals()[name] = found
-        return found
+        globals()[name] = value
+        return value
 
     def __dir__() -> list[str]:
         return sorted({*globals(), *__all__})

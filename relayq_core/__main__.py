@@ -1,18 +1,18 @@
-"""`python -m relayq_core` is `relayq`, and the command itself: it starts where the extra `cli` is not installed too."""
+"""`python -m relayq_core`, and the command `relayq`: it starts even where the extra `cli` is not installed."""
 
 from __future__ import annotations
 
 import sys
 
-from relayq_core.extras import missing_extra
+from relayq_core.extras import explain_missing_extra
 
 
 def main() -> int:
-    """Run the command line; answers with the exit code."""
+    """Run the command line, and return its exit code."""
     try:
         from relayq_core.cli.main import main as run  # noqa: PLC0415 - it may not be installed
     except ModuleNotFoundError as error:
-        sentence = missing_extra(error, of="cli")
+        sentence = explain_missing_extra(error, of="cli")
         if sentence is None:
             raise
         sys.stderr.write(f"error: {sentence}\n")

@@ -1,4 +1,4 @@
-"""dispatch, get and cancel as plain functions, on one RelayQ made from the environment at first use."""
+"""dispatch, get and cancel as plain functions, on one RelayQ that is built from the environment at first use."""
 
 from __future__ import annotations
 
@@ -15,22 +15,22 @@ from relayq_core.model.record import JobRecord
 from relayq_core.process.forks import Lock
 
 _lock = Lock()
-_made: RelayQ | None = None
+_relayq: RelayQ | None = None
 
 
 def relayq() -> RelayQ:
-    """The RelayQ that these functions use. Raises SettingsError where the environment is not right."""
-    global _made  # noqa: PLW0603 - one client for the process, so that its connections are used again
-    if _made is None:
+    """Return the RelayQ that these functions use. Raises SettingsError if the environment is not right."""
+    global _relayq  # noqa: PLW0603 - one client for the process, so that its connections are used again
+    if _relayq is None:
         with _lock:
-            _made = _made or RelayQ()
-    return _made
+            _relayq = _relayq or RelayQ()
+    return _relayq
 
 
 def use(instance: RelayQ | None) -> RelayQ | None:
-    """Let these functions use another RelayQ (None: a new one from the environment); answers with the former."""
-    global _made
-    former, _made = _made, instance
+    """Make these functions use another RelayQ (None: a new one from the environment), and return the former."""
+    global _relayq
+    former, _relayq = _relayq, instance
     return former
 
 
@@ -49,14 +49,21 @@ def dispatch(
     unique: str | None = None,
     unique_for: Seconds | None = None,
 ) -> Dispatched:
-    """Write a job down, tell a runner, and return: the job happens a moment later, in the runner Lambda.
+    """Write a job down, hand it off to a runner, and return: the job runs a moment later, in the runner Lambda.
 
     `job` is a Job object, a JobRequest, a job type with `args` as its data, or a job's name with `args` as JSON.
-    Durations are seconds or timedelta; `at` is an aware datetime. `unique` is a key: while an earlier job holds
-    it (for `unique_for`, else until that job has ended) the answer is that job's id, with `duplicate` true.
+    Durations are seconds or timedelta.
 
-    Once this returns the job is never lost. Raises InvalidPayload, PayloadTooLarge, InvalidOption, ChainTooDeep,
-    SettingsError, StoreError, or DispatchUnknown when nobody can say whether it was written.
+    - `job_id`: the job's id; dispatching the same job with the same id again does not run it twice.
+    - `queue`: the queue, instead of the job type's own.
+    - `delay` or `at`: start it that much later, or at that moment, an aware datetime.
+    - `max_attempts`, `backoff`: how often it is attempted at most, and the wait before each retry.
+    - `timeout`: how long its handler may take.
+    - `unique`: a key. While an earlier job of the same name holds it, this returns that job's id, with `duplicate`
+      true. It is held for `unique_for` or, without that, until the job has ended.
+
+    Once this returns, the job is never lost. Raises InvalidPayload, PayloadTooLarge, InvalidOption, ChainTooDeep,
+    SettingsError, StoreError, and DispatchUnknown if it is unknown whether the job was written.
     """
     return relayq().dispatch(
         job,
@@ -88,10 +95,13 @@ def dispatch_many(jobs: Iterable[Any]) -> list[Dispatched]:
 
 
 def get(job_id: str) -> JobRecord | None:
-    """The job as it now is, from whichever table holds it; None if it is unknown or no longer kept."""
+    """Return the job's current record, or None if it is unknown or no longer kept. Raises StoreError."""
     return relayq().get(job_id)
 
 
 def cancel(job_id: str) -> JobRecord | None:
-    """Cancel a waiting job; mark a running one, whose success then still counts. The job as it then is, or None."""
+    """Cancel a waiting job, or mark a running one: unless it succeeds, it ends as cancelled.
+
+    Return the record as it is afterwards, or None if the job is unknown or no longer kept. Raises StoreError.
+    """
     return relayq().cancel(job_id)

@@ -164,7 +164,7 @@ class Core:
     @functools.cached_property
     def _dispatcher(self) -> Dispatcher:
         if isinstance(self.handoff, LambdaInvoke):
-            self.settings.needed("runner_function")
+            self.settings.require("runner_function")
         return Dispatcher(
             self.store,
             self.handoff,
@@ -191,7 +191,7 @@ class Core:
     def _build_http_handoff(self) -> Handoff:
         from relayq_core.adapters.http_handoff import HttpHandoff
 
-        self.settings.needed("http_endpoint")
+        self.settings.require("http_endpoint")
         if not self.settings.http_token and not self.settings.http_token_secret:
             raise SettingsError(
                 "RELAYQ_HTTP_TOKEN", "it is not set, and RELAYQ_HANDOFF=http needs it: the token of the API function"
@@ -206,7 +206,7 @@ def _rebuild(kind: type[Core], settings: Settings, validate_parameters: bool) ->
 def _build_store(settings: Settings, clients: Clients, clock: Clock) -> JobStore:
     from relayq_core.adapters.dynamodb.store import DynamoStore
 
-    settings.needed("jobs_table")
+    settings.require("jobs_table")
     return DynamoStore(lambda: clients.get("dynamodb"), settings.jobs_table, settings.failed_table, now=clock.now)
 
 

@@ -1,4 +1,4 @@
-"""Every exception of RelayQ. Each composes its own sentence: what was expected, what was found, what to do."""
+"""Every exception of RelayQ. Each composes its own message: what was expected, what was found, what to do."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any, Self, TypeAlias, TypeVar
 
 
 def suggest(word: str, known: Iterable[str]) -> str:
-    """' Did you mean "x"?' for the known word nearest to a misspelt one, or '' where none is near."""
+    """Return ' Did you mean "x"?' for the known word nearest to a misspelt one, or '' if none is near."""
     import difflib  # noqa: PLC0415 - needed only where something is wrong
 
     near = difflib.get_close_matches(word, list(known), n=1)
@@ -16,8 +16,10 @@ def suggest(word: str, known: Iterable[str]) -> str:
 
 
 def quote(value: object) -> str:
-    """A value as an error shows it: text and numbers in few letters; of anything else, which may hold a payload and
-    be of any depth, only its type."""
+    """Return a value as an error shows it: short text and numbers, but only the type of anything else.
+
+    Anything else may hold a payload, and may be nested to any depth.
+    """
     if isinstance(value, str):
         return repr(value[:80])
     if value is None or isinstance(value, float) or (isinstance(value, int) and value.bit_length() <= _BITS_SHOWN):
@@ -30,39 +32,43 @@ _BITS_SHOWN = 256
 
 
 def is_a(error: BaseException | None, kind: type[BaseException]) -> bool:
-    """Whether an exception that may be anyone's is of this kind: its type is asked.
+    """Return whether an exception, which may be a user's, is of this kind. Only its type is looked at.
 
-    `isinstance` asks its `__class__` too, which is an attribute like any other: it may lie, raise, or exit.
+    `isinstance` also reads its `__class__`, an attribute like any other: it may lie, raise, or exit.
     """
     return issubclass(type(error), kind)
 
 
 class Portable(BaseException):
-    """An exception that goes through pickle and copy as it is: its text, its attributes, its notes, what caused it.
+    """An exception that survives pickle and copy: its text, its attributes, its notes, what caused it.
 
-    Python makes an exception anew from its class and its text, and an __init__ that takes anything else fails then:
-    a pool of processes that cannot read what a worker raised waits for it without an end. Here no __init__ is called.
+    Python rebuilds an exception from its class and its text, which fails where __init__ takes anything else: a pool of
+    processes that cannot read what a worker raised then waits for it forever. Here no __init__ is called.
     """
 
     def __reduce__(self) -> tuple[Any, ...]:
-        state = {name: portable for name, value in vars(self).items() if (portable := _portable(value)) is value}
-        chain = (_portable_cause(self.__cause__), _portable_cause(self.__context__), self.__suppress_context__)
-        return _remade, (type(self), self.args), (state, chain)
+        state = {name: portable for name, value in vars(self).items() if (portable := _make_portable(value)) is value}
+        chain = (
+            _make_cause_portable(self.__cause__),
+            _make_cause_portable(self.__context__),
+            self.__suppress_context__,
+        )
+        return _rebuild, (type(self), self.args), (state, chain)
 
     def __setstate__(self, state: Any) -> None:
         vars(self).update(state[0])
         self.__cause__, self.__context__, self.__suppress_context__ = state[1]
 
     def __copy__(self) -> Self:
-        copy = _remade(type(self), self.args)
+        copy = _rebuild(type(self), self.args)
         copy.__setstate__((vars(self), (self.__cause__, self.__context__, self.__suppress_context__)))
         return copy
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:
-        """What caused it stays the very exception: it holds its traceback, and all that the frames hold."""
-        from copy import deepcopy  # noqa: PLC0415 - few copy an exception
+        """Copy all but what caused it: that holds its traceback, and everything that the frames hold."""
+        from copy import deepcopy  # noqa: PLC0415 - exceptions are seldom copied
 
-        copy = memo[id(self)] = _remade(type(self), deepcopy(self.args, memo))
+        copy = memo[id(self)] = _rebuild(type(self), deepcopy(self.args, memo))
         state = deepcopy(vars(self), memo)
         copy.__setstate__((state, (self.__cause__, self.__context__, self.__suppress_context__)))
         return copy
@@ -71,17 +77,17 @@ class Portable(BaseException):
 _E = TypeVar("_E", bound=BaseException)
 
 
-def _remade(kind: type[_E], args: tuple[Any, ...]) -> _E:
+def _rebuild(kind: type[_E], args: tuple[Any, ...]) -> _E:
     error = kind.__new__(kind, *args)
     error.args = args
     return error
 
 
-def _portable(value: Any) -> Any:
-    """The value, or None where it is one that no other process can be given."""
+def _make_portable(value: Any) -> Any:
+    """Return the value, or None if it cannot be pickled."""
     if value is None or isinstance(value, str | int | float | Portable):
         return value
-    import pickle  # noqa: PLC0415 - whoever gets here pickles
+    import pickle  # noqa: PLC0415 - loaded by then: only pickling leads here
 
     try:
         pickle.loads(pickle.dumps(value))  # noqa: S301 - what was written a moment ago
@@ -90,25 +96,25 @@ def _portable(value: Any) -> Any:
     return value
 
 
-def _portable_cause(error: BaseException | None) -> BaseException | None:
-    """What caused it; where that cannot be pickled, its kind, as no text of an unknown exception may be trusted."""
-    found: BaseException | None = _portable(error)
-    return found if found is error or error is None else RelayQError(f"caused by {type(error).__qualname__}")
+def _make_cause_portable(error: BaseException | None) -> BaseException | None:
+    """Return the cause or, if that cannot be pickled, an error with its class: its text may hold data."""
+    cause: BaseException | None = _make_portable(error)
+    return cause if cause is error or error is None else RelayQError(f"caused by {type(error).__qualname__}")
 
 
 class RelayQError(Portable, Exception):
-    """The base of every error that RelayQ raises."""
+    """The base class of every error that RelayQ raises."""
 
 
 class InvalidJob(RelayQError, TypeError):
-    """A job type is written in a way that cannot work; raised where it is defined."""
+    """A job type is written in a way that cannot work. Raised where it is defined."""
 
     def __init__(self, where: str, problem: str) -> None:
         super().__init__(f"{where}: {problem}")
 
 
 class InvalidPayload(RelayQError, ValueError):
-    """The payload does not fit the job, or does not survive its way through JSON. Never shows the values."""
+    """The payload does not fit the job, or changes on its way through JSON. The message never shows a value."""
 
     def __init__(self, name: str, problem: str, *, field: str | None = None) -> None:
         self.name = name
@@ -118,7 +124,7 @@ class InvalidPayload(RelayQError, ValueError):
 
 
 class PayloadTooLarge(RelayQError, ValueError):
-    """The payload, as JSON, is over its budget."""
+    """The payload, as JSON, is larger than `limit` bytes."""
 
     def __init__(self, name: str, size: int, limit: int) -> None:
         self.size = size
@@ -149,7 +155,7 @@ class UnknownJob(RelayQError, LookupError):
 
 
 class DuplicateJobName(RelayQError, ValueError):
-    """Two job types bear one name."""
+    """Two job types have the same name."""
 
     def __init__(self, name: str, first: str, second: str) -> None:
         self.name = name
@@ -168,7 +174,7 @@ class SettingsError(RelayQError, ValueError):
 
 
 class StoreError(RelayQError):
-    """The tables cannot be used: missing, access denied, or a request that DynamoDB refuses for good."""
+    """The tables cannot be used: one is missing, access is denied, or DynamoDB refuses the request."""
 
     def __init__(self, what: str, fix: str, *, code: str | None = None) -> None:
         self.code = code
@@ -176,7 +182,7 @@ class StoreError(RelayQError):
 
 
 class HandoffDenied(RelayQError):
-    """A runner may not be invoked by this caller. The job is safe: the sweeper starts it, if that may."""
+    """The caller may not invoke the runner. The job is safe: the sweeper starts it, if the sweeper may."""
 
     def __init__(self, function: str, *, of_its_own: bool) -> None:
         fix = (
@@ -188,7 +194,7 @@ class HandoffDenied(RelayQError):
 
 
 class StoreUnavailable(StoreError):
-    """DynamoDB did not answer, or throttled, through all tries: a write may or may not have happened."""
+    """DynamoDB did not answer, or throttled, at every try: a write may or may not have happened."""
 
     def __init__(
         self, operation: str, cause: str, fix: str = "check the network, the credentials' region and throttling"
@@ -205,7 +211,7 @@ _READS = frozenset({"GetItem", "BatchGetItem", "Query"})
 
 
 class UnreadableRow(StoreError):
-    """A row of the tables makes no sense: it was not written by RelayQ, or was edited by hand."""
+    """A row of the tables cannot be read: RelayQ did not write it, or it was edited by hand."""
 
     def __init__(self, job_id: str, problem: str, *, due_at: int | None = None) -> None:
         self.job_id = job_id
@@ -219,7 +225,7 @@ class UnreadableRow(StoreError):
 
 
 class DispatchUnknown(RelayQError):
-    """Nobody can say whether the job was written: every try, and the read after them, went unanswered."""
+    """It is unknown whether the job was written: no try was answered, nor the read after them."""
 
     def __init__(self, job_id: str) -> None:
         self.job_id = job_id
@@ -236,20 +242,23 @@ class DispatchIncomplete(RelayQError):
         self.outcomes = list(outcomes)
         errors = [outcome for outcome in outcomes if isinstance(outcome, RelayQError)]
         super().__init__(
-            f"{len(errors)} of {len(outcomes)} jobs were not accepted for sure, the others were; the first error: "
+            f"{len(errors)} of {len(outcomes)} jobs may not have been accepted, the others were; the first error: "
             f"{errors[0]}. `outcomes` holds a result for each; dispatch again those that hold an error"
         )
 
 
 class HistoryUnknown(RelayQError):
-    """CloudWatch answered, but not with all that it was asked for: what is missing is unknown, not nothing."""
+    """CloudWatch returned only part of the data: what is missing is unknown, and not zero."""
 
     def __init__(self, metric: str, status: str) -> None:
-        super().__init__(f"CloudWatch did not tell {metric}: {status}; try again, or look whether it may be read")
+        super().__init__(
+            f"CloudWatch returned incomplete data for {metric} ({status}); try again, or check the permission "
+            "cloudwatch:GetMetricData"
+        )
 
 
 class HandoffRefused(RelayQError):
-    """The HTTP endpoint answered something else than 202. The job is safe: the sweeper starts it."""
+    """The HTTP endpoint did not answer 202. The job is safe: the sweeper starts it."""
 
     def __init__(self, status: int) -> None:
         self.status = status
@@ -258,12 +267,12 @@ class HandoffRefused(RelayQError):
 
 
 class ChainTooDeep(RelayQError):
-    """Jobs dispatched jobs that dispatched jobs, deeper than RELAYQ_MAX_DEPTH allows."""
+    """A chain of jobs that dispatch jobs is longer than RELAYQ_MAX_DEPTH allows."""
 
     def __init__(self, depth: int, limit: int, root_id: str) -> None:
         super().__init__(
             f"this dispatch would be number {depth} in a chain of jobs that began with {root_id!r}; "
-            f"the limit is {limit} (RELAYQ_MAX_DEPTH). Is a job dispatching itself without an end?"
+            f"the limit is {limit} (RELAYQ_MAX_DEPTH). Is a job dispatching itself without end?"
         )
 
 
@@ -276,9 +285,9 @@ class JobTimeout(RelayQError):
 
 
 class JobCrashed(RelayQError):
-    """What `failed()` is given, and the table keeps, when a runner ended without a word.
+    """A runner ended without settling the job: the error that `failed()` is passed and the table keeps.
 
-    `sentence` says how, where that is known.
+    `sentence` says how it ended, if that is known.
     """
 
     def __init__(self, attempt: int, sentence: str | None = None) -> None:
@@ -291,7 +300,7 @@ class JobCrashed(RelayQError):
 
 
 class LeaseLost(RelayQError):
-    """Another runner holds this job now, or it was ended: this one may no longer write."""
+    """Another runner holds this job now, or it has ended: this runner can no longer write to it."""
 
     def __init__(self, job_id: str) -> None:
         self.job_id = job_id
@@ -299,7 +308,7 @@ class LeaseLost(RelayQError):
 
 
 class KeyTaken(RelayQError):
-    """A redrive found the job's unique key held by another job."""
+    """A job cannot be redriven, because another job holds its unique key."""
 
     def __init__(self, job_id: str, holder: str) -> None:
         self.holder = holder
@@ -310,7 +319,7 @@ class KeyTaken(RelayQError):
 
 
 class RetryAfter(Portable, Exception):
-    """Raise it in a handler: this attempt failed, try again in `seconds` instead of the backoff's delay.
+    """Raise it in a handler to fail this attempt, and to retry in `seconds` instead of after the backoff.
 
     It uses up an attempt; after the last one the job fails. `seconds` is a number >= 0, or a timedelta.
     """
@@ -322,7 +331,7 @@ class RetryAfter(Portable, Exception):
 
 
 class Snooze(Portable, Exception):
-    """Raise it in a handler: not now, run me again in `seconds`, or a timedelta. It uses up no attempt."""
+    """Raise it in a handler to run the job again in `seconds`, a number or a timedelta. It uses up no attempt."""
 
     def __init__(self, seconds: Seconds, reason: str = "") -> None:
         self.seconds = validate_wait("Snooze", seconds)
@@ -331,14 +340,14 @@ class Snooze(Portable, Exception):
 
 
 class Bury(Portable, Exception):
-    """Raise it in a handler: trying again is useless. The job goes to the failed table with this reason."""
+    """Raise it in a handler to fail the job now, without another attempt. `reason` is kept as its error."""
 
     def __init__(self, reason: str) -> None:
         self.reason = reason
         super().__init__(reason)
 
 
-#: No delay may reach past this: 10 years, in seconds. Times then always fit DynamoDB's numbers and a datetime.
+#: The longest delay, 10 years, in seconds: times then always fit DynamoDB's numbers and a datetime.
 LONGEST_DELAY = 10 * 365 * 86_400.0
 
 
@@ -347,12 +356,12 @@ Seconds: TypeAlias = float | timedelta
 
 
 def convert_to_seconds(duration: Any) -> Any:
-    """A timedelta's seconds; anything else as it is, to be checked."""
+    """Return a timedelta's seconds, and anything else unchanged, to be validated."""
     return duration.total_seconds() if isinstance(duration, timedelta) else duration
 
 
 def validate_wait(option: str, duration: Seconds) -> float:
-    """Its seconds, if they are a finite number from 0 to LONGEST_DELAY; else InvalidOption."""
+    """Return a duration in seconds, from 0 to LONGEST_DELAY. Raises InvalidOption."""
     seconds = convert_to_seconds(duration)
     if isinstance(seconds, bool) or not isinstance(seconds, int | float):
         raise InvalidOption(option, f"expected a number of seconds, got {type(seconds).__name__}")
@@ -362,7 +371,7 @@ def validate_wait(option: str, duration: Seconds) -> float:
 
 
 def refuse_queue(queue: str, most: int) -> InvalidOption:
-    """Return the error of a queue more than the sweeper asks the index for."""
+    """Return the error for one queue more than the sweeper can query."""
     return InvalidOption(
         "queue",
         f"{queue!r} would be queue number {most + 1}; the limit is {most}. `relayq queues forget NAME` takes back one "

@@ -1,11 +1,11 @@
-"""Extras: what RelayQ is installed with for some of its parts, and the sentence where one of them is not there."""
+"""Extras: what some parts of RelayQ need installed, and the message where it is not."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-#: module -> the extra that brings it
+#: module -> the extra that installs it
 _EXTRA_OF = {
     "typer": "cli",
     "rich": "cli",
@@ -21,41 +21,43 @@ _EXTRA_OF = {
 }
 
 
-def missing_extra(error: ImportError, *, of: str | None = None) -> str | None:
-    """Which extra would have brought what cannot be imported, and how to install it; None where no extra would.
+def explain_missing_extra(error: ImportError, *, of: str | None = None) -> str | None:
+    """Return which extra installs the module that is missing, and how to install it, or None if no extra does.
 
-    `of`: the extra of the part that needs it, where that brings more than the one module.
+    `of` names the extra of the part that needs the module, if that is not the module's own.
     """
     name = (error.name or "").partition(".")[0]
     if not isinstance(error, ModuleNotFoundError) or name not in _EXTRA_OF:
         return None
     extra = of or _EXTRA_OF[name]
-    return f"this part of RelayQ needs {name}, which the extra {extra} brings: pip install 'relayq[{extra}]'"
+    return f"this part of RelayQ needs {name}, which the extra {extra} installs: pip install 'relayq[{extra}]'"
 
 
-def unfit_pydantic(error: ImportError) -> str | None:
-    """What is wrong with the pydantic that Python finds, where that is why something cannot be imported; else None."""
+def explain_unfit_pydantic(error: ImportError) -> str | None:
+    """Return what is wrong with the installed pydantic, or None if that is not why an import failed."""
     if (error.name or "").partition(".")[0] not in {"pydantic", "pydantic_core"}:
         return None
     from importlib.metadata import PackageNotFoundError, version  # noqa: PLC0415 - needed only where something is wrong
 
     try:
-        found = f"pydantic {version('pydantic')} is found"
+        installed = f"pydantic {version('pydantic')} is found"
     except PackageNotFoundError:
-        found = "none is found" if error.name == "pydantic" and isinstance(error, ModuleNotFoundError) else "another is"
+        installed = (
+            "none is found" if error.name == "pydantic" and isinstance(error, ModuleNotFoundError) else "another is"
+        )
     return (
-        f"jobs need pydantic 2.10 or newer, and {found} ({error.msg}); ask for pydantic>=2.10, or leave it out of your "
-        "requirements where RelayQ's layer brings it"
+        f"jobs need pydantic 2.10 or newer, and {installed} ({error.msg}); require "
+        "pydantic>=2.10, or leave it out of your requirements if RelayQ's layer installs it"
     )
 
 
 @contextmanager
 def extra(name: str) -> Iterator[None]:
-    """Inside, an import of what this extra brings, and is not there, raises ModuleNotFoundError with a sentence."""
+    """Return a context in which a missing module of this extra raises ModuleNotFoundError with advice."""
     try:
         yield
     except ModuleNotFoundError as error:
-        sentence = missing_extra(error, of=name)
+        sentence = explain_missing_extra(error, of=name)
         if sentence is None:
             raise
         raise ModuleNotFoundError(sentence, name=error.name) from None

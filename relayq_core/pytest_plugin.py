@@ -1,4 +1,4 @@
-"""The pytest plugin: three fixtures, and nothing imported but pytest until a test asks for one of them."""
+"""The pytest plugin: three fixtures. It imports nothing but pytest until a test uses one of them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 if TYPE_CHECKING:
     from relayq_core.testing import Kit
 
-#: No test shall reach a real AWS by mistake: these credentials open nothing.
+#: Credentials that are not valid anywhere, so that no test can reach AWS by mistake.
 _NOWHERE = {
     "AWS_ACCESS_KEY_ID": "testing",
     "AWS_SECRET_ACCESS_KEY": "testing",
@@ -28,7 +28,7 @@ _NOWHERE = {
 
 @pytest.fixture
 def _relayq_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whatever the shell has set of AWS and RelayQ is not there for the test."""
+    """Replace all variables of AWS and RelayQ by harmless ones."""
     for name in list(os.environ):
         if name.startswith(("AWS_", "RELAYQ_")):
             monkeypatch.delenv(name)
@@ -38,7 +38,7 @@ def _relayq_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def relayq(_relayq_environment: None) -> Iterator[Kit]:
-    """RelayQ on DynamoDB as moto plays it; jobs run by `relayq.drain()`."""
+    """RelayQ on moto's DynamoDB; jobs run in `relayq.drain()`."""
     from relayq_core.testing import on_moto
 
     with on_moto() as kit:
@@ -47,7 +47,7 @@ def relayq(_relayq_environment: None) -> Iterator[Kit]:
 
 @pytest.fixture
 def relayq_fake(_relayq_environment: None) -> Iterator[Kit]:
-    """RelayQ on tables in memory: dispatches are recorded, and run only by `relayq_fake.drain()`."""
+    """RelayQ on tables in memory: dispatches are recorded, and run only in `relayq_fake.drain()`."""
     from relayq_core.testing import fake
 
     with fake() as kit:
@@ -56,7 +56,7 @@ def relayq_fake(_relayq_environment: None) -> Iterator[Kit]:
 
 @pytest.fixture
 def relayq_inline(_relayq_environment: None) -> Iterator[Kit]:
-    """RelayQ on tables in memory: a job runs as soon as it is dispatched, always through JSON."""
+    """RelayQ on tables in memory: a job runs as soon as it is dispatched, with its payload read from JSON."""
     from relayq_core.testing import inline
 
     with inline() as kit:

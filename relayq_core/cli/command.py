@@ -21,7 +21,7 @@ from relayq_core.cli.params import flag
 from relayq_core.cli.target import Target, extend_import_path, prepare_environment
 from relayq_core.client import RelayQ
 from relayq_core.errors import RelayQError, SettingsError
-from relayq_core.extras import missing_extra
+from relayq_core.extras import explain_missing_extra
 from relayq_core.jobs.registry import Registry, import_jobs, registry
 from relayq_core.process.loggers import logger
 from relayq_core.settings import Settings
@@ -218,7 +218,7 @@ def _build_cli(before: dict[str, Any], after: dict[str, Any]) -> Cli:
 def _require(settings: Settings, names: Iterable[str]) -> None:
     """Raise SettingsError, with what the command line can do about it, unless these settings are set."""
     try:
-        settings.needed(*names)
+        settings.require(*names)
     except SettingsError as error:
         hint = f"{error.problem}, name that stack with --stack, or use --local after `relayq demo`"
         raise SettingsError(error.variable, hint) from None
@@ -247,7 +247,7 @@ def _run_body(cli: Cli, body: Callable[[Cli], int | None]) -> int:
                 describe_aws_error,  # loads botocore, which few commands need
             )
 
-            extra = missing_extra(error) if isinstance(error, ImportError) else None
+            extra = explain_missing_extra(error) if isinstance(error, ImportError) else None
             problem = (
                 extra
                 or describe_aws_error(error)

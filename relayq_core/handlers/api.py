@@ -67,7 +67,7 @@ logger = build_logger()
 
 
 def _build_relayq() -> RelayQ:
-    settings = Settings.from_environ().needed("jobs_table", "failed_table", "runner_function")
+    settings = Settings.from_environ().require("jobs_table", "failed_table", "runner_function")
     if settings.handoff == "http":  # over HTTP this function would call itself
         settings = settings.evolve(handoff="lambda")
     return RelayQ(settings)

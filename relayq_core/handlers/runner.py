@@ -23,7 +23,7 @@ count_events(events, metrics)
 
 def _build_relayq() -> RelayQ:
     """Build it with this function as the runner, unless the settings name one: a template cannot refer to itself."""
-    settings = Settings.from_environ().needed("jobs_table", "failed_table")
+    settings = Settings.from_environ().require("jobs_table", "failed_table")
     this = os.environ.get("AWS_LAMBDA_FUNCTION_NAME", "")
     return RelayQ(settings.evolve(runner_function=settings.runner_function or this))
 

@@ -21,7 +21,7 @@ metrics = build_metrics()
 count_events(events, metrics)
 
 with pause_gc():
-    _relayq = RelayQ(Settings.from_environ().needed("jobs_table", "failed_table", "runner_function"))
+    _relayq = RelayQ(Settings.from_environ().require("jobs_table", "failed_table", "runner_function"))
     _relayq.connect()
 
 

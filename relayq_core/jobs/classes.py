@@ -105,7 +105,7 @@ else:
         return f"options stand in the class line: class {cls}(Job, {found[1]}={quote(namespace[found[1]])})"
 
     class _Model(BaseModel, metaclass=_Defining):
-        """A model whose mistakes are told as a job's."""
+        """A model whose mistakes are reported as a job's."""
 
 
 class Job(_Model):
@@ -245,8 +245,8 @@ def _check_init(cls: type[Job], where: str) -> None:
     wrong = f"needs {needed[0]!r}, which is no field" if needed else f"does not take the field {unknown[0]!r}"
     raise InvalidJob(
         where,
-        f"its __init__ {wrong}: the runner makes the job anew from its fields. Let __init__ take them by their names, "
-        "write a classmethod that makes the job instead, or define to_payload and from_payload",
+        f"its __init__ {wrong}: the runner builds the job from its fields. Let __init__ take them by their names, "
+        "write a classmethod that builds the job instead, or define to_payload and from_payload",
     )
 
 
@@ -266,7 +266,7 @@ def _count_arguments(method: Any, where: str, name: str) -> int:
     parameters = list_parameters(method)[1:]
     needed = [p for p in parameters if p.kind is p.KEYWORD_ONLY and p.default is p.empty]
     if needed:
-        raise InvalidJob(where, f"{name} needs the keyword argument {needed[0].name!r}, which nobody gives it")
+        raise InvalidJob(where, f"{name} needs the keyword argument {needed[0].name!r}, which the runner does not pass")
     if any(p.kind is p.VAR_POSITIONAL for p in parameters):
         return 1
     return sum(p.kind in _POSITIONAL for p in parameters)

@@ -203,7 +203,7 @@ async def async_generator(self: Any) -> Any:
         (generator, "the handler is a generator"),
         (async_generator, "the handler is a generator"),
         (lambda self, context, more: None, "handle takes nothing but self and, if you like, the context"),
-        (lambda self, *, context: None, "handle needs the keyword argument 'context', which nobody gives it"),
+        (lambda self, *, context: None, "handle needs the keyword argument 'context', which the runner does not pass"),
         (staticmethod(lambda context: None), "leave out @staticmethod or @classmethod"),
         (classmethod(lambda cls, context: None), "leave out @staticmethod or @classmethod"),
     ],

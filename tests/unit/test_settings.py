@@ -251,9 +251,9 @@ def test_without_an_environment_the_process_environment_is_read(monkeypatch: pyt
 def test_a_missing_setting_is_named_with_where_to_find_it() -> None:
     """The first thing that goes wrong for everybody."""
     settings = Settings(jobs_table="jobs")
-    assert settings.needed("jobs_table") is settings
+    assert settings.require("jobs_table") is settings
     with pytest.raises(SettingsError, match="RELAYQ_RUNNER_FUNCTION: it is not set; take it from the outputs"):
-        settings.needed("jobs_table", "runner_function")
+        settings.require("jobs_table", "runner_function")
 
 
 def test_decisions_are_made_in_milliseconds() -> None:
@@ -359,8 +359,8 @@ def test_outside_of_lambda_a_missing_setting_names_the_local_stack(monkeypatch: 
     """A newcomer who tries the README's first lines has no stack; a function has no shell."""
     monkeypatch.delenv("AWS_LAMBDA_FUNCTION_NAME", raising=False)
     with pytest.raises(SettingsError, match=r"`\. \.relayq/dev\.env` in this shell while `relayq dev` runs"):
-        Settings().needed("jobs_table")
+        Settings().require("jobs_table")
     monkeypatch.setenv("AWS_LAMBDA_FUNCTION_NAME", "shop")
     with pytest.raises(SettingsError) as raised:
-        Settings().needed("jobs_table")
+        Settings().require("jobs_table")
     assert "relayq dev" not in str(raised.value)
