@@ -85,7 +85,7 @@ def build_worker(url: str, pipe: IO[str]) -> System:
                 relayq,
                 slots,
                 stopping=lambda: 0,
-                tell=lambda news: None,
+                notify=lambda news: None,
             ).work(["default"], most=None, once=False)
 
     return System(lambda number: relayq.dispatch("relayq_job", {"number": number}), work)

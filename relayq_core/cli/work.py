@@ -16,9 +16,9 @@ from relayq_core.cli.command import Cli, register_command
 from relayq_core.cli.output import print_json, say
 from relayq_core.cli.params import flag, parse_queue
 from relayq_core.process.loggers import logger
+from relayq_core.worker.output import OutputThread, ThreadedLogHandler
 from relayq_core.worker.pool import ProcessSlots
-from relayq_core.worker.speaking import Speaker, SpokenLog
-from relayq_core.worker.worker import News, Worker
+from relayq_core.worker.worker import Worker, WorkerEvent
 
 _STYLES = {"completed": "green", "failed": "red", "crashed": "red", "lease lost": "red", "started": "dim"}
 
@@ -62,23 +62,23 @@ def work(
     environ = {"RELAYQ_HANDOFF": relayq.settings.handoff}
     queues, most = queue or [], 1 if once else max_jobs
 
-    def run_worker(voice: Speaker) -> None:
+    def run_worker(voice: OutputThread) -> None:
         with _count_signals() as signals, ProcessSlots(concurrency, environ, quiet=cli.json) as slots:
             if not cli.json:
                 where = ", ".join(queues) or "all queues"
                 line = f"working on {where}, {concurrency} at a time; Ctrl-C stops after the current job"
-                voice.say(lambda: say(line))
+                voice.submit(lambda: say(line))
             worker = Worker(
                 relayq,
                 slots,
                 stopping=lambda: len(signals),
-                tell=lambda news: voice.say(lambda: _report(news, as_json=cli.json)),
+                notify=lambda event: voice.submit(lambda: _report(event, as_json=cli.json)),
             )
             counts = worker.work(queues, most=most, once=once)
         with suppress(BrokenPipeError):  # the reader of our output has gone
-            voice.say(lambda: _sum_up(counts, as_json=cli.json))
+            voice.submit(lambda: _sum_up(counts, as_json=cli.json))
 
-    voice, log, status = Speaker(), Speaker(), 1
+    voice, log, status = OutputThread(), OutputThread(), 1
     try:
         with voice, log, _log_through(log):
             run_worker(voice)
@@ -96,12 +96,12 @@ def _sum_up(counts: Counter[str], *, as_json: bool) -> None:
 
 
 @contextmanager
-def _log_through(speaker: Speaker) -> Iterator[None]:
-    """While the block runs, let the speaker's thread write RelayQ's log lines."""
+def _log_through(output: OutputThread) -> Iterator[None]:
+    """While the block runs, have the output thread write RelayQ's log lines."""
     own, propagates = list(logger.handlers), logger.propagate
     inherited = logging.root.handlers if propagates else []
     for handler in own or inherited or filter(None, [logging.lastResort]):
-        logger.addHandler(SpokenLog(handler, speaker))
+        logger.addHandler(ThreadedLogHandler(handler, output))
         logger.removeHandler(handler)
     logger.propagate = False
     try:
@@ -114,15 +114,16 @@ def _log_through(speaker: Speaker) -> Iterator[None]:
             logger.addHandler(handler)
 
 
-def _report(news: News, *, as_json: bool) -> None:
-    job = news.job
+def _report(event: WorkerEvent, *, as_json: bool) -> None:
+    job = event.job
     if as_json:
-        fields = {"job_id": job.id, "name": job.name, "queue": job.queue, "attempt": job.attempt, "ms": news.took_ms}
-        print_json({"event": news.what, **fields}, line=True)
+        fields = {"job_id": job.id, "name": job.name, "queue": job.queue, "attempt": job.attempt, "ms": event.took_ms}
+        print_json({"event": event.what, **fields}, line=True)
         return
-    duration = "" if news.what == "started" else f"  {news.took_ms / 1000:.2f} s"
+    duration = "" if event.what == "started" else f"  {event.took_ms / 1000:.2f} s"
     say(
-        f"{news.what:<11} {job.name}  {job.id}  attempt {job.attempt}{duration}", style=_STYLES.get(news.what, "yellow")
+        f"{event.what:<11} {job.name}  {job.id}  attempt {job.attempt}{duration}",
+        style=_STYLES.get(event.what, "yellow"),
     )
 
 

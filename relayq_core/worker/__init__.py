@@ -1,1 +1,1 @@
-"""Work: a worker for containers and laptops, which polls for jobs instead of being told of them."""
+"""The worker for containers and laptops, which polls for jobs instead of waiting to be invoked."""

@@ -1,7 +1,7 @@
-"""What a worker's process runs: one claimed job after another, given and answered over a connection.
+"""What a worker's process runs: one claimed job after another, received and reported over a connection.
 
-Its two arguments are inherited descriptors: for jobs, and a lifeline. The worker claims and renews; here the job is
-performed and settled by the same Runner as in the Lambda.
+Its two arguments are inherited descriptors: for jobs, and a lifeline. The worker claims jobs and renews their leases;
+here each is run and settled by the same Runner as in the Lambda.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from relayq_core.model.record import JobRecord
 from relayq_core.process.loggers import job_logger, logger, write_by
 from relayq_core.text import locate_error
 
-#: A job without a timeout may run for so long (a week); its lease is renewed all that time.
+#: A job without a timeout may run for a week; its lease is renewed all that time.
 _LONGEST_MS = 604_800_000
 
 
@@ -33,25 +33,25 @@ class Ready:
 
 @dataclass(frozen=True, slots=True)
 class NotReady:
-    """They cannot be: why, in a sentence."""
+    """The jobs cannot be imported; `problem` says why, in a sentence."""
 
     problem: str
 
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """How a job ended here."""
+    """How the run of a job ended here."""
 
     ended: RunOutcome
 
 
 def main() -> None:
-    """Import the jobs, say so, and perform what is given until there is nobody to give anything."""
+    """Import the jobs, report that, and run each job that arrives until the worker closes the connection."""
     connection, lifeline = (Connection(int(number)) for number in sys.argv[1:3])
     threading.Thread(target=_die_with, args=(lifeline,), daemon=True).start()
     _log_to_stderr()
     try:
-        relayq = _relayq()
+        relayq = _build_relayq()
     except BaseException as error:
         connection.send(NotReady(locate_error(error)))
         return
@@ -62,11 +62,11 @@ def main() -> None:
         except EOFError:
             return
         with relayq.publishing():
-            ran = relayq.runner.run_claimed(claimed, lambda: _LONGEST_MS)
-        connection.send(Report(ran.ended))
+            result = relayq.runner.run_claimed(claimed, lambda: _LONGEST_MS)
+        connection.send(Report(result.ended))
 
 
-def _relayq() -> RelayQ:
+def _build_relayq() -> RelayQ:
     relayq = RelayQ()
     relayq.policy = relayq.policy.evolve(renews=True, runner_ms=None)
     api.use(relayq)
@@ -76,7 +76,7 @@ def _relayq() -> RelayQ:
 
 
 def _die_with(lifeline: Connection) -> None:
-    """A worker that was killed renews no lease: no handler may outlive it, nor what it has started."""
+    """End this process and all that it has started when the worker is gone, for then its leases are not renewed."""
     try:
         lifeline.recv()
     except (EOFError, OSError):
@@ -84,7 +84,7 @@ def _die_with(lifeline: Connection) -> None:
 
 
 def _log_to_stderr() -> None:
-    """What jobs and the runner log; what a job prints goes where the worker's own output goes."""
+    """Write what jobs and the runner log to stderr; what a job prints goes where the worker's own output goes."""
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(message)s", stream=sys.stderr)
     write_by(logging.root.handlers[0], logger)  # the jobs may configure the root as they like
     job_logger.setLevel(logging.INFO)

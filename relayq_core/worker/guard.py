@@ -1,7 +1,8 @@
-"""Guard: a small process that ends what a worker's handlers do once nobody renews their leases any more.
+"""Guard: a small process that ends the worker's processes once the leases of their jobs are no longer renewed.
 
-The worker tells it of each process and until when that may run. It needs nothing of either: the worker may be stopped
-or blocked, and C code may hold Python's lock in the process. When the worker ends, it ends them all.
+The worker sends the guard the time until which each process may run. The guard then depends on neither: the worker
+may be stopped or blocked, and C code may hold Python's lock in the process. When the worker ends, the guard ends them
+all.
 """
 
 from __future__ import annotations
@@ -21,46 +22,46 @@ _READ_BYTES = 65_536
 
 
 class Guard:
-    """The worker's end of it. A guard that has ended, or does not read, is replaced by another."""
+    """The worker's end of the guard. A guard that has ended, or does not read, is replaced by another."""
 
     def __init__(self) -> None:
         self._watched: dict[int, float] = {}
         self._process: subprocess.Popen[bytes] | None = None
 
     def watch(self, group: int, until: float = math.inf) -> None:
-        """Kill this process group at this moment of the monotonic clock; replaces what was said of it before."""
+        """Have this process group killed at this moment of the monotonic clock, in place of any earlier one."""
         self._watched[group] = until
-        self._say(f"{group} {until}\n")
+        self._send(f"{group} {until}\n")
 
-    def let_be(self, group: int) -> None:
-        """It has ended: its number may become another's."""
+    def forget(self, group: int) -> None:
+        """Stop watching a group that has ended: its number may become another's."""
         if self._watched.pop(group, None) is not None:
-            self._say(f"{group} nan\n")
+            self._send(f"{group} nan\n")
 
     def close(self) -> None:
-        """End it, and with it what it still watches, unless it was killed."""
+        """End the guard, and with it what it still watches, unless it was killed."""
         process, self._process = self._process, None
         if process is not None and process.stdin is not None:
             with suppress(OSError):
                 process.stdin.close()
             process.wait()
 
-    def _say(self, line: str) -> None:
+    def _send(self, line: str) -> None:
         try:
-            self._tell(line)
+            self._write(line)
         except OSError:
             if self._process is not None:
                 self._process.kill()
             self.close()
-            self._tell("".join(f"{group} {until}\n" for group, until in self._watched.items()))
+            self._write("".join(f"{group} {until}\n" for group, until in self._watched.items()))
 
-    def _tell(self, lines: str) -> None:
+    def _write(self, lines: str) -> None:
         if self._process is None:
-            self._process = self._started()
+            self._process = self._start_process()
         assert self._process.stdin is not None
         os.write(self._process.stdin.fileno(), lines.encode())
 
-    def _started(self) -> subprocess.Popen[bytes]:
+    def _start_process(self) -> subprocess.Popen[bytes]:
         process = subprocess.Popen(
             [sys.executable, "-P", "-c", _GUARD],
             env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
@@ -76,7 +77,7 @@ class Guard:
 
 
 def main() -> None:
-    """Listen on stdin, and kill what is over its time; at the end of stdin all."""
+    """Read times from stdin, and kill each group at its time; at the end of stdin kill all."""
     watched: dict[int, float] = {}
     rest = b""
     while True:

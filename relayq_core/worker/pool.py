@@ -1,4 +1,4 @@
-"""The worker's end of its processes: start them, give them jobs, hear from them, kill them."""
+"""The worker's end of its processes: start them, assign jobs to them, collect their reports, kill them."""
 
 from __future__ import annotations
 
@@ -22,30 +22,28 @@ from relayq_core.process.fuse import has_overrun
 from relayq_core.worker.child import NotReady, Ready, Report
 from relayq_core.worker.guard import Guard
 
-#: Not by -m: what is sent over the connection must not be of a module called __main__.
+#: Not by -m: the classes of what is sent over the connection must not belong to a module called __main__.
 _CHILD = "from relayq_core.worker.child import main; main()"
 
-
-#: So often at least it is looked whether a process has ended.
+#: Check for processes that have ended at least this often.
 _LOOK_SECONDS = 0.5
 
 
 class ProcessStartFailed(RelayQError):
-    """The jobs cannot be imported, or a setting is wrong: nothing is claimed that could not be run."""
+    """The jobs cannot be imported, or a setting is wrong. Nothing has been claimed."""
 
     def __init__(self, problem: str) -> None:
         super().__init__(f"a worker's process cannot start: {problem}")
 
 
 @dataclass(frozen=True, slots=True)
-class Died:
-    """A process that ended before its job had. `status` as subprocess tells it: negative for a signal."""
+class ProcessExit:
+    """A process that ended before its job did. `status` is as in subprocess: negative for a signal."""
 
     status: int
 
-    @property
-    def how(self) -> str:
-        """In words, as the end of a sentence about the runner of an attempt."""
+    def describe(self) -> str:
+        """Say how it ended, as the end of a sentence about the runner of an attempt."""
         if self.status == STUBBORN_EXIT or has_overrun(self.status):
             return "was ended: its handler overran its time and did not stop"
         if self.status >= 0:
@@ -58,49 +56,49 @@ class Died:
 
 
 class Slot(Protocol):
-    """One process at a time, and the job it has."""
+    """One process at a time, and the job that it runs."""
 
     job: JobRecord | None
 
     @property
     def is_free(self) -> bool:
-        """Its process is ready, and has no job."""
+        """Whether its process is ready and has no job."""
         ...
 
-    def give(self, claimed: JobRecord) -> None:
-        """Have a claimed job performed. Never waits, never raises: a process that is gone is heard of."""
+    def assign(self, claimed: JobRecord) -> None:
+        """Have the process run a claimed job. Never waits or raises: `collect` reports a process that is gone."""
         ...
 
-    def keep(self, until: int) -> None:
-        """End the process and all that it has started at this moment (epoch milliseconds), unless this is said again.
+    def allow_until(self, until: int) -> None:
+        """End the process and all that it has started at this moment (epoch milliseconds), unless called again before.
 
-        Whatever holds up who says it, and whatever the process does.
+        That holds whatever delays the worker and whatever the process does.
         """
         ...
 
     def kill(self) -> None:
-        """End the process and all that it has started, and wait until it is gone; another is started."""
+        """End the process and all that it has started, wait until it is gone, and start another."""
         ...
 
 
 class Slots(Protocol):
-    """All of them."""
+    """All slots of a worker."""
 
     @property
     def slots(self) -> Sequence[Slot]:
-        """Those with a job and those without."""
+        """The slots, with a job and without."""
         ...
 
-    def heard(self, seconds: float) -> Iterable[tuple[Slot, JobRecord, Report | Died]]:
-        """Wait so long at most for a process to report or die; the jobs that these had.
+    def collect(self, seconds: float) -> Iterable[tuple[Slot, JobRecord, Report | ProcessExit]]:
+        """Wait at most this long for a process to report or to exit; yield each such slot with the job that it had.
 
-        Raises ProcessStartFailed where a process cannot import the jobs.
+        Raises ProcessStartFailed if a process cannot import the jobs.
         """
         ...
 
 
 class ProcessSlot:
-    """A slot and its process, which is started anew whenever it has ended."""
+    """A slot and its process, which is started again whenever it has ended."""
 
     def __init__(self, environ: Mapping[str, str], guard: Guard, now: Callable[[], int], *, quiet: bool) -> None:
         self.job: JobRecord | None = None
@@ -119,16 +117,16 @@ class ProcessSlot:
 
     @property
     def is_ready(self) -> bool:
-        """Its process has imported the jobs."""
+        """Whether its process has imported the jobs."""
         return self._ready
 
     @property
     def connection(self) -> Connection | None:
-        """What it is heard on."""
+        """The connection that reports arrive on."""
         return self._connection
 
     def start(self) -> None:
-        """Start the process; it imports the jobs, and then says so."""
+        """Start the process; it imports the jobs and then reports that it is ready."""
         ours, theirs = Pipe()
         life, lifeline = Pipe()
         with theirs, lifeline:
@@ -140,53 +138,53 @@ class ProcessSlot:
                 pass_fds=numbers,
                 stdin=subprocess.DEVNULL,
                 stdout=sys.stderr.fileno() if self._quiet else None,
-                # a group of its own: Ctrl-C is the worker's alone, and whatever a handler starts is ended with it
+                # a group of its own: Ctrl-C reaches the worker alone, and all that a handler starts is ended with it
                 start_new_session=True,
             )
         self._guard.watch(self._process.pid)
         self._connection, self._lifeline, self._ready = ours, life, False
 
-    def keep(self, until: int) -> None:
+    def allow_until(self, until: int) -> None:
         if self._process is not None:
-            begins = time.monotonic()  # read first: whoever is stopped in between has less time, not more
-            self._guard.watch(self._process.pid, begins + (until - self._now()) / 1000)
+            began = time.monotonic()  # read first: a worker that is stopped in between allows less time, not more
+            self._guard.watch(self._process.pid, began + (until - self._now()) / 1000)
 
-    def give(self, claimed: JobRecord) -> None:
+    def assign(self, claimed: JobRecord) -> None:
         self.job = claimed
         try:
             if self._connection is not None:
                 self._connection.send(claimed)
         except OSError:
-            """It has died: that is heard, as any death is."""
+            """The process has ended: `read_report` finds that, as always."""
 
-    def hear(self) -> tuple[JobRecord, Report | Died] | None:
-        """What became of its job, if anything did. Raises ProcessStartFailed."""
-        said: Ready | NotReady | Report | Died | None = None
+    def read_report(self) -> tuple[JobRecord, Report | ProcessExit] | None:
+        """Return the job and how it ended, if it has. Raises ProcessStartFailed."""
+        message: Ready | NotReady | Report | ProcessExit | None = None
         try:
             if self._connection is not None and self._connection.poll():
-                said = self._connection.recv()
+                message = self._connection.recv()
         except (EOFError, OSError):
-            said = Died(self._end())
-        if said is None and self._has_ended():
+            message = ProcessExit(self._end())
+        if message is None and self._has_ended():
             # its end of the pipe may live on in a process that its handler has forked
-            said = Died(self._end())
-        match said:
+            message = ProcessExit(self._end())
+        match message:
             case Ready():
                 self._ready = True
             case NotReady(problem):
                 self._end()
                 raise ProcessStartFailed(problem)
-            case Died(status) if not self._ready:
+            case ProcessExit(status) if not self._ready:
                 raise ProcessStartFailed(f"it ended with status {status} while it imported the jobs")
-            case Died():
+            case ProcessExit():
                 self.start()
-        had = self.job
-        if had is None or not isinstance(said, Report | Died):
+        job = self.job
+        if job is None or not isinstance(message, Report | ProcessExit):
             return None
         self.job = None
-        if isinstance(said, Report) and self._process is not None:
+        if isinstance(message, Report) and self._process is not None:
             self._guard.watch(self._process.pid)
-        return had, said
+        return job, message
 
     def kill(self) -> None:
         if self._process is not None:
@@ -199,7 +197,7 @@ class ProcessSlot:
             self._end()
 
     def _has_ended(self) -> bool:
-        """Asked without taking its exit status: until then no other process can have its number."""
+        """Check without taking its exit status: until that is taken no other process can get its number."""
         if self._process is None:
             return False
         if not hasattr(os, "waitid"):
@@ -207,7 +205,7 @@ class ProcessSlot:
         return os.waitid(os.P_PID, self._process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
 
     def _end(self) -> int:
-        """Kill the process and all it has started, and forget it; its exit status."""
+        """Kill the process and all that it has started, forget it, and return its exit status."""
         process, self._process = self._process, None
         for end in (self._connection, self._lifeline):
             if end is not None:
@@ -217,14 +215,14 @@ class ProcessSlot:
             return 0
         with suppress(ProcessLookupError, PermissionError):
             os.killpg(process.pid, signal.SIGKILL)
-        self._guard.let_be(process.pid)  # before its number is free
+        self._guard.forget(process.pid)  # before its number is free
         return process.wait()
 
 
 class ProcessSlots:
-    """So many processes. A context manager: at its end they are gone.
+    """`count` processes. A context manager: at its end they are gone.
 
-    `environ` is added to the environment; `quiet`: what jobs print goes to stderr.
+    `environ` is added to the environment; with `quiet`, what jobs print goes to stderr.
     """
 
     def __init__(
@@ -240,12 +238,12 @@ class ProcessSlots:
         self.slots: Sequence[ProcessSlot] = [ProcessSlot(environ, self._guard, now, quiet=quiet) for _ in range(count)]
 
     def __enter__(self) -> ProcessSlots:
-        """Raises ProcessStartFailed: nothing is to be claimed that could not be run."""
+        """Wait until all processes are ready. Raises ProcessStartFailed: nothing is claimed that could not be run."""
         try:
             for slot in self.slots:
                 slot.start()
             while not all(slot.is_ready for slot in self.slots):
-                list(self.heard(_LOOK_SECONDS))
+                list(self.collect(_LOOK_SECONDS))
         except BaseException:
             self.__exit__()
             raise
@@ -256,8 +254,8 @@ class ProcessSlots:
             slot.close()
         self._guard.close()
 
-    def heard(self, seconds: float) -> Iterable[tuple[Slot, JobRecord, Report | Died]]:
+    def collect(self, seconds: float) -> Iterable[tuple[Slot, JobRecord, Report | ProcessExit]]:
         wait([slot.connection for slot in self.slots if slot.connection is not None], min(seconds, _LOOK_SECONDS))
         for slot in self.slots:
-            if (said := slot.hear()) is not None:
-                yield slot, *said
+            if (report := slot.read_report()) is not None:
+                yield slot, *report

@@ -11,7 +11,7 @@ from relayq_core.jobs.registry import registry
 from relayq_core.model.record import JobRecord
 from relayq_core.testing import Bench
 from relayq_core.worker.child import Report
-from relayq_core.worker.pool import Died, Slot
+from relayq_core.worker.pool import ProcessExit, Slot
 
 HOUR = 3_600_000
 
@@ -30,10 +30,10 @@ class FakeSlot:
     def is_free(self) -> bool:
         return self.job is None
 
-    def give(self, claimed: JobRecord) -> None:
+    def assign(self, claimed: JobRecord) -> None:
         self.job = claimed
 
-    def keep(self, until: int) -> None:
+    def allow_until(self, until: int) -> None:
         self.kept_until = until
 
     def kill(self) -> None:
@@ -58,7 +58,7 @@ class FakeSlots:
             relayq.store, relayq.handoff, relayq.clock, replace(relayq.policy, renews=True), registry, events
         )
 
-    def heard(self, seconds: float) -> Iterable[tuple[Slot, JobRecord, Report | Died]]:
+    def collect(self, seconds: float) -> Iterable[tuple[Slot, JobRecord, Report | ProcessExit]]:
         clock = self.bench.clock
         clock.sleep(round(seconds * 1000))
         for slot in self.slots:
@@ -67,6 +67,6 @@ class FakeSlots:
                 continue
             slot.job = None
             if claimed.name in self.dies:
-                yield slot, claimed, Died(self.status)
+                yield slot, claimed, ProcessExit(self.status)
             else:
                 yield slot, claimed, Report(self._runner.run_claimed(claimed, lambda: 24 * HOUR).ended)

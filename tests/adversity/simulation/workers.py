@@ -11,7 +11,7 @@ from relayq_core.engine.sweeper import Sweeper
 from relayq_core.errors import StoreError
 from relayq_core.model.record import JobRecord
 from relayq_core.worker.child import Report
-from relayq_core.worker.pool import Died, Slot
+from relayq_core.worker.pool import ProcessExit, Slot
 from relayq_core.worker.worker import Worker
 from tests.adversity.simulation.world import Actor
 
@@ -32,7 +32,7 @@ class SimSlot:
         self.job: JobRecord | None = None
         self.process: Actor | None = None
         #: what its process has said, and the worker has not read
-        self.said: Report | Died | None = None
+        self.said: Report | ProcessExit | None = None
         self._slots = slots
         self._kept_until = 0
 
@@ -40,11 +40,11 @@ class SimSlot:
     def is_free(self) -> bool:
         return self.job is None
 
-    def give(self, claimed: JobRecord) -> None:
+    def assign(self, claimed: JobRecord) -> None:
         self.job = claimed
         self.process = self._slots.start(self, claimed)
 
-    def keep(self, until: int) -> None:
+    def allow_until(self, until: int) -> None:
         """As relayq_core/worker/guard.py does: whatever holds the worker up, its process ends at that moment."""
         self._kept_until = until
         left = max(0, until - self._slots.now())
@@ -60,10 +60,10 @@ class SimSlot:
             self._slots.stage.world.kill(self.process)
         self.process = self.said = None
 
-    def hear(self) -> tuple[JobRecord, Report | Died] | None:
+    def hear(self) -> tuple[JobRecord, Report | ProcessExit] | None:
         """What became of its job, if anything did."""
         if self.process is not None and self.process.dead and self.said is None:
-            self.said = Died(-9)
+            self.said = ProcessExit(-9)
         job, said = self.job, self.said
         if job is None or said is None:
             return None
@@ -100,7 +100,7 @@ class SimSlots:
         self._worker.children.append(process)
         return process
 
-    def heard(self, seconds: float) -> Iterable[tuple[Slot, JobRecord, Report | Died]]:
+    def collect(self, seconds: float) -> Iterable[tuple[Slot, JobRecord, Report | ProcessExit]]:
         if all(slot.said is None for slot in self._all):
             self.stage.world.pause(min(round(seconds * 1000), _LOOK_MS))
         for slot in self._all:

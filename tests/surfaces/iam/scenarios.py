@@ -412,10 +412,10 @@ class _Slot:
     def is_free(self) -> bool:
         return self.job is None
 
-    def give(self, claimed: Any) -> None:
+    def assign(self, claimed: Any) -> None:
         self.job = claimed
 
-    def keep(self, until: int) -> None:
+    def allow_until(self, until: int) -> None:
         """It has no process."""
 
     def kill(self) -> None:
@@ -429,7 +429,7 @@ class _Slots:
         self.slots = [_Slot()]
         self._runner = relayq.runner
 
-    def heard(self, seconds: float) -> Iterable[Any]:
+    def collect(self, seconds: float) -> Iterable[Any]:
         from relayq_core.worker.child import Report
 
         slot = self.slots[0]

@@ -451,7 +451,7 @@ def test_a_process_that_has_ended_is_watched_no_more(guard: Guard, group: subpro
     other = subprocess.Popen(["sleep", "300"], start_new_session=True)
     try:
         guard.watch(group.pid, time.monotonic() + 0.5)
-        guard.let_be(group.pid)
+        guard.forget(group.pid)
         guard.watch(other.pid, time.monotonic() + 0.6)
         assert other.wait(60) == -signal.SIGKILL
         assert group.poll() is None

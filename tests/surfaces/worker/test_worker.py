@@ -16,8 +16,8 @@ from relayq_core.process.deadline import STUBBORN_EXIT
 from relayq_core.process.fuse import OVERRUN_SIGNAL
 from relayq_core.testing import Bench
 from relayq_core.worker.child import Report
-from relayq_core.worker.pool import Died, ProcessStartFailed, Slot
-from relayq_core.worker.worker import News, Worker
+from relayq_core.worker.pool import ProcessExit, ProcessStartFailed, Slot
+from relayq_core.worker.worker import Worker, WorkerEvent
 from tests.support.factories import a_lease
 from tests.support.faulty_bench import FaultyBench
 from tests.support.rows import read_row
@@ -29,7 +29,7 @@ def worker(
 ) -> Worker:
     """Make a worker on the bench; its news are appended to `told`."""
 
-    def tell(news: News) -> None:
+    def tell(news: WorkerEvent) -> None:
         if told is not None:
             told.append(f"{news.what} {news.job.id}")
 
@@ -38,7 +38,7 @@ def worker(
         relayq,
         slots,
         stopping=stopping,
-        tell=tell,
+        notify=tell,
     )
 
 
@@ -317,14 +317,14 @@ def test_an_exception_gives_back_what_is_held() -> None:
     bench = alone()
     job_id = bench.relayq.dispatch("greet").job_id
     slots = FakeSlots(bench, lasts={"greet": HOUR})
-    heard = slots.heard
+    heard = slots.collect
 
-    def failing(seconds: float) -> Iterable[tuple[Slot, JobRecord, Report | Died]]:
+    def failing(seconds: float) -> Iterable[tuple[Slot, JobRecord, Report | ProcessExit]]:
         if bench.clock.now() > (read_row(bench, job_id).started_at or 0) + 5_000:
             raise ProcessStartFailed("a bad deploy")
         return heard(seconds)
 
-    slots.heard = failing  # type: ignore[method-assign]
+    slots.collect = failing  # type: ignore[method-assign]
     with pytest.raises(ProcessStartFailed):
         worker(bench, slots).work()
     record = read_row(bench, job_id)
@@ -338,15 +338,15 @@ def test_a_worker_whose_output_is_closed_finishes_and_leaves(caplog: pytest.LogC
     for name in ("Ada", "Bob"):
         bench.relayq.dispatch("greet", {"name": name})
 
-    def tell(news: News) -> None:
+    def tell(news: WorkerEvent) -> None:
         raise BrokenPipeError
 
     slots = FakeSlots(bench)
     made = worker(bench, slots)
-    made._tell = tell
+    made._notify = tell
     assert made.work() == {"completed": 1}
     assert len(greeted) == 1
-    assert caplog.text.count("nobody hears") == 1
+    assert caplog.text.count("the worker's output cannot be written") == 1
 
 
 # --- what dies ---
