@@ -108,8 +108,8 @@ def prepare_aws() -> dict[str, Enqueue]:
         functions.invoke(FunctionName="runner", InvocationType="Event", Payload=body)["Payload"].read()
 
     celery = Celery("bench", broker=f"sqs://key:secret@{endpoint.removeprefix('http://')}")
-    known = {"celery": {"url": url, "access_key_id": "key", "secret_access_key": "secret"}}
-    celery.conf.broker_transport_options = {"region": REGION, "is_secure": False, "predefined_queues": known}
+    queues = {"celery": {"url": url, "access_key_id": "key", "secret_access_key": "secret"}}
+    celery.conf.broker_transport_options = {"region": REGION, "is_secure": False, "predefined_queues": queues}
     on_celery = celery.task(name="send_email", ignore_result=True)(send_email)
     return {
         "Celery + SQS": lambda: on_celery.delay(**PAYLOAD),

@@ -56,7 +56,7 @@ def format_place(job: JobRecord) -> str:
 
 
 def parse_moment(place: str) -> int:
-    """Return when the job at this place failed, epoch milliseconds. Raises InvalidOption for text that is no place."""
+    """Return when the job at this place failed, epoch milliseconds. Raises InvalidOption for other text."""
     at = place.partition("-")[0]
     if not at.isdecimal() or not at.isascii() or len(at) > 15:
         raise InvalidOption("before", "this is not a place in the list; begin at the first page again")

@@ -210,7 +210,7 @@ def show_job(job_id: str) -> Response[str]:
 
 @app.post("/jobs/<job_id>/cancel")
 def cancel(job_id: str) -> Response[str]:
-    """Cancel a waiting job, mark a running one, and return the job after that."""
+    """Cancel a waiting job, mark a running one, and return its record after that."""
     parse_query(_get_event())
     refuse_body(_get_event())
     return _answer_job(_relayq.cancel(_check_job_id(job_id)))
@@ -236,7 +236,7 @@ def list_failed() -> Response[str]:
 
 @app.post("/failed/<job_id>/redrive")
 def redrive(job_id: str) -> Response[str]:
-    """Redrive a failed job and return it as it is after that."""
+    """Redrive a failed job and return its record after that."""
     parse_query(_get_event())
     refuse_body(_get_event())
     return _answer_job(_relayq.redrive(_check_job_id(job_id)))
@@ -322,7 +322,7 @@ def _find_route(event: Any) -> str | None:
     if _is_for_dashboard(event):
         return DASHBOARD_PATH
     path = event.get("rawPath") if isinstance(event, Mapping) else None
-    return next((known for known in _METHODS if isinstance(path, str) and re.fullmatch(known, path)), None)
+    return next((route for route in _METHODS if isinstance(path, str) and re.fullmatch(route, path)), None)
 
 
 def _check_job_id(job_id: Any) -> str:

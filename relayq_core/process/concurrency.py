@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 R = TypeVar("R")
 
-#: How many items are worked on at a time, each on a connection of its own.
+#: How many items are worked on at a time, each over its own connection.
 THREADS = 8
 
 
