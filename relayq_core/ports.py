@@ -10,6 +10,9 @@ from relayq_core.model.leases import Lease
 from relayq_core.model.lifecycle import Settlement
 from relayq_core.model.record import JobRecord
 
+#: The namespace in CloudWatch under which RelayQ counts what happens, and from which it reads that back.
+METRICS_NAMESPACE = "RelayQ"
+
 
 class Added(NamedTuple):
     """How a dispatch was taken: `holder` is the job that has the unique key, `found` the row that bore my id."""
@@ -50,40 +53,62 @@ class Page(NamedTuple):
     cursor: object | None = None
 
 
-class JobStore(Protocol):
-    """The two tables. Every method raises StoreError where they cannot be used, StoreUnavailable where nobody can
-    say whether a write took effect, and UnreadableRow where a row makes no sense."""
+class QueueStore(Protocol):
+    """The names of the queues."""
 
     def register_queue(self, queue: str) -> None:
-        """Make the queue known to the sweeper; InvalidOption past 100 queues."""
+        """Make a queue known to the sweeper; InvalidOption past 100 queues."""
         ...
 
     def forget_queue(self, queue: str) -> bool:
-        """Make room for another queue; this one stays among `queues` for a day. False if it is not known."""
+        """Make room for another queue; this one stays in `list_queues` for a day. False if it is not known."""
         ...
 
     def list_queues(self) -> list[str]:
-        """The names of all queues, sorted, and of those that were forgotten within a day."""
+        """Return the names of all queues, sorted, and of those that were forgotten within a day."""
         ...
 
+
+class DispatchStore(Protocol):
+    """New jobs and their unique keys."""
+
     def add(self, record: JobRecord) -> Added:
-        """Write a new job, and take its unique key where it has one: both or neither."""
+        """Write a new job, and take its unique key if it has one: both or neither."""
         ...
 
     def add_many(self, records: Sequence[JobRecord]) -> list[bool]:
-        """Write new jobs that have no unique key, at most 25, in one call; for each, whether it is written for sure.
+        """Write new jobs that have no unique key, at most 25, in one call; for each, whether it is certainly written.
 
-        Never overwrites a row. What is False may be written or not: `add` tells. Raises nothing.
+        Never overwrites a row. A job with False may be written or not, which `add` finds out. Raises nothing.
         """
         ...
 
+    def find_holder(self, unique_pk: str) -> str | None:
+        """Return the id of the job that has the unique key, read consistently.
+
+        None if the key is free or its window is over.
+        """
+        ...
+
+
+class ClaimStore(Protocol):
+    """The lease of a job, from its claim on."""
+
     def claim(self, job_id: str, lease: Lease) -> Answer:
-        """Take the lease if the job waits and its time has come; a lease that is mine already counts as taken."""
+        """Take the lease if the job waits and is due. Done, too, if the job has this very lease already."""
         ...
 
     def renew_lease(self, before: JobRecord, lease_until: int) -> bool:
-        """Renew the lease of a job that runs; False if it is no longer `before.lease_id`."""
+        """Move the end of a running job's lease; False if its lease is no longer `before.lease_id`."""
         ...
+
+    def save_progress(self, before: JobRecord, progress_json: str) -> bool:
+        """Write how far a running job is; False if its lease is no longer `before.lease_id`."""
+        ...
+
+
+class SettleStore(Protocol):
+    """How a job leaves its state, other than by a claim."""
 
     def settle(self, before: JobRecord, settlement: Settlement) -> Settled:
         """Write how an attempt ended, if the job is still held under the lease `before.lease_id`.
@@ -93,52 +118,72 @@ class JobStore(Protocol):
         """
         ...
 
-    def save_progress(self, before: JobRecord, progress_json: str) -> bool:
-        """Keep how far the job is; False if the lease is no longer `before.lease_id`."""
+    def cancel_waiting(self, before: JobRecord, settlement: Settlement) -> bool:
+        """Cancel a job that still waits as `before` did, and release its key; False if it does not."""
         ...
 
+    def mark_cancelled(self, before: JobRecord, now: int) -> Answer:
+        """Mark a job that still runs under `before.lease_id`: if its attempt fails, it ends as cancelled."""
+        ...
+
+
+class SweepStore(Protocol):
+    """The index of live rows by `due_at`, and how a sweep moves them in it."""
+
     def list_due(self, shard: str, until: int, limit: int, cursor: object | None = None) -> Page:
-        """Rows of one index shard with due_at <= until, oldest first."""
+        """Return rows of one shard with due_at <= until, oldest first."""
         ...
 
     def nudge(self, row: Due, nudges: int, due_at: int) -> Answer:
-        """Move due_at of a waiting row that was nudged so often and whose due_at is still the one seen."""
+        """Move due_at of a waiting row that was nudged `nudges` times and whose due_at is still the one seen."""
         ...
 
     def postpone(self, row: Due, due_at: int) -> bool:
-        """Move due_at of any row whose due_at is still the one seen."""
+        """Move due_at of any row whose due_at is still the one seen; False if it is not."""
         ...
+
+
+class TickStore(Protocol):
+    """What the sweeper's last ticks did."""
+
+    def record_tick(self, at: int, counts: dict[str, int], by: str = "") -> None:
+        """Write when the sweeper last ran, and what it did. `by` names the runner that it hands off to."""
+        ...
+
+    def list_sweepers(self) -> tuple[str, ...]:
+        """Return the names that the last two ticks had, each once: two mean that two stacks share the tables."""
+        ...
+
+    def read_last_tick(self) -> tuple[int, dict[str, int]] | None:
+        """Return when the sweeper last ran (epoch milliseconds) and what it did; None if it never did."""
+        ...
+
+
+class ReadStore(Protocol):
+    """Jobs as they stand."""
 
     def get(self, job_id: str) -> JobRecord | None:
-        """The job from the jobs table, read consistently; None if there is none or it has expired."""
-        ...
-
-    def find_holder(self, unique_pk: str) -> str | None:
-        """The id of the job that has the unique key, read consistently; None if it is free or its window is over."""
+        """Return the job from the jobs table, read consistently; None if there is none or it has expired."""
         ...
 
     def get_many(self, job_ids: Iterable[str]) -> list[JobRecord]:
-        """The jobs of these ids that are there, in no order; rows that cannot be read are left out."""
+        """Return the jobs of these ids that exist, in no order; rows that cannot be read are left out."""
         ...
 
     def get_failed(self, job_id: str) -> JobRecord | None:
-        """The job from the failed table, read consistently."""
+        """Return the job from the failed table, read consistently; None if there is none or it has expired."""
         ...
 
     def list_failed(self, queue: str, limit: int, until: int | None = None) -> Iterator[JobRecord]:
-        """Failed jobs of one queue, newest first, read `limit` at a time; rows that cannot be read are left out.
+        """Yield failed jobs of one queue, newest first, read `limit` at a time; unreadable rows are left out.
 
         `until`: only those that failed then or earlier, epoch milliseconds; what is newer is not read.
         """
         ...
 
-    def cancel_waiting(self, before: JobRecord, settlement: Settlement) -> bool:
-        """Cancel a job that still waits as `before` did, and release its key."""
-        ...
 
-    def mark_cancelled(self, before: JobRecord, now: int) -> Answer:
-        """Mark a job that still runs under `before.lease_id`: its failure will end it as cancelled."""
-        ...
+class FailureStore(Protocol):
+    """What an operator does with a failed job."""
 
     def redrive(self, failed: JobRecord, settlement: Settlement) -> Added | None:
         """Bring a failed job back and take its key again, in one step; None if it is not in the failed table."""
@@ -148,17 +193,33 @@ class JobStore(Protocol):
         """Delete a failed job for good; False if there was none."""
         ...
 
-    def record_tick(self, at: int, counts: dict[str, int], by: str = "") -> None:
-        """Keep when the sweeper last ran, and what it did. `by` names the runner that it hands off to."""
-        ...
 
-    def list_sweepers(self) -> tuple[str, ...]:
-        """Return the names that the last two ticks gave, each once: several mean that two stacks share the tables."""
-        ...
+class DispatcherStore(DispatchStore, QueueStore, ReadStore, Protocol):
+    """What the dispatcher needs of the tables."""
 
-    def read_last_tick(self) -> tuple[int, dict[str, int]] | None:
-        """When the sweeper last ran, and what it did."""
-        ...
+
+class RunnerStore(ClaimStore, SettleStore, Protocol):
+    """What a runner needs of the tables."""
+
+
+class SweeperStore(SweepStore, TickStore, SettleStore, QueueStore, ReadStore, Protocol):
+    """What the sweeper needs of the tables."""
+
+
+class WorkerStore(ClaimStore, SettleStore, SweepStore, QueueStore, Protocol):
+    """What a worker needs of the tables."""
+
+
+class OperatorStore(SettleStore, SweepStore, TickStore, QueueStore, ReadStore, FailureStore, Protocol):
+    """What an operator needs of the tables: everything but dispatches and claims."""
+
+
+class JobStore(DispatcherStore, RunnerStore, SweeperStore, FailureStore, Protocol):
+    """The two tables.
+
+    Every method raises StoreError where they cannot be used, StoreUnavailable where it is not known whether a write
+    took effect, and UnreadableRow where a row makes no sense.
+    """
 
 
 class Handoff(Protocol):

@@ -7,9 +7,8 @@ from datetime import UTC, datetime
 from typing import Any
 
 from relayq_core.errors import HistoryUnknown
-from relayq_core.ports import Bin, Clock
+from relayq_core.ports import METRICS_NAMESPACE, Bin, Clock
 
-NAMESPACE = "RelayQ"
 #: Each metric of a call is paid for, and a page that is watched refreshes every few seconds.
 KEPT_MS = 30_000
 #: field of a bin -> metric and statistic
@@ -78,7 +77,7 @@ class CloudWatchHistory:
             "Id": name,
             "MetricStat": {
                 "Metric": {
-                    "Namespace": NAMESPACE,
+                    "Namespace": METRICS_NAMESPACE,
                     "MetricName": metric,
                     "Dimensions": [{"Name": "service", "Value": self._service}],
                 },

@@ -13,7 +13,7 @@ from relayq_core.model import bounds, leases
 from relayq_core.model.bounds import LongestTimeout
 from relayq_core.model.policy import Policy
 from relayq_core.model.record import JobRecord
-from relayq_core.ports import Clock, Handoff, JobStore
+from relayq_core.ports import ClaimStore, Clock, Handoff
 from relayq_core.process.loggers import logger
 from relayq_core.text import summarize_error
 
@@ -43,7 +43,7 @@ class Candidate:
 class Claimer:
     """Claims the jobs that are handed off to a runner."""
 
-    def __init__(self, store: JobStore, handoff: Handoff, clock: Clock, policy: Policy, registry: Registry) -> None:
+    def __init__(self, store: ClaimStore, handoff: Handoff, clock: Clock, policy: Policy, registry: Registry) -> None:
         self._store = store
         self._handoff = handoff
         self._clock = clock

@@ -10,7 +10,7 @@ from relayq_core.errors import DispatchIncomplete, DispatchUnknown, RelayQError,
 from relayq_core.jobs.registry import Registry
 from relayq_core.jobs.request import resolve_request
 from relayq_core.model.options import iterate_several
-from relayq_core.ports import JobStore
+from relayq_core.ports import DispatchStore
 from relayq_core.process.concurrency import Spread
 
 #: DynamoDB takes this many statements in one call.
@@ -29,7 +29,7 @@ _Outcomes: TypeAlias = dict[int, Dispatched | RelayQError]
 class BulkDispatcher:
     """Accepts any number of jobs in one call, each as safely as dispatch() does."""
 
-    def __init__(self, store: JobStore, dispatcher: Dispatcher, registry: Registry, spread: Spread) -> None:
+    def __init__(self, store: DispatchStore, dispatcher: Dispatcher, registry: Registry, spread: Spread) -> None:
         self._store = store
         self._dispatcher = dispatcher
         self._registry = registry

@@ -28,7 +28,7 @@ from relayq_core.model.options import NO_OPTIONS, Options, validate_queue
 from relayq_core.model.policy import Policy
 from relayq_core.model.record import JobRecord, build_unique_pk
 from relayq_core.model.value import Value
-from relayq_core.ports import Added, Clock, Handoff, JobStore, UniqueHint
+from relayq_core.ports import Added, Clock, DispatcherStore, Handoff, UniqueHint
 
 
 class Dispatched(Value):
@@ -60,7 +60,7 @@ class Dispatcher:
 
     def __init__(
         self,
-        store: JobStore,
+        store: DispatcherStore,
         handoff: Handoff,
         clock: Clock,
         policy: Policy,

@@ -22,7 +22,7 @@ from relayq_core.model.lifecycle import Settlement, Transition
 from relayq_core.model.policy import Policy
 from relayq_core.model.record import JobRecord
 from relayq_core.model.settling import AttemptOutcome
-from relayq_core.ports import Clock, JobStore
+from relayq_core.ports import Clock, RunnerStore
 from relayq_core.process.deadline import OuterAlarm
 from relayq_core.process.loggers import logger
 from relayq_core.text import cut, describe_error, summarize_error
@@ -50,7 +50,7 @@ class HandlerDeadline(Protocol):
 class Parts:
     """What every execution of a runner uses."""
 
-    store: JobStore
+    store: RunnerStore
     clock: Clock
     policy: Policy
     events: Events

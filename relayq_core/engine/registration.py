@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from relayq_core.model.queues import REGISTERED_MS
-from relayq_core.ports import Clock, JobStore
+from relayq_core.ports import Clock, QueueStore
 
 
 class Registrations:
@@ -12,7 +12,7 @@ class Registrations:
     Each is registered again after some minutes: the list may have been overwritten or restored, or the name taken back.
     """
 
-    def __init__(self, store: JobStore, clock: Clock) -> None:
+    def __init__(self, store: QueueStore, clock: Clock) -> None:
         self._store = store
         self._clock = clock
         self._at: dict[str, int] = {}

@@ -16,7 +16,7 @@ from relayq_core.model.options import Options
 from relayq_core.model.policy import Policy
 from relayq_core.model.record import JobRecord
 from relayq_core.model.sweeping import Leave, Nudge, Postpone
-from relayq_core.ports import Clock, Due, Handoff, JobStore
+from relayq_core.ports import Clock, Due, Handoff, SweeperStore
 from relayq_core.process.loggers import logger
 
 #: A pseudo-random generator would be restored with its state in every clone of a snapshot.
@@ -29,7 +29,7 @@ class RowSweeper:
     """Sweeps rows one by one, for the sweeper and for workers. Each method returns what was done, as one word."""
 
     def __init__(
-        self, store: JobStore, handoff: Handoff, clock: Clock, policy: Policy, events: Events, registry: Registry
+        self, store: SweeperStore, handoff: Handoff, clock: Clock, policy: Policy, events: Events, registry: Registry
     ) -> None:
         self._store = store
         self._handoffs = Handoffs(handoff, events)

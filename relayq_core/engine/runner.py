@@ -16,7 +16,7 @@ from relayq_core.jobs.registry import Registry
 from relayq_core.model import leases, settling
 from relayq_core.model.policy import Policy
 from relayq_core.model.record import JobRecord
-from relayq_core.ports import Clock, Handoff, JobStore
+from relayq_core.ports import Clock, Handoff, RunnerStore
 from relayq_core.process.deadline import OuterAlarm, deadline
 from relayq_core.process.loggers import logger
 
@@ -26,7 +26,7 @@ class Runner:
 
     def __init__(
         self,
-        store: JobStore,
+        store: RunnerStore,
         handoff: Handoff,
         clock: Clock,
         policy: Policy,

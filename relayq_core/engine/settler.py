@@ -12,7 +12,7 @@ from relayq_core.model import leases, settling
 from relayq_core.model.lifecycle import Settlement, Transition
 from relayq_core.model.policy import Policy
 from relayq_core.model.record import JobRecord
-from relayq_core.ports import Clock, Handoff, JobStore, Settled
+from relayq_core.ports import Clock, Handoff, Settled, SettleStore
 from relayq_core.process.budget import calls_within
 from relayq_core.process.loggers import logger
 from relayq_core.text import locate_error
@@ -24,7 +24,7 @@ _RETRY_MS = 1_000
 class Settler:
     """Writes settlements. Whatever settles a job does it here: the runner, the sweeper, a worker, a cancel."""
 
-    def __init__(self, store: JobStore, handoff: Handoff, clock: Clock, policy: Policy, events: Events) -> None:
+    def __init__(self, store: SettleStore, handoff: Handoff, clock: Clock, policy: Policy, events: Events) -> None:
         self._store = store
         self._handoffs = Handoffs(handoff, events)
         self._clock = clock

@@ -15,7 +15,7 @@ from relayq_core.events.listeners import Events
 from relayq_core.jobs.registry import Registry
 from relayq_core.model.policy import Policy
 from relayq_core.model.record import list_shards
-from relayq_core.ports import Clock, Due, Handoff, JobStore
+from relayq_core.ports import Clock, Due, Handoff, SweeperStore
 from relayq_core.process.budget import calls_within
 from relayq_core.process.concurrency import Spread, Spreading, spread_serially
 from relayq_core.process.loggers import logger
@@ -69,7 +69,7 @@ class Sweeper:
 
     def __init__(
         self,
-        store: JobStore,
+        store: SweeperStore,
         handoff: Handoff,
         clock: Clock,
         policy: Policy,
@@ -110,7 +110,7 @@ class _Tick:
 
     def __init__(
         self,
-        store: JobStore,
+        store: SweeperStore,
         rows: RowSweeper,
         clock: Clock,
         policy: Policy,

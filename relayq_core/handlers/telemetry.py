@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from relayq_core.events.listeners import Events, JobEvent, Listener
 from relayq_core.extras import extra
+from relayq_core.ports import METRICS_NAMESPACE
 from relayq_core.process.forks import Lock
 from relayq_core.process.loggers import logger, make_lasting, write_by
 
@@ -21,7 +22,6 @@ with extra("lambda"):
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-NAMESPACE = "RelayQ"
 #: The stack's name, from the template: runner and sweeper share their metrics, stacks do not.
 SERVICE = os.environ.get("POWERTOOLS_SERVICE_NAME") or "relayq"
 
@@ -45,7 +45,7 @@ def build_logger(*others: str) -> Logger:
 
 def build_metrics() -> EphemeralMetrics:
     """Return RelayQ's own metrics. Powertools' `Metrics` share one set: a job's own metrics would count as RelayQ's."""
-    return EphemeralMetrics(namespace=NAMESPACE, service=SERVICE)
+    return EphemeralMetrics(namespace=METRICS_NAMESPACE, service=SERVICE)
 
 
 def count_events(events: Events, metrics: EphemeralMetrics) -> None:

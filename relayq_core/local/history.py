@@ -8,9 +8,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from relayq_core.adapters.cloudwatch import NAMESPACE
 from relayq_core.dashboard.history import MemoryHistory
-from relayq_core.ports import Bin, Clock
+from relayq_core.ports import METRICS_NAMESPACE, Bin, Clock
 
 _COUNTED = {"Completed": "completed", "Retried": "retried", "Failed": "failed"}
 #: The largest value that CloudWatch keeps; JSON may even hold infinity.
@@ -66,7 +65,9 @@ class LogHistory:
 
 def _list_own_metrics(record: Any) -> set[str]:
     """Return the names of the metrics in RelayQ's namespace; a job may have metrics of its own in another."""
-    directives = [directive for directive in record["_aws"]["CloudWatchMetrics"] if directive["Namespace"] == NAMESPACE]
+    directives = [
+        directive for directive in record["_aws"]["CloudWatchMetrics"] if directive["Namespace"] == METRICS_NAMESPACE
+    ]
     return {metric["Name"] for directive in directives for metric in directive["Metrics"]}
 
 

@@ -14,7 +14,7 @@ from relayq_core.model import leases
 from relayq_core.model.options import iterate_several, validate_queue
 from relayq_core.model.record import JobRecord, Status, list_shards
 from relayq_core.operations.jobs import Operations
-from relayq_core.ports import Clock, Due, JobStore
+from relayq_core.ports import Clock, Due, OperatorStore
 from relayq_core.text import cut
 
 #: `gone`: somebody else was first. `running`: left alone. `refused`: nothing was changed, and `reason` says why.
@@ -72,7 +72,7 @@ def never() -> bool:
 class Bulk:
     """Redrive, forget and clear, each lazily: nothing is done before its outcome is asked for."""
 
-    def __init__(self, operations: Operations, store: JobStore, clock: Clock) -> None:
+    def __init__(self, operations: Operations, store: OperatorStore, clock: Clock) -> None:
         self._operations = operations
         self._store = store
         self._clock = clock

@@ -20,7 +20,7 @@ from relayq_core.model.policy import Policy
 from relayq_core.model.record import JobRecord, Status, list_shards
 from relayq_core.operations import health as views
 from relayq_core.operations.health import Health, LiveJobs, QueueView
-from relayq_core.ports import Answer, Clock, Due, Handoff, JobStore
+from relayq_core.ports import Answer, Clock, Due, Handoff, OperatorStore
 from relayq_core.process.loggers import logger
 
 #: A row that changes under a cancel is read again; a row that changes this often does not do so by chance.
@@ -62,7 +62,7 @@ class Operations:
 
     def __init__(
         self,
-        store: JobStore,
+        store: OperatorStore,
         handoff: Handoff,
         clock: Clock,
         policy: Policy,

@@ -16,7 +16,7 @@ from relayq_core.jobs.context import log_fields
 from relayq_core.model import leases, settling
 from relayq_core.model.options import iterate_several
 from relayq_core.model.record import JobRecord, list_shards
-from relayq_core.ports import Due
+from relayq_core.ports import Due, WorkerStore
 from relayq_core.process.loggers import logger
 from relayq_core.text import summarize_error
 from relayq_core.worker.child import Report
@@ -70,7 +70,7 @@ class Worker:
         stopping: Callable[[], int],
         notify: Callable[[WorkerEvent], None] = lambda event: None,
     ) -> None:
-        self._store = relayq.store
+        self._store: WorkerStore = relayq.store
         self._clock = relayq.clock
         self._policy = relayq.policy
         self._settler = Settler(relayq.store, relayq.handoff, relayq.clock, relayq.policy, relayq.events)

@@ -12,8 +12,8 @@ import boto3
 import moto
 import pytest
 
+from relayq_core.adapters.dynamodb import access as dynamodb
 from relayq_core.adapters.dynamodb import calls
-from relayq_core.adapters.dynamodb import store as dynamodb
 from relayq_core.model.record import JobRecord
 from relayq_core.ports import JobStore
 from relayq_core.testing import ManualClock, MemoryStore

@@ -69,7 +69,7 @@ _FIRST_WAIT = 0.025
 _LONGEST_WAIT = 2.0
 
 
-class Refused(Portable, Exception):
+class ConditionFailed(Portable, Exception):
     """A condition did not hold; `item` is the row that stood in its way, if there was one."""
 
     def __init__(self, item: Item | None) -> None:
@@ -77,10 +77,10 @@ class Refused(Portable, Exception):
         super().__init__("condition refused")
 
 
-class Cancelled(Portable, Exception):
-    """A transaction's conditions did not all hold: for each action, None or a Refused."""
+class TransactionRefused(Portable, Exception):
+    """A transaction's conditions did not all hold: for each action, None or a ConditionFailed."""
 
-    def __init__(self, reasons: list[Refused | None]) -> None:
+    def __init__(self, reasons: list[ConditionFailed | None]) -> None:
         self.reasons = reasons
         super().__init__("transaction refused")
 
@@ -95,8 +95,8 @@ def call(
     """Send a request, again with full jitter (25 ms to 2 s) where that may help: 8 times at most, 4 of them unanswered.
 
     It is the one layer that tries again: botocore sends each request once. It ends within the caller's budget
-    (process/budget.py), but for the request that is on its way. Raises Refused, Cancelled, StoreError for what will
-    never work, StoreUnavailable for a call that got no answer.
+    (process/budget.py), but for the request that is on its way. Raises ConditionFailed, TransactionRefused, StoreError
+    for what will never work, StoreUnavailable for a call that got no answer.
     """
     failure: StoreUnavailable | None = None
     unanswered = 0
@@ -115,7 +115,7 @@ def call(
             code = error.response["Error"]["Code"]
             if code == "ConditionalCheckFailedException":
                 response: Mapping[str, Any] = error.response
-                raise Refused(response.get("Item")) from None
+                raise ConditionFailed(response.get("Item")) from None
             if code == "TransactionCanceledException":
                 _judge(operation, request, error)
             elif code not in _AGAIN and not _is_servers_fault(error):
@@ -185,9 +185,9 @@ def _judge(operation: str, request: Mapping[str, Any], error: ClientError) -> No
     if any(code in _AGAIN_REASONS for code in codes):
         return
     if any(code == "ConditionalCheckFailed" for code in codes):
-        raise Cancelled(
+        raise TransactionRefused(
             [
-                Refused(reason.get("Item")) if reason.get("Code") == "ConditionalCheckFailed" else None
+                ConditionFailed(reason.get("Item")) if reason.get("Code") == "ConditionalCheckFailed" else None
                 for reason in reasons
             ]
         ) from None

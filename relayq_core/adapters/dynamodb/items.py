@@ -12,6 +12,7 @@ from typing import Any, TypeAlias
 from relayq_core.errors import LONGEST_DELAY, RelayQError, UnreadableRow
 from relayq_core.events.tracing import is_trace
 from relayq_core.model.backoff import parse
+from relayq_core.model.budgets import ERROR_HEAD_BYTES
 from relayq_core.model.options import validate_job_id, validate_name, validate_queue
 from relayq_core.model.record import UNIQUE_PREFIX, JobRecord, Status, compute_shard
 from relayq_core.text import cut, take_head
@@ -19,8 +20,6 @@ from relayq_core.text import cut, take_head
 Item: TypeAlias = Mapping[str, Mapping[str, Any]]
 
 JOB_PREFIX = "job#"
-#: What the failed table's index shows of an error: its first bytes.
-_ERROR_HEAD_BYTES = 200
 
 #: Fields that are not attributes of their own.
 _APART = frozenset({"id", "extra"})
@@ -79,7 +78,7 @@ def failed_item(record: JobRecord) -> dict[str, dict[str, str]]:
     """A row of the failed table; `finished_at` is `failed_at` there."""
     item = {"id": {"S": record.id}, **_attributes(record)}
     item["failed_at"] = item.pop("finished_at")
-    item["error_head"] = {"S": take_head(record.error or "", _ERROR_HEAD_BYTES)}
+    item["error_head"] = {"S": take_head(record.error or "", ERROR_HEAD_BYTES)}
     return item
 
 

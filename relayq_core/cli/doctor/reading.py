@@ -20,7 +20,7 @@ from relayq_core.cli.doctor.facts import (
     split_name,
 )
 from relayq_core.errors import SettingsError, StoreError
-from relayq_core.ports import JobStore
+from relayq_core.ports import TickStore
 from relayq_core.settings import Settings
 from relayq_core.text import cut
 
@@ -34,7 +34,7 @@ _DENIED = frozenset({"AccessDenied", "AccessDeniedException", "UnauthorizedOpera
 _ABSENT = frozenset({"ResourceNotFoundException", "ParameterNotFound", "NoSuchEntity"})
 
 
-def read(client: Client, stack: DescribedStack, store: JobStore, now: int, longest_timeout: float | None) -> Facts:
+def read(client: Client, stack: DescribedStack, store: TickStore, now: int, longest_timeout: float | None) -> Facts:
     """Return all facts of a stack that has the OUTPUTS. `client` returns the boto3 client of a service."""
     outputs = stack.outputs
     runner = _read_function(client, outputs["RunnerFunctionName"])
@@ -290,7 +290,7 @@ def _simulate(client: Client, who: str, role: str, resource: str, actions: list[
     ]
 
 
-def _read_last_tick_age(store: JobStore, now: int) -> int | Unread | None:
+def _read_last_tick_age(store: TickStore, now: int) -> int | Unread | None:
     tick = _ask_store(store.read_last_tick)
     if tick is None or isinstance(tick, Unread):
         return tick

@@ -28,9 +28,9 @@ class Mutant:
 MUTANTS = {
     # a runner settles without holding the lease: laws I4, I5, I6
     "unfenced": Mutant(
-        "adapters/dynamodb/store.py",
-        '_HELD = "#status = :processing AND lease_id = :lease"',
-        '_HELD = "#status = :processing AND (lease_id = :lease OR attribute_exists(pk))"',
+        "adapters/dynamodb/expressions.py",
+        'HELD = "#status = :processing AND lease_id = :lease"',
+        'HELD = "#status = :processing AND (lease_id = :lease OR attribute_exists(pk))"',
     ),
     # a crash in the last attempt is followed by one more: law I3
     "one start too many": Mutant(

@@ -37,7 +37,7 @@ from relayq_core import (
     StoreError,
     job,
 )
-from relayq_core.adapters.dynamodb.calls import Refused
+from relayq_core.adapters.dynamodb.calls import ConditionFailed
 from relayq_core.errors import Portable, RelayQError
 from relayq_core.model.options import Options
 from relayq_core.testing import isolated_registry
@@ -72,7 +72,7 @@ _GIVEN = {
     "folder": st.just(Path("folder")),
     "file": st.just(Path("file")),
     "item": st.none() | st.just({"pk": {"S": "job#1"}}),
-    "reasons": st.lists(st.none() | st.builds(Refused, st.none())),
+    "reasons": st.lists(st.none() | st.builds(ConditionFailed, st.none())),
     "outcomes": st.just([Dispatched("job-1", duplicate=False, handed_off=True), StoreError("what", "fix")]),
 }
 

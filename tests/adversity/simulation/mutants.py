@@ -45,7 +45,9 @@ def applied(name: str) -> Iterator[None]:
 
 
 def _users(owner: Any, attribute: str) -> list[Any]:
-    """All modules that have it by that name: its owner, and those that import it from there."""
+    """Return what has it by that name: its owner, or the part of it that does, and the modules that import it."""
+    if isinstance(owner, type):
+        return [next(part for part in owner.__mro__ if attribute in vars(part))]
     original = vars(owner)[attribute]
     modules = [module for name, module in sys.modules.items() if name.startswith("relayq_core.")]
     return [owner, *(module for module in modules if module is not owner and vars(module).get(attribute) is original)]
@@ -423,7 +425,7 @@ def sweeper_never_nudges() -> list[Patch]:
 
     return [
         (sweeping, "decide", decide),
-        (MemoryStore, "nudge", lambda self, row, n, due: Answer(False, self._row(row.job_id))),
+        (MemoryStore, "nudge", lambda self, row, n, due: Answer(False, self.jobs.get(row.job_id))),
     ]
 
 
