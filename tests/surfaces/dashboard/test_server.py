@@ -183,7 +183,7 @@ def test_jobs_that_cannot_be_imported_do_not_keep_an_operator_from_looking(
     assert main(["dashboard", "--port", "0", *options]) == 0
     told = capsys.readouterr()
     assert "/dashboard/enter?key=" in told.out
-    assert "broken_shop cannot be imported" in told.err
+    assert "cannot import the job modules broken_shop" in told.err
     assert "no_such_module" in told.err
 
 
