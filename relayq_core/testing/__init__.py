@@ -1,4 +1,4 @@
-"""Testing: the core without AWS. Kits and fixtures for users; a store, a clock and a handoff for who wants parts."""
+"""Test jobs without AWS: kits and fixtures, and their parts: a store, a clock and a handoff."""
 
 from relayq_core.testing.bench import Bench
 from relayq_core.testing.clock import ManualClock

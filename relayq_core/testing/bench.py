@@ -1,4 +1,4 @@
-"""RelayQ on fakes, with every part at hand."""
+"""Run RelayQ on fakes, with access to every part."""
 
 from __future__ import annotations
 
@@ -18,11 +18,10 @@ from relayq_core.testing.memory import MemoryStore
 
 
 class Bench:
-    """RelayQ on fakes, with the parts at hand: `relayq`, `store`, `handoff`, `clock`.
+    """RelayQ on fakes, with its parts: `relayq`, `store`, `handoff`, `clock`.
 
-    Keyword arguments are those of Settings: `Bench(max_attempts=1)`. `through` may put something between RelayQ and
-    the store: it is given the one and answers with what RelayQ is to use. `hint` may say who has a unique key,
-    `event_bus` hear what happens.
+    Keyword arguments are those of Settings: `Bench(max_attempts=1)`. `through` takes the store and returns what RelayQ
+    uses in its place. `hint` knows the holders of unique keys, and `event_bus` receives the events.
     """
 
     def __init__(
@@ -37,9 +36,9 @@ class Bench:
         self.clock = clock or ManualClock()
         self.store = MemoryStore(self.clock)
         self.handoff = RecordingHandoff()
-        named = {"jobs_table": "jobs", "failed_table": "failed", "runner_function": "runner", **settings}
+        values = {"jobs_table": "jobs", "failed_table": "failed", "runner_function": "runner", **settings}
         self.relayq = RelayQ(
-            Settings(**named),
+            Settings(**values),
             store=through(self.store),
             handoff=self.handoff,
             hint=hint,
@@ -49,7 +48,7 @@ class Bench:
 
     @contextmanager
     def installed(self) -> Iterator[None]:
-        """Inside, `dispatch()`, `get()` and `cancel()` are this bench's: for handlers that dispatch."""
+        """While the block runs, make `dispatch()`, `get()` and `cancel()` those of this bench."""
         former = api.use(self.relayq)
         try:
             yield
@@ -59,11 +58,11 @@ class Bench:
     def run(
         self, job_id: str, run_at: int | None = None, *, seconds: float = 900, name: str | None = None
     ) -> RunResult:
-        """Run a job as the runner function does, in an invocation of so many seconds; `name` is the handoff's hint."""
+        """Run a job as the runner function does, in an invocation of `seconds`; `name` is the handoff's hint."""
         with self.installed():
             return self.relayq.runner.run(job_id, run_at, self.clock.countdown(seconds=seconds), name)
 
     def sweep(self, scope: Scope | None = None, *, seconds: float = 150) -> SweepResult:
-        """Sweep once, in an invocation of so many seconds; without a scope, as the schedule does."""
+        """Sweep once, in an invocation of `seconds`; without a scope, as the schedule does."""
         ahead = Scope(lookahead_ms=self.relayq.settings.lookahead_seconds * 1000)
         return self.relayq.sweeper.sweep(self.clock.countdown(seconds=seconds), scope or ahead)

@@ -1,4 +1,4 @@
-"""A clock that is set by hand."""
+"""Clocks that tests move by hand."""
 
 from __future__ import annotations
 
@@ -9,48 +9,47 @@ from relayq_core.adapters.system_clock import SystemClock
 from relayq_core.errors import Seconds, convert_to_seconds
 
 
-def milliseconds(seconds: Seconds = 0, **duration: float) -> int:
-    """A duration as the kit's clocks count it: seconds or a timedelta, and what a timedelta takes."""
+def convert_to_milliseconds(seconds: Seconds = 0, **duration: float) -> int:
+    """Return a duration in milliseconds; it is seconds or a timedelta, plus the arguments of a timedelta."""
     whole = timedelta(seconds=convert_to_seconds(seconds)) + timedelta(**duration)
     return round(whole / timedelta(milliseconds=1))
 
 
 class ManualClock:
-    """A clock that moves only when it is told to, or when somebody sleeps. Epoch milliseconds."""
+    """A clock in epoch milliseconds that moves only when a test advances it, or when code sleeps."""
 
     def __init__(self, now: int = 1_767_225_600_000) -> None:
         self._now = now
 
     def now(self) -> int:
-        """Epoch milliseconds."""
+        """Return the time, in epoch milliseconds."""
         return self._now
 
     def sleep(self, ms: int) -> None:
-        """Sleep without waiting: the time is later at once."""
+        """Move the time on by `ms` without waiting."""
         self._now += max(0, ms)
 
     def advance(self, seconds: Seconds = 0, **duration: float) -> int:
-        """Move on by seconds or a timedelta, or by what a timedelta takes: `advance(minutes=5)`. Answers with the time
-        it is then."""
-        self._now += milliseconds(seconds, **duration)
+        """Move on by seconds, a timedelta, or the arguments of one: `advance(minutes=5)`. Return the new time."""
+        self._now += convert_to_milliseconds(seconds, **duration)
         return self._now
 
     def countdown(self, **duration: float) -> Callable[[], int]:
-        """What is left of a duration that begins now, in milliseconds: the `remaining` of an invocation."""
-        end = self._now + milliseconds(**duration)
+        """Return a function for the rest of a duration that begins now, in milliseconds, as an invocation has it."""
+        end = self._now + convert_to_milliseconds(**duration)
         return lambda: end - self._now
 
 
 class StandingNow(ManualClock):
-    """A clock that begins at the real present, or at the one that a test has frozen, and stands there.
+    """A clock that begins at the real time, or at the one that a test has frozen, and stands still.
 
-    Moments that are made of the real time mean what they say.
+    Moments computed from the real time are therefore due as a test expects.
     """
 
     def __init__(self) -> None:
         super().__init__(SystemClock().now())
 
     def reach(self, moment: int) -> None:
-        """Move on to a moment of the real time that is past by now: it has come here too."""
-        if self._now < moment <= SystemClock().now() + 1:  # milliseconds are rounded there, and cut here
+        """Move on to a moment that is past in real time, so that it is past here too."""
+        if self._now < moment <= SystemClock().now() + 1:  # a moment is rounded to milliseconds, the clock cuts them
             self._now = moment

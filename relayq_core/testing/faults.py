@@ -1,4 +1,4 @@
-"""What can go wrong between a dispatch and its end, at a test's wish: a runner that dies, and how its store sees it."""
+"""Make a runner die at the moment that a test chooses."""
 
 from __future__ import annotations
 
@@ -7,23 +7,23 @@ from typing import Any, Literal, cast
 from relayq_core.model.leases import Lease
 from relayq_core.ports import Answer, JobStore
 
-#: When a runner dies: before its handler has begun, or when it has done its work and nothing is written down yet.
+#: When a runner dies: before its handler begins, or after the handler ends and before that is written.
 Moment = Literal["before", "after"]
 
 
 class RunnerKilled(BaseException):
-    """The process is gone: no code of the runner sees this, nor writes anything any more."""
+    """The process is gone: a BaseException, so that the runner does not handle it and writes nothing more."""
 
 
 class DyingStore:
-    """The store as a runner sees it that dies at a moment: it claims, and then it is gone."""
+    """The store of a runner that dies: it can claim a job, and settle none."""
 
     def __init__(self, store: JobStore, moment: Moment) -> None:
         self._store = store
         self._moment = moment
 
     def claim(self, job_id: str, lease: Lease) -> Answer:
-        """The claim is written; a runner that dies before its handler hears no answer."""
+        """Write the claim; a runner that dies before its handler gets no answer."""
         answer = self._store.claim(job_id, lease)
         if answer.done and self._moment == "before":
             raise RunnerKilled
@@ -32,12 +32,12 @@ class DyingStore:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._store, name)
 
-    def _dies(self, *args: Any) -> Any:
+    def _die(self, *args: Any) -> Any:
         raise RunnerKilled
 
-    settle = _dies
+    settle = _die
 
 
-def dying(store: JobStore, moment: Moment) -> JobStore:
-    """A store for one runner that dies."""
+def build_dying_store(store: JobStore, moment: Moment) -> JobStore:
+    """Return the store of one runner that dies at this moment."""
     return cast("JobStore", DyingStore(store, moment))

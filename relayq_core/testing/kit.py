@@ -1,4 +1,4 @@
-"""The kit that users test with: what was dispatched, running it, moving the time, and faults at a test's wish."""
+"""The kit for users' tests: assert what was dispatched, run it, move the time, and cause faults."""
 
 from __future__ import annotations
 
@@ -22,57 +22,57 @@ from relayq_core.model.record import JobRecord
 from relayq_core.ports import JobStore
 from relayq_core.settings import Settings
 from relayq_core.testing import matching
-from relayq_core.testing.clock import ManualClock, StandingNow, milliseconds
-from relayq_core.testing.faults import Moment, RunnerKilled, dying
+from relayq_core.testing.clock import ManualClock, StandingNow, convert_to_milliseconds
+from relayq_core.testing.faults import Moment, RunnerKilled, build_dying_store
 from relayq_core.testing.handoff import Offer, RecordingHandoff
 from relayq_core.testing.matching import Expected
 from relayq_core.testing.memory import MemoryStore
-from relayq_core.testing.performing import apart_from_loops, perform
+from relayq_core.testing.performing import perform, run_outside_loop
 
-#: A sweep and an invocation of the runner live as long as on Lambda (seconds).
-_SWEEPER_LIVES = 150
-_RUNNER_LIVES = 900
-#: Jobs that dispatch each other for ever are a defect of theirs.
+#: The timeouts of sweeper and runner on Lambda, in seconds.
+_SWEEPER_SECONDS = 150
+_RUNNER_SECONDS = 900
+#: More runs than this mean that jobs dispatch each other without end.
 _MOST_RUNS = 1_000
 
 
 class JobsWithoutEnd(BaseException):
-    """Jobs dispatch each other for ever. No Exception: dispatch() lets no failure of a handoff through."""
+    """Jobs dispatch each other without end. A BaseException, because dispatch() swallows errors of a handoff."""
 
 
 class _InFlight(RecordingHandoff):
-    """Remembers each handoff; those that have not arrived yet are in flight, each with its moment."""
+    """Records each handoff, and keeps those that have not arrived yet, each with its moment."""
 
-    def __init__(self, arrived: Callable[[], None]) -> None:
+    def __init__(self, on_offer: Callable[[], None]) -> None:
         super().__init__()
-        self._arrived = arrived
+        self._on_offer = on_offer
         self._numbers = itertools.count()
         self._flying: list[tuple[int, int, Offer]] = []
-        #: how often the next one arrives
+        #: how many times the next one arrives
         self.copies = 1
 
     def offer(
         self, job_id: str, queue: str | None, run_at: int, *, name: str | None = None, here: bool = False
     ) -> None:
-        """Send it off: once, unless the kit was asked for a fault."""
+        """Send the offer off, once unless the kit causes a fault."""
         super().offer(job_id, queue, run_at, name=name, here=here)
         copies, self.copies = self.copies, 1
         for _ in range(copies):
             heapq.heappush(self._flying, (run_at, next(self._numbers), self.offers[-1]))
-        self._arrived()
+        self._on_offer()
 
     @property
     def next_at(self) -> int | None:
-        """The moment of the next one."""
+        """The moment at which the next one arrives."""
         return self._flying[0][0] if self._flying else None
 
     def land(self) -> Offer:
-        """The next one; it is in flight no longer."""
+        """Remove and return the next offer."""
         return heapq.heappop(self._flying)[-1]
 
 
 class _RelayQ(RelayQ):
-    """RelayQ, for which a moment that is past has come, though the kit's clock stands."""
+    """RelayQ whose clock reaches a moment that has passed in real time."""
 
     def dispatch(self, job: Any, args: Mapping[str, Any] | None = None, **options: Any) -> Dispatched:
         at = Options.validate(**options).at if options.get("at") is not None else None
@@ -86,8 +86,8 @@ class _RelayQ(RelayQ):
 class Kit:
     """RelayQ for tests: real dispatch, claim, lease, retries and settling, on a store of your choice.
 
-    `inline`: a job that is due is run as soon as it is handed off, inside dispatch(); else by `drain()`. Keyword
-    arguments are those of Settings. The parts are at hand: `relayq`, `store`, `clock` and `handoff`.
+    `inline`: a due job runs as soon as it is handed off, inside dispatch(); otherwise `drain()` runs it. Keyword
+    arguments are those of Settings. Its parts are `relayq`, `store`, `clock` and `handoff`.
     """
 
     def __init__(
@@ -95,19 +95,19 @@ class Kit:
     ) -> None:
         self.clock = clock or StandingNow()
         self.store: JobStore = store or MemoryStore(self.clock)
-        self.handoff = _InFlight(self._arrived)
-        named = {"jobs_table": "jobs", "failed_table": "failed", "runner_function": "runner", **settings}
-        # as the template has it: a timeout that can never fit is told in tests, too
-        named.setdefault("runner_timeout_seconds", _RUNNER_LIVES)
-        self.relayq: RelayQ = _RelayQ(Settings(**named), store=self.store, handoff=self.handoff, clock=self.clock)
+        self.handoff = _InFlight(self._run_inline)
+        values = {"jobs_table": "jobs", "failed_table": "failed", "runner_function": "runner", **settings}
+        # as in the template, so that tests too report a timeout that can never fit
+        values.setdefault("runner_timeout_seconds", _RUNNER_SECONDS)
+        self.relayq: RelayQ = _RelayQ(Settings(**values), store=self.store, handoff=self.handoff, clock=self.clock)
         self._inline = inline
-        self._delivers = False
+        self._is_delivering = False
         self._dispatched: list[JobRecord] = []
         self._death: Moment | None = None
 
     @contextmanager
     def installed(self) -> Iterator[Kit]:
-        """Inside, `dispatch()`, `get()` and `cancel()` are this kit's, and it sees what is dispatched."""
+        """While the block runs, make `dispatch()`, `get()` and `cancel()` those of this kit. Yield the kit."""
 
         def note(event: JobEvent) -> None:
             self._dispatched.append(event.job)
@@ -121,7 +121,7 @@ class Kit:
             api.use(former)
 
     def get(self, job_id: str) -> JobRecord:
-        """The job as it now is. Raises LookupError where there is none: a test that asks expects one."""
+        """Return the job's current record. Raises LookupError if there is none."""
         record = self.relayq.get(job_id)
         if record is None:
             raise LookupError(f"there is no job {job_id!r}")
@@ -130,59 +130,60 @@ class Kit:
     # --- what was dispatched ---
 
     def all_dispatched(self, job: Expected | None = None, /, **args: Any) -> list[JobRecord]:
-        """Everything that was dispatched so far, as it was written, in order; or only what is like this.
+        """Return the records of all dispatches so far, as they were written, in order; or of those that match.
 
-        A duplicate that was turned away is not dispatched.
+        `job` and `args` are as in `assert_dispatched`. A refused duplicate counts as not dispatched.
         """
         if job is None:
             return list(self._dispatched)
-        expected = matching.expectation(job, args)
-        return [record for record in self._dispatched if expected.meets(record)]
+        expected = matching.build_expectation(job, args)
+        return [record for record in self._dispatched if expected.matches(record)]
 
     def assert_dispatched(self, job: Expected, /, **args: Any) -> list[JobRecord]:
-        """Fail unless such a job was dispatched; answers with all that are like it, to look at further.
+        """Fail unless such a job was dispatched; return the records of all that match.
 
-        `job` is a name, a job class or function, whose payload must hold `args`; or a job that was made, whose
-        payload must be equal. The failure says what was dispatched instead.
+        `job` is a name, a job class or a function, and its payload must contain `args`; or a job object, whose payload
+        must be equal. Raises AssertionError, which says what was dispatched instead.
         """
-        like_it = self.all_dispatched(job, **args)
-        if not like_it:
-            raise AssertionError(matching.not_found(matching.expectation(job, args), self._dispatched))
-        return like_it
+        matches = self.all_dispatched(job, **args)
+        if not matches:
+            raise AssertionError(matching.describe_absence(matching.build_expectation(job, args), self._dispatched))
+        return matches
 
     def refute_dispatched(self, job: Expected | None = None, /, **args: Any) -> None:
-        """Fail if such a job was dispatched; without one, if anything was."""
-        like_it = self.all_dispatched(job, **args)
-        if like_it:
-            what = "anything" if job is None else str(matching.expectation(job, args))
-            raise AssertionError(matching.found(what, like_it))
+        """Fail if such a job was dispatched; without `job`, if anything was."""
+        matches = self.all_dispatched(job, **args)
+        if matches:
+            expected = "anything" if job is None else str(matching.build_expectation(job, args))
+            raise AssertionError(matching.describe_presence(expected, matches))
 
-    # --- running it ---
+    # --- run jobs ---
 
     def perform(self, job: Any, args: Mapping[str, Any] | None = None, *, attempt: int = 1) -> Any:
-        """Run one job's handler by itself: what it returns, or what it raises. Nothing is written."""
+        """Run one job's handler by itself; return what it returns, and raise what it raises. Writes nothing."""
         return perform(job, args, attempt=attempt, clock=self.clock)
 
     def run(self, job_id: str, run_at: int | None = None, *, name: str | None = None) -> JobRecord | None:
-        """Run one job once, as the runner function does; the job as it then is.
+        """Run one job once, as the runner function does; return its record as it is now, or None if it is gone.
 
-        `run_at` (epoch milliseconds) and `name` are what a handoff says of it.
+        `run_at` (epoch milliseconds) and `name` are those of a handoff.
         """
-        runner, self._death = self._runner(self._death), None
+        runner, self._death = self._build_runner(self._death), None
         with suppress(RunnerKilled):
-            apart_from_loops(lambda: runner.run(job_id, run_at, self.clock.countdown(seconds=_RUNNER_LIVES), name))
+            run_outside_loop(lambda: runner.run(job_id, run_at, self.clock.countdown(seconds=_RUNNER_SECONDS), name))
         return self.relayq.get(job_id)
 
-    def _runner(self, death: Moment | None) -> Runner:
+    def _build_runner(self, death: Moment | None) -> Runner:
         if death is None:
             return self.relayq.runner
-        return Runner(dying(self.store, death), self.handoff, self.clock, self.relayq.policy, registry, events)
+        store = build_dying_store(self.store, death)
+        return Runner(store, self.handoff, self.clock, self.relayq.policy, registry, events)
 
     def drain(self, *, delayed: bool = False, limit: int = _MOST_RUNS) -> list[JobRecord]:
-        """Let every handoff arrive whose moment has come, and those that these runs make; the jobs as they then are.
+        """Deliver every due handoff, and those that these runs cause; return the jobs that ran, as they are now.
 
-        `delayed`: also what waits for a delay, a retry or the sweeper, until every job has ended: the time moves on to
-        each. Raises AssertionError after `limit` runs or sweeps: jobs that dispatch each other have no end.
+        `delayed`: also run what waits for a delay, a retry or the sweeper, until every job has ended; the time moves on
+        to each. Raises AssertionError after `limit` runs or sweeps, as jobs that dispatch each other never end.
         """
         ran: list[str] = []
         for _ in range(limit):
@@ -191,87 +192,86 @@ class Kit:
                 return [job for job_id in dict.fromkeys(ran) if (job := self.relayq.get(job_id)) is not None]
             self.clock.sleep(moment - self.clock.now())
             try:
-                ran += self._deliver(limit) or self._swept()
+                delivered = self._deliver(limit)
             except JobsWithoutEnd:
                 break
-        waiting = "\n".join(f"  {matching.told(job)}" for job in self.relayq.live(limit=20))
+            ran += delivered
+            if not delivered:
+                self.sweep()
+        waiting = "\n".join(f"  {matching.describe_dispatch(job)}" for job in self.relayq.live(limit=20))
         raise AssertionError(f"after {limit} runs and sweeps there is still more to do:\n{waiting}")
 
     def sweep(self) -> dict[str, int]:
-        """Sweep once, as a tick of the schedule does at this moment; what it did, counted."""
-        return dict(self.relayq.sweeper.sweep(self.clock.countdown(seconds=_SWEEPER_LIVES), Scope()).counts)
+        """Sweep once, as the schedule does; return how many jobs were nudged, released and so on."""
+        return dict(self.relayq.sweeper.sweep(self.clock.countdown(seconds=_SWEEPER_SECONDS), Scope()).counts)
 
     def time_travel(self, seconds: Seconds = 0, **duration: float) -> None:
-        """Move on by seconds or a timedelta, or by what a timedelta takes: `time_travel(minutes=5)`.
+        """Move on by seconds, a timedelta, or the arguments of one: `time_travel(minutes=5)`.
 
-        On the way the sweeper looks after whatever comes due; an inline kit runs it, each job at its moment.
+        On the way the sweeper handles what becomes due; an inline kit runs each job at its moment.
         """
-        arrives = self.clock.now() + milliseconds(seconds, **duration)
-        while (moment := self._next_moment(sweeps_only=not self._inline)) is not None and moment <= arrives:
+        end = self.clock.now() + convert_to_milliseconds(seconds, **duration)
+        while (moment := self._next_moment(sweeps_only=not self._inline)) is not None and moment <= end:
             self.clock.sleep(moment - self.clock.now())
             if not (self._inline and self._deliver(_MOST_RUNS)):
                 self.sweep()
-        self.clock.sleep(arrives - self.clock.now())
+        self.clock.sleep(end - self.clock.now())
 
     def _next_moment(self, *, sweeps_only: bool = False) -> int | None:
-        """When next something happens by itself: a handoff arrives, or a row is due for the sweeper to look at."""
+        """Return when the next handoff arrives or the next row is due for the sweeper; None if neither will."""
         handoff = None if sweeps_only else self.handoff.next_at
         due = [job.due_at for job in self.relayq.live(limit=1) if job.due_at is not None]
         moments = [moment for moment in (handoff, *due) if moment is not None]
         return max(min(moments), self.clock.now()) if moments else None
 
-    def _swept(self) -> list[str]:
-        self.sweep()
-        return []
-
-    def _arrived(self) -> None:
+    def _run_inline(self) -> None:
         if self._inline:
             self._deliver(_MOST_RUNS)
 
     def _deliver(self, limit: int) -> list[str]:
-        """Run what was handed off and whose moment has come; what a handler dispatches comes after it, not inside."""
+        """Run the due handoffs and return the ids; what a handler dispatches runs after it, not inside it."""
         ran: list[str] = []
-        if self._delivers:
+        if self._is_delivering:
             return ran
-        self._delivers = True
+        self._is_delivering = True
         try:
             while (moment := self.handoff.next_at) is not None and moment <= self.clock.now():
                 if len(ran) >= limit:
-                    raise JobsWithoutEnd(f"{limit} jobs have run, and these have dispatched still more")
+                    raise JobsWithoutEnd(f"{limit} jobs have run, and they dispatched still more")
                 offer = self.handoff.land()
                 ran.append(offer.job_id)
                 self.run(offer.job_id, offer.run_at, name=offer.name)
         finally:
-            self._delivers = False
+            self._is_delivering = False
         return ran
 
     # --- faults ---
 
     def deliver_twice(self) -> None:
-        """The next handoff arrives twice, as Lambda's may: the job must run once."""
+        """Let the next handoff arrive twice, as Lambda's may: the job must run once."""
         self.handoff.copies = 2
 
     def lose_handoff(self) -> None:
-        """The next handoff is accepted and never arrives: the sweeper must start the job."""
+        """Lose the next handoff after accepting it: the sweeper must start the job."""
         self.handoff.copies = 0
 
     def crash_runner(self, when: Moment = "after") -> None:
-        """The next run dies like a killed process: after its handler has done its work, before that is written down.
+        """Let the next run die like a killed process: after the handler ends, and before that is written.
 
-        `when="before"`: it dies before the handler begins. Once its lease has run out the sweeper finds the job.
+        `when="before"`: before the handler begins. The sweeper finds the job once its lease has expired.
         """
         self._death = when
 
 
 @contextmanager
 def fake(**settings: Any) -> Iterator[Kit]:
-    """Inside, dispatches are written to memory and nothing runs but by `drain()` or `run()`."""
+    """While the block runs, write dispatches to memory; only `drain()` and `run()` run jobs. Yield the kit."""
     with Kit(**settings).installed() as kit:
         yield kit
 
 
 @contextmanager
 def inline(**settings: Any) -> Iterator[Kit]:
-    """Inside, a job runs as soon as it is dispatched, through JSON and the real runner, on tables in memory."""
+    """While the block runs, run each job as it is dispatched, through JSON and the real runner. Yield the kit."""
     with Kit(inline=True, **settings).installed() as kit:
         yield kit

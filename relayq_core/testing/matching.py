@@ -1,4 +1,4 @@
-"""What a test expects of a dispatch, held against what was dispatched; and a failure that says what was."""
+"""Compare what a test expects with what was dispatched, and describe the difference."""
 
 from __future__ import annotations
 
@@ -12,103 +12,106 @@ from relayq_core.jobs.registry import registry
 from relayq_core.jobs.request import JobRequest, resolve_request
 from relayq_core.model.record import JobRecord
 
-#: A job's name, its class or decorated function, or a job made: `Greet(name="Ada")`, `greet.job(name="Ada")`.
+#: A job's name, its class or decorated function, or a job object: `Greet(name="Ada")`, `greet.job(name="Ada")`.
 Expected: TypeAlias = Any
 
-#: So many dispatches are shown in a failure, the nearest first.
+#: The most dispatches that a failure shows, the nearest first.
 _SHOWN = 20
 
 
 @dataclass(frozen=True, slots=True)
 class Expectation:
-    """A job's name, and what its payload must hold; `whole`: and nothing else."""
+    """A job's name, and what its payload must contain; `whole`: and nothing else."""
 
     name: str
     args: Mapping[str, Any]
     whole: bool = False
 
-    def differences(self, record: JobRecord) -> list[str]:
-        """What is otherwise in a record of this name, in words; nothing where it is as expected."""
-        found = record.payload if isinstance(record.payload, dict) else {}
-        said = [
-            f"{name} is missing" if name not in found else f"{name} is {found[name]!r}"
+    def list_differences(self, record: JobRecord) -> list[str]:
+        """Return, in words, how a record of this name differs; empty if it is as expected."""
+        payload = record.payload if isinstance(record.payload, dict) else {}
+        differences = [
+            f"{name} is missing" if name not in payload else f"{name} is {payload[name]!r}"
             for name, value in self.args.items()
-            if name not in found or found[name] != value
+            if name not in payload or payload[name] != value
         ]
-        more = [f"{name}={found[name]!r} is there too" for name in found if name not in self.args] if self.whole else []
-        return said + more
+        others = [name for name in payload if name not in self.args] if self.whole else []
+        return differences + [f"{name}={payload[name]!r} is there too" for name in others]
 
-    def meets(self, record: JobRecord) -> bool:
-        """The record is as expected."""
-        return record.name == self.name and not self.differences(record)
+    def matches(self, record: JobRecord) -> bool:
+        """Return whether the record is as expected."""
+        return record.name == self.name and not self.list_differences(record)
 
     def __str__(self) -> str:
-        return f"{self.name}({_listed(self.args)})"
+        return f"{self.name}({_format_args(self.args)})"
 
 
-def expectation(job: Expected, args: Mapping[str, Any]) -> Expectation:
-    """What is expected. Of a job that was made the whole payload is compared, else the arguments that are named."""
+def build_expectation(job: Expected, args: Mapping[str, Any]) -> Expectation:
+    """Return what is expected: for a job object its whole payload, otherwise the arguments that are named."""
     if isinstance(job, str):
-        return Expectation(job, _as_json(args))
+        return Expectation(job, _convert_to_json(args))
     job_type = getattr(job, "__relayq_type__", None)
-    if job_type is not None and not _is_made(job):
-        return Expectation(job_type.name, _as_json(args))
+    if job_type is not None and not _is_job_object(job):
+        return Expectation(job_type.name, _convert_to_json(args))
     if args:
-        raise TypeError("a job that was made has its arguments; leave out the others")
+        raise TypeError("a job object has its arguments already; leave out the others")
     request: JobRequest = resolve_request(job, None, registry)
     return Expectation(request.name, request.payload, whole=True)
 
 
-def _is_made(job: Any) -> bool:
-    """An object of a job class; a class and a decorated function are types."""
+def _is_job_object(job: Any) -> bool:
+    """Return whether this is an object of a job class; a class or a decorated function is a job type."""
     return hasattr(type(job), "model_fields")
 
 
-def not_found(expected: Expectation, dispatched: Sequence[JobRecord]) -> str:
-    """The failure: what was expected, and what was dispatched instead, the nearest first."""
+def describe_absence(expected: Expectation, dispatched: Sequence[JobRecord]) -> str:
+    """Return the message of a failure: what was expected, and what was dispatched instead, the nearest first."""
     if not dispatched:
-        return f"expected a dispatch of {expected}, and nothing was dispatched"
+        return f"expected a dispatch of {expected}, but nothing was dispatched"
     near = sorted(
         (record for record in dispatched if record.name == expected.name),
-        key=lambda record: len(expected.differences(record)),
+        key=lambda record: len(expected.list_differences(record)),
     )
     others = [record for record in dispatched if record.name != expected.name]
-    lines = [f"  {told(record)}   <- {', '.join(expected.differences(record))}" for record in near]
-    lines += [f"  {told(record)}" for record in others]
-    return _with_list(f"expected a dispatch of {expected}; dispatched were:", lines)
+    lines = [f"  {describe_dispatch(record)}   <- {', '.join(expected.list_differences(record))}" for record in near]
+    lines += [f"  {describe_dispatch(record)}" for record in others]
+    return _append_list(f"expected a dispatch of {expected}; these were dispatched:", lines)
 
 
-def found(what: str, dispatched: Sequence[JobRecord]) -> str:
-    """The failure of an expectation that something was not dispatched."""
-    return _with_list(f"expected no dispatch of {what}; dispatched were:", [f"  {told(job)}" for job in dispatched])
+def describe_presence(expected: str, dispatched: Sequence[JobRecord]) -> str:
+    """Return the message of a failure: something was dispatched that should not have been."""
+    return _append_list(
+        f"expected no dispatch of {expected}; these were dispatched:",
+        [f"  {describe_dispatch(job)}" for job in dispatched],
+    )
 
 
-def told(record: JobRecord) -> str:
-    """One dispatch in one line, as it was called."""
+def describe_dispatch(record: JobRecord) -> str:
+    """Return one dispatch in one line, as it was called."""
     payload = record.payload if isinstance(record.payload, dict) else {}
     wait = (record.available_at - record.created_at) / 1000
     options = [f"queue={record.queue!r}"]
     options += [f"delay={wait:g}"] if wait > 0 else []
     options += [f"unique={record.unique_pk.rpartition('#')[2]!r}"] if record.unique_pk else []
-    return f"{record.name}({_listed(payload)}), {', '.join(options)}"
+    return f"{record.name}({_format_args(payload)}), {', '.join(options)}"
 
 
-def _with_list(first: str, lines: list[str]) -> str:
+def _append_list(first: str, lines: list[str]) -> str:
     more = [f"  … and {len(lines) - _SHOWN} more"] if len(lines) > _SHOWN else []
     return "\n".join([first, *lines[:_SHOWN], *more])
 
 
-def _listed(args: Mapping[str, Any]) -> str:
+def _format_args(args: Mapping[str, Any]) -> str:
     return ", ".join(f"{name}={value!r}" for name, value in args.items())
 
 
-def _as_json(args: Mapping[str, Any]) -> dict[str, Any]:
-    """Arguments as they stand in a payload: moments as text, tuples as lists, enums as their value."""
-    plain: dict[str, Any] = json.loads(json.dumps(dict(args), default=_plain))
+def _convert_to_json(args: Mapping[str, Any]) -> dict[str, Any]:
+    """Return arguments in the form of a payload: moments as text, tuples as lists, enums as their value."""
+    plain: dict[str, Any] = json.loads(json.dumps(dict(args), default=_simplify))
     return plain
 
 
-def _plain(value: Any) -> Any:
+def _simplify(value: Any) -> Any:
     if isinstance(value, Enum):
         return value.value
     if hasattr(value, "isoformat"):

@@ -1,4 +1,4 @@
-"""The kit on DynamoDB as moto plays it: the real adapter, its expressions and its items."""
+"""Run the kit on moto's DynamoDB, with the real adapter, its expressions and its items."""
 
 from __future__ import annotations
 
@@ -15,9 +15,10 @@ from relayq_core.testing.kit import Kit
 
 @contextmanager
 def on_moto(**settings: Any) -> Iterator[Kit]:
-    """Inside, boto3 is moto's, with RelayQ's two tables; nothing runs but by `drain()` or `run()`.
+    """While the block runs, make boto3 use moto, with RelayQ's two tables; only `drain()` and `run()` run jobs.
 
-    Wants credentials and a region in the environment, whatever they are. Not for threads: moto is not atomic.
+    Needs some credentials and a region in the environment. Not for tests with threads: moto is not atomic. Yields the
+    kit.
     """
     import boto3
 

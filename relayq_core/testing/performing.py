@@ -1,4 +1,4 @@
-"""Perform one job as a runner would, with nothing around it: no row, no lease, no retry."""
+"""Perform one job as a runner does, without a row, a lease or retries."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from relayq_core.ports import Clock
 
 T = TypeVar("T")
 
-#: What a job without a timeout has, in a runner of Lambda's longest life (seconds).
-_LONGEST = 890.0
+#: The time of a job without a timeout in a runner with Lambda's longest timeout, in seconds.
+_LONGEST_SECONDS = 890.0
 
 
 def perform(
@@ -30,14 +30,14 @@ def perform(
     max_attempts: int | None = None,
     clock: Clock | None = None,
 ) -> Any:
-    """Run a job's handler, and give back what it returned, or let through what it raised.
+    """Run a job's handler; return what it returns, and raise what it raises.
 
-    `job` is what dispatch() takes. The payload goes through JSON first, as on its way to a runner, and the handler is
-    given a context that says it is try number `attempt`. Raises InvalidPayload, UnknownJob.
+    `job` is what dispatch() takes. The payload goes through JSON first, as on its way to a runner, and the handler gets
+    a context with this `attempt`. Raises InvalidPayload and UnknownJob.
     """
     request = resolve_request(job, args, registry)
     job_type = request.job_type or registry.find(request.name)
-    made, _ = job_type.build(job_type.recheck(request.payload_json))
+    instance, _ = job_type.build(job_type.recheck(request.payload_json))
     options = request.options.complete_from(job_type.options)
     time = clock or SystemClock()
     context = JobContext(
@@ -46,38 +46,38 @@ def perform(
         queue=options.queue or "default",
         attempt=attempt,
         max_attempts=max_attempts or options.max_attempts or 3,
-        deadline_ms=time.now() + round(1000 * (options.timeout or _LONGEST)),
+        deadline_ms=time.now() + round(1000 * (options.timeout or _LONGEST_SECONDS)),
         _now=time.now,
         _report=lambda progress_json: True,
     )
 
-    return apart_from_loops(lambda: isolate(run_to_completion, lambda: made.handle(lambda: context)))
+    return run_outside_loop(lambda: isolate(run_to_completion, lambda: instance.handle(lambda: context)))
 
 
-def apart_from_loops(action: Callable[[], T]) -> T:
-    """Do it here; or, inside an async test, in a thread of its own: a job runs a loop of its own, as in a runner."""
+def run_outside_loop(action: Callable[[], T]) -> T:
+    """Call the action and return its result; inside an async test, in a thread: a job runs its own event loop."""
     if not _is_in_loop():
         return action()
-    done: list[T] = []
-    raised: list[BaseException] = []
+    results: list[T] = []
+    errors: list[BaseException] = []
     context = contextvars.copy_context()
 
     def run() -> None:
         try:
-            done.append(context.run(action))
+            results.append(context.run(action))
         except BaseException as error:
-            raised.append(error)
+            errors.append(error)
 
     thread = threading.Thread(target=run, name="relayq-testing")
     thread.start()
     thread.join()
-    if raised:
-        raise raised[0]
-    return done[0]
+    if errors:
+        raise errors[0]
+    return results[0]
 
 
 def _is_in_loop() -> bool:
-    # the action may not run inside the `except`: its errors would name this one as their cause
+    # the action must not run inside the `except`: its errors would have this one as their context
     try:
         asyncio.get_running_loop()
     except RuntimeError:

@@ -1,4 +1,4 @@
-"""A registry that forgets what a test defines."""
+"""Isolate a test's job types and listeners."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from relayq_core.jobs.registry import registry
 
 @contextmanager
 def isolated_registry() -> Iterator[None]:
-    """Inside there are no jobs and no listeners but those defined there; afterwards all is as it was."""
+    """While the block runs, have only the jobs and listeners that it defines; restore the others afterwards."""
     types, listeners = registry.swap({}), events._listeners
     events._listeners = defaultdict(list)
     try:

@@ -96,7 +96,7 @@ def test_a_failure_says_what_was_dispatched_the_nearest_first(kit: Kit) -> None:
     with pytest.raises(AssertionError) as failure:
         kit.assert_dispatched("greet", name="Ada", greeting="Hi")
     assert str(failure.value).splitlines() == [
-        "expected a dispatch of greet(name='Ada', greeting='Hi'); dispatched were:",
+        "expected a dispatch of greet(name='Ada', greeting='Hi'); these were dispatched:",
         "  greet(name='Bob', greeting='Hi'), queue='emails'   <- name is 'Bob'",
         "  greet(name='Ada'), queue='vip', delay=5   <- greeting is missing",
         "  tell(text='hi'), queue='default', unique='k'",
@@ -105,7 +105,7 @@ def test_a_failure_says_what_was_dispatched_the_nearest_first(kit: Kit) -> None:
 
 def test_a_failure_of_none_at_all_says_so() -> None:
     """The shortest sentence that helps."""
-    with fake() as kit, pytest.raises(AssertionError, match=r"greet\(\), and nothing was dispatched"):
+    with fake() as kit, pytest.raises(AssertionError, match=r"greet\(\), but nothing was dispatched"):
         kit.assert_dispatched("greet")
 
 
@@ -114,7 +114,7 @@ def test_refuting_fails_with_what_was_dispatched(kit: Kit) -> None:
     kit.refute_dispatched()
     dispatch("greet", {"name": "Ada"})
     kit.refute_dispatched("tell")
-    with pytest.raises(AssertionError, match="expected no dispatch of anything; dispatched were:\n  greet"):
+    with pytest.raises(AssertionError, match="expected no dispatch of anything; these were dispatched:\n  greet"):
         kit.refute_dispatched()
     with pytest.raises(AssertionError, match=r"expected no dispatch of greet\(name='Ada'\)"):
         kit.refute_dispatched("greet", name="Ada")
