@@ -83,5 +83,5 @@ def test_a_runner_with_a_layer_for_another_python_says_so(tmp_path: Path) -> Non
     """Instead of a module of pydantic's that cannot be found."""
     check_python(tmp_path)
     (tmp_path / "built_for").write_text("3.9\n")
-    with pytest.raises(ImportError, match=r"built for Python 3\.9, and this function runs on 3\.1\d: build"):
+    with pytest.raises(ImportError, match=r"built for Python 3\.9, but this function runs on 3\.1\d: rebuild"):
         check_python(tmp_path)
