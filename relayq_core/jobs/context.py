@@ -1,4 +1,4 @@
-"""JobContext: what a handler is told about the job it runs; and whose handler is running here."""
+"""JobContext: what a handler knows of the job it runs; and which job's handler is running here."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from relayq_core.model.record import JobRecord
 
-#: A handler may report progress as often as it likes; the table hears of it at most once in this time.
+#: A handler may report progress at any rate; it is written at most once in this time.
 _PROGRESS_EVERY_MS = 2_000
 _NOTE_BYTES = 200
 
@@ -33,7 +33,7 @@ T = TypeVar("T")
 
 @contextmanager
 def enter_job(record: JobRecord) -> Iterator[None]:
-    """While inside, dispatches are children of this job, also those of threads and pools that are used inside."""
+    """Return a context in which dispatches are children of this job, in threads and pools that are used there, too."""
     follow_threads()
     token = current_job.set(record)
     try:
@@ -43,9 +43,9 @@ def enter_job(record: JobRecord) -> Iterator[None]:
 
 
 def find_parent_job() -> JobRecord | None:
-    """The job whose handler runs here, or has started this thread."""
-    found = current_job.get()
-    return get_job_of_thread() if found is None else found
+    """Return the job whose handler runs here, or has started this thread, or None."""
+    job = current_job.get()
+    return get_job_of_thread() if job is None else job
 
 
 #: What logging's own methods take beside the message; `extra` is added below.
@@ -55,11 +55,11 @@ _RECORD_NAMES = frozenset({*vars(logging.makeLogRecord({})), "message", "asctime
 
 
 def isolate(action: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-    """Call it in a copy of this context: variables that it sets, and decimal's precision, are gone afterwards."""
+    """Call a function in a copy of this context: the variables that it sets, and decimal's precision, end with it."""
 
     def call() -> T:
         decimal: Any = sys.modules.get("decimal")
-        if decimal is not None:  # a copy still holds the same context of decimal's, which is changed in place
+        if decimal is not None:  # a copied context holds the same decimal context, which is changed in place
             decimal.setcontext(decimal.getcontext().copy())
         return action(*args, **kwargs)
 
@@ -67,10 +67,10 @@ def isolate(action: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
 
 
 class _JobLogger(logging.LoggerAdapter[logging.Logger]):
-    """Adds the job's fields to `extra`, and keeps what the caller put there. A log line never fails its attempt.
+    """Adds the job's fields to the caller's `extra`. A log line never fails its attempt.
 
-    `extra=None` is none. Keywords that logging does not know are fields, as Powertools and structlog have them; a field
-    whose name a log record has already gets an underscore in front of it.
+    `extra` may be None. Keywords that logging does not know become fields, as in Powertools and structlog; a field
+    with the name of a log record's own attribute gets an underscore in front.
     """
 
     def process(self, msg: Any, kwargs: MutableMapping[str, Any]) -> tuple[Any, MutableMapping[str, Any]]:
@@ -78,8 +78,8 @@ class _JobLogger(logging.LoggerAdapter[logging.Logger]):
         keywords = {name: kwargs.pop(name) for name in _LOG_KEYWORDS & kwargs.keys()}
         if not isinstance(keywords.get("stacklevel", 1), int):
             del keywords["stacklevel"]
-        given = extra if isinstance(extra, Mapping) else {} if extra is None else {"extra": extra}
-        fields = {escape_field_name(name): value for name, value in {**given, **kwargs}.items()}
+        more = extra if isinstance(extra, Mapping) else {} if extra is None else {"extra": extra}
+        fields = {escape_field_name(name): value for name, value in {**more, **kwargs}.items()}
         return msg, {**keywords, "extra": {**(self.extra or {}), **fields}}
 
 
@@ -88,12 +88,12 @@ def escape_field_name(name: Any) -> str:
 
 
 class JobContext(Value, kw_only=True):
-    """Given to a handler that asks for it. `deadline` is in epoch seconds, `remaining()` in seconds."""
+    """What a handler that asks for it is passed: the job, its attempt and its time. `remaining()` is in seconds."""
 
     job_id: str
     name: str
     queue: str
-    #: 1 for the first try
+    #: 1 for the first attempt
     attempt: int
     max_attempts: int
     #: the X-Ray trace in which the job, or the first of its chain, was dispatched; None outside Lambda
@@ -106,21 +106,21 @@ class JobContext(Value, kw_only=True):
 
     @property
     def is_last_attempt(self) -> bool:
-        """No try is left after this one."""
+        """Whether no attempt is left after this one."""
         return self.attempt >= self.max_attempts
 
     @property
     def deadline(self) -> datetime:
-        """When the handler is stopped with JobTimeout (UTC)."""
+        """When the handler is stopped with JobTimeout, as an aware datetime in UTC."""
         return datetime.fromtimestamp(self.deadline_ms / 1000, UTC)
 
     def remaining(self) -> float:
-        """Seconds left until the deadline; never below 0."""
+        """Return the seconds left until the deadline, never below 0."""
         return max(0.0, (self.deadline_ms - self._now()) / 1000)
 
     @property
     def idempotency_key(self) -> str:
-        """The same for every attempt of this job: give it to whatever must not happen twice."""
+        """The same for every attempt of this job: pass it to a service that must not do the same thing twice."""
         return self.job_id
 
     @property
@@ -129,10 +129,10 @@ class JobContext(Value, kw_only=True):
         return _JobLogger(job_logger, log_fields(self))
 
     def progress(self, fraction: float, note: str = "") -> bool:
-        """Tell how far the job is: `fraction` from 0 to 1, and a short note (200 bytes).
+        """Report how far the job is: `fraction` from 0 to 1, and a short note, cut at 200 bytes.
 
-        Written at most once in two seconds (the first and the last, 1.0, always). True if it was written; False
-        if it was skipped, or if the lease is no longer this runner's. Raises InvalidOption.
+        It is written at most once in two seconds; the first report and the last, 1.0, always are. Return whether it
+        was: False if it was skipped, or if another runner holds the job now. Raises InvalidOption.
         """
         if isinstance(fraction, bool) or not isinstance(fraction, int | float) or not 0 <= fraction <= 1:
             raise InvalidOption("progress", f"expected a fraction from 0 to 1, got {quote(fraction)}")
@@ -145,7 +145,7 @@ class JobContext(Value, kw_only=True):
 
 
 def log_fields(job: JobContext | JobRecord) -> dict[str, Any]:
-    """The fields that every log line about a job bears."""
+    """Return the fields that every log line about a job has."""
     fields = {
         "job_id": job.job_id if isinstance(job, JobContext) else job.id,
         "job_name": job.name,

@@ -1,4 +1,4 @@
-"""What the definitions of both kinds of job share: where an error belongs, and which handlers cannot be."""
+"""What defining a job class and a job function have in common: where errors point, and which handlers are refused."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from relayq_core.jobs.request import JobRequest
 
 @contextmanager
 def name_job_in_errors(where: str) -> Iterator[None]:
-    """An option that is refused inside is refused with the name of the job that has it."""
+    """Return a context in which an InvalidOption gets the name of the job that it belongs to."""
     try:
         yield
     except InvalidOption as error:
@@ -26,34 +26,34 @@ def name_job_in_errors(where: str) -> Iterator[None]:
 
 
 def extract_message(error: PydanticUserError | SchemaError) -> str:
-    """pydantic's sentence, without its link."""
+    """Return pydantic's message without its link."""
     message = error.message if isinstance(error, PydanticUserError) else str(error)
     return message.partition("\n\nFor further information")[0].strip()
 
 
 def refuse_generator(function: Any, where: str) -> None:
-    """Raises InvalidJob for a handler that contains yield."""
+    """Raise InvalidJob for a handler that contains yield."""
     if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
         raise InvalidJob(where, "the handler is a generator: it contains yield, so calling it would run nothing")
 
 
 def build_request(job_type: JobType, args: Any) -> JobRequest:
-    """The request for a job of this type. Raises InvalidPayload."""
+    """Return a request for a job of this type. Raises InvalidPayload."""
     return JobRequest(name=job_type.name, payload_json=job_type.encode(args), job_type=job_type)
 
 
 def find_file(module: str) -> str:
-    """The file of a module, or its name where it has none."""
+    """Return the file of a module, or its name if it has no file."""
     return getattr(sys.modules.get(module), "__file__", None) or module
 
 
 def build_schema(generate: Callable[[], dict[str, Any]]) -> dict[str, Any]:
-    """The payload's JSON Schema; one without `properties`, and a `$comment` that says why, where it has none."""
+    """Return the payload's JSON Schema; if it has none, one without `properties` whose `$comment` says why."""
     try:
         schema = generate()
     except Exception as error:  # pydantic's, or that of a type of the user's own
-        said = getattr(error, "message", None) or f"{type(error).__name__}: {error}"
-        return {"type": "object", "$comment": f"unknown: {said.partition(chr(10))[0][:300]}"}
+        message = getattr(error, "message", None) or f"{type(error).__name__}: {error}"
+        return {"type": "object", "$comment": f"unknown: {message.partition(chr(10))[0][:300]}"}
     # a job that holds itself is a definition, and what stands at the top is a reference to it
     name = schema.get("$ref", "").rpartition("/")[2]
     return {**schema["$defs"][name], "$defs": schema["$defs"]} if name else schema

@@ -12,7 +12,7 @@ from relayq_core.model.options import OPTIONS
 P = ParamSpec("P")
 R = TypeVar("R")
 
-#: A method of a task elsewhere -> what to write here; `{0}` is the job.
+#: A method that tasks have in other systems -> what to write here; `{0}` is the job, `{1}` a call that runs it.
 _METHODS = {
     "delay": "dispatch({0})",
     "apply_async": "dispatch({0}, delay=..., queue=...)",
@@ -31,7 +31,7 @@ _METHODS = {
     "retry": "raise RetryAfter(seconds) in the handler",
     "update_state": "context.progress(fraction, note) in the handler",
 }
-#: An option elsewhere -> the one here.
+#: An option of other systems -> the one here.
 _OPTIONS = {
     "countdown": "delay=seconds",
     "eta": "at=an aware datetime",

@@ -1,8 +1,8 @@
-"""Lineage: whose handler runs here, in its own thread and in those that it starts or gives work to.
+"""Lineage: which job's handler runs here, in its own thread and in the threads and pools that it uses.
 
-Python hands a context on to tasks of an event loop and to forks, and to no thread. So a thread is stamped, when it is
-started, with the job whose handler starts it, and work for a pool with the job whose handler gives it. The stamp stays:
-what outlives its handler belongs to no later one.
+Python passes a context on to tasks of an event loop and to forks, but not to threads. So a thread is stamped, when it
+is started, with the job whose handler starts it, and work for a pool with the job whose handler submits it. The stamp
+stays: a thread that outlives its handler does not belong to a later job.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from relayq_core.model.record import JobRecord
 
-#: The job whose handler is running in this thread or task, if any: parent of whatever it dispatches.
+#: The job whose handler is running in this thread or task, if any: the parent of the jobs that it dispatches.
 current_job: ContextVar[JobRecord | None] = ContextVar("relayq_current_job", default=None)
 
 _STAMP = "_relayq_job"
@@ -27,13 +27,13 @@ _followed: set[str] = set()
 
 
 def get_job_of_thread() -> JobRecord | None:
-    """The job whose handler has started this thread, or gave it what it does now."""
-    found: JobRecord | None = getattr(threading.current_thread(), _STAMP, None)
-    return found
+    """Return the job whose handler started this thread, or submitted the work that it does now, or None."""
+    job: JobRecord | None = getattr(threading.current_thread(), _STAMP, None)
+    return job
 
 
 def follow_threads() -> None:
-    """From now on threads and pools know whose handler has started them. Again where a pool was loaded meanwhile."""
+    """Make threads and pools remember which handler uses them. Call it again: a pool's module may be loaded by then."""
     if not _followed:
         _followed.add("threading")
         threading.Thread.start = _add_stamp(threading.Thread.start)  # type: ignore[method-assign]
@@ -46,7 +46,7 @@ def follow_threads() -> None:
 
 
 def _get_job_here() -> JobRecord | None:
-    """What a stamp holds: not the job's data, which may be large and would be kept as long as the thread."""
+    """Return the job for a stamp, without its data, which may be large and would live as long as the thread."""
     record = current_job.get() or get_job_of_thread()
     if record is None:
         return None
@@ -55,24 +55,24 @@ def _get_job_here() -> JobRecord | None:
 
 def _add_stamp(start: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(start)
-    def stamped(self: threading.Thread, *args: Any, **options: Any) -> Any:
+    def start_stamped(self: threading.Thread, *args: Any, **options: Any) -> Any:
         if (job := _get_job_here()) is not None:
             setattr(self, _STAMP, job)
         return start(self, *args, **options)
 
-    return stamped
+    return start_stamped
 
 
 def _add_handover(submit: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(submit)
-    def handed_on(self: Any, fn: Callable[..., Any], /, *args: Any, **options: Any) -> Any:
+    def submit_stamped(self: Any, fn: Callable[..., Any], /, *args: Any, **options: Any) -> Any:
         return submit(self, _Work(_get_job_here(), fn), *args, **options)
 
-    return handed_on
+    return submit_stamped
 
 
 class _Work:
-    """Work for a pool: while it is done, its thread or process belongs to the job that gave it, or to none."""
+    """Work for a pool: while it runs, its thread or process belongs to the job that submitted it, if any."""
 
     def __init__(self, job: JobRecord | None, action: Callable[..., Any]) -> None:
         self._job = job
@@ -80,7 +80,7 @@ class _Work:
 
     def __call__(self, *args: Any, **options: Any) -> Any:
         thread: Any = threading.current_thread()
-        # what it has inherited from whoever started it counts no more
+        # the job of the handler that started the thread no longer counts
         before, token = get_job_of_thread(), current_job.set(None)
         setattr(thread, _STAMP, self._job)
         try:

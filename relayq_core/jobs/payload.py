@@ -1,4 +1,4 @@
-"""Payloads through pydantic: written as JSON, read back and compared, without ever showing a value."""
+"""Payloads through pydantic: write them as JSON, read them back and compare, without ever showing a value."""
 
 from __future__ import annotations
 
@@ -19,21 +19,21 @@ T = TypeVar("T")
 
 
 class Codec(NamedTuple):
-    """How the payloads of one job type become JSON, and come back: a job object, or a mapping of arguments."""
+    """How the payloads of one job type, job objects or mappings of arguments, become JSON and come back."""
 
     name: str
-    #: the values of the fields, by the fields' names
+    #: returns the values of a payload's fields, by the fields' names
     values: Callable[[Any], Mapping[str, Any]]
-    #: the payload, only these of its fields (None: all), fields named by their aliases or not: its JSON
+    #: takes a payload, the fields to write (None: all), and whether to write their aliases; returns its JSON
     dump: Callable[[Any, set[str] | None, bool], str]
-    #: the payload that a text of JSON stands for; it takes a field by its name and by its alias
+    #: returns the payload of a text of JSON; it reads a field by its name and by its alias
     read: Callable[[str], Any]
 
 
 def encode_payload(codec: Codec, given: Any) -> str:
-    """The payload as JSON, if what is read from it means what was given; else InvalidPayload with the reason.
+    """Return a payload as JSON. Raises InvalidPayload, with the reason, if it does not mean the same when read back.
 
-    Fields are written by their aliases where they can be read back so, else by their names.
+    Fields are written by their aliases if they can be read back from them, else by their names.
     """
     problems = []
     for candidate, by_alias in _list_candidates(given):
@@ -46,7 +46,7 @@ def encode_payload(codec: Codec, given: Any) -> str:
 
 
 def _list_candidates(given: Any) -> Iterator[tuple[Any, bool]]:
-    """What is written in place of what was given, and whether by aliases; nearly always the first will do."""
+    """Yield what to try to write for a payload, and whether by aliases. Nearly always the first works."""
     yield given, True
     yield given, False
     try:
@@ -60,7 +60,7 @@ def _list_candidates(given: Any) -> Iterator[tuple[Any, bool]]:
 def _try_candidate(
     codec: Codec, given: Any, candidate: Any, *, by_alias: bool
 ) -> tuple[str, Difference | Exception | None]:
-    """What `candidate` is as JSON, and what is wrong with that, compared with what was given."""
+    """Return a candidate as JSON, and how that differs from the payload, or None if it does not."""
     text = _dump_payload(codec, candidate, by_alias=by_alias)
     try:
         back = codec.read(text)
@@ -77,7 +77,7 @@ def _try_candidate(
 
 
 def _dump_payload(codec: Codec, given: Any, *, by_alias: bool) -> str:
-    """The payload as JSON; where that fails, InvalidPayload names the field at fault."""
+    """Return a payload as JSON. Raises InvalidPayload, which names the field that cannot be written."""
 
     def dump(only: set[str] | None) -> str:
         text = codec.dump(given, only, by_alias)
@@ -183,10 +183,13 @@ def _join_location(location: Path) -> str | None:
 
 
 def validate_leniently(name: str, payload_json: str, validate: Callable[[str], T]) -> tuple[T, list[str]]:
-    """Validate, leaving out fields that the job does not know: a newer caller is no error."""
+    """Validate a payload without the fields that the job does not know, which a newer caller may have written.
+
+    Return the result, and the names of those fields. Raises InvalidPayload.
+    """
     ignored: list[str] = []
     text = payload_json
-    for _ in range(3):  # what is left out may bring more to light, but not for ever
+    for _ in range(3):  # leaving fields out may reveal others, but not without end
         try:
             return validate(text), ignored
         except ValidationError as error:
@@ -203,10 +206,10 @@ def validate_leniently(name: str, payload_json: str, validate: Callable[[str], T
 
 
 def _find_unknown(extras: Iterable[Path], data: Any) -> list[Path]:
-    """Where in the data the fields are that no reading of it knows.
+    """Return where in the data the fields are that are unknown, however it is read.
 
-    A union complains once for each of its members, with the member's tag in the location: what one of them knows
-    is not unknown.
+    A union complains once for each of its members, with the member's tag in the location: a field that one of them
+    knows is not unknown.
     """
     readings: dict[Path, dict[Path, set[Path]]] = {}
     for *tagged, field in extras:
@@ -217,7 +220,7 @@ def _find_unknown(extras: Iterable[Path], data: Any) -> list[Path]:
 
 
 def _strip_tags(data: Any, location: Iterable[int | str]) -> Path:
-    """The location without the tags of unions, which are no part of the data."""
+    """Return a location without the tags of unions, which are not part of the data."""
     path: list[int | str] = []
     for part in location:
         leads_on = part in data if isinstance(data, dict) else isinstance(data, list) and isinstance(part, int)

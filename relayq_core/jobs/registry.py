@@ -1,4 +1,4 @@
-"""The registry: which job type bears which name. Only what is registered here is ever built or run."""
+"""The registry: job types by their names. Only a registered type is ever built or run."""
 
 from __future__ import annotations
 
@@ -19,58 +19,58 @@ class RunnableJob(Protocol):
     """A job built from its payload, ready to run."""
 
     def handle(self, make_context: Callable[[], JobContext]) -> Any:
-        """Run the handler; a coroutine where the handler is async. The context is made where it asks for one."""
+        """Run the handler, or return a coroutine if it is async. A context is built only if the handler takes one."""
         ...
 
     def failed(self, error: BaseException) -> Any:
-        """Tell the job that it failed for good; nothing where it defines no `failed`."""
+        """Call the job's `failed`, once it has failed for good; do nothing if it defines none."""
         ...
 
 
 class JobType(Protocol):
-    """What the core knows of a job class or function. The pydantic work is behind it."""
+    """What the core knows of a job class or function. What needs pydantic is behind it."""
 
     @property
     def name(self) -> str:
-        """The name the job is dispatched and stored under."""
+        """The name under which the job is dispatched and stored."""
         ...
 
     @property
     def options(self) -> Options:
-        """What the class keywords or the decorator said."""
+        """The options in the class line or the decorator."""
         ...
 
     @property
     def origin(self) -> Origin:
-        """Where it was defined."""
+        """Where the job is defined."""
         ...
 
     def encode(self, args: Any) -> str:
-        """The payload of an instance, or of a mapping of arguments, as checked JSON. Raises InvalidPayload."""
+        """Return the payload of a job object, or of a mapping of arguments, as checked JSON. Raises InvalidPayload."""
         ...
 
     def recheck(self, payload_json: str) -> str:
-        """The same for a payload that is JSON already, as from a dispatch by name. Raises InvalidPayload."""
+        """Return a payload that is JSON already, as from a dispatch by name, validated. Raises InvalidPayload."""
         ...
 
     def build(self, payload_json: str) -> tuple[RunnableJob, list[str]]:
-        """The job for a stored payload, and the names of unknown fields that were ignored.
+        """Return the job of a stored payload, and the names of unknown fields that were ignored.
 
         Raises InvalidPayload.
         """
         ...
 
     def is_same(self, mine: str, other: str) -> bool:
-        """Whether two payloads, as JSON, mean the same to the handler. Never raises."""
+        """Return whether two payloads, as JSON, mean the same to the handler. Never raises."""
         ...
 
     def build_schema(self) -> dict[str, Any]:
-        """The payload's JSON Schema. Never raises: see `explain_unknown_payload`."""
+        """Return the payload's JSON Schema. Never raises: see `explain_unknown_payload`."""
         ...
 
 
 def explain_unknown_payload(schema: Mapping[str, Any]) -> str | None:
-    """Why a schema does not say what the payload holds, in a sentence; None where it does."""
+    """Return why a schema does not describe the payload, as a sentence, or None if it does."""
     if "properties" in schema:
         return None
     reason: str = schema.get("$comment", "")
@@ -78,7 +78,7 @@ def explain_unknown_payload(schema: Mapping[str, Any]) -> str | None:
 
 
 class Origin(NamedTuple):
-    """Where a job type was defined. Two origins that are equal are one definition, loaded again."""
+    """Where a job type is defined. Equal origins are one definition, loaded again."""
 
     file: str
     qualname: str
@@ -96,7 +96,7 @@ class Registry(Mapping[str, JobType]):
         self.version = 0
 
     def register(self, job_type: JobType) -> None:
-        """Add a job type; one from the same file and qualified name replaces the earlier. DuplicateJobName."""
+        """Add a job type. It replaces one of the same file and qualified name, else raises DuplicateJobName."""
         earlier = self._types.get(job_type.name)
         if earlier is not None and earlier.origin != job_type.origin:
             raise DuplicateJobName(job_type.name, str(earlier.origin), str(job_type.origin))
@@ -110,9 +110,11 @@ class Registry(Mapping[str, JobType]):
         return earlier
 
     @contextmanager
-    def filled_anew(self) -> Iterator[None]:
-        """For modules that are imported once more: inside nothing is registered yet. Where the block fails, all is as
-        it was."""
+    def reload(self) -> Iterator[None]:
+        """Return a context in which the registry begins empty, for modules that are imported again.
+
+        If its block raises, the registry is as it was before.
+        """
         before = self.swap({})
         try:
             yield
@@ -121,7 +123,7 @@ class Registry(Mapping[str, JobType]):
             raise
 
     def find(self, name: str) -> JobType:
-        """The job type of this name. Raises UnknownJob with what is registered."""
+        """Return the job type of this name. Raises UnknownJob, which lists the registered names."""
         try:
             return self._types[name]
         except KeyError:
@@ -144,7 +146,7 @@ registry = Registry()
 def import_jobs(modules: Iterable[str]) -> None:
     """Import each module, and every submodule of each package, so that their jobs register.
 
-    Raises SettingsError where a name leads to no module; whatever a module raises passes through.
+    Raises SettingsError if there is no module of a name, and whatever a module raises.
     """
     for name in iterate_several("modules", modules, "names of modules"):
         _import_tree(name)
@@ -168,8 +170,8 @@ def _import_below(package: ModuleType) -> None:
 
 
 def _list_submodules(package: ModuleType) -> list[str]:
-    """Their full names. A folder is a package with or without an __init__.py, as everywhere in Python."""
-    import pkgutil  # noqa: PLC0415 - runners look for jobs, and nobody who only dispatches
+    """Return the full names of a package's modules. As everywhere in Python, a folder needs no __init__.py."""
+    import pkgutil  # noqa: PLC0415 - a caller that only dispatches never gets here
 
     paths = list(getattr(package, "__path__", ()))
     folders = (entry.name for path in paths if os.path.isdir(path) for entry in os.scandir(path) if entry.is_dir())

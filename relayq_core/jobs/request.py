@@ -1,4 +1,4 @@
-"""JobRequest: what is to be dispatched, before it is stored: a name, a payload and options."""
+"""JobRequest: a job to dispatch, before it is stored: its name, payload and options."""
 
 from __future__ import annotations
 
@@ -14,38 +14,38 @@ from relayq_core.model.value import Value, field
 
 
 class JobRequest(Value):
-    """A job and what was said about it. `with_options()` answers with a copy that knows more."""
+    """A job and its options. `with_options()` returns a copy with more of them."""
 
     name: str
     payload_json: str = field(shown=False)
     options: Options = Options()
-    #: the job's type, where it is at hand
+    #: the job's type, if the caller has its code
     job_type: JobType | None = field(default=None, shown=False)
 
     @property
     def payload(self) -> Any:
-        """The payload as the runner will see it."""
+        """The payload as the runner will read it."""
         return json.loads(self.payload_json)
 
     def __eq__(self, other: object) -> bool:
-        """Whether they ask for the same; the type may be at hand for the one and not for the other."""
-        return self._asked == other._asked if isinstance(other, JobRequest) else NotImplemented
+        """Return whether two requests are for the same; one may know its type, and the other not."""
+        return self._key == other._key if isinstance(other, JobRequest) else NotImplemented
 
     def __hash__(self) -> int:
-        return hash(self._asked)
+        return hash(self._key)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Its type stays behind where it goes to another process: it is found there, if it is at hand."""
+        """Pickle it without its type, which the other process looks up in its own registry."""
         return _rebuild_request, (type(self), self.name, self.payload_json, self.options)
 
     def __copy__(self) -> Self:
         return self.evolve()
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:
-        return self.evolve()  # all that it holds is frozen
+        return self.evolve()  # everything in it is frozen
 
     @property
-    def _asked(self) -> tuple[str, str, Options]:
+    def _key(self) -> tuple[str, str, Options]:
         return self.name, self.payload_json, self.options
 
     @add_hints
@@ -102,13 +102,13 @@ def _refuse_args(name: str, args: Mapping[str, Any] | None) -> None:
 
 
 def encode_json(name: str, args: Mapping[str, Any]) -> str:
-    """A mapping as compact JSON that reads back as the same value. Raises InvalidPayload with the field."""
+    """Return a mapping as compact JSON that reads back as the same value. Raises InvalidPayload, with the field."""
     if not isinstance(args, Mapping):
         raise InvalidPayload(name, f"expected a mapping of field names to values, got {type(args).__name__}")
     try:
-        given = dict(args)
-        text = _compact(given)
-        if _is_jsons_own(given) or _is_unchanged(given, json.loads(text)):
+        payload = dict(args)
+        text = _compact(payload)
+        if _is_jsons_own(payload) or _is_unchanged(payload, json.loads(text)):
             text.encode()
             return text
     except (TypeError, ValueError, RecursionError):
@@ -117,7 +117,7 @@ def encode_json(name: str, args: Mapping[str, Any]) -> str:
 
 
 def _encode_fields(name: str, args: Mapping[str, Any]) -> str:
-    """The same, at the price of a look at each field: to say which one it is, where one is wrong."""
+    """Return a mapping as compact JSON, field by field, so that an error can name the field."""
     for key, value in args.items():
         if not isinstance(key, str):
             raise InvalidPayload(name, f"expected field names that are strings, got {type(key).__name__}")
@@ -128,7 +128,7 @@ def _encode_fields(name: str, args: Mapping[str, Any]) -> str:
 
 
 def is_same_json(mine: str, other: str) -> bool:
-    """Whether two texts of JSON mean the same, however keys are ordered, numbers are spelt and letters are escaped."""
+    """Return whether two texts of JSON mean the same, however they order keys, spell numbers and escape letters."""
     if mine == other:
         return True
     try:
@@ -146,7 +146,7 @@ def _is_same_value(mine: Any, other: Any) -> bool:
 
 
 def find_json_problem(value: Any) -> str | None:
-    """Why a value does not survive its way through JSON, or None if it does."""
+    """Return why a value changes on its way through JSON, or None if it does not."""
     try:
         text = _compact(value)
         text.encode()
@@ -169,7 +169,7 @@ _compact = json.JSONEncoder(allow_nan=False, ensure_ascii=False, separators=(","
 
 
 def _is_jsons_own(value: Any) -> bool:
-    """Of the very types that JSON reads back, all the way down: once it could be written, nothing can have changed."""
+    """Return whether a value has only the types that JSON reads back: written as JSON, it cannot change."""
     kind = type(value)
     if kind in _JSONS_OWN:
         return True
@@ -183,7 +183,7 @@ _JSONS_OWN = frozenset({str, int, float, bool, type(None)})
 
 
 def _is_unchanged(value: Any, back: Any) -> bool:
-    """Equal, and of JSON's own types all the way down: (1, 2) and [1, 2], True and 1 are not the same."""
+    """Return whether both are equal and of the same types throughout: (1, 2) is not [1, 2], and True is not 1."""
     if isinstance(back, dict):
         return (
             isinstance(value, dict)

@@ -1,4 +1,4 @@
-"""Signatures whose annotations may name what is not there yet, or is there for type checkers only."""
+"""Signatures whose annotations may name things that are not defined yet, or only for type checkers."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ if sys.version_info >= (3, 14):
     from annotationlib import Format
 
     def list_parameters(function: Callable[..., Any]) -> list[inspect.Parameter]:
-        """The parameters. From 3.14 on annotations are evaluated when asked for, and one cannot know when all are."""
+        """Return the parameters. Since 3.14 annotations are evaluated when read: not all may be defined then."""
         return list(inspect.signature(function, annotation_format=Format.FORWARDREF).parameters.values())
 
 else:
 
     def list_parameters(function: Callable[..., Any]) -> list[inspect.Parameter]:
-        """The parameters. Before 3.14 annotations are values, or texts that nobody evaluates here."""
+        """Return the parameters. Before 3.14 annotations are values, or texts, which are not evaluated here."""
         return list(inspect.signature(function).parameters.values())
 
 
 def get_text(annotation: Any) -> str | None:
-    """How an annotation is written that has no value yet; None for one that has."""
+    """Return the text of an annotation that has no value yet, or None for one that has a value."""
     if isinstance(annotation, ForwardRef):
         return annotation.__forward_arg__
     if not isinstance(annotation, str):
@@ -36,13 +36,13 @@ def get_text(annotation: Any) -> str | None:
 
 
 def get_globals(function: Callable[..., Any]) -> dict[str, Any]:
-    """The names of the module in which a function is defined."""
+    """Return the global names of the module in which a function is defined."""
     names: dict[str, Any] = getattr(inspect.unwrap(function), "__globals__", {})
     return names
 
 
 def is_context(function: Callable[..., Any], annotation: Any) -> bool:
-    """Whether an annotation of the function means JobContext, which may be optional, annotated or a text."""
+    """Return whether an annotation of the function is JobContext: optional, annotated or as text, too."""
     text = get_text(annotation)
     if text is not None:
         return _is_context_text(function, text)
@@ -56,7 +56,7 @@ def is_context(function: Callable[..., Any], annotation: Any) -> bool:
 
 
 def has_context(function: Callable[..., Any], annotation: Any) -> bool:
-    """Whether JobContext stands anywhere in an annotation of the function: as a member of a union, in a list."""
+    """Return whether an annotation of the function holds JobContext anywhere: in a union, in a list."""
     text = get_text(annotation)
     if text is not None:
         tree = _parse_annotation(text)
@@ -79,7 +79,7 @@ def _parse_annotation(text: str) -> ast.expr | None:
 
 
 def _is_context_node(function: Callable[..., Any], node: ast.AST) -> bool:
-    """The same for an annotation that is a text. What it names may be imported by type checkers only."""
+    """Return whether a parsed annotation is JobContext, which may be imported for type checkers only."""
     match node:
         case ast.Constant(value=str() as text):
             return _is_context_text(function, text)
@@ -117,8 +117,8 @@ def _is_context_subscript(function: Callable[..., Any], generic: str, inside: as
 
 def _is_context_name(function: Callable[..., Any], dotted: str) -> bool:
     first, *others = dotted.split(".")
-    found = get_globals(function).get(first)
+    value = get_globals(function).get(first)
     for name in others:
-        found = getattr(found, name, None)
+        value = getattr(value, name, None)
     # imported under TYPE_CHECKING, or by its module: then the name is all there is
-    return dotted.rpartition(".")[2] == JobContext.__name__ if found is None else is_context(function, found)
+    return dotted.rpartition(".")[2] == JobContext.__name__ if value is None else is_context(function, value)

@@ -18,7 +18,7 @@ def reload_jobs(modules: Iterable[str], folders: Iterable[Path]) -> Mapping[str,
     Raises what a module raises; then the registry is unchanged.
     """
     _forget(list(folders))
-    with registry.filled_anew(), contextlib.redirect_stdout(io.StringIO()):
+    with registry.reload(), contextlib.redirect_stdout(io.StringIO()):
         import_jobs(name.strip() for name in modules if name.strip())
         return dict(registry)
 

@@ -20,17 +20,17 @@ from relayq_core.model.value import Value
 BackoffLike: TypeAlias = Backoff | Seconds | Sequence[Seconds]
 
 _QUEUE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
-#: Behind the beginning of a name, or alone: every queue that begins so.
+#: After a prefix, or alone: every queue that begins with it.
 _ANY = "*"
 _QUEUES = re.compile(r"\*|[A-Za-z0-9][A-Za-z0-9_.-]{0,62}\*")
-#: No dot comes first: `..` in a URL leads elsewhere. No slash: in a URL it would end the id.
+#: It cannot begin with a dot, since `..` in a URL leads elsewhere, nor hold a slash, which would end the id there.
 _JOB_ID = re.compile(r"[0-9A-Za-z_-][0-9A-Za-z_.:-]{0,63}")
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,127}")
-#: What fits a header and is no JSON; shorter ones can be guessed.
+#: Characters that a header may hold and JSON does not need; shorter tokens can be guessed.
 _TOKEN = re.compile(r"[A-Za-z0-9_.~+/=-]{16,256}")
 #: More attempts than this are a loop, not a retry.
 _MOST_ATTEMPTS = 1000
-#: Terminals obey them, and no key needs them; a newline and a tab do no harm.
+#: Control characters: terminals obey them, and no key needs them. A newline and a tab do no harm.
 _CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 #: A key is hashed above 1 KB before it is stored; this bounds what is hashed.
 _LONGEST_KEY = 16_384
@@ -117,12 +117,12 @@ NO_OPTIONS = Options()
 
 
 def is_queue(queue: str) -> bool:
-    """It is 1 to 64 letters, digits, '_', '.' or '-', a letter or digit first."""
+    """Return whether it is a queue's name: 1 to 64 letters, digits, '_', '.' or '-', a letter or digit first."""
     return _QUEUE.fullmatch(queue) is not None
 
 
 def validate_queue(queue: Any) -> str:
-    """The queue name, if it is one. Raises InvalidOption."""
+    """Return a queue's name. Raises InvalidOption."""
     if not isinstance(queue, str) or not is_queue(queue):
         raise InvalidOption(
             "queue",
@@ -132,13 +132,13 @@ def validate_queue(queue: Any) -> str:
 
 
 def validate_queue_pattern(queue: str) -> None:
-    """Raise InvalidOption unless it is a queue's name, or the beginning of one and `*`, or `*` alone."""
+    """Raise InvalidOption unless it is a queue's name, the beginning of one and `*`, or `*` alone."""
     if not _QUEUES.fullmatch(queue):
         validate_queue(queue)
 
 
 def find_function(queue: str, functions: Mapping[str, str]) -> str | None:
-    """The function that `runner_functions` names for a queue: by its name, else by the longest beginning of it."""
+    """Return the function that `runner_functions` names for a queue: by its name, else by the longest prefix of it."""
     if not functions or queue in functions:
         return functions.get(queue)
     for length in range(len(queue), -1, -1):
@@ -148,7 +148,7 @@ def find_function(queue: str, functions: Mapping[str, str]) -> str | None:
 
 
 def validate_job_id(job_id: Any) -> str:
-    """The job id, if it is one: 1 to 64 letters, digits, '_', '-', '.' or ':', no dot first."""
+    """Return a job id: 1 to 64 letters, digits, '_', '-', '.' or ':', no dot first. Raises InvalidOption."""
     if not isinstance(job_id, str) or not _JOB_ID.fullmatch(job_id):
         raise InvalidOption(
             "job_id",
@@ -158,7 +158,7 @@ def validate_job_id(job_id: Any) -> str:
 
 
 def validate_name(name: Any) -> str:
-    """The job name, if it is one: 1 to 128 letters, digits, '_', '.' or '-', a letter or '_' first."""
+    """Return a job name: 1 to 128 letters, digits, '_', '.' or '-', a letter or '_' first. Raises InvalidOption."""
     if not isinstance(name, str) or not _NAME.fullmatch(name):
         raise InvalidOption(
             "name",
@@ -168,7 +168,7 @@ def validate_name(name: Any) -> str:
 
 
 def validate_attempts(option: str, attempts: Any) -> int:
-    """The number of attempts, if it is a whole number from 1 to 1000."""
+    """Return a number of attempts, from 1 to 1000. Raises InvalidOption."""
     if isinstance(attempts, bool) or not isinstance(attempts, int) or not 1 <= attempts <= _MOST_ATTEMPTS:
         raise InvalidOption(
             option, f"expected a whole number of attempts from 1 to {_MOST_ATTEMPTS}, got {quote(attempts)}"
@@ -176,20 +176,22 @@ def validate_attempts(option: str, attempts: Any) -> int:
     return attempts
 
 
-def iterate_several(option: str, given: Any, what: str) -> Iterator[Any]:
-    """What was given, one after the other. Raises InvalidOption at once for one thing instead of several: a text, a
-    mapping and a Job can be iterated over too, and yield their letters, keys and fields."""
-    alone = isinstance(given, str | bytes | bytearray | Mapping) or hasattr(given, "__relayq_request__")
+def iterate_several(option: str, things: Any, what: str) -> Iterator[Any]:
+    """Return an iterator over several things. Raises InvalidOption at once for a single one.
+
+    A text, a mapping and a Job can be iterated over too, but yield their letters, keys and fields.
+    """
+    alone = isinstance(things, str | bytes | bytearray | Mapping) or hasattr(things, "__relayq_request__")
     if not alone:
         try:
-            return iter(given)
+            return iter(things)
         except TypeError:
             pass
-    raise InvalidOption(option, f"expected {what}, in a list for example, got a single {type(given).__name__}")
+    raise InvalidOption(option, f"expected {what}, in a list for example, got a single {type(things).__name__}")
 
 
 def parse_tokens(text: str) -> tuple[str, ...]:
-    """One or two tokens, separated by a comma. The sentence of the InvalidOption never shows what was found."""
+    """Return one or two tokens, separated by a comma. Raises InvalidOption, whose message never shows the text."""
     tokens = tuple(part.strip() for part in text.split(","))
     if len(tokens) > 2 or not all(_TOKEN.fullmatch(token) for token in tokens):
         raise InvalidOption(
@@ -201,6 +203,7 @@ def parse_tokens(text: str) -> tuple[str, ...]:
 
 
 def validate_key(key: Any) -> str:
+    """Return a unique key: text of at most 16,384 bytes, without control characters. Raises InvalidOption."""
     if not isinstance(key, str) or not key:
         raise InvalidOption("unique", f"expected a key that is not empty, got {type(key).__name__}")
     try:
@@ -215,6 +218,7 @@ def validate_key(key: Any) -> str:
 
 
 def validate_duration(option: str, value: Seconds) -> float:
+    """Return a duration in seconds, at least a millisecond. Raises InvalidOption."""
     seconds = validate_wait(option, value)
     if seconds < 0.001:
         raise InvalidOption(option, f"expected more than 0 seconds, got {seconds:g}")
@@ -222,6 +226,7 @@ def validate_duration(option: str, value: Seconds) -> float:
 
 
 def convert_to_epoch_ms(at: Any) -> int:
+    """Return an aware datetime in epoch milliseconds. Raises InvalidOption."""
     if not isinstance(at, datetime):
         raise InvalidOption("at", f"expected a datetime, got {type(at).__name__}")
     if at.tzinfo is None or at.utcoffset() is None:
