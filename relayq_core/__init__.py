@@ -89,7 +89,7 @@ else:
         try:
             value = getattr(import_module(f"relayq_core.{home}"), name)
         except ImportError as error:
-            from relayq_core.extras import explain_unfit_pydantic
+            from relayq_core.process.extras import explain_unfit_pydantic
 
             problem = explain_unfit_pydantic(error)
             if problem is None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from relayq_core.extras import explain_missing_extra
+from relayq_core.process.extras import explain_missing_extra
 
 
 def main() -> int:

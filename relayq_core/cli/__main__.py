@@ -2,7 +2,7 @@
 
 import sys
 
-from relayq_core.extras import extra
+from relayq_core.process.extras import extra
 
 with extra("cli"):
     from relayq_core.cli.main import main

@@ -21,8 +21,8 @@ from relayq_core.cli.params import flag
 from relayq_core.cli.target import Target, extend_import_path, prepare_environment
 from relayq_core.client import RelayQ
 from relayq_core.errors import RelayQError, SettingsError
-from relayq_core.extras import explain_missing_extra
 from relayq_core.jobs.registry import Registry, import_jobs, registry
+from relayq_core.process.extras import explain_missing_extra
 from relayq_core.process.loggers import logger
 from relayq_core.settings import Settings
 from relayq_core.text import locate_error, summarize_error

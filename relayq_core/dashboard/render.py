@@ -9,8 +9,8 @@ from typing import Any
 
 from relayq_core.dashboard import words
 from relayq_core.dashboard.masking import cut_before_secrets, format_json, mask_text
-from relayq_core.extras import extra
 from relayq_core.operations.serialize import share
+from relayq_core.process.extras import extra
 
 with extra("api"):
     from jinja2 import Environment, FileSystemLoader, StrictUndefined

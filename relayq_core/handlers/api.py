@@ -9,7 +9,7 @@ from functools import cache
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
-from relayq_core.extras import extra
+from relayq_core.process.extras import extra
 
 with extra("api"):
     from aws_lambda_powertools.event_handler import LambdaFunctionUrlResolver, Response

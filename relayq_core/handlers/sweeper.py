@@ -7,10 +7,10 @@ from typing import Any
 from relayq_core.client import RelayQ
 from relayq_core.engine.sweeper import Scope
 from relayq_core.events.listeners import events
-from relayq_core.extras import extra
 from relayq_core.handlers.lambda_events import LambdaContext
 from relayq_core.handlers.starting import pause_gc
 from relayq_core.handlers.telemetry import build_logger, build_metrics, count_events, flush_at_end
+from relayq_core.process.extras import extra
 from relayq_core.settings import Settings
 
 with extra("lambda"):

@@ -10,8 +10,8 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from relayq_core.events.listeners import Events, JobEvent, Listener
-from relayq_core.extras import extra
 from relayq_core.ports import METRICS_NAMESPACE
+from relayq_core.process.extras import extra
 from relayq_core.process.forks import Lock
 from relayq_core.process.loggers import logger, make_lasting, write_by
 

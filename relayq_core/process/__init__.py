@@ -1,1 +1,1 @@
-"""What belongs to one Python process: its event loop, time limits, forks, threads and loggers."""
+"""What belongs to one Python process: its event loop, time limits, forks, threads, loggers and installed extras."""

@@ -8,7 +8,7 @@ from typing import Any
 
 from relayq_core.adapters.dynamodb.store import DynamoStore
 from relayq_core.adapters.dynamodb.tables import failed_table, jobs_table
-from relayq_core.extras import extra
+from relayq_core.process.extras import extra
 from relayq_core.testing.clock import StandingNow
 from relayq_core.testing.kit import Kit
 
