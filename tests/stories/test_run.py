@@ -197,7 +197,7 @@ def test_a_failed_attempt_is_tried_again_after_its_backoff(bench: Bench) -> None
         assert waiting.error is not None
         assert waiting.error.startswith(f"ValueError: attempt {attempt}")
         bench.clock.advance(seconds=wait)
-    assert [offer.run_at for offer in bench.handoff.offers] == [NOW, NOW + 10 * SECOND, NOW + 70 * SECOND]
+    assert [offer.run_at for offer in bench.handoff.offers] == [0, NOW + 10 * SECOND, NOW + 70 * SECOND]
     assert bench.run("mine").ended is RunOutcome.FAILED
     assert [error["error"] for error in read_row(bench).errors] == [f"ValueError: attempt {n}" for n in (1, 2, 3, 4)]
 
