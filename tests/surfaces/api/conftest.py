@@ -1,5 +1,6 @@
-"""Names are dispatched here whose code must not be there; another test module may have imported it."""
+"""The API function, for all tests of it; jobs that other tests define are not there."""
 
 from tests.support.isolation import isolated
+from tests.surfaces.api.calling import api, aws, load
 
-__all__ = ["isolated"]
+__all__ = ["api", "aws", "isolated", "load"]
