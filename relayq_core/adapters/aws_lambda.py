@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from relayq_core.engine.handoff import message
+from relayq_core.engine.handoff import build_message
 from relayq_core.errors import HandoffDenied
 from relayq_core.model.options import find_function
 
@@ -39,7 +39,7 @@ class LambdaInvoke:
             answer = self._client().invoke(
                 FunctionName=function,
                 InvocationType="Event",
-                Payload=message(job_id, queue, run_at, name),
+                Payload=build_message(job_id, queue, run_at, name),
             )
         except Exception as error:
             if _code(error) not in _DENIED:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import urllib3
 from urllib3.exceptions import ProtocolError
 
-from relayq_core.engine.handoff import message
+from relayq_core.engine.handoff import build_message
 from relayq_core.errors import HandoffRefused
 from relayq_core.process.forks import leave_to_parent, reset_in_children
 
@@ -37,7 +37,7 @@ class HttpHandoff:
         self, job_id: str, queue: str | None, run_at: int, *, name: str | None = None, here: bool = False
     ) -> None:
         """Ask once, and raise whatever goes wrong: the outcome is a maybe in any case."""
-        body = message(job_id, queue, run_at, name).encode()
+        body = build_message(job_id, queue, run_at, name).encode()
         headers = {"Content-Type": "application/json", "X-RelayQ-Token": self._token()}
         try:
             status = self._post(body, headers)

@@ -1,4 +1,4 @@
-"""Attempt: what came of starting a handler, whatever it returned or raised; the job's code ends here."""
+"""Attempt: turn whatever a handler returned or raised into an outcome. The job's own code ends here."""
 
 from __future__ import annotations
 
@@ -30,10 +30,11 @@ class Attempt:
 def classify_error(
     raised: BaseException, final: tuple[type[BaseException], ...]
 ) -> tuple[AttemptOutcome, BaseException | None]:
-    """What is to be done about what a handler raised, and the error behind it, if it is one.
+    """Return the outcome of what a handler raised, and the error behind it; a snooze has none.
 
-    In a group each member means what it means alone. One that is final ends the job; else one that failed makes it a
-    failure, with the longest wait that a RetryAfter asks for; only where all snooze the job does, for the longest.
+    An exception group has the outcome of its members. One that is final ends the job; otherwise one that failed makes
+    it a failure, with the longest wait of any RetryAfter; only if all members are a Snooze is the job snoozed, for the
+    longest of them. `final` are the types that end the job.
     """
     members = [member for member in _flatten(raised) if not _is_cancellation(member)] or [raised]
     error = members[0] if len(members) == 1 else raised
@@ -44,14 +45,14 @@ def classify_error(
         if len(snoozes) == len(members):
             return Snoozed(max(snoozes)), None
         return build_failure(error, wait=max(_collect_waits("RetryAfter", RetryAfter, members), default=None)), error
-    except BaseException as odd:  # seconds that are none
+    except BaseException as odd:  # a number of seconds that is not one
         return build_failure(odd), odd
 
 
 def _flatten(error: BaseException) -> Iterator[BaseException]:
-    """The exceptions of a group and of the groups in it."""
+    """Yield the exceptions of a group and of the groups in it."""
     group: Any = BaseExceptionGroup.exceptions
-    waiting = [error]  # and no recursion: groups may be nested deeper than Python recurses
+    waiting = [error]  # a list instead of recursion: groups may be nested deeper than Python recurses
     while waiting:
         one = waiting.pop()
         if is_a(one, BaseExceptionGroup):
@@ -61,23 +62,24 @@ def _flatten(error: BaseException) -> Iterator[BaseException]:
 
 
 def _is_cancellation(error: BaseException) -> bool:
-    """What is cancelled since another failed says nothing of its own."""
+    """Whether a task was only cancelled because another one failed."""
     asyncio = sys.modules.get("asyncio")
     return asyncio is not None and type(error) is asyncio.CancelledError
 
 
 def _collect_waits(option: str, kind: type[BaseException], members: Iterable[BaseException]) -> list[float]:
-    found: list[Any] = [member for member in members if is_a(member, kind)]
-    return [validate_wait(option, getattr(member, "seconds", None)) for member in found]  # type: ignore[arg-type]
+    matching: list[Any] = [member for member in members if is_a(member, kind)]
+    return [validate_wait(option, getattr(member, "seconds", None)) for member in matching]  # type: ignore[arg-type]
 
 
 def build_failure(error: BaseException, *, wait: float | None = None, final: bool = False) -> Failed:
+    """Return the outcome of an attempt that failed with this error; `wait` in seconds."""
     return Failed(describe_error(error, budgets.ERROR_BYTES), summarize_error(error), wait, final)
 
 
 def run_to_completion(action: Callable[[], Any]) -> Any:
-    """What a handler returned; an async one is run to its end, in the event loop that this process keeps."""
-    # not loaded for it: much to load in a start, and only async handlers need it
+    """Return what a handler returned; an async one runs to its end in the event loop that this process keeps."""
+    # loops is not imported before asyncio is: that takes long in a start, and only async handlers need it
     if "asyncio" in sys.modules:
         from relayq_core.process import loops  # noqa: PLC0415
 
@@ -94,12 +96,12 @@ def run_to_completion(action: Callable[[], Any]) -> Any:
 
 
 def build_success(value: Any, record: JobRecord) -> Succeeded:
-    """The handler's return value as JSON, if it is JSON and within its budget; else why not, which a log line says."""
+    """Return a success with the handler's return value as JSON or, if it cannot be kept, the reason, which is logged."""
     if value is None:
         return Succeeded()
     try:
         text = json.dumps(value, allow_nan=False, separators=(",", ":"))
-    except BaseException as error:  # whatever the value's own methods do: the handler has returned, the job is done
+    except BaseException as error:  # whatever the value's own methods do, the handler has returned and the job is done
         problem = summarize_error(error, 200)
     else:
         if len(text) <= budgets.RESULT_BYTES:

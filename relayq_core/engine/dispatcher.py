@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 from relayq_core.engine.handoff import Handoffs
-from relayq_core.engine.ids import new_id
+from relayq_core.engine.ids import generate_id
 from relayq_core.engine.registration import Registrations
-from relayq_core.engine.unique_hint import Hints
+from relayq_core.engine.unique_hint import UniqueHints
 from relayq_core.errors import (
     ChainTooDeep,
     DispatchUnknown,
@@ -80,7 +80,7 @@ class Dispatcher:
         self._events = events
         self._default_queue = default_queue
         self._max_depth = max_depth
-        self._hints = Hints(hint, events, clock)
+        self._hints = UniqueHints(hint, events, clock)
         self._registrations = Registrations(store, clock) if registrations is None else registrations
 
     def dispatch(self, request: JobRequest, call: Options = NO_OPTIONS) -> Dispatched:
@@ -102,10 +102,10 @@ class Dispatcher:
         options = Options.resolve(call, request.options, job_type)
         options.warn_of_unused_backoff()
         now = self._clock.now()
-        available_at = _available_at(options, now)
+        available_at = _compute_available_at(options, now)
         due_at, hand_off = lifecycle.plan_start(available_at, self._policy, now=now)
         record = JobRecord(
-            id=options.job_id or new_id(now),
+            id=options.job_id or generate_id(now),
             name=request.name,
             # checked again, for settings and requests may be built by hand: an invalid queue is never swept
             queue=validate_queue(options.queue or self._default_queue),
@@ -174,7 +174,7 @@ class Dispatcher:
 
     def _confirm_holder(self, record: JobRecord) -> str | None:
         """Return the other job that holds the unique key, if a hint names it and the key's item confirms it."""
-        holder = self._hints.holder(record)
+        holder = self._hints.find_holder(record)
         if holder is None or record.unique_pk is None:
             return None
         try:
@@ -214,7 +214,7 @@ def _describe_conflict(mine: JobRecord, row: JobRecord) -> str:
     return f"{mine.id!r} belongs to another job, {row.name!r}; choose another id"
 
 
-def _available_at(options: Options, now: int) -> int:
+def _compute_available_at(options: Options, now: int) -> int:
     if options.at is not None:
         # as far ahead as a delay may reach
         validate_wait("at", max(0, options.at - now) / 1000)

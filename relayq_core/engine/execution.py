@@ -87,7 +87,7 @@ class Execution:
         ):
             return self._pass_on()
         refused = self._refuse()
-        attempt = self._attempt() if refused is None else refused
+        attempt = self._try_handler() if refused is None else refused
         # a job whose time was over before it was built, as by slow listeners, may be built for failed() yet
         can_build = refused is not None or self._job is not None or is_a(attempt.error, JobTimeout)
         if can_build and settling.will_bury(self._record, attempt.outcome, self._bounds):
@@ -121,7 +121,7 @@ class Execution:
             return None
         return Attempt(build_failure(error, final=True), error)
 
-    def _attempt(self) -> Attempt:
+    def _try_handler(self) -> Attempt:
         """Build the job and call its handler: the one place where whatever that raises becomes an outcome.
 
         All code that is not RelayQ's runs inside its time, the listeners too: none of it may outlive the lease.
@@ -137,7 +137,7 @@ class Execution:
         try:
             with (
                 enter_job(self._record),
-                self._parts.deadline(seconds, patience=self._patience, last_words=last_words),
+                self._parts.deadline(seconds, patience=self._patience_seconds, last_words=last_words),
             ):
                 wait_ms = max(0, started - self._record.available_at)
                 self._parts.events.notify("started", self._record, wait_ms=wait_ms)
@@ -219,7 +219,7 @@ class Execution:
                 run_to_completion(lambda: job.failed(cause))
 
         try:
-            with enter_job(record), self._parts.deadline(seconds, patience=self._patience / 5):
+            with enter_job(record), self._parts.deadline(seconds, patience=self._patience_seconds / 5):
                 isolate(call)
         except OuterAlarm:
             raise
@@ -237,7 +237,7 @@ class Execution:
             return None
 
     @property
-    def _patience(self) -> float:
+    def _patience_seconds(self) -> float:
         """Seconds that a handler may ignore its timeout: always inside the lease's grace."""
         return leases.compute_patience(self._policy) / 1000
 

@@ -13,7 +13,7 @@ from relayq_core.process.loggers import logger
 from relayq_core.text import summarize_error
 
 
-def message(job_id: str, queue: str | None, run_at: int, name: str | None) -> str:
+def build_message(job_id: str, queue: str | None, run_at: int, name: str | None) -> str:
     """Return the JSON that every runner is handed, whichever way it takes.
 
     `run_at` in epoch milliseconds, 0 for a job that is to start at once; queue and name are hints, null

@@ -5,12 +5,12 @@ from __future__ import annotations
 import os
 
 _CROCKFORD = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
-#: Each of the 32 letters stands for eight of the 256 bytes: what is drawn evenly stays so.
+#: Each of the 32 letters stands for eight of the 256 byte values, so all are equally likely.
 _LETTERS = _CROCKFORD.encode() * 8
 
 
-def new_id(now: int) -> str:
-    """A fresh job id: a ULID (github.com/ulid/spec), 48 bits of epoch milliseconds and 80 random bits.
+def generate_id(now: int) -> str:
+    """Return a fresh job id: a ULID (github.com/ulid/spec), 48 bits of epoch milliseconds and 80 random bits.
 
     26 characters that sort by time of dispatch, and that a person can read out.
     """

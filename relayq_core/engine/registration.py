@@ -1,4 +1,4 @@
-"""Registering: the sweeper must know of a queue before a job can depend on it."""
+"""Registration: the sweeper must know a queue before a job depends on it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class Registrations:
         self._at: dict[str, int] = {}
 
     def register(self, queue: str) -> None:
-        """Make the queue known, unless this process has done so of late. Raises InvalidOption, StoreError."""
+        """Make the queue known, unless this process did so within 5 minutes. Raises InvalidOption, StoreError."""
         now = self._clock.now()
         last = self._at.get(queue)
         if last is None or not 0 <= now - last < REGISTERED_MS:
@@ -26,5 +26,5 @@ class Registrations:
             self._at[queue] = now
 
     def drop(self, queue: str) -> None:
-        """Remember it no longer."""
+        """Forget that this process has registered the queue."""
         self._at.pop(queue, None)

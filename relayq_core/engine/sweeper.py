@@ -131,7 +131,7 @@ class _Tick:
         """Sweep batch by batch, until all is done or the limit, the time or the table's trouble ends it."""
         result = SweepResult()
         began, errors = self._clock.now(), 0
-        for batch in self._batches():
+        for batch in self._yield_batches():
             room = len(batch) if self._scope.limit is None else self._scope.limit - result.counts.total()
             actions = spread(self._sweep_in_time, batch[:room])
             for row, action in zip(batch, actions, strict=False):
@@ -153,10 +153,10 @@ class _Tick:
         act = self._rows.rehearse if self._scope.dry_run else self._rows.sweep
         return act(row, claimed_before_ms=self._scope.claimed_before_ms)
 
-    def _batches(self) -> Iterator[list[Due]]:
+    def _yield_batches(self) -> Iterator[list[Due]]:
         """Yield rows, some at a time, when it is time to sweep them; end before the invocation does."""
         ahead: list[Due] = []
-        for page in self._pages():
+        for page in self._yield_pages():
             line = self._clock.now() + self._shift_ms
             overdue = [row for row in page if row.due_at <= line]
             for row in page[len(overdue) :]:
@@ -178,7 +178,7 @@ class _Tick:
             rows.append(heapq.heappop(ahead))
         return rows
 
-    def _pages(self) -> Iterator[tuple[Due, ...]]:
+    def _yield_pages(self) -> Iterator[tuple[Due, ...]]:
         """Yield all rows of the index up to the horizon: a page of each shard in turn, from a random shard on."""
         queues = self._store.list_queues() if self._scope.queues is None else self._scope.queues
         shards = [shard for queue in queues for shard in list_shards(queue)]

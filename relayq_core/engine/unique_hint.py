@@ -1,4 +1,4 @@
-"""Hints: a fast look at who has a unique key, and 30 seconds' rest for a hint that failed. They never fail anybody."""
+"""Unique hints: ask a cache which job holds a unique key. A failing hint never fails a dispatch; it rests for 30 s."""
 
 from __future__ import annotations
 
@@ -13,28 +13,28 @@ from relayq_core.ports import Clock, UniqueHint
 from relayq_core.process.loggers import logger
 from relayq_core.text import summarize_error
 
-#: How long a hint that failed is left alone.
+#: A hint that failed is not asked for this long.
 REST_MS = 30_000
-#: How long the holder of a key without a window is remembered; nobody knows how long it will hold.
+#: How long the holder of a key without a window is remembered: it holds the key until it ends, whenever that is.
 UNTIL_DONE_MS = 3_600_000
 
 T = TypeVar("T")
 
 
-def rests(failed_at: int | None, now: int) -> bool:
-    """Whether a hint that last failed then is to be left alone now; a clock that was set back ends the rest."""
+def is_resting(failed_at: int | None, now: int) -> bool:
+    """Whether a hint that last failed at that time is not asked now; a clock that was set back ends the rest."""
     return failed_at is not None and 0 <= now - failed_at < REST_MS
 
 
-def lifetime(record: JobRecord, now: int) -> int:
-    """For how many milliseconds to remember who has this job's unique key; none, if that is not positive."""
+def compute_lifetime(record: JobRecord, now: int) -> int:
+    """Return for how many milliseconds to remember who holds this job's unique key; 0 or less: not at all."""
     if record.unique_for_ms is None:
         return UNTIL_DONE_MS
     return record.created_at + record.unique_for_ms - now
 
 
-class Hints:
-    """What the dispatcher asks of a hint. Without one it knows nothing, and forgets everything."""
+class UniqueHints:
+    """Asks a hint for the dispatcher. Without a hint it finds no holder and remembers none."""
 
     def __init__(self, hint: UniqueHint | None, events: Events, clock: Clock) -> None:
         self._hint = hint
@@ -42,26 +42,26 @@ class Hints:
         self._clock = clock
         self._failed_at: int | None = None
 
-    def holder(self, record: JobRecord) -> str | None:
-        """Which job is said to have the record's unique key, if anything is said. Raises SettingsError."""
+    def find_holder(self, record: JobRecord) -> str | None:
+        """Return the job that holds the record's unique key, if the hint names one. Raises SettingsError."""
         key = record.unique_pk
-        # a mistake in the environment is told here, where nothing is written yet
+        # a mistake in the environment is raised here, before anything is written
         return None if key is None else self._ask(record, lambda hint: hint.holder(key), (JobTimeout, SettingsError))
 
     def remember(self, record: JobRecord, holder: str) -> None:
-        """Say that the job `holder` has the record's unique key."""
+        """Remember that the job `holder` holds the record's unique key."""
         key = record.unique_pk
-        if key is not None and (ttl_ms := lifetime(record, self._clock.now())) > 0:
+        if key is not None and (ttl_ms := compute_lifetime(record, self._clock.now())) > 0:
             self._ask(record, lambda hint: hint.remember(key, holder, ttl_ms))
 
     def _ask(
         self,
         record: JobRecord,
         question: Callable[[UniqueHint], T],
-        # a handler that dispatches has come to the end of its time: that is not the hint's failure
+        # the time of the handler that dispatches is over: that is not the hint's failure
         raised: tuple[type[Exception], ...] = (JobTimeout,),
     ) -> T | None:
-        if self._hint is None or rests(self._failed_at, self._clock.now()):
+        if self._hint is None or is_resting(self._failed_at, self._clock.now()):
             return None
         try:
             return question(self._hint)

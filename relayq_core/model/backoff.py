@@ -1,4 +1,4 @@
-"""Backoff: how long to wait before retry number n (1 for the first retry). Pure; jitter is given in."""
+"""Backoff: how long to wait before retry number n (1 for the first retry). Pure: the random number is an argument."""
 
 from __future__ import annotations
 
@@ -42,21 +42,21 @@ class Backoff(Value):
         if len(self.values) > _LONGEST_LIST:
             raise InvalidOption("backoff", f"expected at most {_LONGEST_LIST} entries, got {len(self.values)}")
         for value in (*self.values, *(() if self.cap is None else (self.cap,))):
-            _checked_seconds(value)
+            _validate_seconds(value)
         if isinstance(self.jitter, bool) or not isinstance(self.jitter, int | float) or not 0 <= self.jitter <= 1:
             raise InvalidOption("backoff", f"expected a jitter from 0 to 1, got {quote(self.jitter)}")
 
     def evolve(self, **changes: Any) -> Backoff:
-        """A copy with these fields changed, and checked. Raises InvalidOption."""
+        """Return a copy with these fields changed, and validated. Raises InvalidOption."""
         return Backoff(**{**vars(self), **changes})
 
     def delay(self, retry: int, draw: float = 0.5) -> float:
-        """Seconds before retry number `retry` (>= 1). `draw` in [0, 1): 0.5 is the middle of the jitter."""
+        """Return the seconds before retry number `retry` (>= 1). `draw` in [0, 1): 0.5 is the middle of the jitter."""
         ceiling = LONGEST_DELAY if self.cap is None else self.cap
-        middle = min(self._exact(retry), ceiling)
+        middle = min(self._compute_exact(retry), ceiling)
         return min(middle * (1 + self.jitter * (2 * draw - 1)), ceiling)
 
-    def _exact(self, retry: int) -> float:
+    def _compute_exact(self, retry: int) -> float:
         base = self.values[0]
         match self.kind:
             case "fixed":
@@ -70,17 +70,17 @@ class Backoff(Value):
 
     def __str__(self) -> str:
         """The form `parse` reads, as it stands in the table and in RELAYQ_BACKOFF."""
-        head = ",".join(map(_text, self.values))
+        head = ",".join(map(_format_number, self.values))
         text = head if self.kind == "list" else f"{self.kind}:{head}"
         if self.cap is not None:
-            text += f",cap={_text(self.cap)}"
+            text += f",cap={_format_number(self.cap)}"
         if self.jitter:
-            text += f",jitter={_text(self.jitter)}"
+            text += f",jitter={_format_number(self.jitter)}"
         return text
 
 
-def _text(value: float) -> str:
-    """A number as `_number` reads it; minus nought is nought."""
+def _format_number(value: float) -> str:
+    """A number as `_parse_number` reads it; minus nought is nought."""
     return f"{value + 0:.15g}"
 
 
@@ -100,7 +100,7 @@ def Exponential(base: Seconds, *, cap: Seconds | None = None, jitter: float = 0.
 
 
 def build_backoff(value: Backoff | Seconds | Sequence[Seconds]) -> Backoff:
-    """The Backoff that a duration (fixed), a list of durations, or a Backoff stands for."""
+    """Return the Backoff that a duration (fixed), a list of durations, or a Backoff stands for."""
     if isinstance(value, Backoff):
         return value
     if isinstance(value, int | float | timedelta) and not isinstance(value, bool):
@@ -124,9 +124,9 @@ def parse(text: str) -> Backoff:
         if equals and key not in {"cap", "jitter"}:
             raise InvalidOption("backoff", f"expected cap= or jitter=, got {key!r}")
         if equals:
-            extras[key] = _number(number)
+            extras[key] = _parse_number(number)
         else:
-            values.append(_number(number))
+            values.append(_parse_number(number))
     if not colon:
         kind = "list" if len(values) > 1 else "fixed"
     if kind not in _KINDS or (colon and kind == "list"):
@@ -134,17 +134,17 @@ def parse(text: str) -> Backoff:
         raise InvalidOption("backoff", f"expected one of {', '.join(known)}, got {kind!r}.{suggest(kind, known)}")
     if kind != "list" and len(values) != 1:
         raise InvalidOption("backoff", f"{kind} takes one number of seconds, got {len(values)}")
-    found: Kind = next(known for known in _KINDS if known == kind)
-    return Backoff(found, tuple(values), **extras)
+    member: Kind = next(name for name in _KINDS if name == kind)
+    return Backoff(member, tuple(values), **extras)
 
 
-def _number(text: str) -> float:
+def _parse_number(text: str) -> float:
     if not re.fullmatch(r"\d{1,12}(\.\d{1,18})?(e[+-]?\d{1,3})?", text.strip(), re.ASCII):  # whatever .15g writes
         raise InvalidOption("backoff", f"expected a number of seconds, got {text.strip()[:40]!r}")
     return float(text)
 
 
-def _checked_seconds(value: float) -> None:
+def _validate_seconds(value: float) -> None:
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= LONGEST_DELAY:
         raise InvalidOption("backoff", f"expected seconds from 0 to {LONGEST_DELAY:.0f}, got {quote(value)}")
 

@@ -18,7 +18,7 @@ class Policy(Value, kw_only=True):
     max_attempts: int
     backoff: Backoff
     timeout_ms: int | None = None
-    #: somebody renews the leases while their jobs run, and ends what runs without one
+    #: a worker renews the leases while their jobs run, and ends handlers whose lease is lost
     renews: bool = False
     #: how long the runner function may live, as it was configured; None where that is not known
     runner_ms: int | None = None

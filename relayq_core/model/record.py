@@ -34,7 +34,7 @@ class Status(StrEnum):
     FAILED = "failed"
     CANCELLED = "cancelled"
 
-    __hash__ = str.__hash__  # Enum's own is written in Python, and asked at every transition
+    __hash__ = str.__hash__  # Enum's own is written in Python, and is called at every transition
 
     @classmethod
     def make_unknown(cls, text: str) -> Status:
@@ -46,17 +46,17 @@ class Status(StrEnum):
 
     @property
     def is_known(self) -> bool:
-        """This version has the status."""
+        """Whether this version has the status."""
         return self.value in Status._value2member_map_
 
     @property
     def is_waiting(self) -> bool:
-        """A runner may claim it."""
+        """Whether a runner may claim it."""
         return self in (Status.PENDING, Status.RETRYING)
 
     @property
     def is_ended(self) -> bool:
-        """Nothing will happen to it any more, unless it is redriven."""
+        """Whether nothing more happens to it, unless it is redriven."""
         return self in (Status.COMPLETED, Status.FAILED, Status.CANCELLED)
 
 
@@ -69,7 +69,7 @@ class JobRecord(Value, kw_only=True):
     status: Status = Status.PENDING
     #: how many times a runner has claimed it, snoozes and give-backs not counted
     attempt: int = 0
-    #: None where the job was dispatched by name and its type was not at hand: the runner knows it
+    #: None where the job was dispatched by name and its type was not known: the runner knows it
     max_attempts: int | None = None
     backoff: Backoff | None = None
     timeout_ms: int | None = None
@@ -120,7 +120,7 @@ class JobRecord(Value, kw_only=True):
 
     @property
     def is_newer(self) -> bool:
-        """A newer version wrote it, and this one is not able to go on with it: it is left as it is."""
+        """Whether a newer version wrote it and only that one can go on with it: this version leaves it as it is."""
         return not self.status.is_known or (self.needs or 0) > CAN
 
     @property
@@ -153,7 +153,7 @@ class JobRecord(Value, kw_only=True):
 
     @property
     def holds_key(self) -> bool:
-        """Its unique key is held until it ends, so that whatever ends it must release the key."""
+        """Whether its unique key is held until it ends, so that whatever ends it must release the key."""
         return self.unique_pk is not None and self.unique_for_ms is None
 
 
@@ -177,17 +177,17 @@ INTERNAL = frozenset(
 
 
 def compute_shard(queue: str, job_id: str) -> str:
-    """The index partition of a job."""
+    """Return the index partition of a job."""
     return f"{queue}#{zlib.crc32(job_id.encode()) % SHARDS}"
 
 
 def list_shards(queue: str) -> list[str]:
-    """All index partitions of a queue."""
+    """Return all index partitions of a queue."""
     return [f"{queue}#{n}" for n in range(SHARDS)]
 
 
 def build_unique_pk(name: str, key: str) -> str:
-    """The key of a unique key's item. DynamoDB takes 2 KB of key; a long one is stored as its hash."""
+    """Return the key of a unique key's item. DynamoDB takes 2 KB of key; a long one is stored as its hash."""
     pk = f"{UNIQUE_PREFIX}{name}#{key}"
     # a key that looks like a hash is hashed too: then no key can be that of another
     if len(pk.encode()) <= _LONGEST_PLAIN_KEY and not key.startswith(_HASHED):

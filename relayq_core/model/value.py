@@ -1,8 +1,8 @@
 """Value: a frozen object of named fields, as a frozen dataclass is one, but with no code written for each class.
 
 `dataclasses` compiles six functions for every class and imports `inspect`: that was a third of what it took to import
-RelayQ's dispatch. Here one __init__ serves all, and sets all fields at once instead of one by one. Whoever asks for
-dataclasses finds them: `replace()`, `asdict()` and `fields()` take a Value, and load the rest then.
+RelayQ's dispatch. Here one __init__ serves all, and sets all fields at once instead of one by one. A Value passes
+for a dataclass all the same: `replace()`, `asdict()` and `fields()` take it, and load `dataclasses` then.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any, ClassVar, NamedTuple, NoReturn, Self, dataclass_transfor
 
 
 class Field(NamedTuple):
-    """What a class says of a field beside its type: a default, whether repr() shows it, and how it is read."""
+    """A field of a Value: its default, whether repr() shows it, and how it is read."""
 
     default: Any
     shown: bool = True
@@ -27,34 +27,34 @@ def field(*, default: Any = ..., shown: bool = True, read: Any = None) -> Any:
     return Field(default, shown, read)
 
 
-def _said(found: Any, kind: Any) -> Field:
-    return (found if isinstance(found, Field) else Field(found))._replace(kind=kind)
+def _build_field(default: Any, kind: Any) -> Field:
+    return (default if isinstance(default, Field) else Field(default))._replace(kind=kind)
 
 
 class _AsDataclass:
-    """What whoever takes dataclasses looks for on a class: the same as a dataclass of these fields has."""
+    """Makes a Value pass for a dataclass: returns what a dataclass of the same fields has on its class, lazily."""
 
     def __set_name__(self, owner: type, name: str) -> None:
         self._name = name
 
     def __get__(self, value: Value | None, kind: type[Value]) -> Any:
-        whose: Any = kind
-        return getattr(_twin(whose), self._name)
+        owner: Any = kind
+        return getattr(_make_dataclass(owner), self._name)
 
 
 @functools.cache
-def _twin(kind: Any) -> Any:
-    """A dataclass of the same fields, made when somebody first asks."""
+def _make_dataclass(kind: Any) -> Any:
+    """Return a dataclass of the same fields, made when it is first needed."""
     import dataclasses  # noqa: PLC0415 - see above
 
     fields = [
-        (name, known.kind, dataclasses.field(repr=known.shown, **_default(known)))
+        (name, known.kind, dataclasses.field(repr=known.shown, **_build_default(known)))
         for name, known in kind._about.items()
     ]
     return dataclasses.make_dataclass(kind.__name__, fields, kw_only=True, frozen=True)
 
 
-def _default(known: Field) -> dict[str, Any]:
+def _build_default(known: Field) -> dict[str, Any]:
     """A factory for what `dataclasses` would not take as a default."""
     if known.default is ...:
         return {}
@@ -77,10 +77,10 @@ class Value:
 
     def __init_subclass__(cls, *, kw_only: bool = False) -> None:
         """`kw_only` is for type checkers: they refuse fields given by their place."""
-        own = {name: _said(vars(cls).get(name, ...), kind) for name, kind in cls.__annotations__.items()}
+        own = {name: _build_field(vars(cls).get(name, ...), kind) for name, kind in cls.__annotations__.items()}
         cls._about = {**cls._about, **own}
         cls._names = tuple(cls._about)
-        type.__setattr__(cls, "__match_args__", cls._names)  # mypy makes its own, and lets nobody assign it
+        type.__setattr__(cls, "__match_args__", cls._names)  # mypy makes its own, and lets no code assign it
         cls._defaults = {name: known.default for name, known in cls._about.items() if known.default is not ...}
         for name, default in cls._defaults.items():
             setattr(cls, name, default)
@@ -90,7 +90,7 @@ class Value:
     def __init__(self, *args: Any, **named: Any) -> None:
         """Raises TypeError for a field that is missing, given twice, or none of its own."""
         if args:
-            named = self._all_named(args, named)
+            named = self._name_all(args, named)
         values = {**self._defaults, **named}
         # none is unknown, and none is missing then
         if len(values) != len(self._about) or not named.keys() <= self._about.keys():
@@ -119,7 +119,7 @@ class Value:
         wrong = ", ".join(sorted(values.keys() ^ self._about.keys()))
         raise TypeError(f"{type(self).__name__}: missing, or no field of it: {wrong}")
 
-    def _all_named(self, args: tuple[Any, ...], named: dict[str, Any]) -> dict[str, Any]:
+    def _name_all(self, args: tuple[Any, ...], named: dict[str, Any]) -> dict[str, Any]:
         placed = dict(zip(self._names, args, strict=False))
         if len(placed) < len(args) or placed.keys() & named.keys():
             raise TypeError(f"{type(self).__name__}: too many fields, or one of them twice")

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 from relayq_core.adapters.system_clock import SystemClock
 from relayq_core.engine.attempt import run_to_completion
-from relayq_core.engine.ids import new_id
+from relayq_core.engine.ids import generate_id
 from relayq_core.jobs.context import JobContext, isolate
 from relayq_core.jobs.registry import registry
 from relayq_core.jobs.request import resolve_request
@@ -41,7 +41,7 @@ def perform(
     options = request.options.complete_from(job_type.options)
     time = clock or SystemClock()
     context = JobContext(
-        job_id=options.job_id or new_id(time.now()),
+        job_id=options.job_id or generate_id(time.now()),
         name=request.name,
         queue=options.queue or "default",
         attempt=attempt,

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from relayq_core import Dispatched, InvalidOption, JobEvent, JobTimeout, RelayQ, Settings, SettingsError, on
-from relayq_core.engine.unique_hint import REST_MS, UNTIL_DONE_MS, lifetime, rests
+from relayq_core.engine.unique_hint import REST_MS, UNTIL_DONE_MS, compute_lifetime, is_resting
 from relayq_core.errors import StoreUnavailable
 from relayq_core.model.record import JobRecord
 from relayq_core.ports import Added
@@ -182,14 +182,14 @@ def test_a_dispatch_without_a_key_does_not_ask_the_hint(stage: Stage) -> None:
 def test_a_window_is_remembered_for_what_is_left_of_it() -> None:
     """Redis forgets no later than the row does."""
     job = a_job(unique_pk=KEY, unique_for_ms=5_000)
-    assert lifetime(job, NOW) == 5_000
-    assert lifetime(job, NOW + 1_200) == 3_800
-    assert lifetime(job, NOW + 5_000) == 0
+    assert compute_lifetime(job, NOW) == 5_000
+    assert compute_lifetime(job, NOW + 1_200) == 3_800
+    assert compute_lifetime(job, NOW + 5_000) == 0
 
 
 def test_a_key_until_the_job_is_done_is_remembered_for_an_hour() -> None:
     """How long it will hold is unknown, and a stale hint costs one read."""
-    assert lifetime(a_job(unique_pk=KEY), NOW + 10**9) == UNTIL_DONE_MS == 3_600_000
+    assert compute_lifetime(a_job(unique_pk=KEY), NOW + 10**9) == UNTIL_DONE_MS == 3_600_000
 
 
 def test_a_window_that_ended_during_its_dispatch_is_not_remembered(stage: Stage) -> None:
@@ -269,7 +269,7 @@ def test_a_hint_that_fails_after_the_commit_does_not_fail_the_dispatch(stage: St
 )
 def test_the_rest_is_decided_by_the_clock(failed_at: int | None, now: int, resting: bool) -> None:
     """One decision in one place, with the time as an argument."""
-    assert rests(failed_at, now) is resting
+    assert is_resting(failed_at, now) is resting
 
 
 def test_the_log_says_what_failed_and_for_how_long(stage: Stage, caplog: pytest.LogCaptureFixture) -> None:

@@ -9,26 +9,26 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from relayq_core import Status
-from relayq_core.engine.ids import new_id
+from relayq_core.engine.ids import generate_id
 from relayq_core.model.record import SHARDS, build_unique_pk, compute_shard, list_shards
 from tests.support.factories import NOW, a_job
 
 
 def test_an_id_is_26_characters_that_a_person_can_read_out() -> None:
     """Ids stand in logs and are typed into command lines: no I, L, O or U."""
-    assert re.fullmatch(r"[0-9A-HJKMNP-TV-Z]{26}", new_id(NOW))
+    assert re.fullmatch(r"[0-9A-HJKMNP-TV-Z]{26}", generate_id(NOW))
 
 
 def test_ids_sort_by_the_time_of_dispatch() -> None:
     """A list of ids is a history."""
-    ids = [new_id(NOW + ms) for ms in (0, 1, 1000, 10**9)]
+    ids = [generate_id(NOW + ms) for ms in (0, 1, 1000, 10**9)]
     assert ids == sorted(ids)
-    assert new_id(0).startswith("0000000000")
+    assert generate_id(0).startswith("0000000000")
 
 
 def test_ids_of_one_millisecond_differ() -> None:
     """80 random bits: the id is the only thing that keeps two dispatches apart."""
-    assert len({new_id(NOW) for _ in range(1000)}) == 1000
+    assert len({generate_id(NOW) for _ in range(1000)}) == 1000
 
 
 @pytest.mark.parametrize("status", Status)
@@ -98,7 +98,7 @@ def test_every_job_is_in_one_of_its_queues_shards(job_id: str) -> None:
 
 def test_the_jobs_of_a_queue_spread_over_all_its_shards() -> None:
     """DynamoDB bounds what one partition key can take."""
-    assert len({compute_shard("emails", new_id(NOW)) for _ in range(1000)}) == SHARDS == 8
+    assert len({compute_shard("emails", generate_id(NOW)) for _ in range(1000)}) == SHARDS == 8
 
 
 def test_a_shard_is_the_same_for_every_version_of_python() -> None:

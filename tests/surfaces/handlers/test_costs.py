@@ -17,7 +17,7 @@ from moto import mock_aws
 from relayq_core import JobContext, RelayQ, Settings, Status, job
 from relayq_core.adapters.dynamodb.items import job_item
 from relayq_core.adapters.dynamodb.tables import failed_table, jobs_table
-from relayq_core.engine.ids import new_id
+from relayq_core.engine.ids import generate_id
 from relayq_core.model import leases, settling
 from relayq_core.model.record import JobRecord
 from relayq_core.model.settling import Failed, Succeeded
@@ -358,15 +358,15 @@ def life_of(dispatched: JobRecord) -> dict[str, JobRecord]:
 def test_the_plain_row_stays_under_a_kilobyte_all_its_life() -> None:
     """Each begun kilobyte is a write unit, three times."""
     plain = a_job(
-        id=new_id(NOW),
+        id=generate_id(NOW),
         name="SendWelcomeNotification",
         queue="notifications",
         max_attempts=3,
         backoff=POLICY.backoff,
         timeout_ms=60_000,
         payload_json=json.dumps({"user_id": 123456789, "title": "Welcome to the shop!", "body": "x" * 200}),
-        parent_id=new_id(NOW),
-        root_id=new_id(NOW),
+        parent_id=generate_id(NOW),
+        root_id=generate_id(NOW),
         depth=2,
         trace_id="1-67891233-abcdef012345678912345678",
     )
@@ -376,7 +376,7 @@ def test_the_plain_row_stays_under_a_kilobyte_all_its_life() -> None:
 
 def test_what_a_row_is_beside_its_payload_is_small() -> None:
     """So that there is room for the payload in the first kilobyte."""
-    bare = a_job(id=new_id(NOW), payload_json="")
+    bare = a_job(id=generate_id(NOW), payload_json="")
     sizes = {when: size_of(job_item(row)) for when, row in life_of(bare).items()}
     assert sizes["dispatched"] < 300
     assert sizes["completed"] < 400
