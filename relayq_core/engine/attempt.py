@@ -96,7 +96,7 @@ def run_to_completion(action: Callable[[], Any]) -> Any:
 
 
 def build_success(value: Any, record: JobRecord) -> Succeeded:
-    """Return a success with the handler's return value as JSON or, if it cannot be kept, the reason, which is logged."""
+    """Return a success with the handler's return value as JSON or, if it cannot be kept, the reason, also logged."""
     if value is None:
         return Succeeded()
     try:
