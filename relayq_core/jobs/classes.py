@@ -67,13 +67,13 @@ if TYPE_CHECKING:
 else:
 
     class _Defining(type(BaseModel)):
-        """What pydantic has to say against a class, said as InvalidJob with the job's name."""
+        """Raises what pydantic refuses in a class as InvalidJob, with the job's name."""
 
         def __new__(mcs, name: str, bases: tuple[type, ...], namespace: dict[str, Any], /, **kwargs: Any) -> Any:
             try:
                 cls = super().__new__(mcs, name, bases, namespace, **kwargs)
                 if not cls.__pydantic_complete__:
-                    # pydantic looks for local types where it was called, which is here and not where the class stands
+                    # pydantic looks for local types where it is called: here, and not where the class is defined
                     cls.model_rebuild(raise_errors=False, _parent_namespace_depth=3)
             except (PydanticUserError, SchemaError) as error:
                 where = f"job {namespace.get('__qualname__', name)}"
@@ -88,7 +88,7 @@ else:
 
     @contextmanager
     def _suggest_in_errors(cls: type, name: str) -> Iterator[None]:
-        """What tasks have elsewhere and a job has not is said in RelayQ's words."""
+        """Return a context in which an AttributeError says what to write instead of other systems' methods."""
         try:
             yield
         except AttributeError as error:
@@ -98,11 +98,11 @@ else:
             raise AttributeError(f"{error}.{hint}") from None
 
     def _explain_misplaced_option(cls: str, namespace: dict[str, Any], error: Exception) -> str | None:
-        """What to write instead of `queue = "emails"` in the body, which other systems ask for."""
-        found = re.search(r"non-annotated attribute was detected: `(\w+) = ", str(error))
-        if found is None or found[1] not in _CLASS_KEYWORDS:
+        """Return what to write instead of `queue = "emails"` in the body, or None if it is another error."""
+        match = re.search(r"non-annotated attribute was detected: `(\w+) = ", str(error))
+        if match is None or match[1] not in _CLASS_KEYWORDS:
             return None
-        return f"options stand in the class line: class {cls}(Job, {found[1]}={quote(namespace[found[1]])})"
+        return f"options stand in the class line: class {cls}(Job, {match[1]}={quote(namespace[match[1]])})"
 
     class _Model(BaseModel, metaclass=_Defining):
         """A model whose mistakes are reported as a job's."""
@@ -111,9 +111,16 @@ else:
 class Job(_Model):
     """A job as a class: its fields are the payload, `handle` does the work.
 
-    Class keywords: `name` (the class name unless given), `queue`, `max_attempts`, `backoff`, `timeout` (seconds),
-    `abstract=True` for a base without `handle`; pydantic's own keywords keep working. A subclass inherits the
-    options of its base. Raises InvalidJob or InvalidOption where the class is defined.
+    Keywords in the class line, all optional; a subclass inherits those of its base, except `name` and `abstract`:
+
+    - `name`: the job's name, instead of the class's.
+    - `queue`: its queue, instead of RELAYQ_DEFAULT_QUEUE.
+    - `max_attempts`, `backoff`: how often it is attempted at most, and the wait before each retry.
+    - `timeout`: how long `handle` may take, in seconds or as a timedelta.
+    - `abstract=True`: for a base without `handle`.
+    - pydantic's own.
+
+    Raises InvalidJob or InvalidOption where the class is defined.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -133,11 +140,11 @@ class Job(_Model):
     else:
 
         def __init_subclass__(cls, **kwargs: Any) -> None:
-            """The keywords that pydantic left over are read below, when the fields are known."""
+            """Ignore the keywords: they are read below, when the fields are known."""
             super().__init_subclass__()
 
         def __getattr__(self, name: str) -> Any:
-            """Asked for what is not there; without the first of pydantic's own, its __init__ was not called."""
+            """Raise AttributeError; without pydantic's first attribute, its __init__ was not called."""
             if name == "__pydantic_fields_set__" and "__dataclass_fields__" in dir(type(self)):
                 raise InvalidJob(f"job {type(self).__qualname__}", "leave out @dataclass: a Job has its fields already")
             with _suggest_in_errors(type(self), name):
@@ -172,7 +179,7 @@ class Job(_Model):
         raise NotImplementedError
 
     def failed(self, error: BaseException) -> Any:
-        """Called once the job has failed for good; override it to tell somebody. May dispatch other jobs."""
+        """Override it to act once the job has failed for good, with its last error. It may dispatch other jobs."""
 
     @add_hints
     def with_options(self, **options: Unpack[DispatchOptions]) -> JobRequest:
@@ -186,11 +193,11 @@ class Job(_Model):
 
 
 def _get_type(cls: type[Job]) -> _ClassType:
-    """The job type of a class that can be run. A base cannot: no runner would know it."""
-    found: _ClassType | None = getattr(cls, "__relayq_type__", None)
-    if found is None or found.abstract:
+    """Return the job type of a class. Raises InvalidJob for an abstract base, which no runner knows."""
+    job_type: _ClassType | None = getattr(cls, "__relayq_type__", None)
+    if job_type is None or job_type.abstract:
         raise InvalidJob(f"job {cls.__qualname__}", "it is an abstract base; dispatch a job that is derived from it")
-    return found
+    return job_type
 
 
 def _check_class(cls: type[Job], where: str, *, abstract: bool) -> None:
@@ -221,15 +228,15 @@ def _check_class(cls: type[Job], where: str, *, abstract: bool) -> None:
 
 
 def _check_context(handle: Any, where: str) -> None:
-    """Raises InvalidJob for a handler that asks for the context in a way in which it would not be given it."""
+    """Raise InvalidJob for a handler that asks for the context in a way in which it is not passed."""
     for parameter in list_parameters(handle)[1:]:
         asks = parameter.name == "context" or is_context(handle, parameter.annotation)
         if asks and parameter.kind is parameter.KEYWORD_ONLY and parameter.default is not parameter.empty:
-            raise InvalidJob(where, f"the context is given by position: handle(self, {parameter.name}), without the *")
+            raise InvalidJob(where, f"the context is passed by position: handle(self, {parameter.name}), without the *")
 
 
 def _check_init(cls: type[Job], where: str) -> None:
-    """Raises InvalidJob for an __init__ of its own that the runner cannot call with the fields."""
+    """Raise InvalidJob for an __init__ of its own that the runner cannot call with the fields."""
     init: Any = cls.__init__
     if init is BaseModel.__init__:
         return
@@ -262,7 +269,7 @@ def _is_required(parameter: inspect.Parameter) -> bool:
 
 
 def _count_arguments(method: Any, where: str, name: str) -> int:
-    """How many arguments beside self a method is to be called with."""
+    """Return how many arguments besides self to call a method with."""
     parameters = list_parameters(method)[1:]
     needed = [p for p in parameters if p.kind is p.KEYWORD_ONLY and p.default is p.empty]
     if needed:
@@ -293,12 +300,12 @@ class _ClassType:
             return encode_json(self.name, args)
         if not isinstance(args, Mapping):
             raise InvalidPayload(self.name, f"expected a mapping of field names to values, got {type(args).__name__}")
-        return encode_payload(self._codec, self._validated(lambda: self._cls.model_validate(dict(args))))
+        return encode_payload(self._codec, self._validate(lambda: self._cls.model_validate(dict(args))))
 
     def recheck(self, payload_json: str) -> str:
         if self._custom:
             return payload_json
-        return encode_payload(self._codec, self._validated(lambda: self._read(payload_json)))
+        return encode_payload(self._codec, self._validate(lambda: self._read(payload_json)))
 
     def build(self, payload_json: str) -> tuple[RunnableJob, list[str]]:
         if self._custom:
@@ -324,7 +331,7 @@ class _ClassType:
     def _read(self, payload_json: str) -> Job:
         return self._cls.model_validate_json(payload_json, by_alias=True, by_name=True)
 
-    def _validated(self, validate: Callable[[], Job]) -> Job:
+    def _validate(self, validate: Callable[[], Job]) -> Job:
         try:
             return validate()
         except ValidationError as error:
@@ -353,5 +360,5 @@ class _ClassRun:
 
 @lru_cache(maxsize=1000)
 def _is_given_context(handle: Any) -> bool:
-    """To look at a signature takes as long as all the rest of a run's decisions."""
+    """Cached: reading a signature takes as long as all other decisions of a run."""
     return _count_arguments(handle, "", "handle") > 0

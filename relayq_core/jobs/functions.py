@@ -44,9 +44,9 @@ _POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_O
 
 
 class FunctionJob(Generic[P, R]):
-    """A job as a function. Calling it runs it here and now; `.job(...)` makes a request for dispatch().
+    """A job as a function, made by `@job`; the function's parameters are the payload.
 
-    `@job` makes it; the function's parameters are the payload.
+    Calling it runs the function here and now; `.job(...)` returns a request for dispatch().
     """
 
     def __init__(self, function: Callable[..., R], name: str, options: Options) -> None:
@@ -55,32 +55,32 @@ class FunctionJob(Generic[P, R]):
         self._function = function
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
-        """Run the function itself: no queue, no retries."""
+        """Run the function itself, without a queue and without retries."""
         return self._function(*args, **kwargs)
 
     if not TYPE_CHECKING:
 
         def __getattr__(self, name: str) -> Any:
-            """Asked for what is not there: what tasks have elsewhere is said in RelayQ's words."""
+            """Raise AttributeError; for a method that tasks have in other systems it says what to write instead."""
             own = vars(self).get("__name__", "job")
             hint = suggest_method(name, f"{own}.job(...)", f"{own}(...)")
             problem = f"{type(self).__name__!r} object has no attribute {name!r}"
             raise AttributeError(f"{problem}.{hint}" if hint else problem)
 
     def __reduce__(self) -> str:
-        """By its name, as a function is pickled and copied."""
+        """Pickle it by its name, as a function is."""
         return str(vars(self)["__qualname__"])
 
     def job(self, *args: P.args, **kwargs: P.kwargs) -> JobRequest:
-        """A request for this job with these arguments. Raises InvalidPayload."""
-        return build_request(self.__relayq_type__, self.__relayq_type__.bound(args, kwargs))
+        """Return a request for this job with these arguments. Raises InvalidPayload."""
+        return build_request(self.__relayq_type__, self.__relayq_type__.bind(args, kwargs))
 
     def __relayq_request__(self, args: Mapping[str, Any] = MappingProxyType({})) -> JobRequest:
         return build_request(self.__relayq_type__, args)
 
 
 class ContextFunctionJob(FunctionJob[P, R]):
-    """A job function whose first parameter is the JobContext: the runner gives it, `.job(...)` leaves it out."""
+    """A job function whose first parameter is the JobContext: the runner passes it, `.job(...)` leaves it out."""
 
     if TYPE_CHECKING:
 
@@ -88,7 +88,7 @@ class ContextFunctionJob(FunctionJob[P, R]):
 
 
 class _FunctionType:
-    """The JobType of a job function: its payload is a TypedDict made of the signature."""
+    """The JobType of a job function: its payload is a TypedDict built from the signature."""
 
     def __init__(self, function: Callable[..., Any], name: str, options: Options) -> None:
         self.name = name
@@ -105,8 +105,8 @@ class _FunctionType:
             _check_parameter(function, parameter, self._where)
         self._codec = Codec(name, dict, self._dump, self._read)
 
-    def bound(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
-        """The arguments of a call by their names."""
+    def bind(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
+        """Return the arguments of a call by their names. Raises InvalidPayload."""
         known = [p.name for p in self._parameters]
         for keyword in kwargs:
             if keyword not in known:
@@ -123,10 +123,10 @@ class _FunctionType:
             raise InvalidPayload(
                 self.name, f"expected a mapping of parameter names to values, got {type(args).__name__}"
             )
-        return encode_payload(self._codec, self._validated(lambda: self._adapter.validate_python(dict(args))))
+        return encode_payload(self._codec, self._validate(lambda: self._adapter.validate_python(dict(args))))
 
     def recheck(self, payload_json: str) -> str:
-        return encode_payload(self._codec, self._validated(lambda: self._read(payload_json)))
+        return encode_payload(self._codec, self._validate(lambda: self._read(payload_json)))
 
     def build(self, payload_json: str) -> tuple[RunnableJob, list[str]]:
         arguments, ignored = validate_leniently(self.name, payload_json, self._read)
@@ -136,27 +136,27 @@ class _FunctionType:
         if is_same_json(mine, other):
             return True
         try:
-            given, found = (validate_leniently(self.name, text, self._read)[0] for text in (mine, other))
-            return is_same(self._whole(given, found), self._whole(found, given))
+            first, second = (validate_leniently(self.name, text, self._read)[0] for text in (mine, other))
+            return is_same(self._complete(first, second), self._complete(second, first))
         except Exception:  # a row of another version, which this one cannot read
             return False
 
     def build_schema(self) -> dict[str, Any]:
         return build_schema(lambda: self._adapter.json_schema())  # noqa: PLW0108 - to make the adapter may fail as well
 
-    def _whole(self, arguments: dict[str, Any], beside: dict[str, Any]) -> dict[str, Any]:
-        """The arguments, and the default of each parameter that is given `beside` and not here."""
+    def _complete(self, arguments: dict[str, Any], beside: dict[str, Any]) -> dict[str, Any]:
+        """Return the arguments, with the default of each parameter that only `beside` has."""
         left_out = [p for p in self._parameters if p.name in beside and p.name not in arguments]
-        return arguments | {p.name: self._default(p, beside[p.name]) for p in left_out}
+        return arguments | {p.name: self._read_default(p, beside[p.name]) for p in left_out}
 
-    def _default(self, parameter: inspect.Parameter, beside: Any) -> Any:
-        """The default; or as the parameter's type reads it, where that is what stands beside it."""
+    def _read_default(self, parameter: inspect.Parameter, beside: Any) -> Any:
+        """Return a parameter's default, as its type reads it unless it is the same as the value `beside`."""
         if is_same(parameter.default, beside):
             return parameter.default
         hint = _resolve_hints(self._function, [parameter]).get(parameter.name, Any)
         return TypeAdapter(hint).validate_python(parameter.default)
 
-    def _validated(self, validate: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    def _validate(self, validate: Callable[[], dict[str, Any]]) -> dict[str, Any]:
         try:
             return validate()
         except ValidationError as error:
@@ -172,7 +172,7 @@ class _FunctionType:
 
     @functools.cached_property
     def _adapter(self) -> TypeAdapter[dict[str, Any]]:
-        """Made at first use: annotations may name what is defined further down in the module."""
+        """Built at first use: annotations may name what is defined further down in the module."""
         with _restore_time():
             hints = _resolve_hints(self._function, self._parameters)
             fields = {
@@ -190,7 +190,7 @@ class _FunctionType:
 
 
 def _check_parameter(function: Callable[..., Any], parameter: inspect.Parameter, where: str) -> None:
-    """Raises InvalidJob for a parameter that cannot be part of a payload."""
+    """Raise InvalidJob for a parameter that cannot be part of a payload."""
     name = parameter.name
     if is_context(function, parameter.annotation):
         raise InvalidJob(where, f"the context comes first: make {name!r} the first parameter")
@@ -224,9 +224,9 @@ _TIMES: Mapping[str, Callable[[], Any]] = {
 
 @contextmanager
 def _restore_time() -> Iterator[None]:
-    """Python's own datetime and date, for pydantic knows no others; both kinds are read alike inside.
+    """Return a context with Python's own datetime and date, the only ones that pydantic knows.
 
-    A test that freezes time may put classes of its own in their place. What is made of those then would stay.
+    A test that freezes time may replace them, and an adapter that is built from a replacement would outlive the test.
     """
     frozen = {name: getattr(datetime, name) for name in _TIMES}
     real = {name: next(c for c in kind.__mro__ if c.__module__ == "datetime") for name, kind in frozen.items()}
@@ -258,7 +258,7 @@ class _FunctionRun:
         return self._function(**self._arguments)
 
     def failed(self, error: BaseException) -> Any:
-        """A function has none."""
+        """Do nothing: a function has no `failed`."""
 
 
 @overload
@@ -286,8 +286,14 @@ def job(
 ) -> Any:
     """Make a function a job: `@job` or `@job(queue="emails", ...)`. Its signature is the payload.
 
-    A first parameter annotated JobContext is given the context. `timeout` in seconds. Raises InvalidJob or
-    InvalidOption where the function is defined.
+    A first parameter that is annotated JobContext is passed the context.
+
+    - `name`: the job's name, instead of the function's.
+    - `queue`: its queue, instead of RELAYQ_DEFAULT_QUEUE.
+    - `max_attempts`, `backoff`: how often it is attempted at most, and the wait before each retry.
+    - `timeout`: how long it may take, in seconds or as a timedelta.
+
+    Raises InvalidJob or InvalidOption where the function is defined.
     """
 
     def decorate(target: Callable[..., Any]) -> FunctionJob[..., Any]:
@@ -303,9 +309,9 @@ def job(
             validated = Options.validate(**options)
             job_name = validate_name(name or target.__name__)
         validated.warn_of_unused_backoff()
-        made: FunctionJob[..., Any] = FunctionJob(target, job_name, validated)
-        registry.register(made.__relayq_type__)
-        return made
+        function_job: FunctionJob[..., Any] = FunctionJob(target, job_name, validated)
+        registry.register(function_job.__relayq_type__)
+        return function_job
 
     return decorate if function is None else decorate(function)
 
@@ -322,7 +328,7 @@ if TYPE_CHECKING:
 
 
 def _resolve_hints(function: Callable[..., Any], parameters: Iterable[inspect.Parameter]) -> dict[str, Any]:
-    """The types of the payload's parameters; what else the signature names may be known to type checkers only."""
+    """Return the types of the payload's parameters. Raises InvalidJob for one that cannot be resolved."""
     annotations = {p.name: p.annotation for p in parameters if p.annotation is not p.empty}
     try:
         return get_type_hints(

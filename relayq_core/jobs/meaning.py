@@ -1,4 +1,4 @@
-"""Whether two values mean the same, where `==` does not say so: moments, private attributes, fields that lack `==`."""
+"""Compare what two values mean, where `==` cannot: moments, private attributes, fields without `==`."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from pydantic import BaseModel
 
 Path: TypeAlias = tuple[int | str, ...]
 
-#: Stands for a value that is not there.
+#: Stands for a value that is missing.
 MISSING: Any = type("Missing", (), {"__repr__": lambda self: "MISSING"})()
 
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """The first place at which two values differ; `owner` is the object whose field it is in, if any."""
+    """The first place at which two values differ. `owner` is the object that has the field, if any."""
 
     place: Path
     given: Any
@@ -31,7 +31,7 @@ class Difference:
 
 
 def is_same(given: Any, back: Any) -> bool:
-    """Whether the two values mean the same; True is not 1, wherever it stands."""
+    """Return whether two values mean the same. True is not 1, at any depth."""
     return find_difference(given, back) is None and _is_same_truth(given, back)
 
 
@@ -43,7 +43,7 @@ def _is_same_truth(given: Any, back: Any) -> bool:
 
 
 def find_difference(given: Any, back: Any, place: Path = (), owner: Any = None, field: str = "") -> Difference | None:
-    """Where the second value means something else than the first; None where it does not."""
+    """Return the first place where two values do not mean the same, or None."""
     try:
         return _find_difference(given, back, place, owner, field)
     except Exception:  # an == or an attribute that raises, or too deep to follow
@@ -71,15 +71,15 @@ def _find_owner(given: Any, name: int | str, owner: Any, field: str) -> tuple[An
 
 
 def is_equal(given: Any, back: Any) -> bool:
-    """Python's own word for it."""
+    """Return whether `==` says that two values are equal."""
     try:
         return bool(given == back)
-    except Exception:  # an == that raises, or has no truth value, cannot vouch for equality
+    except Exception:  # an == that raises, or returns no truth value, says nothing
         return False
 
 
 def _is_equal_by_meaning(given: Any, back: Any) -> bool:
-    """Moments; floats that are no number; and containers without order, whose members are such."""
+    """Return whether two moments, two NaNs, or two sets of those are equal."""
     if isinstance(given, datetime) and isinstance(back, datetime):
         return _measure_moment(given) is not None and _measure_moment(given) == _measure_moment(back)
     if isinstance(given, float | Decimal) and isinstance(back, type(given)):
@@ -93,16 +93,16 @@ _BEGINNING = datetime(1, 1, 1, tzinfo=UTC)
 
 
 def _measure_moment(value: datetime) -> timedelta | None:
-    """How long after the year 1 began, in UTC, a time is; None for one without a zone.
+    """Return how long after the year 1 began, in UTC, a time is, or None for one without a zone.
 
-    An aware time that its zone has twice or never equals no time of another zone (PEP 495), though both are one moment.
+    A time that its zone has twice, or never, equals no time of another zone (PEP 495), though both are one moment.
     """
     offset = value.utcoffset()
     return None if offset is None else value.replace(tzinfo=UTC, fold=0) - _BEGINNING - offset
 
 
 def _normalize(value: Any) -> Any:
-    """A hashable value in a form that is equal where the moments are."""
+    """Return a hashable value in a form that is equal if the moments in it are."""
     if isinstance(value, datetime):
         moment = _measure_moment(value)
         return value if moment is None else ("moment", moment)
@@ -116,7 +116,7 @@ def _normalize(value: Any) -> Any:
 
 
 def _list_parts(given: Any, back: Any) -> Iterator[tuple[int | str, Any, Any]] | None:
-    """The parts of two values side by side, by name or number; None where they have none, or not the same kind."""
+    """Return the parts of two values in pairs, by name or number, or None if they have none, or of another kind."""
     if isinstance(given, Mapping) and isinstance(back, Mapping):
         mine = {_normalize(key): value for key, value in given.items()}
         other = {_normalize(key): value for key, value in back.items()}
@@ -148,7 +148,7 @@ def _has_fields(value: Any) -> bool:
 
 
 def collect_fields(value: Any) -> dict[str, Any]:
-    """The fields of a model, with its extras, or of a dataclass: without what a cached property has left there."""
+    """Return the fields of a model, with its extras, or of a dataclass, without its cached properties."""
     if isinstance(value, BaseModel):
         names: Iterable[str] = type(value).model_fields
         extra = value.model_extra or {}
@@ -158,7 +158,7 @@ def collect_fields(value: Any) -> dict[str, Any]:
 
 
 def _collect_private(value: Any) -> dict[str, Any]:
-    """A model's private attributes, but for those of which each object makes its own."""
+    """Return a model's private attributes, except those with a default_factory."""
     if not isinstance(value, BaseModel):
         return {}
     private = value.__pydantic_private__ or {}
@@ -167,7 +167,7 @@ def _collect_private(value: Any) -> dict[str, Any]:
 
 
 def _collect_compared(value: Any) -> dict[str, Any]:
-    """The fields, but for those of a dataclass that say compare=False."""
+    """Return the fields, except those of a dataclass that have compare=False."""
     left_out = {field.name for field in fields(value) if not field.compare} if is_dataclass(value) else set()
     return {name: part for name, part in collect_fields(value).items() if name not in left_out}
 
@@ -176,7 +176,7 @@ _IDENTITY: tuple[Any, ...] = (object.__eq__, BaseModel.__eq__)
 
 
 def _has_own_inequality(given: Any, back: Any) -> bool:
-    """All parts mean the same, and are is_equal: then what says otherwise is an `==` that the class brings along."""
+    """Return whether all parts are equal, so that only the class's own `==` finds a difference."""
     if not _has_fields(given) or type(given).__eq__ in _IDENTITY:
         return False
     return all(is_equal(part, getattr(back, name, MISSING)) for name, part in _collect_compared(given).items())
@@ -186,9 +186,9 @@ def _has_own_inequality(given: Any, back: Any) -> bool:
 
 
 def convert_offsets(value: Any) -> Any:
-    """The value with each moment whose offset has seconds in UTC instead: as JSON, an offset has hours and minutes.
+    """Return a value with each moment whose offset has seconds in UTC: in JSON, an offset has hours and minutes.
 
-    Offsets had seconds until about 1900, later in some places. What holds no such moment is returned as it is.
+    Offsets had seconds until about 1900, later in some places. A value without such a moment is returned unchanged.
     """
     if isinstance(value, datetime):
         offset = value.utcoffset()
@@ -210,9 +210,9 @@ def _rebuild(value: Any, changed: Any, kind: type) -> Any:
 def _convert_fields(value: Any, change: Callable[[Any], Any]) -> Any:
     import copy  # noqa: PLC0415 - needed for old moments alone
 
-    made = copy.copy(value)
+    converted = copy.copy(value)
     for name, part in collect_fields(value).items():
         changed = change(part)
         if changed is not part:
-            object.__setattr__(made, name, changed)
-    return made
+            object.__setattr__(converted, name, changed)
+    return converted

@@ -137,12 +137,12 @@ def test_handle_is_given_the_context_by_position() -> None:
 
 def test_a_handle_that_would_never_be_given_the_context_is_refused() -> None:
     """A keyword with a default is one that is left out."""
-    with pytest.raises(InvalidJob, match=r"Keyword: the context is given by position: handle\(self, context\)"):
+    with pytest.raises(InvalidJob, match=r"Keyword: the context is passed by position: handle\(self, context\)"):
 
         class Keyword(Job):
             def handle(self, *, context: JobContext | None = None) -> None: ...
 
-    with pytest.raises(InvalidJob, match=r"Other: the context is given by position: handle\(self, ctx\)"):
+    with pytest.raises(InvalidJob, match=r"Other: the context is passed by position: handle\(self, ctx\)"):
 
         class Other(Job):
             def handle(self, *, ctx: Optional[JobContext] = None) -> None: ...  # noqa: UP045

@@ -185,7 +185,7 @@ class Leaky(BaseModel):
 NOON = dt.datetime(2026, 1, 1, 12, tzinfo=dt.UTC)
 
 REFUSED: dict[str, tuple[Any, Any, str, str]] = {
-    "private": (Noted, noted(), "odd._note", "the private attribute '_note' of Noted is no part of JSON"),
+    "private": (Noted, noted(), "odd._note", "the private attribute '_note' of Noted is not part of JSON"),
     "private, deep": (list[Noted], [Noted(), noted()], "odd.1._note", "the private attribute '_note'"),
     "validator": (Hashed, Hashed(word="hunter2"), "odd.word", "a validator changes its own answer"),
     "annotated validator": (
