@@ -113,8 +113,8 @@ class SettleStore(Protocol):
     def settle(self, before: JobRecord, settlement: Settlement) -> Settled:
         """Write how an attempt ended, if the job is still held under the lease `before.lease_id`.
 
-        `Transition.BURY` moves the row to the failed table, and a settlement without `keeps_row` deletes it; any other is
-        written to the row. A job that ends gives up its unique key in the same step.
+        `Transition.BURY` moves the row to the failed table, and a settlement without `keeps_row` deletes it; any other
+        is written to the row. A job that ends gives up its unique key in the same step.
         """
         ...
 
