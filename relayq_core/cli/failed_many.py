@@ -14,10 +14,11 @@ from relayq_core.cli.bulk import Done, Rate, Stopped, carry_out, format_counts
 from relayq_core.cli.command import Cli, register_command
 from relayq_core.cli.exit_codes import OK, JobNotFound
 from relayq_core.cli.jobs import require_queue
-from relayq_core.cli.output import Column, format_age, format_duration, print_table, say
+from relayq_core.cli.output import Column, format_age, print_table, say
 from relayq_core.cli.params import Queue, flag, parse_duration, parse_job_id, parse_name
 from relayq_core.cli.prompts import Yes, confirm
 from relayq_core.client import RelayQ
+from relayq_core.dashboard.words import format_span
 from relayq_core.errors import UnreadableRow
 from relayq_core.model.record import JobRecord
 from relayq_core.operations.bulk import Outcome, Tally
@@ -233,7 +234,7 @@ def _apply(
         return _rehearse(cli, relayq, operation, selected)
     ids = [job if isinstance(job, str) else job.id for job in selected]
     if ids and not selection.ids:
-        duration = f" at {rate:g} per second, about {format_duration(round(len(ids) * 1000 / rate))}" if rate else ""
+        duration = f" at {rate:g} per second, about {format_span(round(len(ids) * 1000 / rate))}" if rate else ""
         jobs = f"{len(ids)} failed job{'s' if len(ids) > 1 else ''}"
         confirm(f"{operation.verb.capitalize()} {jobs}{duration}?", yes=yes, purpose=f"{operation.verb} {jobs}")
     done = carry_out(lambda stop: operation.apply_to_many(relayq, ids, rate, stop), operation.verb, len(ids))

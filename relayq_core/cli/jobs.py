@@ -17,7 +17,6 @@ from relayq_core.cli.output import (
     Column,
     build_table,
     format_age,
-    format_duration,
     format_time,
     is_fancy,
     print_table,
@@ -27,6 +26,7 @@ from relayq_core.cli.params import JobId, Limit, LiveStatus, Queue, flag, parse_
 from relayq_core.cli.render import LIVE_COLUMNS, format_live_row, get_exit_code, show_ended, show_job
 from relayq_core.cli.watch import expect_deleted, follow_job, watch_screen
 from relayq_core.client import RelayQ
+from relayq_core.dashboard.words import format_span
 from relayq_core.errors import suggest
 from relayq_core.model.record import Status
 from relayq_core.operations.health import QueueView
@@ -224,7 +224,7 @@ def _format_queues(views: Sequence[QueueView]) -> list[list[str]]:
             view.queue,
             f"{view.live}{'+' if view.capped else ''}",
             str(view.overdue),
-            f"for {format_duration(view.oldest_due_age_ms)}" if view.oldest_due_age_ms else "",
+            f"for {format_span(view.oldest_due_age_ms)}" if view.oldest_due_age_ms else "",
         ]
         for view in views
     ]

@@ -20,6 +20,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from relayq_core.dashboard.words import format_ago
 from relayq_core.text import clean, escape_json
 
 #: Colours of the terminal's own palette, which suit a light and a dark background.
@@ -34,7 +35,6 @@ STATUS_STYLES = {
 }
 #: A column of sentences narrower than this is hard to read: they go below their rows instead.
 _NARROWEST = 30
-_UNITS = ((86_400_000, "d"), (3_600_000, "h"), (60_000, "min"), (1_000, "s"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,22 +143,9 @@ def print_details(pairs: Iterable[tuple[str, str]], *, styles: dict[str, str] | 
             print(f"{name:<{width}}  {text}".rstrip() if not block else f"{name}{text}")  # noqa: T201
 
 
-def format_age(at: int | None, now: int) -> str:
-    """Return `3 s ago`, `in 5 min` or `now`; empty for None and for what is not a time."""
-    if not isinstance(at, int):
-        return ""
-    distance = format_duration(abs(now - at))
-    if distance == "0 s":
-        return "now"
-    return f"{distance} ago" if at <= now else f"in {distance}"
-
-
-def format_duration(ms: int) -> str:
-    """Return a duration in its largest unit: `3 s`, `5 min`, `2 h`, `4 d`; below ten seconds with a tenth."""
-    if ms < 10_000:
-        return f"{ms / 1000:.1f}".removesuffix(".0") + " s"
-    unit, name = next((unit, name) for unit, name in _UNITS if ms >= unit)
-    return f"{ms // unit} {name}"
+def format_age(at: Any, now: int) -> str:
+    """Return `3.0 s ago`, `in 5 min` or `now`; empty for None and what is not a time, as in a row edited by hand."""
+    return format_ago(at, now) if isinstance(at, int) else ""
 
 
 def format_time(at: int) -> str:

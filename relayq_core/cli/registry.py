@@ -9,7 +9,8 @@ from typing import Annotated, Any
 import typer
 
 from relayq_core.cli.command import Cli, register_command
-from relayq_core.cli.output import Column, format_duration, print_details, print_table, say
+from relayq_core.cli.output import Column, print_details, print_table, say
+from relayq_core.dashboard.words import format_span
 from relayq_core.jobs.registry import JobType, explain_unknown_payload
 
 
@@ -89,7 +90,7 @@ def _format_attempts(job: dict[str, Any]) -> str:
 
 
 def _format_timeout(job: dict[str, Any]) -> str:
-    return format_duration(round(job["timeout"] * 1000)) if job["timeout"] else ""
+    return format_span(round(job["timeout"] * 1000)) if job["timeout"] else ""
 
 
 def _format_payload(job: dict[str, Any]) -> str:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 
 from relayq_core.cli.exit_codes import JOB_FAILED, OK, STILL_RUNNING
-from relayq_core.cli.output import STATUS_STYLES, Column, format_age, format_duration, format_time, print_details, say
+from relayq_core.cli.output import STATUS_STYLES, Column, format_age, format_time, print_details, say
+from relayq_core.dashboard.words import format_span
 from relayq_core.model.record import JobRecord, Status
 from relayq_core.operations.serialize import decoded, headline, share, unique_key
 
@@ -39,7 +40,7 @@ def _describe_state(job: JobRecord, now: int) -> str:
             if job.available_at > now
             else f"due {format_age(job.available_at, now)}"
         )
-    parts = [f"running for {format_duration(now - (job.started_at or now))}"]
+    parts = [f"running for {format_span(now - (job.started_at or now))}"]
     if job.progress_json:
         parts.append(format_progress(job))
     if job.cancel_requested_at:
@@ -72,7 +73,7 @@ def show_job(job: JobRecord, now: int) -> None:
             ("started", _format_when(job.started_at, now)),
             ("ended", _format_when(job.finished_at, now)),
             ("backoff", "" if job.backoff is None else f"{job.backoff} s"),
-            ("timeout", "" if job.timeout_ms is None else format_duration(job.timeout_ms)),
+            ("timeout", "" if job.timeout_ms is None else format_span(job.timeout_ms)),
             ("unique key", unique_key(job) or ""),
             ("parent", job.parent_id or ""),
             ("trace", job.trace_id or ""),

@@ -146,6 +146,8 @@ class KilledRunner(Chapter):
     key, about = "killed", "a killed runner"
     promise = "a job whose runner was killed is found by the sweeper, and completes"
     pid: int | None = None
+    #: crashes before the kill: a slow machine may let a lease expire by itself
+    earlier_crashes = 0
 
     def dispatch(self) -> Dispatched:
         return self.stage.relayq.dispatch(demo_jobs.report.job(title="Sales"))
@@ -154,12 +156,13 @@ class KilledRunner(Chapter):
         """Kill the runner once the job reports progress, in the middle of its work."""
         if self.pid is None and job.status is Status.PROCESSING and job.progress:
             self.pid = self.stage.stack.kill_runner_of(job.id)
+            self.earlier_crashes = self._count_crashes(job)
 
     def note(self, job: JobRecord) -> str:
         page = str(job.progress["note"]) if job.progress else ""
         if self.pid is None:
             return page
-        if not self._count_crashes(job):
+        if self._count_crashes(job) <= self.earlier_crashes:
             lease = _format_wait(job.lease_until or 0)
             return f"runner {self.pid} killed; its lease {'has expired' if lease == 'now' else f'expires {lease}'}"
         if job.status is not Status.COMPLETED:
@@ -167,7 +170,9 @@ class KilledRunner(Chapter):
         return "its runner was killed, the sweeper saved it"
 
     def is_kept(self, job: JobRecord) -> bool:
-        return job.status is Status.COMPLETED and self.pid is not None and self._count_crashes(job) > 0
+        return (
+            job.status is Status.COMPLETED and self.pid is not None and self._count_crashes(job) > self.earlier_crashes
+        )
 
     def describe_outcome(self, job: JobRecord) -> str:
         crashes = self._count_crashes(job)

@@ -416,7 +416,7 @@ def test_no_line_at_all_is_said_plainly_and_exits_4(relayq: Relayq, cloudwatch: 
     """Where it looked, and since when."""
     cloudwatch.add_response("filter_log_events", {"events": []}, asked("mine", "job-1"))
     ran = relayq("logs", "job-1", "--group", "mine")
-    assert (ran.code, ran.out) == (4, "no line about job job-1 since 1 d ago, in mine\n")
+    assert (ran.code, ran.out) == (4, "no line about job job-1 since 24 h ago, in mine\n")
 
 
 def test_logs_of_groups_that_are_not_there_are_an_error(relayq: Relayq, cloudwatch: Stubber) -> None:
