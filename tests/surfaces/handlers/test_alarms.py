@@ -56,7 +56,7 @@ def alarmed() -> set[Metric]:
 def written(handlers: Lambdas) -> set[Metric]:
     """Every metric that the runner and the sweeper can write, whatever happens to jobs."""
     runner = handlers.load("runner")
-    with runner.flushing(runner.metrics):
+    with runner.flush_at_end(runner.metrics):
         for kind in KINDS:
             for will_retry in (True, False):
                 events.emit(JobEvent(kind=kind, job=a_job(), duration_ms=1, wait_ms=1, will_retry=will_retry))
