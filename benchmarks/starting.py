@@ -33,7 +33,9 @@ logger, metrics = Logger(service="s"), Metrics(namespace="n", service="s")
 _RUNNER = """
 import relayq_core.handlers.runner as runner
 from relayq_core.model import leases
-lease = leases.request_lease("0123456789abcdef", 1763765123456, 900_000, runner._relayq.policy, 0)
+lease = leases.request_lease(
+    "0123456789abcdef", runner._relayq.policy, now=1763765123456, remaining_ms=900_000, longest_ms=0
+)
 assert runner._relayq.store.claim("1", lease).done
 """
 
