@@ -15,31 +15,31 @@ METRICS_NAMESPACE = "RelayQ"
 
 
 class Added(NamedTuple):
-    """How a dispatch was taken: `holder` is the job that has the unique key, `found` the row that bore my id."""
+    """The result of a dispatch: `holder` is the job that has the unique key, `found` the row that has the id."""
 
     holder: str | None = None
     found: JobRecord | None = None
 
 
 class Answer(NamedTuple):
-    """A conditional write: done, with the row as it now is; or refused, with the row that stood in its way."""
+    """The result of a conditional write: done, with the row as it now is; or refused, with the row that refused it."""
 
     done: bool
     record: JobRecord | None = None
 
 
 class Settled(Enum):
-    """How a settle was taken."""
+    """The result of a settle."""
 
     DONE = "done"
     #: the lease is no longer the writer's; nothing was changed
     LOST = "lost"
-    #: a cancel came meanwhile: write the job as cancelled instead
+    #: a cancel was requested since the claim: write the job as cancelled instead
     CANCEL_REQUESTED = "cancel requested"
 
 
 class Due(NamedTuple):
-    """What the index says of a row: a hint, never the truth."""
+    """What the index shows of a row: a hint, never the truth."""
 
     due_at: int
     job_id: str
@@ -223,7 +223,7 @@ class JobStore(DispatcherStore, RunnerStore, SweeperStore, FailureStore, Protoco
 
 
 class Handoff(Protocol):
-    """Tells a runner that a job is there: a hint, never the truth."""
+    """Asks a runner to run a job: a hint, never the truth."""
 
     def offer(
         self, job_id: str, queue: str | None, run_at: int, *, name: str | None = None, here: bool = False
@@ -252,7 +252,7 @@ class History(Protocol):
     """Remembers how much happened, and how fast. Its method may raise anything: a page is shown without it."""
 
     def bins(self, since: int, step_ms: int, count: int) -> list[Bin]:
-        """So many steps of time, each whole minutes long, from `since` on, oldest first; none is left out."""
+        """Return `count` steps of `step_ms` (whole minutes) from `since` on, oldest first; none is left out."""
         ...
 
 
@@ -260,16 +260,16 @@ class UniqueHint(Protocol):
     """Remembers who took a unique key: a hint, never the truth. Its methods may raise anything, and take 25 ms each."""
 
     def holder(self, unique_pk: str) -> str | None:
-        """The id of the job that is said to have the unique key; None if nothing is known of it."""
+        """Return the id of the job that was remembered for the unique key; None if there is none."""
         ...
 
     def remember(self, unique_pk: str, job_id: str, ttl_ms: int) -> None:
-        """Say for so many milliseconds, more than 0, that this job has the unique key."""
+        """Remember for `ttl_ms` milliseconds, more than 0, that this job has the unique key."""
         ...
 
 
 class Announcement(NamedTuple):
-    """What other systems are told of one job: what happened, when (epoch milliseconds), and the rest as JSON."""
+    """What is published about one job: what happened, when (epoch milliseconds), and the rest as JSON."""
 
     title: str
     at: int
@@ -277,7 +277,7 @@ class Announcement(NamedTuple):
 
 
 class EventBus(Protocol):
-    """Where other systems hear of jobs. Nothing rests on it: what it does not take is lost."""
+    """Publishes what happens to jobs. Nothing depends on it: what it does not accept is lost."""
 
     def put(self, announcements: Sequence[Announcement]) -> list[str | None]:
         """Publish at most 10; for each, why it was refused, or None. May raise anything, and takes 2 s at most."""
@@ -288,9 +288,9 @@ class Clock(Protocol):
     """The time, and waiting."""
 
     def now(self) -> int:
-        """Epoch milliseconds."""
+        """Return epoch milliseconds."""
         ...
 
     def sleep(self, ms: int) -> None:
-        """Wait so many milliseconds."""
+        """Wait for `ms` milliseconds."""
         ...

@@ -10,7 +10,7 @@ from relayq_core.engine.handoff import build_message
 from relayq_core.errors import HandoffDenied
 from relayq_core.model.options import find_function
 
-#: An ARN of a function has so many parts with an alias or a version behind the name, and one less without.
+#: The parts of a function's ARN with an alias or a version behind the name; without, it has one less.
 _PARTS_WITH_ALIAS = 8
 
 
@@ -18,7 +18,7 @@ _DENIED = frozenset({"AccessDeniedException", "AccessDenied"})
 
 
 class LambdaInvoke:
-    """Invokes a queue's runner function with the message of a handoff. `client` answers with a boto3 client."""
+    """Invokes a queue's runner function with the message of a handoff. `client` returns a boto3 client."""
 
     def __init__(self, client: Callable[[], Any], function: str, by_queue: Mapping[str, str]) -> None:
         self._client = client
@@ -27,14 +27,14 @@ class LambdaInvoke:
         self._alias = ""
 
     def invoked_as(self, arn: str) -> None:
-        """This process was invoked by that ARN: behind an alias or a version it hands on to the same one."""
+        """Note the ARN by which this process was invoked: with an alias or a version, it hands on to the same one."""
         self._alias = arn if len(arn.split(":")) == _PARTS_WITH_ALIAS else ""
 
     def offer(
         self, job_id: str, queue: str | None, run_at: int, *, name: str | None = None, here: bool = False
     ) -> None:
-        """Invoke. Raises HandoffDenied, or whatever boto3 raises: the outcome is a maybe in any case."""
-        function = self._function_of(None if here else queue)
+        """Invoke once. Raises HandoffDenied, or what boto3 raises; the job may be started all the same."""
+        function = self._choose_function(None if here else queue)
         try:
             answer = self._client().invoke(
                 FunctionName=function,
@@ -42,26 +42,26 @@ class LambdaInvoke:
                 Payload=build_message(job_id, queue, run_at, name),
             )
         except Exception as error:
-            if _code(error) not in _DENIED:
+            if _get_code(error) not in _DENIED:
                 raise
             raise HandoffDenied(function, of_its_own=function != self._function) from error
         # an unread body keeps its connection from ever being used again: each call would open a new one
         answer["Payload"].read()
 
-    def _function_of(self, queue: str | None) -> str:
+    def _choose_function(self, queue: str | None) -> str:
         if queue is None:
             return self._alias or os.environ.get("AWS_LAMBDA_FUNCTION_NAME") or self._function
         return find_function(queue, self._by_queue) or self._function
 
 
-def _code(error: Exception) -> str:
-    """A ClientError's, without botocore, which need not be loaded before something is handed off."""
+def _get_code(error: Exception) -> str:
+    """Return a ClientError's code. botocore is not imported for it: nothing loads it before the first handoff."""
     response = getattr(error, "response", None)
     return str(response.get("Error", {}).get("Code", "")) if isinstance(response, Mapping) else ""
 
 
 class NoHandoff:
-    """HANDOFF=none: nobody is told; the sweeper finds the job when it is due."""
+    """HANDOFF=none: no runner is asked; the sweeper finds the job when it is due."""
 
     def offer(
         self, job_id: str, queue: str | None, run_at: int, *, name: str | None = None, here: bool = False

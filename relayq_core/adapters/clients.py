@@ -86,10 +86,10 @@ class Clients:
 def _explain_no_client(service: str, error: Exception) -> StoreError:
     from botocore.exceptions import ProfileNotFound
 
-    from relayq_core.adapters.dynamodb.calls import profile_hint
+    from relayq_core.adapters.dynamodb.calls import explain_profile
 
     fix = (
-        profile_hint()
+        explain_profile()
         if isinstance(error, ProfileNotFound)
         else "set AWS_DEFAULT_REGION and the profile or credentials of the stack's account"
     )

@@ -13,18 +13,18 @@ SOURCE = "relayq"
 
 
 class EventBridge:
-    """Puts announcements on one bus, by its name or ARN. `client` answers with a boto3 client."""
+    """Puts announcements on one bus, by its name or ARN. `client` returns a boto3 client."""
 
     def __init__(self, client: Callable[[], Any], bus: str) -> None:
         self._client = client
         self._bus = bus
 
     def put(self, announcements: Sequence[Announcement]) -> list[str | None]:
-        """One PutEvents, and whatever boto3 raises; each entry may be refused by itself."""
-        answer = self._client().put_events(Entries=[self._entry(announcement) for announcement in announcements])
+        """Put all of them with one PutEvents. Raises what boto3 raises; each entry may be refused by itself."""
+        answer = self._client().put_events(Entries=[self._build_entry(announcement) for announcement in announcements])
         return [entry.get("ErrorCode") for entry in answer["Entries"]]
 
-    def _entry(self, announcement: Announcement) -> dict[str, Any]:
+    def _build_entry(self, announcement: Announcement) -> dict[str, Any]:
         return {
             "EventBusName": self._bus,
             "Source": SOURCE,

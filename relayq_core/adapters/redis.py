@@ -44,14 +44,14 @@ class RedisHint:
         self._line = _Line()
 
     def holder(self, unique_pk: str) -> str | None:
-        """Raises SettingsError where redis-py is missing or the URL is none; TimeoutError, RedisError."""
-        client, name = self._client(), self._prefix + unique_pk
-        found: Any = self._line.call(lambda: _text_at(client, name), self._patience)
-        return found.decode(errors="replace") if isinstance(found, bytes) else found
+        """See the port. Raises SettingsError if redis-py is missing or the URL is wrong, TimeoutError, RedisError."""
+        client, name = self._connect(), self._prefix + unique_pk
+        text: Any = self._line.call(lambda: _read_text(client, name), self._patience)
+        return text.decode(errors="replace") if isinstance(text, bytes) else text
 
     def remember(self, unique_pk: str, job_id: str, ttl_ms: int) -> None:
-        """Raises what `holder` raises."""
-        client, name = self._client(), self._prefix + unique_pk
+        """See the port. Raises what `holder` raises."""
+        client, name = self._connect(), self._prefix + unique_pk
         self._line.call(lambda: client.set(name, job_id, px=ttl_ms), self._patience)
 
     def close(self) -> None:
@@ -61,15 +61,15 @@ class RedisHint:
         if client is not None:
             self._line.call(client.close, None)
 
-    def _client(self) -> Redis:
-        """The client, which connects at its first command. Importing redis-py takes time, so nobody does in vain."""
+    def _connect(self) -> Redis:
+        """Return the client, which connects at its first command. Importing redis-py takes time: it is done here."""
         with self._lock:
             if self._made is None:
-                self._made = _client(self._url)
+                self._made = _create_client(self._url)
             return self._made
 
 
-def _client(url: str) -> Redis:
+def _create_client(url: str) -> Redis:
     try:
         from redis import Redis  # noqa: PLC0415
         from redis.backoff import NoBackoff  # noqa: PLC0415
@@ -90,14 +90,14 @@ def _client(url: str) -> Redis:
         raise SettingsError(_VARIABLE, "redis-py cannot read this URL") from None
 
 
-def _text_at(client: Redis, name: str) -> Any:
+def _read_text(client: Redis, name: str) -> Any:
     from redis import ResponseError  # noqa: PLC0415
 
     try:
         return client.get(name)
     except ResponseError as error:
         if str(error).startswith("WRONGTYPE"):
-            return None  # somebody else's list; the note after the commit takes its place
+            return None  # another program's list; the note after the commit takes its place
         raise
 
 
@@ -114,9 +114,9 @@ class _Line:
         self._calls: _Calls = SimpleQueue()
 
     def call(self, make: Callable[[], T], patience: float | None) -> T:
-        """What the call answers or raises; TimeoutError if it takes longer than `patience` seconds."""
+        """Return what the call returns, or raise what it raises; TimeoutError after `patience` seconds."""
         future: Future[T] = Future()
-        self._started().put((future, make))
+        self._start().put((future, make))
         try:
             return future.result(patience)
         except TimeoutError:
@@ -124,7 +124,7 @@ class _Line:
         finally:
             future.cancel()
 
-    def _started(self) -> _Calls:
+    def _start(self) -> _Calls:
         with self._lock:
             if self._thread is None:
                 self._calls = SimpleQueue()

@@ -10,9 +10,9 @@ from relayq_core.model.options import parse_tokens
 from relayq_core.ports import Clock
 from relayq_core.process.forks import Lock
 
-#: What was fetched is used so long: a token that was taken back opens nothing after that.
+#: How long fetched tokens are used: a token that was revoked opens nothing after that.
 LIFETIME_MS = 300_000
-#: Where fetching fails, nothing is open, and nobody can have us ask more often than this.
+#: After a failed fetch nothing is open, and no request makes us fetch again before this has passed.
 PAUSE_MS = 5_000
 
 
@@ -26,7 +26,7 @@ class TokensUnread(SettingsError):
 class HttpTokens:
     """`given` tokens, or those kept under the name or ARN `kept_as`; neither: none, and then nothing is open.
 
-    `client` answers with a boto3 client by the name of its service.
+    `client` returns a boto3 client by the name of its service.
     """
 
     def __init__(self, given: tuple[str, ...], kept_as: str, client: Callable[[str], Any], clock: Clock) -> None:
@@ -36,11 +36,13 @@ class HttpTokens:
         self._clock = clock
         self._fetched: tuple[str, ...] = ()
         self._until = 0
-        self._lock = Lock()  # whoever comes while one fetches waits for what it brings
+        self._lock = Lock()  # while one thread fetches, others wait for its result
 
     def all(self) -> tuple[str, ...]:
-        """The tokens that are valid now. Raises SettingsError for what is no token, and whatever boto3 raises; for a
-        moment after that TokensUnread."""
+        """Return the tokens that are valid now.
+
+        Raises SettingsError if one is not valid, and what boto3 raises; for 5 seconds after that, TokensUnread.
+        """
         if self._given or not self._kept_as:
             return self._given
         with self._lock:
@@ -54,7 +56,7 @@ class HttpTokens:
             return self._fetched
 
     def first(self) -> str:
-        """The one to send. Raises SettingsError where none is set, or what `all` raises."""
+        """Return the token to send. Raises SettingsError if none is set, or what `all` raises."""
         tokens = self.all()
         if not tokens:
             raise SettingsError("RELAYQ_HTTP_TOKEN", "it is not set, nor is RELAYQ_HTTP_TOKEN_SECRET")
@@ -62,14 +64,14 @@ class HttpTokens:
 
     def _fetch(self) -> tuple[str, ...]:
         try:
-            return parse_tokens(self._kept().strip())
+            return parse_tokens(self._read_secret().strip())
         except InvalidOption as error:
             raise SettingsError("RELAYQ_HTTP_TOKEN_SECRET", f"what is kept there cannot be used: {error}") from None
 
-    def _kept(self) -> str:
-        """By ARN, whose third part is the service; else a name with a slash in front is a parameter's."""
+    def _read_secret(self) -> str:
+        """Read it by ARN, whose third part is the service; or by name, where a leading slash means a parameter."""
         service = self._kept_as.split(":")[2] if self._kept_as.startswith("arn:") else ""
         if service == "ssm" or self._kept_as.startswith("/"):
-            found = self._client("ssm").get_parameter(Name=self._kept_as, WithDecryption=True)
-            return str(found["Parameter"]["Value"])
+            answer = self._client("ssm").get_parameter(Name=self._kept_as, WithDecryption=True)
+            return str(answer["Parameter"]["Value"])
         return str(self._client("secretsmanager").get_secret_value(SecretId=self._kept_as).get("SecretString", ""))

@@ -9,9 +9,9 @@ class SystemClock:
     """Wall-clock time in epoch milliseconds."""
 
     def now(self) -> int:
-        """Epoch milliseconds."""
+        """Return epoch milliseconds."""
         return time.time_ns() // 1_000_000
 
     def sleep(self, ms: int) -> None:
-        """Wait so many milliseconds."""
+        """Wait for `ms` milliseconds."""
         time.sleep(ms / 1000)

@@ -15,7 +15,7 @@ from botocore.exceptions import (
 )
 from botocore.parsers import ResponseParserError
 
-from relayq_core.adapters.dynamodb.calls import nobody_there, profile_hint
+from relayq_core.adapters.dynamodb.calls import explain_no_answer, explain_profile
 from relayq_core.text import cut
 
 
@@ -25,11 +25,11 @@ def describe_aws_error(error: Exception) -> str | None:
         case NoRegionError():
             return "no AWS region is set; use --region, or set AWS_DEFAULT_REGION"
         case ProfileNotFound():
-            return f"{error}; {profile_hint()}"
+            return f"{error}; {explain_profile()}"
         case NoCredentialsError() | PartialCredentialsError():
             return f"{error}; configure AWS credentials with --profile, AWS_PROFILE, or access keys"
         case EndpointConnectionError():
-            return "; ".join(nobody_there(error))
+            return "; ".join(explain_no_answer(error))
         case ResponseParserError():
             return _explain_foreign_answer(error)
     return str(error) if isinstance(error, BotoCoreError | ClientError) else None

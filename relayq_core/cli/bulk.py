@@ -14,7 +14,7 @@ import typer
 from relayq_core.cli.exit_codes import ERROR, OK, Stop
 from relayq_core.cli.output import complain, is_fancy, say
 from relayq_core.errors import RelayQError
-from relayq_core.operations.bulk import Outcome, Tally
+from relayq_core.operations.bulk import BulkOutcome, Tally
 
 #: Refusals tend to repeat: more than these would not help a reader.
 _REFUSALS_SHOWN = 20
@@ -68,7 +68,7 @@ def format_counts(tally: Tally) -> str:
     return ", ".join(f"{number} {outcome}" for outcome, number in tally.counts.items())
 
 
-def carry_out(begin: Callable[[Stopped], Iterator[Outcome]], title: str, total: int | None) -> Done:
+def carry_out(begin: Callable[[Stopped], Iterator[BulkOutcome]], title: str, total: int | None) -> Done:
     """Run the operation to its end, with a progress bar on a terminal.
 
     Raises Stop, with the counts so far, if the tables cannot be used.

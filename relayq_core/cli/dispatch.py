@@ -28,7 +28,7 @@ from relayq_core.cli.watch import expect_deleted, poll_job
 from relayq_core.client import RelayQ
 from relayq_core.errors import RelayQError, suggest
 from relayq_core.model.record import JobRecord
-from relayq_core.operations.serialize import job_shape
+from relayq_core.operations.serialize import serialize_job
 from relayq_core.settings import Settings
 
 #: How long --wait waits by default, in seconds.
@@ -157,7 +157,7 @@ def dispatch(
     job = _wait_for_end(relayq, dispatched.job_id, wait)
     if job is None:
         expect_deleted(relayq, dispatched.job_id)
-    answer["job"] = None if job is None else job_shape(job, whole=True)
+    answer["job"] = None if job is None else serialize_job(job, whole=True)
     cli.answer(answer, lambda: show_ended(job, wait))
     return OK if job is None else get_exit_code(job)
 

@@ -15,7 +15,7 @@ from relayq_core.cli.output import say
 from relayq_core.cli.params import JobId, Limit, Queue
 from relayq_core.cli.render import show_job
 from relayq_core.model.record import Status
-from relayq_core.operations.serialize import failed_shape, job_shape
+from relayq_core.operations.serialize import serialize_failed, serialize_job
 
 
 def add_to(app: typer.Typer) -> None:
@@ -49,7 +49,7 @@ def list_failed(
         show_failures(failures, now)
         say_capped(len(failures), limit)
 
-    cli.answer({"jobs": [failed_shape(job) for job in failures]}, show_all)
+    cli.answer({"jobs": [serialize_failed(job) for job in failures]}, show_all)
 
 
 def show(cli: Cli, job_id: JobId) -> None:
@@ -61,4 +61,4 @@ def show(cli: Cli, job_id: JobId) -> None:
     job = relayq.get(job_id)
     if job is None or job.status is not Status.FAILED:
         raise JobNotFound(job_id, TABLE if job is None else f"{TABLE}: it is {job.status.value}")
-    cli.answer(job_shape(job, whole=True), lambda: show_job(job, relayq.clock.now()))
+    cli.answer(serialize_job(job, whole=True), lambda: show_job(job, relayq.clock.now()))

@@ -21,9 +21,9 @@ from relayq_core.client import RelayQ
 from relayq_core.dashboard.words import format_span
 from relayq_core.errors import UnreadableRow
 from relayq_core.model.record import JobRecord
-from relayq_core.operations.bulk import Outcome, Tally
+from relayq_core.operations.bulk import BulkOutcome, Tally
 from relayq_core.operations.jobs import Failures
-from relayq_core.operations.serialize import failed_shape, headline, job_shape
+from relayq_core.operations.serialize import get_headline, serialize_failed, serialize_job
 
 TABLE = "in the failed table"
 #: The most jobs that a dry run lists for people.
@@ -122,7 +122,8 @@ def show_failures(jobs: Iterable[JobRecord], now: int) -> None:
         Column("error", wide=True),
     )
     rows = [
-        (job.id, job.name, job.queue, str(job.attempt), format_age(job.finished_at, now), headline(job)) for job in jobs
+        (job.id, job.name, job.queue, str(job.attempt), format_age(job.finished_at, now), get_headline(job))
+        for job in jobs
     ]
     print_table(columns, rows)
 
@@ -182,7 +183,7 @@ class _Operation(ABC):
     @abstractmethod
     def apply_to_many(
         self, relayq: RelayQ, job_ids: Sequence[str], rate: float | None, stop: Stopped
-    ) -> Iterator[Outcome]:
+    ) -> Iterator[BulkOutcome]:
         """Do it to each of these jobs, at most `rate` a second, until `stop` returns True; yield each outcome."""
 
 
@@ -199,11 +200,11 @@ class _Redrive(_Operation):
             if cli.target.local:
                 say(f"No runner works here; to run the job: relayq --local run --id {job_id}")
 
-        cli.answer(job_shape(job), show)
+        cli.answer(serialize_job(job), show)
 
     def apply_to_many(
         self, relayq: RelayQ, job_ids: Sequence[str], rate: float | None, stop: Stopped
-    ) -> Iterator[Outcome]:
+    ) -> Iterator[BulkOutcome]:
         return relayq.bulk.redrive(job_ids, rate=rate, stop=stop)
 
 
@@ -217,7 +218,7 @@ class _Forget(_Operation):
 
     def apply_to_many(
         self, relayq: RelayQ, job_ids: Sequence[str], rate: float | None, stop: Stopped
-    ) -> Iterator[Outcome]:
+    ) -> Iterator[BulkOutcome]:
         return relayq.bulk.forget(job_ids, rate=rate, stop=stop)
 
 
@@ -258,7 +259,7 @@ def _rehearse(cli: Cli, relayq: RelayQ, operation: _Operation, selected: Sequenc
         say(f"would {operation.verb} {len(jobs)}" + (f"; {rest}" if rest else ""))
         done.show_refused()
 
-    shapes = [{"id": job} if isinstance(job, str) else failed_shape(job) for job in jobs]
+    shapes = [{"id": job} if isinstance(job, str) else serialize_failed(job) for job in jobs]
     cli.answer(
         {"matched": len(selected), "dry_run": True, **done.summarize(operation.outcome, "gone"), "jobs": shapes}, show
     )
@@ -278,11 +279,11 @@ def _read_remaining(
             job = relayq.store.get_failed(selection) if isinstance(selection, str) else selection
         except UnreadableRow as error:
             if operation.reads_row:
-                tally.add(Outcome(str(selection), "refused", str(error)))
+                tally.add(BulkOutcome(str(selection), "refused", str(error)))
             else:
                 yield selection
         else:
             if job is None:
-                tally.add(Outcome(str(selection), "gone"))
+                tally.add(BulkOutcome(str(selection), "gone"))
             else:
                 yield job

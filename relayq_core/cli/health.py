@@ -12,7 +12,7 @@ from relayq_core.cli.exit_codes import ERROR, OK
 from relayq_core.cli.jobs import show_queues
 from relayq_core.cli.output import say
 from relayq_core.operations.health import Health
-from relayq_core.operations.serialize import health_shape
+from relayq_core.operations.serialize import serialize_health
 
 
 def add_to(app: typer.Typer) -> None:
@@ -32,7 +32,7 @@ def health(cli: Cli) -> int:
     health = relayq.health()
     if cli.target.local:
         health = replace(health, problems=tuple(map(_replace_advice, health.problems)))
-    cli.answer(health_shape(health), lambda: _show(health, relayq.clock.now()))
+    cli.answer(serialize_health(health), lambda: _show(health, relayq.clock.now()))
     return OK if health.healthy else ERROR
 
 

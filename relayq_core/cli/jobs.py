@@ -30,7 +30,7 @@ from relayq_core.dashboard.words import format_span
 from relayq_core.errors import suggest
 from relayq_core.model.record import Status
 from relayq_core.operations.health import QueueView
-from relayq_core.operations.serialize import job_shape, queue_shape, times
+from relayq_core.operations.serialize import serialize_job, serialize_queue, serialize_times
 
 
 def add_to(app: typer.Typer) -> None:
@@ -71,7 +71,7 @@ def queues(
         watch_screen(lambda: _render_queues(relayq))
         return OK
     views, swept_at = relayq.queues(), _read_swept_at(relayq)
-    data = {"queues": [queue_shape(view) for view in views], **times(swept_at=swept_at)}
+    data = {"queues": [serialize_queue(view) for view in views], **serialize_times(swept_at=swept_at)}
     cli.answer(data, lambda: show_queues(views, swept_at, relayq.clock.now()))
     return OK
 
@@ -120,7 +120,7 @@ def list_jobs(
         none = f"no job{where} is {status.value}" if status else f"no job is waiting or running{where}"
         say(f"{none} among the first {scan.looked_at}; {_FURTHER}" if is_cut_short else none)
 
-    data = {"jobs": [job_shape(job) for job in jobs], "looked_at": scan.looked_at, "capped": scan.capped}
+    data = {"jobs": [serialize_job(job) for job in jobs], "looked_at": scan.looked_at, "capped": scan.capped}
     cli.answer(data, show)
 
 
@@ -155,7 +155,7 @@ def status(
             cli.answer({"id": job_id, "status": None}, lambda: show_ended(None, 0))
             return OK
         job = ended
-    cli.answer(job_shape(job, whole=True), lambda: show_job(job, relayq.clock.now()))
+    cli.answer(serialize_job(job, whole=True), lambda: show_job(job, relayq.clock.now()))
     return get_exit_code(job) if follow else OK
 
 
@@ -180,7 +180,7 @@ def cancel(cli: Cli, job_id: JobId) -> int | None:
         else:
             say(f"{job_id} cancelled", style="green")
 
-    cli.answer(job_shape(job), show)
+    cli.answer(serialize_job(job), show)
     return None
 
 

@@ -17,7 +17,7 @@ from relayq_core.cli.params import JobId, parse_duration
 from relayq_core.errors import SettingsError
 from relayq_core.model.options import find_function
 from relayq_core.model.record import JobRecord
-from relayq_core.operations.serialize import times
+from relayq_core.operations.serialize import serialize_times
 from relayq_core.settings import Settings
 from relayq_core.text import clean, summarize_error
 
@@ -119,7 +119,7 @@ def logs(
 def _describe(line: _Line) -> dict[str, Any]:
     """Return a line as JSON shows it."""
     fields = {"group": line.group, "level": line.level, "message": line.message, "fields": line.fields}
-    return {**times(at=line.at), **fields}
+    return {**serialize_times(at=line.at), **fields}
 
 
 def _show_lines(lines: list[_Line]) -> None:

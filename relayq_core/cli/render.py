@@ -8,7 +8,7 @@ from relayq_core.cli.exit_codes import JOB_FAILED, OK, STILL_RUNNING
 from relayq_core.cli.output import STATUS_STYLES, Column, format_age, format_time, print_details, say
 from relayq_core.dashboard.words import format_span
 from relayq_core.model.record import JobRecord, Status
-from relayq_core.operations.serialize import decoded, headline, share, unique_key
+from relayq_core.operations.serialize import clamp_share, decode_json, get_headline, get_unique_key
 
 _BROUGHT_BACK = "redriven: attempts are counted from 1 again"
 
@@ -52,10 +52,10 @@ def _describe_state(job: JobRecord, now: int) -> str:
 
 def format_progress(job: JobRecord) -> str:
     """Return `40% rows read`, as the handler last reported it."""
-    progress = decoded(job.progress_json)
+    progress = decode_json(job.progress_json)
     if not isinstance(progress, dict):  # the row was edited by hand
         return "" if progress is None else str(progress)
-    return f"{share(progress.get('fraction')):.0%} {progress.get('note') or ''}".strip()
+    return f"{clamp_share(progress.get('fraction')):.0%} {progress.get('note') or ''}".strip()
 
 
 def show_job(job: JobRecord, now: int) -> None:
@@ -74,7 +74,7 @@ def show_job(job: JobRecord, now: int) -> None:
             ("ended", _format_when(job.finished_at, now)),
             ("backoff", "" if job.backoff is None else f"{job.backoff} s"),
             ("timeout", "" if job.timeout_ms is None else format_span(job.timeout_ms)),
-            ("unique key", unique_key(job) or ""),
+            ("unique key", get_unique_key(job) or ""),
             ("parent", job.parent_id or ""),
             ("trace", job.trace_id or ""),
             ("progress", format_progress(job) if job.progress_json else ""),
@@ -114,7 +114,7 @@ def _format_json(text: str | None) -> str:
     """Return JSON in one line if it is short, else indented."""
     if text is None:
         return ""
-    value = decoded(text)
+    value = decode_json(text)
     short = json.dumps(value, ensure_ascii=False)
     return short if len(short) <= 60 else json.dumps(value, ensure_ascii=False, indent=2)
 
@@ -134,6 +134,6 @@ def show_ended(job: JobRecord | None, waited: float) -> None:
         problem = f"; its result is not kept: {job.result_problem}" if job.result_problem else ""
         say("completed" + problem if job.result_json is None else f"completed: {job.result_json}", style="green")
     elif job.status.is_ended:
-        say(f"{job.status.value}: {headline(job)}".rstrip(": "), style="red")
+        say(f"{job.status.value}: {get_headline(job)}".rstrip(": "), style="red")
     else:
         say(f"still {job.status.value} after {waited:g} s, attempt {job.attempt}", style="yellow")

@@ -21,7 +21,7 @@ from relayq_core.client import RelayQ
 from relayq_core.engine.results import RunOutcome, RunResult
 from relayq_core.errors import UnknownJob
 from relayq_core.model.record import JobRecord, Status
-from relayq_core.operations.serialize import headline, job_shape
+from relayq_core.operations.serialize import get_headline, serialize_job
 from relayq_core.process.loggers import job_logger
 
 #: The longest timeout of a Lambda function, so that a job that fits here fits there.
@@ -68,7 +68,7 @@ def run(
         ends = time.monotonic() * 1000 + wait + _INVOCATION_MS
         ran = relayq.runner.run(job_id, run_at, lambda: int(ends - time.monotonic() * 1000), job.name, job.queue)
     after = relayq.get(job_id) or ran.job or job
-    answer = {"ended": ran.ended.value, "job": job_shape(after, whole=True)}
+    answer = {"ended": ran.ended.value, "job": serialize_job(after, whole=True)}
     cli.answer(answer, lambda: _show_ran(ran, after, relayq.clock.now()))
     return _get_exit_code(ran, after)
 
@@ -90,7 +90,7 @@ def _refuse_to_run(cli: Cli, job: JobRecord, now: int) -> int:
         Status.FAILED: f"bring it back first with `relayq failed redrive {job.id}`",
     }.get(job.status, "there is nothing to run")
     cli.answer(
-        {"ended": RunOutcome.NOT_CLAIMED.value, "job": job_shape(job, whole=True)},
+        {"ended": RunOutcome.NOT_CLAIMED.value, "job": serialize_job(job, whole=True)},
         lambda: say(f"{job.id} is {job.status.value}: {reason}"),
     )
     return get_exit_code(job)
@@ -101,7 +101,7 @@ def _show_ran(ran: RunResult, job: JobRecord, now: int) -> None:
         case RunOutcome.COMPLETED:
             show_ended(job, 0)
         case RunOutcome.FAILED | RunOutcome.CANCELLED:
-            say(f"{ran.ended.value} at attempt {job.attempt}: {headline(job)}".rstrip(": "), style="red")
+            say(f"{ran.ended.value} at attempt {job.attempt}: {get_headline(job)}".rstrip(": "), style="red")
         case RunOutcome.RETRYING:
             error = job.errors[-1]["error"] if job.errors else ""
             say(f"attempt {job.attempt} failed: {error}", style="red")

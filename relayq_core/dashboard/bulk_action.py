@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from relayq_core.dashboard.failures import FailureScan, format_place
 from relayq_core.errors import InvalidOption
 from relayq_core.model.options import validate_job_id
-from relayq_core.operations.bulk import ERRORS_IN_A_ROW, Outcome, Tally
+from relayq_core.operations.bulk import ERRORS_IN_A_ROW, BulkOutcome, Tally
 
 #: What narrows the list of failures.
 FILTERS = ("queue", "job", "error", "hours")
@@ -91,7 +91,7 @@ class BulkAction:
         ids = self.ids[: self.step]
         return Chunk(ids, (self.place,) * len(ids), self.place if len(self.ids) > len(ids) else None)
 
-    def advance(self, chunk: Chunk, outcomes: Sequence[Outcome], *, gave_up: bool = False) -> BulkAction:
+    def advance(self, chunk: Chunk, outcomes: Sequence[BulkOutcome], *, gave_up: bool = False) -> BulkAction:
         """Return the action after the outcomes of a chunk's first jobs, in order.
 
         Jobs that the table refused last are tried again: they were not refused for what they are. `gave_up`: the table

@@ -9,7 +9,7 @@ from typing import Any
 
 from relayq_core.dashboard import words
 from relayq_core.dashboard.masking import cut_before_secrets, format_json, mask_text
-from relayq_core.operations.serialize import share
+from relayq_core.operations.serialize import clamp_share
 from relayq_core.process.extras import extra
 
 with extra("api"):
@@ -38,7 +38,7 @@ def _build_environment() -> Environment:
         "span": words.format_span,
         "ago": words.format_ago,
         "moment": words.format_moment,
-        "share": share,
+        "share": clamp_share,
         "count": words.format_count,
         "clock_time": words.format_clock_time,
         "json": format_json,

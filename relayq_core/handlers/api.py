@@ -44,7 +44,7 @@ from relayq_core.handlers.lambda_events import parse_runner_event
 from relayq_core.handlers.telemetry import SERVICE, build_logger, build_metrics, count_events, flush_at_end
 from relayq_core.model.options import OPTIONS, read_json_options, validate_job_id
 from relayq_core.model.record import JobRecord
-from relayq_core.operations.serialize import health_shape, job_shape, queue_shape
+from relayq_core.operations.serialize import serialize_health, serialize_job, serialize_queue
 from relayq_core.process.budget import calls_within
 from relayq_core.settings import Settings
 from relayq_core.text import cut, summarize_error
@@ -220,7 +220,7 @@ def cancel(job_id: str) -> Response[str]:
 def list_queues() -> Response[str]:
     """Return the counts of every queue."""
     parse_query(_get_event())
-    return make_response(HTTPStatus.OK, {"queues": [queue_shape(view) for view in _relayq.queues()]})
+    return make_response(HTTPStatus.OK, {"queues": [serialize_queue(view) for view in _relayq.queues()]})
 
 
 @app.get("/failed")
@@ -231,7 +231,7 @@ def list_failed() -> Response[str]:
     if not re.fullmatch(r"[1-9]\d?|100", limit, re.ASCII):
         raise InvalidOption("limit", "expected a whole number from 1 to 100")
     records = _relayq.failed(query.get("queue"), limit=int(limit))
-    return make_response(HTTPStatus.OK, {"failed": [job_shape(record) for record in records]})
+    return make_response(HTTPStatus.OK, {"failed": [serialize_job(record) for record in records]})
 
 
 @app.post("/failed/<job_id>/redrive")
@@ -247,7 +247,7 @@ def check_health() -> Response[str]:
     """Return 200 if both tables respond, the sweeper ticks and nothing is long overdue; otherwise 503, and why."""
     parse_query(_get_event())
     health = _relayq.health()
-    return make_response(HTTPStatus.OK if health.healthy else HTTPStatus.SERVICE_UNAVAILABLE, health_shape(health))
+    return make_response(HTTPStatus.OK if health.healthy else HTTPStatus.SERVICE_UNAVAILABLE, serialize_health(health))
 
 
 # ---------------------------------------------------------------- errors
@@ -347,4 +347,4 @@ def _find_queue(job_id: str) -> str:
 def _answer_job(record: JobRecord | None) -> Response[str]:
     if record is None:
         return make_error(HTTPStatus.NOT_FOUND, "NotFound", "there is no such job, or it is no longer kept")
-    return make_response(HTTPStatus.OK, job_shape(record, whole=True))
+    return make_response(HTTPStatus.OK, serialize_job(record, whole=True))

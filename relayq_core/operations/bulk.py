@@ -1,4 +1,4 @@
-"""Operations on many jobs, one at a time: each outcome is told as it happens, and one may stop in between."""
+"""Operations on many jobs, one at a time: each outcome is yielded as it happens, and the caller may stop in between."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from relayq_core.operations.jobs import Operations
 from relayq_core.ports import Clock, Due, OperatorStore
 from relayq_core.text import cut
 
-#: `gone`: somebody else was first. `running`: left alone. `refused`: nothing was changed, and `reason` says why.
+#: `gone`: it had changed already. `running`: left alone. `refused`: nothing was changed, and `reason` says why.
 What = Literal["redriven", "forgotten", "cancelled", "running", "gone", "refused"]
 
-#: Rows that one read of the index answers with; the rows themselves are then read in one call.
+#: Rows that one read of the index returns; the jobs themselves are then read in one call.
 _PAGE = 100
-#: Whoever paces looks so often whether to stop, milliseconds.
+#: How often a paced operation looks whether to stop, milliseconds.
 _LOOK_MS = 200
-#: A table that refuses so many in a row will refuse the rest.
+#: A table that refuses this many in a row will refuse the rest.
 ERRORS_IN_A_ROW = 5
 _SLOWEST, _FASTEST = 0.01, 1000
 
@@ -32,7 +32,7 @@ _Job = TypeVar("_Job", str, JobRecord)
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class BulkOutcome:
     """What became of one job."""
 
     job_id: str
@@ -44,27 +44,27 @@ class Outcome:
 
 @dataclass(slots=True)
 class Tally:
-    """What became of many: how many of each, and who was refused why."""
+    """What became of many jobs: how many of each outcome, and which were refused and why."""
 
     counts: Counter[str] = field(default_factory=Counter)
-    refused: list[Outcome] = field(default_factory=list)
+    refused: list[BulkOutcome] = field(default_factory=list)
 
-    def add(self, outcome: Outcome) -> None:
+    def add(self, outcome: BulkOutcome) -> None:
         """Count one."""
         self.counts[outcome.what] += 1
         if outcome.what == "refused":
             self.refused.append(outcome)
 
     @classmethod
-    def of(cls, outcomes: Iterable[Outcome]) -> Tally:
-        """Do them all, and count."""
+    def of(cls, outcomes: Iterable[BulkOutcome]) -> Tally:
+        """Carry out all of them, and count."""
         tally = cls()
         for outcome in outcomes:
             tally.add(outcome)
         return tally
 
 
-def never() -> bool:
+def never_stop() -> bool:
     """Do not stop."""
     return False
 
@@ -78,19 +78,20 @@ class Bulk:
         self._clock = clock
 
     def redrive(
-        self, job_ids: Iterable[str], *, rate: float | None = None, stop: Callable[[], bool] = never
-    ) -> Iterator[Outcome]:
+        self, job_ids: Iterable[str], *, rate: float | None = None, stop: Callable[[], bool] = never_stop
+    ) -> Iterator[BulkOutcome]:
         """Bring failed jobs back, at most `rate` a second, until `stop()`.
 
-        Whatever refuses one job does not keep it from the next, but a table that refuses five in a row: StoreError.
+        One job that is refused does not keep the next from being brought back. A table that refuses five in a row
+        does: StoreError.
         """
-        return self._each(iterate_several("job_ids", job_ids, "several ids"), self._redriven, rate, stop)
+        return self._carry_out(iterate_several("job_ids", job_ids, "several ids"), self._redrive_one, rate, stop)
 
     def forget(
-        self, job_ids: Iterable[str], *, rate: float | None = None, stop: Callable[[], bool] = never
-    ) -> Iterator[Outcome]:
+        self, job_ids: Iterable[str], *, rate: float | None = None, stop: Callable[[], bool] = never_stop
+    ) -> Iterator[BulkOutcome]:
         """Delete failed jobs for good, at most `rate` a second, until `stop()`; else as redrive()."""
-        return self._each(iterate_several("job_ids", job_ids, "several ids"), self._forgotten, rate, stop)
+        return self._carry_out(iterate_several("job_ids", job_ids, "several ids"), self._forget_one, rate, stop)
 
     def clear(
         self,
@@ -98,42 +99,42 @@ class Bulk:
         *,
         rate: float | None = None,
         dry_run: bool = False,
-        stop: Callable[[], bool] = never,
-    ) -> Iterator[Outcome]:
-        """Cancel what waits in a queue when this begins, and leave what runs; `dry_run` only says what would be.
+        stop: Callable[[], bool] = never_stop,
+    ) -> Iterator[BulkOutcome]:
+        """Cancel what waits in a queue when this begins, and leave what runs; with `dry_run` only report it.
 
-        Each is a conditional write, so that a job which is claimed meanwhile runs.
+        Each is a conditional write, so that a job which is claimed before it runs on.
         """
-        waiting = self._waiting(validate_queue(queue), self._clock.now() + leases.SKEW_MS)
+        waiting = self._find_live(validate_queue(queue), self._clock.now() + leases.SKEW_MS)
         if dry_run:
-            return (Outcome(job.id, "cancelled" if job.status.is_waiting else "running") for job in waiting)
-        return self._each(waiting, self._cancelled, rate, stop)
+            return (BulkOutcome(job.id, "cancelled" if job.status.is_waiting else "running") for job in waiting)
+        return self._carry_out(waiting, self._cancel_one, rate, stop)
 
     # --- one job ---
 
-    def _redriven(self, job_id: str) -> Outcome:
+    def _redrive_one(self, job_id: str) -> BulkOutcome:
         redriven = self._operations.redrive(job_id)
-        return Outcome(job_id, "gone" if redriven is None else "redriven")
+        return BulkOutcome(job_id, "gone" if redriven is None else "redriven")
 
-    def _forgotten(self, job_id: str) -> Outcome:
-        return Outcome(job_id, "forgotten" if self._operations.forget(job_id) else "gone")
+    def _forget_one(self, job_id: str) -> BulkOutcome:
+        return BulkOutcome(job_id, "forgotten" if self._operations.forget(job_id) else "gone")
 
-    def _cancelled(self, job: JobRecord) -> Outcome:
+    def _cancel_one(self, job: JobRecord) -> BulkOutcome:
         answer = self._operations.cancel_record(job, mark_running=False)
         if answer.done:
-            return Outcome(job.id, "cancelled")
+            return BulkOutcome(job.id, "cancelled")
         if answer.record is None or answer.record.status.is_ended:
-            return Outcome(job.id, "gone")
+            return BulkOutcome(job.id, "gone")
         if answer.record.status is Status.PROCESSING:
-            return Outcome(job.id, "running")
+            return BulkOutcome(job.id, "running")
         if answer.record.is_newer:
-            return Outcome(job.id, "refused", "a newer version wrote the job, and only that can cancel it")
-        return Outcome(job.id, "refused", "it kept changing while it was being cancelled")
+            return BulkOutcome(job.id, "refused", "a newer version wrote the job, and only that can cancel it")
+        return BulkOutcome(job.id, "refused", "it kept changing while it was being cancelled")
 
     # --- many ---
 
-    def _waiting(self, queue: str, before: int) -> Iterator[JobRecord]:
-        """The live jobs of a queue that were dispatched before then, read consistently a page at a time."""
+    def _find_live(self, queue: str, before: int) -> Iterator[JobRecord]:
+        """Yield the live jobs of a queue that were dispatched before then, read consistently a page at a time."""
         for shard in list_shards(queue):
             for rows in read_pages(self._store, shard, limit=_PAGE):
                 yield from self._read(rows, queue, before)
@@ -143,28 +144,28 @@ class Bulk:
             if job.created_at <= before and job.queue == queue and not job.status.is_ended:
                 yield job
 
-    def _each(
+    def _carry_out(
         self,
         jobs: Iterable[_Job],
-        do: Callable[[_Job], Outcome],
+        do: Callable[[_Job], BulkOutcome],
         rate: float | None,
         stop: Callable[[], bool],
-    ) -> Iterator[Outcome]:
+    ) -> Iterator[BulkOutcome]:
         errors = 0
-        for job in self._paced(jobs, _checked_rate(rate), stop):
+        for job in self._pace(jobs, _validate_rate(rate), stop):
             try:
                 outcome = do(job)
                 errors = 0
             except RelayQError as error:
                 by_table = isinstance(error, StoreError) and not isinstance(error, UnreadableRow)
-                outcome = Outcome(job if isinstance(job, str) else job.id, "refused", cut(error, 500), by_table)
+                outcome = BulkOutcome(job if isinstance(job, str) else job.id, "refused", cut(error, 500), by_table)
                 errors = errors + 1 if by_table else 0
                 if errors >= ERRORS_IN_A_ROW:
                     raise
             yield outcome
 
-    def _paced(self, jobs: Iterable[_Job], rate: float | None, stop: Callable[[], bool]) -> Iterator[_Job]:
-        """Each job 1/rate seconds after the one before or later: what was slow is not made up for by a burst."""
+    def _pace(self, jobs: Iterable[_Job], rate: float | None, stop: Callable[[], bool]) -> Iterator[_Job]:
+        """Yield each job at least 1/rate seconds after the one before: no burst makes up for what was slow."""
         interval = 0.0 if rate is None else 1000 / rate
         turn = float(self._clock.now())
         for job in jobs:
@@ -176,8 +177,8 @@ class Bulk:
             yield job
 
 
-def _checked_rate(rate: float | None) -> float | None:
-    """So many a second, from one in a hundred seconds to a thousand; None: as fast as it goes."""
+def _validate_rate(rate: float | None) -> float | None:
+    """Return the rate in jobs a second, from 0.01 to 1000, or None for no limit. Raises InvalidOption."""
     if rate is not None and not _SLOWEST <= rate <= _FASTEST:
         raise InvalidOption("rate", f"expected {_SLOWEST} to {_FASTEST} a second, got {rate:g}")
     return rate

@@ -1,4 +1,4 @@
-"""What an operator is shown of the whole: a queue at a glance, and whether the system is healthy."""
+"""What an operator sees of the whole: a queue at a glance, and whether the system is healthy."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from relayq_core.model.record import JobRecord
 
-#: Three ticks of the schedule: by then somebody should look.
+#: Three ticks of the schedule: after that an operator should look.
 LATE_MS = 180_000
 
 
@@ -37,7 +37,7 @@ class Health:
     """How the system is: `problems` are sentences, none where all is well."""
 
     problems: tuple[str, ...]
-    #: how long ago the last sweep began, milliseconds; None: there was none, or nobody could ask
+    #: how long ago the last sweep began, milliseconds; None: there was none, or the table does not answer
     last_sweep_age_ms: int | None
     #: how long the oldest overdue job has been due, milliseconds
     oldest_due_age_ms: int
@@ -45,21 +45,21 @@ class Health:
 
     @property
     def healthy(self) -> bool:
-        """Nothing is wrong."""
+        """Whether nothing is wrong."""
         return not self.problems
 
     @property
     def sweep_is_late(self) -> bool:
-        """The schedule should have swept since."""
+        """Whether the last sweep is longer ago than three ticks."""
         return self.last_sweep_age_ms is None or self.last_sweep_age_ms > LATE_MS
 
 
-def unreachable(problems: Sequence[str]) -> Health:
-    """A table does not answer: nothing more is known."""
+def report_unreachable(problems: Sequence[str]) -> Health:
+    """Return the health of a system with a table that does not answer: nothing more is known."""
     return Health(problems=tuple(problems), last_sweep_age_ms=None, oldest_due_age_ms=0, queues=())
 
 
-def shared_by(sweepers: Sequence[str]) -> str | None:
+def explain_sharing(sweepers: Sequence[str]) -> str | None:
     """Return what is wrong where the last two ticks named different runners; None where nothing is."""
     if len(sweepers) < 2:
         return None
@@ -70,8 +70,8 @@ def shared_by(sweepers: Sequence[str]) -> str | None:
     )
 
 
-def judged(queues: Sequence[QueueView], last_sweep_at: int | None, now: int, sweepers: Sequence[str] = ()) -> Health:
-    """The health of a system whose tables answer. Times are epoch milliseconds; `sweepers` as the store has them."""
+def judge(queues: Sequence[QueueView], last_sweep_at: int | None, now: int, sweepers: Sequence[str] = ()) -> Health:
+    """Return the health of a system whose tables answer. `last_sweep_at` and `now` are epoch milliseconds."""
     swept = None if last_sweep_at is None else now - last_sweep_at
     problems = []
     if swept is None:
@@ -81,16 +81,16 @@ def judged(queues: Sequence[QueueView], last_sweep_at: int | None, now: int, swe
         )
     elif swept > LATE_MS:
         problems.append(
-            f"the sweeper has not run for {_minutes(swept)}, and should each minute: "
+            f"the sweeper has not run for {_format_minutes(swept)}, and should each minute: "
             "look at its schedule and its function's log"
         )
     problems += [
-        f"a job in queue {view.queue!r} has been overdue for {_minutes(view.oldest_due_age_ms)}: "
+        f"a job in queue {view.queue!r} has been overdue for {_format_minutes(view.oldest_due_age_ms)}: "
         "look at the sweeper's log, and whether runners are throttled"
         for view in queues
         if view.oldest_due_age_ms > LATE_MS
     ]
-    if (shared := shared_by(sweepers)) is not None:
+    if (shared := explain_sharing(sweepers)) is not None:
         problems.append(shared)
     return Health(
         problems=tuple(problems),
@@ -100,6 +100,6 @@ def judged(queues: Sequence[QueueView], last_sweep_at: int | None, now: int, swe
     )
 
 
-def _minutes(ms: int) -> str:
+def _format_minutes(ms: int) -> str:
     minutes = ms // 60_000
     return f"{minutes} minutes" if minutes < 120 else f"{minutes // 60} hours"

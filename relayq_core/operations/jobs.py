@@ -1,4 +1,4 @@
-"""Operations: what an operator asks of the jobs: where is it, cancel it, bring it back, forget it."""
+"""Operations: what an operator does with jobs: find, cancel, redrive and forget them, and look at queues and health."""
 
 from __future__ import annotations
 
@@ -25,15 +25,15 @@ from relayq_core.process.loggers import logger
 
 #: A row that changes under a cancel is read again; a row that changes this often does not do so by chance.
 _CANCEL_TRIES = 10
-#: For jobs of one status so many rows are looked at.
+#: To find jobs of one status, at most this many rows are looked at.
 LIVE_LOOKED_AT = 10_000
-#: So many of them in one go, which is what one read of the table answers with.
+#: This many at once, which is what one read of the table returns.
 _LOOKED_AT_ONCE = 100
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Failures:
-    """Which failed jobs are meant; what is not said does not matter."""
+    """A selection of failed jobs; a field that is None selects all."""
 
     queue: str | None = None
     #: the job's name
@@ -43,8 +43,8 @@ class Failures:
     #: failed then or later, epoch milliseconds
     since: int | None = None
 
-    def mean(self, failed: JobRecord) -> bool:
-        """Whether this one is meant, by what the list of failures knows of it."""
+    def selects(self, failed: JobRecord) -> bool:
+        """Return whether a job is selected, by what the list of failures shows of it."""
         return (
             (self.queue is None or failed.queue == self.queue)
             and (self.job is None or failed.name == self.job)
@@ -53,7 +53,7 @@ class Failures:
         )
 
     def are_all_newer_than(self, failed: JobRecord) -> bool:
-        """In a list that begins with the newest, nothing after this one is meant."""
+        """Return whether every selected job is newer: in a list with the newest first, none follows this one."""
         return self.since is not None and (failed.finished_at or 0) < self.since
 
 
@@ -78,12 +78,12 @@ class Operations:
         self._registrations = Registrations(store, clock) if registrations is None else registrations
 
     def get(self, job_id: str) -> JobRecord | None:
-        """The job from whichever table holds it, or None. A redrive may pass between the two: look twice."""
+        """Return the job from the table that holds it, or None. A redrive may move it between two reads: read again."""
         job_id = validate_job_id(job_id)
         return self._store.get(job_id) or self._store.get_failed(job_id) or self._store.get(job_id)
 
     def cancel(self, job_id: str) -> JobRecord | None:
-        """Cancel a waiting job; mark a running one, so that its failure ends it. The job as it then is, or None."""
+        """Cancel a waiting job; mark a running one, so that its failure ends it. Return the job after that, or None."""
         record = self.get(job_id)
         if record is not None and record.is_newer and not record.status.is_ended:
             logger.warning("a newer version wrote the job, and only that can cancel it", extra=log_fields(record))
@@ -95,7 +95,7 @@ class Operations:
     def cancel_record(self, record: JobRecord | None, *, mark_running: bool) -> Answer:
         """Cancel the job if it waits and, with `mark_running`, mark it if it runs.
 
-        Return whether this call did so, with the job as it then is. What has ended, and what only a newer version can
+        Return whether this call did so, with the job after that. What has ended, and what only a newer version can
         change, is left as it is; so is, in the end, a row that changes each time it is about to be written.
         """
         for _ in range(_CANCEL_TRIES):
@@ -159,7 +159,7 @@ class Operations:
         return True
 
     def _refuse_to_forget(self, queue: str) -> None:
-        if next(self._rows(queue, 0), None) is not None:
+        if next(self._iterate_rows(queue, 0), None) is not None:
             raise InvalidOption(
                 "queue", f"{queue!r} has jobs that wait or run; `relayq list --queue {queue}` shows them"
             )
@@ -171,36 +171,36 @@ class Operations:
             )
 
     def failed(self, queue: str | None = None, *, limit: int = 100) -> list[JobRecord]:
-        """Failed jobs, newest first: of one queue, or of all. `payload` and `error` are heads; get() has all."""
+        """Return failed jobs, newest first: of one queue, or of all. `payload` and `error` are heads; get() has all."""
         return list(islice(self.failures(Failures(queue=queue), page=limit), limit))
 
-    def failures(self, meant: Failures, *, page: int = 100) -> Iterator[JobRecord]:
-        """The failed jobs that are meant, newest first, read `page` at a time from each queue as they are asked for."""
-        return (job for job, is_meant in self.looked_through(meant, page=page) if is_meant)
+    def failures(self, selection: Failures, *, page: int = 100) -> Iterator[JobRecord]:
+        """Yield the selected failed jobs, newest first, read `page` at a time from each queue as they are needed."""
+        return (job for job, is_selected in self.looked_through(selection, page=page) if is_selected)
 
     def looked_through(
-        self, meant: Failures, *, until: int | None = None, page: int = 100
+        self, selection: Failures, *, until: int | None = None, page: int = 100
     ) -> Iterator[tuple[JobRecord, bool]]:
-        """All that is read to find those, each with whether it is meant: for whoever bounds how much is read.
+        """Yield all that is read to find them, each with whether it is selected, for a caller that limits the reads.
 
         `until`: only what failed then or earlier, epoch milliseconds.
         """
-        queues = self._store.list_queues() if meant.queue is None else [validate_queue(meant.queue)]
+        queues = self._store.list_queues() if selection.queue is None else [validate_queue(selection.queue)]
         newest_first = heapq.merge(
             *(self._store.list_failed(queue, page, until) for queue in queues),
             key=lambda job: job.finished_at or 0,
             reverse=True,
         )
         for job in newest_first:
-            if meant.are_all_newer_than(job):
+            if selection.are_all_newer_than(job):
                 return
-            yield job, meant.mean(job) and self._is_kept(job)
+            yield job, selection.selects(job) and self._is_kept(job)
 
     def _is_kept(self, failed: JobRecord) -> bool:
-        """TTL deletes days late, and the list does not say when a row's time is up.
+        """Return whether a failed job has not expired: TTL deletes days late, and the list does not show when.
 
-        What is younger than this side's retention is shown. What is older is asked for, since the side that buried it
-        may keep its failures for longer: none that is kept may ever be hidden.
+        What is younger than this process's retention is shown. What is older is read, since the process that buried
+        it may keep its failures for longer, and none that is kept may be hidden.
         """
         if (failed.finished_at or 0) + self._policy.failed_retention_ms > self._clock.now():
             return True
@@ -210,13 +210,13 @@ class Operations:
             return True
 
     def find_live(self, queue: str | None = None, status: Status | None = None, *, limit: int = 100) -> LiveJobs:
-        """Jobs that wait or run, by when they are due.
+        """Return jobs that wait or run, by when they are due.
 
         The index knows no status: with one, LIVE_LOOKED_AT rows are looked through at most, or `limit` if that is more.
         """
         queues = self._store.list_queues() if queue is None else [validate_queue(queue)]
         step = limit if status is None else max(limit, _LOOKED_AT_ONCE)
-        rows = heapq.merge(*(self._due(shard, step) for name in queues for shard in list_shards(name)))
+        rows = heapq.merge(*(self._iterate_shard(shard, step) for name in queues for shard in list_shards(name)))
         most, looked_at = max(limit, LIVE_LOOKED_AT), 0
         found: dict[str, JobRecord] = {}
         while len(found) < limit and (some := list(islice(rows, min(step, most - looked_at)))):
@@ -229,13 +229,13 @@ class Operations:
         return LiveJobs(jobs=tuple(jobs[:limit]), looked_at=looked_at, capped=capped)
 
     def queues(self, *, limit: int = 1000) -> list[QueueView]:
-        """Every queue, from the index alone."""
+        """Return every queue at a glance, from the index alone."""
         return [self.queue(queue, limit=limit) for queue in self._store.list_queues()]
 
     def queue(self, queue: str, *, limit: int = 1000) -> QueueView:
-        """One queue, from the index alone."""
+        """Return one queue at a glance, from the index alone."""
         now = self._clock.now()
-        rows = list(islice(self._rows(validate_queue(queue), limit), limit + 1))
+        rows = list(islice(self._iterate_rows(validate_queue(queue), limit), limit + 1))
         capped = len(rows) > limit
         overdue = [row.due_at for row in rows if row.due_at <= now]
         # shard after shard was counted, up to the limit; the oldest may be in one that was not reached
@@ -253,7 +253,7 @@ class Operations:
         )
 
     def health(self, *, limit: int = 100) -> Health:
-        """Whether both tables answer, the sweeper ticks and nothing is long overdue; queues counted up to `limit`."""
+        """Return whether both tables answer, the sweeper ticks and nothing is long overdue. Counts stop at `limit`."""
         problems: list[str] = []
         try:
             tick, sweepers = self._store.read_last_tick(), self._store.list_sweepers()
@@ -265,14 +265,14 @@ class Operations:
         except (StoreError, UnreadableRow) as error:
             problems.append(str(error))
         if problems:
-            return views.unreachable(problems)
-        return views.judged(queues, None if tick is None else tick[0], self._clock.now(), sweepers)
+            return views.report_unreachable(problems)
+        return views.judge(queues, None if tick is None else tick[0], self._clock.now(), sweepers)
 
-    def _due(self, shard: str, page: int) -> Iterator[Due]:
+    def _iterate_shard(self, shard: str, page: int) -> Iterator[Due]:
         """Yield all rows of a shard, oldest first, read `page` at a time as they are asked for."""
         return chain.from_iterable(read_pages(self._store, shard, limit=min(page, 1000)))
 
-    def _rows(self, queue: str, limit: int) -> Iterator[Due]:
-        """Rows of each shard in turn, one more than the limit at most: who counts up to it then knows."""
+    def _iterate_rows(self, queue: str, limit: int) -> Iterator[Due]:
+        """Yield rows of each shard in turn, at most one more than the limit, which shows that there are more."""
         for shard in list_shards(queue):
-            yield from islice(self._due(shard, limit + 1), limit + 1)
+            yield from islice(self._iterate_shard(shard, limit + 1), limit + 1)

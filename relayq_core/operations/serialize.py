@@ -1,4 +1,4 @@
-"""What programs are given: a job, a queue and the system's health as JSON, alike wherever they are asked for."""
+"""What programs receive: a job, a queue and the system's health as JSON, the same from every surface."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _BRIEF = (
 _REST = tuple(name for name in JobRecord.get_fields() if name not in INTERNAL and name not in _BRIEF)
 
 
-def job_shape(job: JobRecord, *, whole: bool = False) -> dict[str, Any]:
+def serialize_job(job: JobRecord, *, whole: bool = False) -> dict[str, Any]:
     """Return a job as JSON objects; payload, result, progress and all options only if `whole`."""
     shape: dict[str, Any] = {}
     for name in (*_BRIEF, *_REST) if whole else _BRIEF:
@@ -43,13 +43,13 @@ def _serialize_field(job: JobRecord, name: str) -> dict[str, Any]:
     """Return a field under its key: `..._ms` in seconds and `..._json` decoded, each without its suffix."""
     value = getattr(job, name)
     if name == "unique_pk":
-        return {"unique": unique_key(job)}
+        return {"unique": get_unique_key(job)}
     if name == "errors_json":
-        return {"errors": [{**error, **times(at=error.get("at"))} for error in job.errors]}
+        return {"errors": [{**error, **serialize_times(at=error.get("at"))} for error in job.errors]}
     if name.endswith("_at"):
-        return times(**{name: value})
+        return serialize_times(**{name: value})
     if name.endswith("_json"):
-        return {name.removesuffix("_json"): decoded(value)}
+        return {name.removesuffix("_json"): decode_json(value)}
     if name.endswith("_ms"):
         return {name.removesuffix("_ms"): None if value is None else value / 1000}
     return {name: value if value is None or type(value) in _PLAIN else str(value)}
@@ -72,72 +72,72 @@ def list_other_facts(job: JobRecord, shown: Container[str]) -> list[tuple[str, A
     ]
 
 
-def failed_shape(job: JobRecord) -> dict[str, Any]:
-    """A job of the list of failures, which knows neither payload nor options."""
+def serialize_failed(job: JobRecord) -> dict[str, Any]:
+    """Return a job of the list of failures, which has neither payload nor options."""
     return {
         "id": job.id,
         "name": job.name,
         "queue": job.queue,
         "attempt": job.attempt,
-        **times(failed_at=job.finished_at),
-        "error": headline(job),
+        **serialize_times(failed_at=job.finished_at),
+        "error": get_headline(job),
     }
 
 
-def queue_shape(view: QueueView) -> dict[str, Any]:
-    """A queue at a glance."""
+def serialize_queue(view: QueueView) -> dict[str, Any]:
+    """Return a queue at a glance."""
     return asdict(view)
 
 
-def health_shape(health: Health) -> dict[str, Any]:
-    """The system's health."""
+def serialize_health(health: Health) -> dict[str, Any]:
+    """Return the system's health."""
     return {
         "healthy": health.healthy,
         "problems": list(health.problems),
         "last_sweep_age_ms": health.last_sweep_age_ms,
         "sweep_is_late": health.sweep_is_late,
         "oldest_due_age_ms": health.oldest_due_age_ms,
-        "queues": [queue_shape(view) for view in health.queues],
+        "queues": [serialize_queue(view) for view in health.queues],
     }
 
 
-def times(**moments: int | None) -> dict[str, Any]:
-    """Times for programs: ISO 8601 in UTC, and epoch milliseconds."""
+def serialize_times(**moments: int | None) -> dict[str, Any]:
+    """Return times for programs: ISO 8601 in UTC, and epoch milliseconds."""
     found: dict[str, Any] = {}
     for name, at in moments.items():
-        found[name] = None if at is None else _iso_if_any(at)
+        found[name] = None if at is None else _format_if_valid(at)
         found[f"{name}_ms"] = at
     return found
 
 
-def _iso_if_any(at: Any) -> str | None:
-    """A row edited by hand may hold what is no time."""
+def _format_if_valid(at: Any) -> str | None:
+    """Return a time in ISO 8601, or None: a row edited by hand may hold another value."""
     try:
         return format_iso(at)
     except (TypeError, ValueError, OverflowError, OSError):
         return None
 
 
-def decoded(text: str | None) -> Any:
-    """JSON of a row, decoded; a row edited by hand may hold what is none, or is nested without end."""
+def decode_json(text: str | None) -> Any:
+    """Return a row's JSON decoded, or the text itself if it is not JSON, as in a row edited by hand."""
     try:
         return None if text is None else json.loads(text)
     except (ValueError, RecursionError):
         return text
 
 
-def share(fraction: Any) -> float:
-    """How much is done, from 0 to 1; what a row holds there that is no number counts as nothing."""
+def clamp_share(fraction: Any) -> float:
+    """Return how much is done, from 0 to 1; a value that is not a number counts as 0."""
     if isinstance(fraction, bool) or not isinstance(fraction, int | float):
         return 0.0
     return float(min(1, max(0, fraction)))
 
 
-def unique_key(job: JobRecord) -> str | None:
-    """The key it was dispatched with."""
+def get_unique_key(job: JobRecord) -> str | None:
+    """Return the key that the job was dispatched with."""
     return None if job.unique_pk is None else job.unique_pk.removeprefix(f"{UNIQUE_PREFIX}{job.name}#")
 
 
-def headline(job: JobRecord) -> str:
-    """The first line of its error."""
+def get_headline(job: JobRecord) -> str:
+    """Return the first line of the job's error."""
     return (job.error or "").partition("\n")[0]

@@ -277,7 +277,7 @@ def test_a_running_row_without_the_end_of_its_lease_is_unreadable(tables: Tables
     for missing in ("lease_until", "lease_id"):
         value = tables.item("job-1")[missing]
         tables.remove("job-1", missing)
-        with pytest.raises(UnreadableRow, match="bears no lease"):
+        with pytest.raises(UnreadableRow, match="has no lease"):
             store.get("job-1")
         store.register_queue("emails")
         clock.advance(minutes=1)

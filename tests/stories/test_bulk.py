@@ -10,7 +10,7 @@ import pytest
 from relayq_core import InvalidOption, StoreError, job
 from relayq_core.errors import Bury
 from relayq_core.model.record import JobRecord, Status
-from relayq_core.operations.bulk import Outcome, Tally
+from relayq_core.operations.bulk import BulkOutcome, Tally
 from relayq_core.operations.jobs import Failures
 from relayq_core.testing import Bench
 from tests.support.factories import NOW
@@ -260,7 +260,7 @@ def test_one_may_stop_in_between(bench: Bench, fail: Callable[..., None]) -> Non
         fail(f"job-{n}")
     stopped: list[bool] = []
     outcomes = bench.relayq.bulk.redrive([f"job-{n}" for n in range(4)], rate=0.01, stop=lambda: bool(stopped))
-    assert next(outcomes) == Outcome("job-0", "redriven")
+    assert next(outcomes) == BulkOutcome("job-0", "redriven")
     stopped.append(True)
     assert list(outcomes) == []
     assert bench.clock.now() == NOW

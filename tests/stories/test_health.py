@@ -6,7 +6,7 @@ import pytest
 
 from relayq_core import RelayQ, Settings
 from relayq_core.operations.health import QueueView
-from relayq_core.operations.serialize import health_shape
+from relayq_core.operations.serialize import serialize_health
 from relayq_core.testing import Bench
 from tests.support.factories import NOW
 from tests.support.faulty_bench import FaultyBench
@@ -18,7 +18,7 @@ def test_a_system_that_ticks_with_nothing_overdue_is_healthy(bench: Bench) -> No
     bench.sweep()
     bench.clock.advance(seconds=100)
     health = bench.relayq.health()
-    assert health_shape(health) == {
+    assert serialize_health(health) == {
         "healthy": True,
         "problems": [],
         "last_sweep_age_ms": bench.clock.now() - NOW,

@@ -10,7 +10,7 @@ import pytest
 
 from relayq_core import JobContext, dispatch, job
 from relayq_core.jobs.context import log_fields
-from relayq_core.operations.serialize import job_shape
+from relayq_core.operations.serialize import serialize_job
 from relayq_core.testing import Bench
 
 REQUEST = "1-67891233-aaaaaaaaaaaaaaaaaaaaaaaa"
@@ -52,7 +52,7 @@ def test_a_run_knows_the_trace_of_its_dispatch(bench: Bench, inside: Inside, cap
     record = bench.store.jobs[job_id]
     assert seen == [REQUEST]
     assert record.trace_id == REQUEST
-    assert job_shape(record, whole=True)["trace_id"] == REQUEST
+    assert serialize_job(record, whole=True)["trace_id"] == REQUEST
     assert [(line.getMessage(), getattr(line, "dispatch_trace_id", None)) for line in logged] == [
         ("working", REQUEST),
         ("job completed", REQUEST),

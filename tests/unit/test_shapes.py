@@ -8,13 +8,13 @@ import pytest
 
 from relayq_core.model.backoff import Fixed
 from relayq_core.model.record import INTERNAL, JobRecord, build_unique_pk
-from relayq_core.operations.serialize import job_shape, list_other_facts, times
+from relayq_core.operations.serialize import list_other_facts, serialize_job, serialize_times
 from tests.support.factories import NOW, a_job
 
 
 def test_a_job_is_shown_with_its_times_in_both_forms() -> None:
     """For people's tools and for arithmetic."""
-    shape = job_shape(a_job(errors_json=json.dumps([{"attempt": 1, "at": NOW, "error": "no"}])))
+    shape = serialize_job(a_job(errors_json=json.dumps([{"attempt": 1, "at": NOW, "error": "no"}])))
     assert shape["created_at_ms"] == NOW
     assert shape["created_at"].endswith("Z")
     assert (shape["started_at"], shape["started_at_ms"]) == (None, None)
@@ -29,15 +29,15 @@ def test_payload_and_options_are_shown_only_of_a_whole_job() -> None:
         timeout_ms=1_500,
         unique_pk=build_unique_pk("send_email", "welcome"),
     )
-    whole = job_shape(job, whole=True)
+    whole = serialize_job(job, whole=True)
     assert (whole["payload"], whole["backoff"], whole["timeout"]) == ({"to": "ada"}, "fixed:5", 1.5)
     assert whole["unique"] == "welcome"
-    assert "ada" not in json.dumps(job_shape(job))
+    assert "ada" not in json.dumps(serialize_job(job))
 
 
 def test_every_field_that_is_not_internal_is_shown_of_a_whole_job() -> None:
     """A field that is added to the record reaches programs without another line of code."""
-    shape = job_shape(a_job(), whole=True)
+    shape = serialize_job(a_job(), whole=True)
     keys = {"unique" if name == "unique_pk" else name for name in JobRecord.get_fields() if name not in INTERNAL}
     assert shape.keys() - {f"{name}_ms" for name in shape} == {
         name.removesuffix("_json").removesuffix("_ms") for name in keys
@@ -58,9 +58,9 @@ def test_a_field_without_a_place_on_a_page_is_one_of_its_facts() -> None:
 @pytest.mark.parametrize("at", ["yesterday", 10**30, -(10**30), [], {}])
 def test_a_time_that_was_edited_by_hand_is_shown_as_it_stands(at: object) -> None:
     """An operator who looks for what is wrong with a row must not meet an error."""
-    assert times(at=at) == {"at": None, "at_ms": at}  # type: ignore[arg-type]
+    assert serialize_times(at=at) == {"at": None, "at_ms": at}  # type: ignore[arg-type]
 
 
 def test_json_that_was_edited_by_hand_is_shown_as_it_stands() -> None:
     """The same for what was JSON."""
-    assert job_shape(a_job(payload_json="{oops"), whole=True)["payload"] == "{oops"
+    assert serialize_job(a_job(payload_json="{oops"), whole=True)["payload"] == "{oops"

@@ -2,7 +2,7 @@
 
 import pytest
 
-from relayq_core.adapters.dynamodb.items import job_item, read_job
+from relayq_core.adapters.dynamodb.items import encode_job, read_job
 from relayq_core.events.tracing import is_trace, read_trace
 from tests.support.factories import a_job
 
@@ -39,11 +39,11 @@ def test_outside_lambda_there_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
     """Then nothing is stored."""
     monkeypatch.delenv("_X_AMZN_TRACE_ID", raising=False)
     assert read_trace() is None
-    assert "trace_id" not in job_item(a_job())
+    assert "trace_id" not in encode_job(a_job())
 
 
 @pytest.mark.parametrize("written", ["", "none of ours", f"{TRACE}\n", "x" * 300_000])
 def test_a_trace_that_makes_no_sense_is_none_and_the_job_runs(written: str) -> None:
     """The row may have been edited by hand; nothing rests on it."""
-    item = job_item(a_job(trace_id=TRACE)) | {"trace_id": {"S": written}}
+    item = encode_job(a_job(trace_id=TRACE)) | {"trace_id": {"S": written}}
     assert read_job(item) == a_job()

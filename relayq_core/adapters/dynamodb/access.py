@@ -10,7 +10,7 @@ from typing import Any
 
 from relayq_core.adapters.dynamodb.calls import ConditionFailed, call
 from relayq_core.adapters.dynamodb.expressions import FREE, encode_number, require_free_key
-from relayq_core.adapters.dynamodb.items import Item, job_item, job_key, read_job, unique_item
+from relayq_core.adapters.dynamodb.items import Item, encode_job, encode_job_id, encode_key, read_job
 from relayq_core.errors import SettingsError, StoreError, UnreadableRow
 from relayq_core.model.record import JobRecord, Status
 from relayq_core.process.loggers import logger
@@ -57,7 +57,7 @@ class TableAccess:
             return self._call(
                 "UpdateItem",
                 TableName=self._jobs,
-                Key=job_key(job_id),
+                Key=encode_job_id(job_id),
                 ReturnValuesOnConditionCheckFailure="ALL_OLD",
                 **request,
             )
@@ -79,7 +79,7 @@ class TableAccess:
     def _put_new(self, record: JobRecord) -> dict[str, Any]:
         return {
             "TableName": self._jobs,
-            "Item": job_item(record),
+            "Item": encode_job(record),
             "ConditionExpression": FREE,
             "ExpressionAttributeValues": {":now": encode_number(self._now() // 1000)},
             "ReturnValuesOnConditionCheckFailure": "ALL_OLD",
@@ -97,7 +97,7 @@ class TableAccess:
         return {
             "Put": {
                 "TableName": self._jobs,
-                "Item": unique_item(record, now),
+                "Item": encode_key(record, now),
                 **require_free_key(record, now, abandoned),
                 "ReturnValuesOnConditionCheckFailure": "ALL_OLD",
             }
@@ -141,7 +141,7 @@ class TableAccess:
         """
         if "expires_at" in key or "taken_at" not in key or "job_id" not in key:
             return False
-        row = self._get(self._jobs, job_key(key["job_id"]["S"]))
+        row = self._get(self._jobs, encode_job_id(key["job_id"]["S"]))
         return row is None or row.get("status", {}).get("S") in _ENDED
 
 

@@ -44,7 +44,7 @@ _AGAIN = frozenset(
 _AGAIN_REASONS = frozenset({"TransactionConflict", "ThrottlingError", "ProvisionedThroughputExceeded"})
 #: The role lacks the right.
 _DENIED = frozenset({"AccessDeniedException", "AccessDenied"})
-#: Whose call it is was not believed.
+#: AWS does not accept the caller's credentials.
 _UNKNOWN_CALLER = frozenset(
     {
         "UnrecognizedClientException",
@@ -54,16 +54,16 @@ _UNKNOWN_CALLER = frozenset(
         "IncompleteSignatureException",
     }
 )
-#: To ask again is in vain.
+#: Trying again will not help.
 _LACKING = _DENIED | {"UnknownOperationException", "NotImplementedException", "InvalidAction"}
 #: This machine, where no AWS is.
 _HERE = ("http://localhost", "http://127.", "http://[::1]")
 #: Not restored with a snapshot, as a generator's state would be: clones must not try again in step.
 _dice = random.SystemRandom()
 _TRIES = 8
-#: Of these so many may be lost on the way: where nothing answers, more will not help.
+#: Of these, this many may get no answer: where nothing answers, more will not help.
 _TRIES_UNANSWERED = 4
-#: A request that was sent answers within this in all but the worst of times, in seconds.
+#: A request is nearly always answered within this, in seconds.
 _REQUEST_SECONDS = 0.5
 _FIRST_WAIT = 0.025
 _LONGEST_WAIT = 2.0
@@ -119,29 +119,29 @@ def call(
             if code == "TransactionCanceledException":
                 _judge(operation, request, error)
             elif code not in _AGAIN and not _is_servers_fault(error):
-                raise _explained(operation, request, error) from error
+                raise _explain(operation, request, error) from error
             failure = StoreUnavailable(operation, code)
         except (HTTPClientError, BotoConnectionError) as error:
             # it may have taken effect all the same, as may any later one: conditions and tokens make that harmless
             unanswered += 1
-            failure = _unanswered(operation, error)
+            failure = _explain_unanswered(operation, error)
         except BotoCoreError as error:
-            raise _misconfigured(operation, error) from error
+            raise _explain_misconfiguration(operation, error) from error
     assert failure is not None
     raise failure
 
 
-def _unanswered(operation: str, error: Exception) -> StoreUnavailable:
+def _explain_unanswered(operation: str, error: Exception) -> StoreUnavailable:
     if isinstance(error, EndpointConnectionError):
-        unavailable = StoreUnavailable(operation, *nobody_there(error))
+        unavailable = StoreUnavailable(operation, *explain_no_answer(error))
     else:
         unavailable = StoreUnavailable(operation, type(error).__name__)
     unavailable.__cause__ = error
     return unavailable
 
 
-def nobody_there(error: EndpointConnectionError) -> tuple[str, str]:
-    """Who did not answer, and what to do: on this machine it is a server that has ended, else the network."""
+def explain_no_answer(error: EndpointConnectionError) -> tuple[str, str]:
+    """Return what did not answer, and what to do: on this machine a server has ended, else it is the network."""
     url = str(error.kwargs.get("endpoint_url", ""))
     if url.startswith(_HERE):
         return (
@@ -151,30 +151,30 @@ def nobody_there(error: EndpointConnectionError) -> tuple[str, str]:
     return f"EndpointConnectionError at {url}", "check the network and the region"
 
 
-def profile_hint() -> str:
-    """What to do about a profile that is not there."""
+def explain_profile() -> str:
+    """Return what to do about a profile that does not exist."""
     if os.environ.get("AWS_CONFIG_FILE") == os.devnull:
         return (
             f"no profile can be found while AWS_CONFIG_FILE is {os.devnull}, as `relayq dev` sets it: "
             "unset AWS_PROFILE to reach that, or open another terminal to reach AWS"
         )
-    return "`aws configure list-profiles` tells which there are"
+    return "`aws configure list-profiles` lists those that exist"
 
 
 def is_lacking(error: Exception) -> bool:
-    """There is no right to the operation, or no such operation: to ask again is in vain."""
+    """Return whether the caller has no right to the operation, or there is no such operation."""
     if isinstance(error, ClientError):
         return error.response["Error"]["Code"] in _LACKING
     return not isinstance(error, BotoCoreError)  # an engine inside this process, which fails in a way of its own
 
 
 def is_denied(error: StoreError) -> bool:
-    """The caller has no right to the call, or to a member of its transaction."""
+    """Return whether the caller has no right to the call, or to a member of its transaction."""
     return error.code in _DENIED
 
 
 def _is_servers_fault(error: ClientError) -> bool:
-    """A failure of the server or of something before it, whatever its name: no refusal, but a maybe."""
+    """Return whether the server failed, or something before it: the call may have taken effect."""
     return error.response["ResponseMetadata"].get("HTTPStatusCode", 0) >= 500
 
 
@@ -192,7 +192,7 @@ def _judge(operation: str, request: Mapping[str, Any], error: ClientError) -> No
             ]
         ) from None
     if any(code in _DENIED for code in codes):
-        raise _denied(operation, request, "one of the tables", "AccessDeniedException") from error
+        raise _explain_denial(operation, request, "one of the tables", "AccessDeniedException") from error
     raise StoreError(
         f"{operation} was refused: {', '.join(str(code) for code in codes)}",
         "this is a defect of RelayQ or a table of another shape; compare it with the template",
@@ -200,7 +200,7 @@ def _judge(operation: str, request: Mapping[str, Any], error: ClientError) -> No
     ) from error
 
 
-def _explained(operation: str, request: Mapping[str, Any], error: ClientError) -> StoreError:
+def _explain(operation: str, request: Mapping[str, Any], error: ClientError) -> StoreError:
     code = error.response["Error"]["Code"]
     table = request.get("TableName", "one of the tables")
     if code == "ResourceNotFoundException":
@@ -211,7 +211,7 @@ def _explained(operation: str, request: Mapping[str, Any], error: ClientError) -
             code=code,
         )
     if code in _DENIED:
-        return _denied(operation, request, table, code)
+        return _explain_denial(operation, request, table, code)
     if code in _UNKNOWN_CALLER:
         return StoreError(
             f"{operation} on {table!r} was denied ({code})",
@@ -225,17 +225,18 @@ def _explained(operation: str, request: Mapping[str, Any], error: ClientError) -
     )
 
 
-def _denied(operation: str, request: Mapping[str, Any], table: str, code: str) -> StoreError:
+def _explain_denial(operation: str, request: Mapping[str, Any], table: str, code: str) -> StoreError:
     return StoreError(
         f"{operation} on {table!r} was denied ({code})",
-        f"the caller's role lacks {_action(operation, request)}: attach the stack's DispatchPolicyArn to a dispatcher, "
-        "RunnerPolicyArn to a runner, WorkerPolicyArn besides to a worker, or use credentials of such a role",
+        f"the caller's role lacks {_name_action(operation, request)}: attach the stack's DispatchPolicyArn to a "
+        "dispatcher, RunnerPolicyArn to a runner, WorkerPolicyArn besides to a worker, or use credentials of such a "
+        "role",
         code=code,
     )
 
 
-def _action(operation: str, request: Mapping[str, Any]) -> str:
-    """What IAM has to allow: an index has a grant of its own, and so has each member of a transaction."""
+def _name_action(operation: str, request: Mapping[str, Any]) -> str:
+    """Return what IAM has to allow: an index has a grant of its own, and so has each member of a transaction."""
     if operation == "TransactWriteItems":
         members = {_MEMBERS[kind] for member in request["TransactItems"] for kind in member}
         return " or ".join(sorted(f"dynamodb:{name}" for name in members))
@@ -246,14 +247,14 @@ def _action(operation: str, request: Mapping[str, Any]) -> str:
 _MEMBERS = {"Put": "PutItem", "Update": "UpdateItem", "Delete": "DeleteItem", "ConditionCheck": "ConditionCheckItem"}
 
 
-def _misconfigured(operation: str, error: BotoCoreError) -> StoreError:
+def _explain_misconfiguration(operation: str, error: BotoCoreError) -> StoreError:
     match error:
         case NoCredentialsError() | PartialCredentialsError():
             fix = "configure AWS credentials (`aws configure`, a role, or AWS_ACCESS_KEY_ID and its secret)"
         case NoRegionError():
             fix = "set AWS_DEFAULT_REGION to the region of the stack"
         case ParamValidationError():
-            fix = "this is a defect of RelayQ, or a table name that cannot be one"
+            fix = "this is a defect of RelayQ, or a table name that is not valid"
         case _:
             fix = "check the AWS configuration of this process"
     return StoreError(f"{operation} could not be sent: {str(error)[:300]}", fix, code=type(error).__name__)

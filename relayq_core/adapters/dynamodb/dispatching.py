@@ -8,7 +8,7 @@ from typing import Any
 from relayq_core.adapters.dynamodb.access import TableAccess, read_holder, read_refusal
 from relayq_core.adapters.dynamodb.calls import ConditionFailed, TransactionRefused, is_lacking
 from relayq_core.adapters.dynamodb.expressions import encode_number
-from relayq_core.adapters.dynamodb.items import Item, job_item
+from relayq_core.adapters.dynamodb.items import Item, encode_job
 from relayq_core.errors import JobTimeout, StoreError, StoreUnavailable, refuse_queue
 from relayq_core.model.options import is_queue
 from relayq_core.model.queues import FORGOTTEN_MS, MOST_QUEUES
@@ -132,7 +132,7 @@ class DynamoDispatches(TableAccess):
         if self._has_batches:
             try:
                 answer = self._client().batch_execute_statement(
-                    Statements=[self._insert(job_item(record)) for record in records]
+                    Statements=[self._insert(encode_job(record)) for record in records]
                 )
                 return ["Error" not in response for response in answer["Responses"]]
             except JobTimeout:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from relayq_core.adapters.dynamodb.items import ATTRIBUTES, Item, attribute
+from relayq_core.adapters.dynamodb.items import ATTRIBUTES, Item, encode_field
 from relayq_core.model.lifecycle import YIELDS_TO_CANCEL, Transition, find_changes
 from relayq_core.model.record import CAN, JobRecord, compute_shard
 
@@ -92,7 +92,7 @@ def change(before: JobRecord, after: JobRecord, condition: Mapping[str, Any]) ->
     sets: list[str] = []
     removes: list[str] = []
     for field, value in find_changes(before, after).items():
-        name, new = ATTRIBUTES[field][0], attribute(field, value)
+        name, new = ATTRIBUTES[field][0], encode_field(field, value)
         alias = f"#{name}"
         names[alias] = name
         if new is None:

@@ -52,8 +52,8 @@ _REQUIRED = frozenset(
 )
 
 
-def attribute(field: str, value: Any) -> dict[str, str] | None:
-    """The value of a field as DynamoDB has it, or None where it has no attribute."""
+def encode_field(field: str, value: Any) -> dict[str, str] | None:
+    """Return the value of a field as DynamoDB has it, or None where it has no attribute."""
     if value is None or (not value and field not in _ALWAYS and not isinstance(value, str)):
         return None
     if isinstance(value, bool):
@@ -61,30 +61,32 @@ def attribute(field: str, value: Any) -> dict[str, str] | None:
     return {ATTRIBUTES[field][1]: str(value)}
 
 
-def job_key(job_id: str) -> dict[str, dict[str, str]]:
-    """The key of a job's row."""
+def encode_job_id(job_id: str) -> dict[str, dict[str, str]]:
+    """Return the key of a job's row."""
     return {"pk": {"S": JOB_PREFIX + job_id}}
 
 
-def job_item(record: JobRecord) -> dict[str, dict[str, str]]:
-    """A row of the jobs table."""
-    item = {**job_key(record.id), **_attributes(record)}
+def encode_job(record: JobRecord) -> dict[str, dict[str, str]]:
+    """Return a record as a row of the jobs table."""
+    item = {**encode_job_id(record.id), **_encode(record)}
     if record.due_at is not None:
         item["due_shard"] = {"S": compute_shard(record.queue, record.id)}
     return item
 
 
-def failed_item(record: JobRecord) -> dict[str, dict[str, str]]:
-    """A row of the failed table; `finished_at` is `failed_at` there."""
-    item = {"id": {"S": record.id}, **_attributes(record)}
+def encode_failed(record: JobRecord) -> dict[str, dict[str, str]]:
+    """Return a record as a row of the failed table, where `finished_at` is `failed_at`."""
+    item = {"id": {"S": record.id}, **_encode(record)}
     item["failed_at"] = item.pop("finished_at")
     item["error_head"] = {"S": take_head(record.error or "", ERROR_HEAD_BYTES)}
     return item
 
 
-def unique_item(record: JobRecord, now: int) -> dict[str, dict[str, str]]:
-    """The item that holds a job's unique key; it has an end only where a window was asked for. `taken_at` tells this
-    taking of it from another by the same job."""
+def encode_key(record: JobRecord, now: int) -> dict[str, dict[str, str]]:
+    """Return the item that holds a job's unique key.
+
+    It expires only if the key has a window. `taken_at` distinguishes it from an earlier one of the same job.
+    """
     assert record.unique_pk is not None
     item = {"pk": {"S": record.unique_pk}, "job_id": {"S": record.id}, "taken_at": {"N": str(now)}}
     if record.unique_for_ms is not None:
@@ -93,7 +95,7 @@ def unique_item(record: JobRecord, now: int) -> dict[str, dict[str, str]]:
 
 
 def read_job(item: Item) -> JobRecord:
-    """The job of a row of the jobs table. Raises UnreadableRow."""
+    """Return the job of a row of the jobs table. Raises UnreadableRow."""
     return _read(item, str(item.get("pk", {}).get("S", "")).removeprefix(JOB_PREFIX), item)
 
 
@@ -105,12 +107,12 @@ def read_beside(item: Item) -> dict[str, Any]:
     extra = {name: typed for name, typed in item.items() if name not in _READERS and name not in _DERIVED}
     found: dict[str, Any] = {"extra": extra} if extra else {}
     with suppress(KeyError, TypeError, ValueError, RecursionError):
-        found["progress_json"] = _checked_progress(item["progress"]["S"])
+        found["progress_json"] = _validate_progress(item["progress"]["S"])
     return found
 
 
 def read_failed(item: Item) -> JobRecord:
-    """The job of a row of the failed table. Raises UnreadableRow."""
+    """Return the job of a row of the failed table. Raises UnreadableRow."""
     renamed = {**item, "finished_at": item.get("failed_at", {"N": "0"})}
     record = _read(item, str(item.get("id", {}).get("S", "")), renamed)
     if record.status is not Status.FAILED:
@@ -119,7 +121,7 @@ def read_failed(item: Item) -> JobRecord:
 
 
 def read_failed_head(item: Item) -> JobRecord:
-    """What the failed table's index shows of a job: no payload, the head of its error, one time for all."""
+    """Return what the failed table's index shows of a job: no payload, the head of its error, one time for all."""
     at = item.get("failed_at", {"N": "0"})
     filled = {
         "status": {"S": Status.FAILED.value},
@@ -131,7 +133,7 @@ def read_failed_head(item: Item) -> JobRecord:
 
 
 def read_tick(item: Item) -> tuple[int, dict[str, int]] | None:
-    """When the sweeper last ran, and what it did; None where that makes no sense: the next tick writes it anew."""
+    """Return when the sweeper last ran, and what it did; None if it is unreadable: the next tick writes it again."""
     try:
         counts = json.loads(item["counts"]["S"])
         return int(item["ticked_at"]["N"]), {str(action): int(count) for action, count in counts.items()}
@@ -139,15 +141,15 @@ def read_tick(item: Item) -> tuple[int, dict[str, int]] | None:
         return None
 
 
-def moment(number: str) -> int:
-    """The millisecond of an index key: written by hand, it may have a fraction."""
+def parse_moment(number: str) -> int:
+    """Return the millisecond of an index key. One that was written by hand may have a fraction."""
     return math.floor(float(number))
 
 
-def _attributes(record: JobRecord) -> dict[str, dict[str, str]]:
+def _encode(record: JobRecord) -> dict[str, dict[str, str]]:
     found = dict(record.extra or {})
     for field, value in vars(record).items():
-        if value is not None and field not in _APART and (typed := attribute(field, value)) is not None:
+        if value is not None and field not in _APART and (typed := encode_field(field, value)) is not None:
             found[ATTRIBUTES[field][0]] = typed
     return found
 
@@ -170,36 +172,36 @@ def _read(original: Item, job_id: str, item: Item) -> JobRecord:
             raise ValueError(f"it lacks {', '.join(sorted(_REQUIRED - found.keys()))}")
         record = JobRecord(**found)
         if record.status is Status.PROCESSING and (record.lease_id is None or record.lease_until is None):
-            raise ValueError("it is said to be processing, but bears no lease")
+            raise ValueError("its status is processing, but it has no lease")
         return record
     except (KeyError, TypeError, ValueError, RecursionError, RelayQError) as error:
         problem = f"attribute of another type ({error})" if isinstance(error, KeyError) else str(error)
-        raise UnreadableRow(job_id, cut(problem, 300), due_at=moment(due) if due else None) from None
+        raise UnreadableRow(job_id, cut(problem, 300), due_at=parse_moment(due) if due else None) from None
 
 
-def _up_to(most: int) -> Callable[[str], int]:
+def _limit_to(most: int) -> Callable[[str], int]:
     def read(raw: str) -> int:
         number = int(raw)
         if not 0 <= number <= most:
-            raise ValueError(f"the number {raw[:40]} cannot be one of its own")
+            raise ValueError(f"the number {raw[:40]} is out of range")
         return number
 
     return read
 
 
-_count = _up_to(_LARGEST)
-_duration = _up_to(_LONGEST_MS)
+_count = _limit_to(_LARGEST)
+_duration = _limit_to(_LONGEST_MS)
 
 
-def _flag(raw: str) -> bool:
+def _parse_flag(raw: str) -> bool:
     return _count(raw) != 0
 
 
-def _status(raw: str) -> Status:
+def _parse_status(raw: str) -> Status:
     known = _STATUSES.get(raw)
     if known is None:
         if not _STATUS.fullmatch(raw):
-            raise ValueError(f"its status {raw[:40]!r} cannot be one")
+            raise ValueError(f"its status {raw[:40]!r} is not valid")
         return Status.make_unknown(raw)
     return known
 
@@ -208,31 +210,31 @@ def _status(raw: str) -> Status:
 _STATUSES = {status.value: status for status in Status}
 
 
-def _checked_errors(raw: str) -> str:
+def _validate_errors(raw: str) -> str:
     errors = json.loads(raw)
     if not isinstance(errors, list) or not all(isinstance(each, dict) and each.keys() >= _ERROR for each in errors):
         raise ValueError("its errors are not a list of {attempt, at, error}")
     return raw
 
 
-def _checked_progress(raw: str) -> str:
+def _validate_progress(raw: str) -> str:
     progress = json.loads(raw)
     if not isinstance(progress, dict) or not progress.keys() >= _PROGRESS:
         raise ValueError("its progress is not {fraction, note}")
     return raw
 
 
-def _checked_unique_pk(raw: str) -> str:
+def _validate_unique_pk(raw: str) -> str:
     if not raw.startswith(UNIQUE_PREFIX) or len(raw.encode()) > _LONGEST_PK:
-        raise ValueError("its unique key cannot be one")
+        raise ValueError("its unique key is not valid")
     return raw
 
 
-def _reader(field: str, kind: str) -> Callable[[str], Any]:
-    """What turns an attribute into its field. Anybody who may write the table may have written it: it is checked."""
+def _choose_reader(field: str, kind: str) -> Callable[[str], Any]:
+    """Return what turns an attribute into its field. It is checked: anything that can write the table may have."""
     if kind == "N":
         if JobRecord.get_fields()[field].kind == "bool":
-            return _CHECKS.get(field, _flag)
+            return _CHECKS.get(field, _parse_flag)
         return _CHECKS.get(field) or (_duration if field.endswith("_ms") else _count)
     return _CHECKS.get(field, str)
 
@@ -240,14 +242,14 @@ def _reader(field: str, kind: str) -> Callable[[str], Any]:
 _CHECKS: dict[str, Callable[[str], Any]] = {
     "name": validate_name,
     "queue": validate_queue,
-    "unique_pk": _checked_unique_pk,
-    "status": _status,
+    "unique_pk": _validate_unique_pk,
+    "status": _parse_status,
     "backoff": parse,
     "exhausted": lambda raw: _count(raw) == 0,
     # nothing rests on it: one that makes no sense does not make the row unreadable
     "trace_id": lambda raw: raw if is_trace(raw) else None,
-    "errors_json": _checked_errors,
-    "progress_json": _checked_progress,
+    "errors_json": _validate_errors,
+    "progress_json": _validate_progress,
 }
 #: attribute -> (field, DynamoDB type, what turns the one into the other)
-_READERS = {name: (field, kind, _reader(field, kind)) for field, (name, kind) in ATTRIBUTES.items()}
+_READERS = {name: (field, kind, _choose_reader(field, kind)) for field, (name, kind) in ATTRIBUTES.items()}

@@ -8,7 +8,7 @@ from typing import Any
 from relayq_core.adapters.dynamodb.access import TableAccess, read_holder, read_refusal
 from relayq_core.adapters.dynamodb.calls import ConditionFailed, TransactionRefused
 from relayq_core.adapters.dynamodb.expressions import encode_number, require_same_failure
-from relayq_core.adapters.dynamodb.items import Item, job_key, read_failed, read_failed_head, read_job
+from relayq_core.adapters.dynamodb.items import Item, encode_job_id, read_failed, read_failed_head, read_job
 from relayq_core.adapters.dynamodb.tables import BY_QUEUE_INDEX
 from relayq_core.errors import UnreadableRow
 from relayq_core.model.lifecycle import Settlement
@@ -24,11 +24,11 @@ class DynamoReads(TableAccess):
     """ReadStore: consistent reads by id, and the failed table's index by queue."""
 
     def get(self, job_id: str) -> JobRecord | None:
-        item = self._get(self._jobs, job_key(job_id))
+        item = self._get(self._jobs, encode_job_id(job_id))
         return None if item is None else self._drop_expired(read_job(item))
 
     def get_many(self, job_ids: Iterable[str]) -> list[JobRecord]:
-        keys = [job_key(job_id) for job_id in dict.fromkeys(job_ids)]
+        keys = [encode_job_id(job_id) for job_id in dict.fromkeys(job_ids)]
         records: list[JobRecord] = []
         while keys:
             batch, keys = keys[:_BATCH], keys[_BATCH:]

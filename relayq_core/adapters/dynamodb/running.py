@@ -21,7 +21,7 @@ from relayq_core.adapters.dynamodb.expressions import (
     fence,
     require_waiting,
 )
-from relayq_core.adapters.dynamodb.items import failed_item, job_key, read_beside, read_failed, read_job
+from relayq_core.adapters.dynamodb.items import encode_failed, encode_job_id, read_beside, read_failed, read_job
 from relayq_core.errors import StoreError, UnreadableRow
 from relayq_core.model.leases import Lease
 from relayq_core.model.lifecycle import Settlement, Transition, find_changes
@@ -165,7 +165,7 @@ class DynamoSettlements(TableAccess):
     def _address(self, before: JobRecord, expressions: Mapping[str, Any]) -> dict[str, Any]:
         return {
             "TableName": self._jobs,
-            "Key": job_key(before.id),
+            "Key": encode_job_id(before.id),
             **expressions,
             "ReturnValuesOnConditionCheckFailure": "ALL_OLD",
         }
@@ -175,7 +175,7 @@ class DynamoSettlements(TableAccess):
 
         Progress is written after the claim, and so may be attributes of a newer version.
         """
-        item = self._get(self._jobs, job_key(before.id))
+        item = self._get(self._jobs, encode_job_id(before.id))
         if item is None:
             return after
         try:
@@ -186,7 +186,7 @@ class DynamoSettlements(TableAccess):
     def _bury(self, before: JobRecord, after: JobRecord, *, with_key: bool) -> Settled:
         actions = [
             {"Delete": self._address(before, fence(before, Transition.BURY))},
-            {"Put": {"TableName": self._failed, "Item": failed_item(after)}},
+            {"Put": {"TableName": self._failed, "Item": encode_failed(after)}},
         ]
         try:
             self._transact([*actions, self._release_key(before)] if with_key else actions)

@@ -7,7 +7,7 @@ import json
 from relayq_core.adapters.dynamodb.access import TableAccess, read_refusal
 from relayq_core.adapters.dynamodb.calls import ConditionFailed
 from relayq_core.adapters.dynamodb.expressions import STATUS_NAME, WAITING, WAITING_VALUES, encode_number
-from relayq_core.adapters.dynamodb.items import JOB_PREFIX, moment, read_job, read_tick
+from relayq_core.adapters.dynamodb.items import JOB_PREFIX, parse_moment, read_job, read_tick
 from relayq_core.adapters.dynamodb.tables import DUE_INDEX
 from relayq_core.ports import Answer, Due, Page
 
@@ -30,7 +30,7 @@ class DynamoSweeps(TableAccess):
         )
         queue = shard.rpartition("#")[0]
         rows = tuple(
-            Due(moment(item["due_at"]["N"]), item["pk"]["S"].removeprefix(JOB_PREFIX), queue)
+            Due(parse_moment(item["due_at"]["N"]), item["pk"]["S"].removeprefix(JOB_PREFIX), queue)
             for item in answer["Items"]
             if item["pk"]["S"].startswith(JOB_PREFIX)  # a row with another key is no job, however it came here
         )

@@ -10,7 +10,7 @@ from enum import StrEnum
 from relayq_core.adapters.dynamodb.tables import BY_QUEUE_INDEX, DUE_INDEX, TTL_ATTRIBUTE
 from relayq_core.cli.doctor.facts import Config, Facts, FunctionFacts, TableFacts, Unknown, Unread, require
 from relayq_core.errors import Portable, SettingsError
-from relayq_core.operations.health import LATE_MS, shared_by
+from relayq_core.operations.health import LATE_MS, explain_sharing
 from relayq_core.settings import PREFIX, Settings
 
 #: Besides the wait and the job's own timeout, a runner needs time to start, to settle and to log, in seconds.
@@ -326,7 +326,7 @@ def check_last_tick(facts: Facts) -> str:
 
 def check_one_sweeper(facts: Facts) -> str:
     """Check that no other stack sweeps the tables: it would take jobs that it cannot run."""
-    if (shared := shared_by(require(facts.sweepers))) is not None:
+    if (shared := explain_sharing(require(facts.sweepers))) is not None:
         raise _Wrong(shared, "disable the schedule of one of them, or give it its own tables")
     return "no other stack sweeps these tables"
 

@@ -15,7 +15,7 @@ from relayq_core.errors import StoreError
 from relayq_core.handlers.dashboard.forms import parse_selection
 from relayq_core.handlers.dashboard.responses import is_by_script, link
 from relayq_core.handlers.dashboard.site import Site
-from relayq_core.operations.bulk import Outcome
+from relayq_core.operations.bulk import BulkOutcome
 from relayq_core.process.loggers import logger
 
 #: No job is begun later than this in one request: a function has 30 s, and a table may be slow to refuse.
@@ -57,7 +57,7 @@ class BulkChanges:
         continue. Jobs that are not done are tried again then.
         """
         action = BulkAction.from_form(self.site.read_form(), self.site.now())
-        outcomes: list[Outcome] = []
+        outcomes: list[BulkOutcome] = []
         problem = ""
         try:
             chunk = self._take_chunk(action)
@@ -86,14 +86,14 @@ class BulkChanges:
         selection = parse_selection(action.filter, self.site.now())
         return Chunk.from_scan(failures.scan_failures(self.site.relayq, selection, action.place, limit=action.step))
 
-    def _carry_out(self, action: BulkAction, chunk: Chunk) -> Iterator[Outcome]:
+    def _carry_out(self, action: BulkAction, chunk: Chunk) -> Iterator[BulkOutcome]:
         """Yield an outcome for each job until all are done, or no other job should begin in this request."""
         until = self.site.now() + _STEP_MS
         bulk = self.site.relayq.bulk
         change = bulk.redrive if action.verb == "redrive" else bulk.forget
         return change(chunk.ids, rate=action.rate, stop=lambda: self.site.now() >= until)
 
-    def _show_step(self, action: BulkAction, outcomes: Sequence[Outcome], problem: str) -> Response[str]:
+    def _show_step(self, action: BulkAction, outcomes: Sequence[BulkOutcome], problem: str) -> Response[str]:
         # htmx swaps in only a response with a status of success
         is_failure = problem and not is_by_script(self.site.event)
         if problem:

@@ -18,7 +18,7 @@ from relayq_core.handlers.dashboard.site import Site
 from relayq_core.handlers.http import HttpError
 from relayq_core.jobs.registry import explain_unknown_payload
 from relayq_core.model.options import validate_job_id, validate_queue
-from relayq_core.operations.serialize import decoded, list_other_facts, unique_key
+from relayq_core.operations.serialize import decode_json, get_unique_key, list_other_facts
 
 #: The paces that the list of failed jobs offers, jobs a second.
 _RATES = (1, 5, 10, 25, 50)
@@ -81,10 +81,10 @@ class Screens:
             part="job_live.html",
             job=job,
             steps=screens.build_timeline(job),
-            payload=decoded(job.payload_json),
-            result=decoded(job.result_json),
-            progress=decoded(job.progress_json) if job.progress_json else None,
-            unique=unique_key(job),
+            payload=decode_json(job.payload_json),
+            result=decode_json(job.result_json),
+            progress=decode_json(job.progress_json) if job.progress_json else None,
+            unique=get_unique_key(job),
             others=list_other_facts(job, screens.PLACED),
         )
 

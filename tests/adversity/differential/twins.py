@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-from relayq_core.adapters.dynamodb.items import Item, job_key, read_failed, read_job
+from relayq_core.adapters.dynamodb.items import Item, encode_job_id, read_failed, read_job
 from relayq_core.adapters.dynamodb.store import DynamoStore
 from relayq_core.errors import RelayQError, UnreadableRow
 from relayq_core.model.lifecycle import Settlement, Transition
@@ -121,7 +121,7 @@ class Twins:
             self.memory.spoil(job_id)
             self._client.update_item(
                 TableName=self._engine.jobs,
-                Key=job_key(job_id),
+                Key=encode_job_id(job_id),
                 UpdateExpression="SET attempt = :many",
                 ExpressionAttributeValues={":many": {"S": "many"}},
             )
@@ -137,7 +137,7 @@ class Twins:
             if row.expires_at is not None and row.expires_at <= now:
                 del self.memory.jobs[job_id]
                 self.memory._spoilt.discard(job_id)
-                self._client.delete_item(TableName=self._engine.jobs, Key=job_key(job_id))
+                self._client.delete_item(TableName=self._engine.jobs, Key=encode_job_id(job_id))
         for job_id, row in list(self.memory.failures.items()):
             if row.expires_at is not None and row.expires_at <= now:
                 del self.memory.failures[job_id]
@@ -171,7 +171,7 @@ class Twins:
 
     def _items(self) -> dict[str, Item]:
         """All items of this sequence; those of the failed table under failed#<id>."""
-        jobs = [*map(job_key, self.ids), *({"pk": {"S": key}} for key in self.keys)]
+        jobs = [*map(encode_job_id, self.ids), *({"pk": {"S": key}} for key in self.keys)]
         failed = [{"id": {"S": job_id}} for job_id in self.ids]
         wanted = {
             self._engine.jobs: {"Keys": jobs, "ConsistentRead": True},

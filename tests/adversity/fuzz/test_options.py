@@ -18,7 +18,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from relayq_core import Backoff, Exponential, Fixed, JobRequest, Linear, Settings, job
-from relayq_core.adapters.dynamodb.items import job_item, read_job
+from relayq_core.adapters.dynamodb.items import encode_job, read_job
 from relayq_core.errors import InvalidOption, InvalidPayload, PayloadTooLarge, RelayQError
 from relayq_core.model.backoff import parse
 from relayq_core.model.options import Options
@@ -88,7 +88,7 @@ def _accepted(ask: Callable[[Bench], Any]) -> tuple[Bench, JobRecord] | None:
 
 def _is_kept(record: JobRecord) -> None:
     """What was accepted can be read from the table, or it would be lost."""
-    back = read_job(job_item(record))
+    back = read_job(encode_job(record))
     assert back.evolve(backoff=record.backoff) == record
     assert (back.backoff is None) == (record.backoff is None)
 

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from relayq_core import job
 from relayq_core.adapters.dynamodb.items import (
     ATTRIBUTES,
-    failed_item,
-    job_item,
+    encode_failed,
+    encode_job,
     read_failed,
     read_failed_head,
     read_job,
@@ -114,7 +114,7 @@ def _likely(name: str) -> st.SearchStrategy[dict[str, Any]]:
 @st.composite
 def rows(draw: st.DrawFn) -> Item:
     """A row with some attributes changed, added or removed."""
-    row: Item = {**job_item(draw(st.sampled_from(list(wholes.values()))))}
+    row: Item = {**encode_job(draw(st.sampled_from(list(wholes.values()))))}
     names = [*(name for name, _ in ATTRIBUTES.values()), "pk", "id", "failed_at"]
     for name in draw(st.lists(st.sampled_from(names), max_size=4, unique=True)):
         value = draw(st.one_of(_likely(name), _likely(name), values, st.none()))
@@ -168,10 +168,10 @@ def test_what_can_be_read_can_be_worked_on(row: Item, draw: float, now: int) -> 
             made.append(given_back.after)
     for after in made:
         if after.status is Status.FAILED:
-            assert failed_item(read_failed(failed_item(after))) == failed_item(after)
+            assert encode_failed(read_failed(encode_failed(after))) == encode_failed(after)
             assert settling.redrive(after, POLICY, now=now).after.status is Status.PENDING
         else:
-            assert job_item(read_job(job_item(after))) == job_item(after)
+            assert encode_job(read_job(encode_job(after))) == encode_job(after)
 
 
 @given(rows())
@@ -189,7 +189,7 @@ def test_whatever_can_be_read_can_be_shown(row: Item) -> None:
 def test_a_row_whose_name_cannot_be_one_cannot_be_read(name: str) -> None:
     """No dispatch wrote it."""
     with pytest.raises(UnreadableRow):
-        read_job(job_item(a_job(name=name)))
+        read_job(encode_job(a_job(name=name)))
 
 
 @pytest.mark.parametrize("name", ["os.system", "__class__", "builtins.exec"])
@@ -204,7 +204,7 @@ def test_no_name_found_in_data_is_ever_imported_or_built(name: str) -> None:
         assert bench.run("job-1").ended == "failed"
     record = bench.relayq.get("job-1")
     assert record is not None
-    assert read_failed(failed_item(record)) == record
+    assert read_failed(encode_failed(record)) == record
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ import pytest
 from pydantic import AnyUrl, BaseModel, ConfigDict, Field, SecretStr, field_validator
 
 from relayq_core import Bury, Job, JobContext, Settings, job
-from relayq_core.adapters.dynamodb.items import failed_item
+from relayq_core.adapters.dynamodb.items import encode_failed
 from relayq_core.engine.results import RunOutcome
 from relayq_core.errors import InvalidPayload, PayloadTooLarge, RelayQError
 from relayq_core.events.listeners import KINDS, JobEvent, on
@@ -139,7 +139,7 @@ def _is_hidden(record: JobRecord | None, *others: object) -> None:
     assert record is not None
     assert SECRET in record.payload_json
     bare = dataclasses.replace(record, payload_json="{}")
-    rows = json.dumps(failed_item(bare.evolve(finished_at=1)))
+    rows = json.dumps(encode_failed(bare.evolve(finished_at=1)))
     assert SECRET not in rows + "".join(map(str, others))
 
 

@@ -10,7 +10,7 @@ import pytest
 from botocore.exceptions import ClientError
 
 from relayq_core import job
-from relayq_core.adapters.dynamodb.items import ATTRIBUTES, failed_item, job_item
+from relayq_core.adapters.dynamodb.items import ATTRIBUTES, encode_failed, encode_job
 from relayq_core.client import RelayQ
 from relayq_core.engine.results import RunOutcome
 from relayq_core.engine.sweeper import SweepResult
@@ -101,7 +101,7 @@ def _spoilt_rows(attribute: str) -> Iterator[tuple[str, dict[str, Value]]]:
         allowed = KEYS.get(attribute)
         if allowed is not None and (value is None or not 0 < len(value.get(allowed, "")) < 1_000):
             continue
-        row: dict[str, Any] = {**job_item(a_job(id=f"odd-{n}", due_at=NOW, **whole))}
+        row: dict[str, Any] = {**encode_job(a_job(id=f"odd-{n}", due_at=NOW, **whole))}
         row.pop(attribute, None)
         if value is not None:
             row[attribute] = value
@@ -116,7 +116,7 @@ def _put(tables: Tables, table: str, rows: list[dict[str, Value]]) -> None:
 def _good_jobs(tables: Tables, count: int = 3) -> set[str]:
     """Jobs that were due a little later than all the others, one in the shard of each."""
     jobs = [a_job(id=f"good-{n}", due_at=NOW + 200_000) for n in range(count)]
-    _put(tables, tables.jobs, [job_item(each) for each in jobs])
+    _put(tables, tables.jobs, [encode_job(each) for each in jobs])
     return {each.id for each in jobs}
 
 
@@ -175,12 +175,12 @@ def test_no_odd_row_hides_the_failures_beside_it(attribute: str, tables: Tables,
         allowed = KEYS.get(attribute)
         if allowed is not None and value is not None and not 0 < len(value.get(allowed, "")) < 1_000:
             continue
-        row: dict[str, Any] = {**failed_item(good.evolve(id=f"odd-{n}"))}
+        row: dict[str, Any] = {**encode_failed(good.evolve(id=f"odd-{n}"))}
         row.pop(attribute, None)
         if value is not None:
             row[attribute] = value
         odd.append(row)
-    _put(tables, tables.failed, [failed_item(good), *odd])
+    _put(tables, tables.failed, [encode_failed(good), *odd])
     assert "good" in {record.id for record in relayq.failed()}
     for row in odd:
         job_id = row["id"]["S"]
@@ -212,7 +212,7 @@ def test_rows_that_dynamodb_refuses_to_write_do_not_keep_the_sweeper_from_the_re
     ids = [f"odd-{n:04}" for n in range(2_000) if compute_shard("emails", f"odd-{n:04}") == shard][:40]
     running = {"status": Status.PROCESSING, "attempt": 1, "lease_id": "lease-1", "lease_until": 1}
     for whole in ({}, running):
-        rows: list[dict[str, Any]] = [{**job_item(a_job(id=job_id, due_at=NOW, **whole))} for job_id in ids[:20]]
+        rows: list[dict[str, Any]] = [{**encode_job(a_job(id=job_id, due_at=NOW, **whole))} for job_id in ids[:20]]
         payload = "x" * _fill(tables, rows[0])
         _put(tables, tables.jobs, [{**row, "payload": {"S": payload}} for row in rows])
         ids = ids[20:]
@@ -293,7 +293,7 @@ def test_a_lease_that_lasts_until_the_year_9999_is_left_alone(
 ) -> None:
     """It is looked at again when it runs out, and until then costs nothing."""
     row = a_job(id="odd", status=Status.PROCESSING, attempt=1, lease_id="l", lease_until=253_402_300_799_999)
-    _put(tables, tables.jobs, [job_item(row)])
+    _put(tables, tables.jobs, [encode_job(row)])
     assert _sweep(relayq).counts == {"postponed": 1}
     clock.advance(days=365)
     assert _sweep(relayq).counts == {}

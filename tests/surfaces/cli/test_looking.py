@@ -19,7 +19,7 @@ from relayq_core.local.aws import EmbeddedAws
 from relayq_core.local.environ import isolate
 from relayq_core.model.record import Status
 from relayq_core.operations import jobs as operations
-from relayq_core.operations.serialize import job_shape
+from relayq_core.operations.serialize import serialize_job
 from tests.support.factories import a_job, a_lease
 from tests.support.paths import ROOT
 from tests.surfaces.cli.commands import (
@@ -209,7 +209,7 @@ def test_a_result_that_is_not_kept_is_reported_with_its_job(capsys: pytest.Captu
     assert re.search(r"^result +not kept: 40000 bytes, the limit is 32768$", capsys.readouterr().out, re.MULTILINE)
     show_ended(job, 0)
     assert capsys.readouterr().out == "completed; its result is not kept: 40000 bytes, the limit is 32768\n"
-    assert job_shape(job, whole=True)["result_problem"] == "40000 bytes, the limit is 32768"
+    assert serialize_job(job, whole=True)["result_problem"] == "40000 bytes, the limit is 32768"
 
 
 def test_a_redrive_is_refused_while_another_job_has_the_key(project: Relayq) -> None:

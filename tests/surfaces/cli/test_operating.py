@@ -18,7 +18,7 @@ from relayq_core.adapters.system_clock import SystemClock
 from relayq_core.cli import bulk
 from relayq_core.client import RelayQ
 from relayq_core.errors import StoreError
-from relayq_core.operations.bulk import Bulk, Outcome
+from relayq_core.operations.bulk import Bulk, BulkOutcome
 from tests.support.factories import a_burial, a_job, a_lease
 from tests.surfaces.cli.commands import Relayq, dispatched
 
@@ -257,16 +257,16 @@ def test_a_mistyped_redrive_touches_nothing(
 @pytest.fixture
 def interrupting(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """The operator presses Ctrl-C while the second job is being worked on."""
-    original = Bulk._redriven
+    original = Bulk._redrive_one
     calls: list[str] = []
 
-    def redriven(self: Bulk, job_id: str) -> Outcome:
+    def redriven(self: Bulk, job_id: str) -> BulkOutcome:
         calls.append(job_id)
         if len(calls) == 2:
             os.kill(os.getpid(), signal.SIGINT)
         return original(self, job_id)
 
-    monkeypatch.setattr(Bulk, "_redriven", redriven)
+    monkeypatch.setattr(Bulk, "_redrive_one", redriven)
     before = signal.getsignal(signal.SIGINT)
     yield
     assert signal.getsignal(signal.SIGINT) is before

@@ -78,7 +78,7 @@ def test_a_profile_that_is_not_there_is_reported_with_what_to_do(
     monkeypatch.delenv("AWS_CONFIG_FILE", raising=False)
     ran = relayq("--profile", "nope", "list")
     assert ran.code == 1
-    assert "The config profile (nope) could not be found; `aws configure list-profiles` tells" in ran.err
+    assert "The config profile (nope) could not be found; `aws configure list-profiles` lists" in ran.err
 
 
 def test_all_settings_that_a_command_lacks_are_named_at_once(relayq: Relayq, monkeypatch: pytest.MonkeyPatch) -> None:

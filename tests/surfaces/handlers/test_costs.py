@@ -15,7 +15,7 @@ import pytest
 from moto import mock_aws
 
 from relayq_core import JobContext, RelayQ, Settings, Status, job
-from relayq_core.adapters.dynamodb.items import job_item
+from relayq_core.adapters.dynamodb.items import encode_job
 from relayq_core.adapters.dynamodb.tables import failed_table, jobs_table
 from relayq_core.engine.ids import generate_id
 from relayq_core.model import leases, settling
@@ -227,7 +227,7 @@ def test_a_hundred_runs_open_one_connection(aws: Stub) -> None:
         record = leases.claim(a_job(name="nothing"), a_lease(now=NOW)).evolve(
             lease_id=request.body["ExpressionAttributeValues"][":lease"]["S"], lease_until=10**13
         )
-        return 200, json.dumps({"Attributes": job_item(record)}).encode()
+        return 200, json.dumps({"Attributes": encode_job(record)}).encode()
 
     aws.answer = claimed
     relayq = a_relayq()
@@ -297,7 +297,7 @@ def test_jobs_load_pydantic_and_nothing_else() -> None:
 
 def test_dispatch_by_name_get_and_cancel_load_neither_boto3_nor_pydantic_nor_powertools(aws: Stub) -> None:
     """So they work on any Python from 3.11 on and any architecture, and start fast."""
-    row = job_item(a_job(id="the-job"))
+    row = encode_job(a_job(id="the-job"))
 
     def answer(request: Request) -> tuple[int, bytes]:
         if request.operation == "GetItem":
@@ -371,21 +371,21 @@ def test_the_plain_row_stays_under_a_kilobyte_all_its_life() -> None:
         depth=2,
         trace_id="1-67891233-abcdef012345678912345678",
     )
-    sizes = {when: size_of(job_item(row)) for when, row in life_of(plain).items()}
+    sizes = {when: size_of(encode_job(row)) for when, row in life_of(plain).items()}
     assert {when: size for when, size in sizes.items() if size > 1024} == {}
 
 
 def test_what_a_row_is_beside_its_payload_is_small() -> None:
     """So that there is room for the payload in the first kilobyte."""
     bare = a_job(id=generate_id(NOW), payload_json="")
-    sizes = {when: size_of(job_item(row)) for when, row in life_of(bare).items()}
+    sizes = {when: size_of(encode_job(row)) for when, row in life_of(bare).items()}
     assert sizes["dispatched"] < 300
     assert sizes["completed"] < 400
 
 
 def test_nothing_is_stored_that_says_nothing() -> None:
     """None, 0 and False have no attribute."""
-    assert sorted(job_item(a_job())) == [
+    assert sorted(encode_job(a_job())) == [
         "attempt",
         "available_at",
         "created_at",
