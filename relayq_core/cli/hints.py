@@ -7,7 +7,7 @@ from typing import Any
 import typer.core
 
 #: By group: each command line, and the words that people type for it.
-_OTHER_WORDS = {
+OTHER_WORDS = {
     "relayq": {
         "relayq --version": "version",
         "relayq --help": "help",
@@ -43,7 +43,7 @@ class HintingGroup(typer.core.TyperGroup):
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         """Return the command that `args` begin with. Raises UsageError, with a hint if there is one."""
-        for line, words in _OTHER_WORDS.get(ctx.info_name, {}).items():
+        for line, words in OTHER_WORDS.get(ctx.info_name, {}).items():
             if args[0] in words.split():
                 ctx.fail(f"No such command '{args[0]}'. Did you mean '{line}'?")
         return super().resolve_command(ctx, args)
