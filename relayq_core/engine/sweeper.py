@@ -180,6 +180,8 @@ class _Tick:
 
     def _yield_pages(self) -> Iterator[tuple[Due, ...]]:
         """Yield all rows of the index up to the horizon: a page of each shard in turn, from a random shard on."""
+        if self._remaining() < _LAST_MS:
+            return
         queues = self._store.list_queues() if self._scope.queues is None else self._scope.queues
         shards = [shard for queue in queues for shard in list_shards(queue)]
         first = random.randrange(len(shards)) if shards else 0
