@@ -35,7 +35,7 @@ def test_the_command_without_its_extra_is_one_sentence(module: str, tmp_path: Pa
         ("import relayq_core.handlers.sweeper", "aws_lambda_powertools", "lambda"),
         ("import relayq_core.handlers.api", "aws_lambda_powertools", "api"),
         ("import relayq_core.dashboard.render", "jinja2", "api"),
-        ("from relayq_core.adapters.redis import _client\n_client('redis://x')", "redis", "redis"),
+        ("from relayq_core.adapters.redis import _create_client\n_create_client('redis://x')", "redis", "redis"),
     ],
 )
 def test_a_part_without_its_extra_says_which(script: str, module: str, extra: str, tmp_path: Path) -> None:

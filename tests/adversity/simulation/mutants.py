@@ -656,7 +656,7 @@ def wait_is_taken_for_milliseconds() -> list[Patch]:
 @mutant
 def delay_is_forgotten() -> list[Patch]:
     """A delayed job may start at once."""
-    return [(dispatcher, "_available_at", lambda options, now: now)]
+    return [(dispatcher, "_compute_available_at", lambda options, now: now)]
 
 
 @mutant

@@ -157,6 +157,8 @@ _MOMENT = re.compile(r"\b\d{4}-\d\d-\d\d[T ]\d\d:\d\d(:\d\d(\.\d+)?)?( ?(Z|UTC|[
 _CLOCK = re.compile(r"\b\d\d:\d\d:\d\d(\.\d+)?\b")
 _EPOCH_MS = re.compile(r"\b1[6-9]\d{11}\b|\b2\d{12}\b")
 _DURATION = re.compile(r"\b\d+(\.\d+)? ?(ms|s|min|seconds?)\b")
+#: What happened less than a second ago.
+_NOW = re.compile(r"\bnow(?=  |$)", re.MULTILINE)
 _HOME = re.compile(r"/[\w./-]*/(?=jobs/)")
 _RULE = re.compile(r"[─━═╌┄-]{2,}")
 
@@ -169,6 +171,7 @@ def normalised(output: str) -> list[str]:
         (_MOMENT, "MOMENT"),
         (_CLOCK, "MOMENT"),
         (_EPOCH_MS, "MOMENT"),
+        (_NOW, "0 s ago"),
         (_DURATION, "DURATION"),
         (_HOME, "HOME/"),
         (_RULE, "RULE"),
