@@ -64,23 +64,23 @@ SIZES = {"simulate": "N=4000 PAIRS=10", "differential": "N=1500", "chaos": "JOBS
 def parts() -> Iterator[Part]:
     """All of them, in order: what fails soonest comes first."""
     yield Part("engines", 90)
-    yield Part("check", 120)
+    yield Part("check", 90)
     yield Part("pythons", 240)
     usable = [version for version in pythons.VERSIONS if pythons.is_ready(version)]
     if DEPLOYED in usable:
-        yield Part("test", 600, [f"ON={DEPLOYED}"], f"test on {DEPLOYED}")
-        yield Part("test", 120, [f"ARGS={CORE}"], "core on .venv's")
+        yield Part("test", 720, [f"ON={DEPLOYED}"], f"test on {DEPLOYED}")
+        yield Part("test", 130, [f"ARGS={CORE}"], "core on .venv's")
     else:
         print(f"Python {DEPLOYED}, which the template deploys, is not to be had here: all runs on .venv's Python.")
         yield Part("test", 480)
     for version in usable:
         if version != DEPLOYED:
-            yield Part("test", 120, [f"ON={version}", f"ARGS={CORE}"], f"core on {version}")
-    yield Part("browser", 120)
-    yield Part("simulate", 150, SIZES["simulate"].split())
+            yield Part("test", 130, [f"ON={version}", f"ARGS={CORE}"], f"core on {version}")
+    yield Part("browser", 100)
+    yield Part("simulate", 100, SIZES["simulate"].split())
     yield Part("differential", 150, [SIZES["differential"]])
-    yield Part("e2e", 360)
-    yield Part("chaos", 240, [SIZES["chaos"], "SEED=7"])
+    yield Part("e2e", 400)
+    yield Part("chaos", 210, [SIZES["chaos"], "SEED=7"])
 
 
 def run(part: Part, out: TextIO) -> Outcome:
