@@ -88,9 +88,9 @@ class Settler:
         began = self._clock.now()
         lease_ends = began + leases.measure_lease(before, self._policy, now=began)
         while True:
-            left = min(lease_ends - self._clock.now(), remaining())
             try:
-                with calls_within(max(left, _RETRY_MS) / 1000):
+                # not the lease's time: a settle that comes too late is refused, and says that the lease was lost
+                with calls_within(max(remaining(), _RETRY_MS) / 1000):
                     return self._store.settle(before, settlement)
             except StoreUnavailable as error:
                 if min(lease_ends - self._clock.now(), remaining()) <= _RETRY_MS:

@@ -155,7 +155,7 @@ def test_the_dashboard_is_on_the_url_for_a_holder_of_the_token(
         assert browsed(f"{url}{file}")[0] == 200
     token = page.partition('name="form_token" value="')[2].partition('"')[0]
     status, headers, _ = browsed(f"{url}/dashboard/cancel", {"id": waiting, "form_token": token}, cookie)
-    assert (status, "said=cancelled" in headers["Location"]) == (303, True), deployment.told()
+    assert (status, "notice=cancelled" in headers["Location"]) == (303, True), deployment.told()
     cancelled = relayq.get(waiting)
     assert cancelled is not None
     assert cancelled.status == "cancelled"

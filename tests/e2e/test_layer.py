@@ -44,8 +44,8 @@ def built(folder: Path, **environ: str) -> subprocess.CompletedProcess[str]:
 def test_the_layer_holds_no_tools(layer: Path) -> None:
     """No command line, no embedded stack, no test kit, and nothing of the build."""
     core = {path.name for path in (layer / "python/relayq_core").iterdir()}
-    assert {"__init__.py", "py.typed", "dispatcher.py", "handlers", "adapters"} <= core
-    assert core.isdisjoint({"cli", "local", "testing", "work", "pytest_plugin.py", "Makefile", "requirements.txt"})
+    assert {"__init__.py", "py.typed", "engine", "handlers", "adapters"} <= core
+    assert core.isdisjoint({"cli", "local", "testing", "worker", "pytest_plugin.py", "Makefile", "requirements.txt"})
     top = {path.name for path in (layer / "python").iterdir()}
     assert {"pydantic", "aws_lambda_powertools"} <= top
     assert top.isdisjoint({"boto3", "botocore", "typer", "rich", "moto", "bin", "tests", "docs"})
@@ -123,7 +123,7 @@ def test_the_layers_compiled_modules_are_loaded_by_the_runtime_it_was_built_for(
     ).stderr
     compiled = re.findall(rf"# code object from '?{re.escape(str(site))}/(\S+\.pyc)", loaded)
     from_source = re.findall(rf"# code object from '?{re.escape(str(site))}/(\S+\.py)'?$", loaded, re.MULTILINE)
-    assert any("relayq_core/__pycache__/jobs" in path for path in compiled), loaded[-2000:]
+    assert any("relayq_core/jobs/__pycache__/" in path for path in compiled), loaded[-2000:]
     assert from_source == []
 
 
