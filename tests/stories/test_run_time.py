@@ -11,6 +11,7 @@ import textwrap
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import boto3
 import pytest
@@ -21,6 +22,7 @@ from relayq_core.engine.runner import Runner
 from relayq_core.events.listeners import Events
 from relayq_core.jobs.registry import registry
 from relayq_core.model.record import Status
+from relayq_core.process.budget import seconds_left
 from relayq_core.testing import Bench
 from tests.stories.running import SECOND, next_run
 from tests.support.factories import NOW
@@ -124,6 +126,28 @@ def test_without_a_timeout_a_handler_ends_in_time_for_its_settle(bench: Bench) -
     bench.relayq.dispatch(greet, job_id="mine")
     bench.run("mine", seconds=300)
     assert deadlines == [NOW + 290 * SECOND]
+
+
+def test_a_settle_may_be_repeated_while_its_invocation_lasts_even_after_its_lease(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A runner that was frozen past its lease learns from the refusal that it lost the job; else it could only guess."""
+
+    @job(timeout=5)
+    def quick() -> None: ...
+
+    budgets: list[float] = []
+    settle = bench.store.settle
+
+    def note(*args: Any) -> Any:
+        budgets.append(seconds_left())
+        return settle(*args)
+
+    monkeypatch.setattr(bench.store, "settle", note)
+    job_id = bench.relayq.dispatch(quick).job_id
+    bench.run(job_id, seconds=100)
+    assert len(budgets) == 1
+    assert 90 < budgets[0] <= 100
 
 
 def test_the_settings_timeout_is_for_jobs_that_have_none() -> None:
