@@ -131,7 +131,7 @@ def test_without_a_timeout_a_handler_ends_in_time_for_its_settle(bench: Bench) -
 def test_a_settle_may_be_repeated_while_its_invocation_lasts_even_after_its_lease(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A runner that was frozen past its lease learns from the refusal that it lost the job; else it could only guess."""
+    """A runner that was frozen past its lease learns from the refusal that it lost the job."""
 
     @job(timeout=5)
     def quick() -> None: ...
