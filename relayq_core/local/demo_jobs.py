@@ -9,6 +9,7 @@ from relayq_core import Job, JobContext, job
 
 PAGES = 5
 SECONDS_PER_PAGE = 0.3
+SECONDS_UNTIL_KILLED = 10
 
 
 @job(name="demo.hello")
@@ -25,10 +26,11 @@ def reminder(text: str) -> str:
 
 @job(name="demo.report", queue="reports", max_attempts=3, backoff=0.1, timeout=2.5)
 def report(context: JobContext, title: str) -> str:
-    """Write a report, page by page, slowly enough for its runner to be killed in the middle."""
+    """Write a report, page by page. The first attempt stays at page 2, where the demo kills its runner."""
     for page in range(1, PAGES + 1):
         context.progress(page / PAGES, f"page {page} of {PAGES}")
-        time.sleep(SECONDS_PER_PAGE)
+        # longer than its timeout: on a busy machine the kill comes late, and must not find the report finished
+        time.sleep(SECONDS_UNTIL_KILLED if context.attempt == 1 and page == 2 else SECONDS_PER_PAGE)
     return f"{title}: {PAGES} pages"
 
 
