@@ -60,9 +60,9 @@ def _find_difference(given: Any, back: Any, place: Path, owner: Any, field: str)
     for name, mine, other in parts:
         if mine is MISSING or other is MISSING:
             return Difference((*place, name), mine, other, *_find_owner(given, name, owner, field))
-        found = _find_difference(mine, other, (*place, name), *_find_owner(given, name, owner, field))
-        if found is not None:
-            return found
+        difference = _find_difference(mine, other, (*place, name), *_find_owner(given, name, owner, field))
+        if difference is not None:
+            return difference
     return here if _has_own_inequality(given, back) else None
 
 

@@ -218,13 +218,13 @@ class Operations:
         step = limit if status is None else max(limit, _LOOKED_AT_ONCE)
         rows = heapq.merge(*(self._iterate_shard(shard, step) for name in queues for shard in list_shards(name)))
         most, looked_at = max(limit, LIVE_LOOKED_AT), 0
-        found: dict[str, JobRecord] = {}
-        while len(found) < limit and (some := list(islice(rows, min(step, most - looked_at)))):
+        matching: dict[str, JobRecord] = {}
+        while len(matching) < limit and (some := list(islice(rows, min(step, most - looked_at)))):
             looked_at += len(some)
             records = self._store.get_many(row.job_id for row in some)
             # a row that moves on while the index is read is met twice
-            found |= {record.id: record for record in records if status in (None, record.status)}
-        jobs = sorted(found.values(), key=lambda record: (record.due_at or 0, record.id))
+            matching |= {record.id: record for record in records if status in (None, record.status)}
+        jobs = sorted(matching.values(), key=lambda record: (record.due_at or 0, record.id))
         capped = len(jobs) > limit or next(rows, None) is not None
         return LiveJobs(jobs=tuple(jobs[:limit]), looked_at=looked_at, capped=capped)
 

@@ -103,11 +103,11 @@ def serialize_health(health: Health) -> dict[str, Any]:
 
 def serialize_times(**moments: int | None) -> dict[str, Any]:
     """Return times for programs: ISO 8601 in UTC, and epoch milliseconds."""
-    found: dict[str, Any] = {}
+    times: dict[str, Any] = {}
     for name, at in moments.items():
-        found[name] = None if at is None else _format_if_valid(at)
-        found[f"{name}_ms"] = at
-    return found
+        times[name] = None if at is None else _format_if_valid(at)
+        times[f"{name}_ms"] = at
+    return times
 
 
 def _format_if_valid(at: Any) -> str | None:

@@ -9,7 +9,6 @@ import base64
 import fcntl
 import hashlib
 import os
-import re
 import shutil
 import socket
 import subprocess
@@ -22,6 +21,8 @@ import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+from tests.support.tools import find_problem
 
 PACKAGE = "amplify-dynamodb-simulator@2.9.30"
 #: Of its archive, as `npm view PACKAGE dist.integrity` shows it: what is run here is what was looked at.
@@ -38,20 +39,10 @@ _KEEPER = 'exec 3<&0; { "$0" "$@" 3<&- & engine=$!; cat <&3 >/dev/null; kill $en
 
 def missing() -> str | None:
     """Why DynamoDB Local cannot be started here, or None if it can."""
-    if (problem := _java_problem()) is not None:
-        return problem
+    java = find_problem("DynamoDB Local", "java", "-version", r'version "(?:1\.)?(\d+)', oldest=_OLDEST_JAVA)
+    if java is not None:
+        return java
     return None if _JAR.exists() else "DynamoDB Local is not there: `make engines` downloads it"
-
-
-def _java_problem() -> str | None:
-    java = shutil.which("java")
-    if java is None:
-        return f"DynamoDB Local needs Java {_OLDEST_JAVA} or newer, and there is no java on the PATH"
-    told = subprocess.run([java, "-version"], capture_output=True, text=True, check=False).stderr
-    version = re.search(r'version "(?:1\.)?(\d+)', told)
-    if version is None or int(version[1]) < _OLDEST_JAVA:
-        return f"DynamoDB Local needs Java {_OLDEST_JAVA} or newer, this is {told.splitlines()[:1] or 'unknown'}"
-    return None
 
 
 def install() -> str | None:

@@ -105,10 +105,10 @@ def read_beside(item: Item) -> dict[str, Any]:
     That is its progress, where this makes sense, and what this version does not know.
     """
     extra = {name: typed for name, typed in item.items() if name not in _READERS and name not in _DERIVED}
-    found: dict[str, Any] = {"extra": extra} if extra else {}
+    fields: dict[str, Any] = {"extra": extra} if extra else {}
     with suppress(KeyError, TypeError, ValueError, RecursionError):
-        found["progress_json"] = _validate_progress(item["progress"]["S"])
-    return found
+        fields["progress_json"] = _validate_progress(item["progress"]["S"])
+    return fields
 
 
 def read_failed(item: Item) -> JobRecord:
@@ -147,30 +147,30 @@ def parse_moment(number: str) -> int:
 
 
 def _encode(record: JobRecord) -> dict[str, dict[str, str]]:
-    found = dict(record.extra or {})
+    attributes = dict(record.extra or {})
     for field, value in vars(record).items():
         if value is not None and field not in _APART and (typed := encode_field(field, value)) is not None:
-            found[ATTRIBUTES[field][0]] = typed
-    return found
+            attributes[ATTRIBUTES[field][0]] = typed
+    return attributes
 
 
 def _read(original: Item, job_id: str, item: Item) -> JobRecord:
     due = original.get("due_at", {}).get("N")
     try:
-        found: dict[str, Any] = {"id": validate_job_id(job_id)}
+        fields: dict[str, Any] = {"id": validate_job_id(job_id)}
         extra: dict[str, Any] = {}
         for name, typed in item.items():
             reader = _READERS.get(name)
             if reader is not None:
                 field, kind, read = reader
-                found[field] = read(typed[kind])
+                fields[field] = read(typed[kind])
             elif name not in _DERIVED:
                 extra[name] = typed
         if extra:
-            found["extra"] = extra
-        if not found.keys() >= _REQUIRED:
-            raise ValueError(f"it lacks {', '.join(sorted(_REQUIRED - found.keys()))}")
-        record = JobRecord(**found)
+            fields["extra"] = extra
+        if not fields.keys() >= _REQUIRED:
+            raise ValueError(f"it lacks {', '.join(sorted(_REQUIRED - fields.keys()))}")
+        record = JobRecord(**fields)
         if record.status is Status.PROCESSING and (record.lease_id is None or record.lease_until is None):
             raise ValueError("its status is processing, but it has no lease")
         return record

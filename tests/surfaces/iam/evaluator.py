@@ -7,7 +7,6 @@ actions, resources and condition keys against AWS's own service reference, so a 
 from __future__ import annotations
 
 import json
-import re
 import shutil
 import subprocess
 import sys
@@ -15,6 +14,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
+
+from tests.support.tools import find_problem
 
 PACKAGE = "@cloud-copilot/iam-simulate"
 VERSION = "0.1.173"
@@ -42,21 +43,11 @@ Principals = Mapping[str, Mapping[str, Any]]
 
 def missing() -> str | None:
     """Why nothing can be judged here, or None if it can."""
-    if (problem := _node_problem()) is not None:
-        return problem
+    node = find_problem("the policy evaluator", "node", "--version", r"v(\d+)", oldest=_OLDEST_NODE)
+    if node is not None:
+        return node
     if not _MANIFEST.exists() or json.loads(_MANIFEST.read_text())["version"] != VERSION:
         return "the policy evaluator is not there: `make engines` installs it"
-    return None
-
-
-def _node_problem() -> str | None:
-    node = shutil.which("node")
-    if node is None:
-        return f"the policy evaluator needs Node {_OLDEST_NODE} or newer, and there is no node on the PATH"
-    answer = subprocess.run([node, "--version"], capture_output=True, text=True, check=False).stdout
-    version = re.match(r"v(\d+)", answer)
-    if version is None or int(version[1]) < _OLDEST_NODE:
-        return f"the policy evaluator needs Node {_OLDEST_NODE} or newer, this is {answer.strip() or 'unknown'}"
     return None
 
 
